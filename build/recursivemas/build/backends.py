@@ -1,0 +1,169 @@
+"""Where a model's definition comes from: our own in Relax (`relax`), or MLC-LLM's with our additions (`mlc`).
+
+`recursivemas.patches.backend` is the second one. It is imported when it is asked for, because it needs MLC-LLM; it has
+the same `prepare` as `_prepare_relax` here.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from recursivemas.build.checkpoint import Checkpoint
+from recursivemas.build.models import ModelConfig, load_model_config, param_specs
+from recursivemas.build.quantize import Scheme
+from recursivemas.build.weights import Progress, WeightsSummary, weights_nbytes, write_weights
+from recursivemas.system.errors import InputError
+
+BACKENDS = ("auto", "relax", "mlc")
+
+KV_PAGE_POSITIONS = 16
+"""Of a page of the KV cache, as pages ask for it; the runtime keeps one page more than the context fills."""
+
+_MLC_BACKEND = "recursivemas.patches.backend"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model's dimensions, whichever backend defines it.
+
+    Attributes:
+        backend: `relax` or `mlc`.
+        architecture: MLC's name of the model type, e.g. `qwen2`.
+        hidden_size: D.
+        num_hidden_layers: Layers.
+        vocab_size: Rows of the embedding table.
+        context_window_size: Most positions of the KV cache.
+        prefill_chunk_size: Most positions of one call.
+        kv_cache_bytes: Of all layers' keys and values at the full context, in whole pages.
+        model_config: MLC's `model_config`.
+    """
+
+    backend: str
+    architecture: str
+    hidden_size: int
+    num_hidden_layers: int
+    vocab_size: int
+    context_window_size: int
+    prefill_chunk_size: int
+    kv_cache_bytes: int
+    model_config: Mapping[str, Any]
+
+
+class PreparedModel(Protocol):
+    """A checkpoint whose model is defined, with everything checked that needs no weights."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The model's dimensions."""
+
+    def weights_nbytes(self) -> int:
+        """Bytes that `write_weights` will write."""
+
+    def write_weights(self, folder: Path, progress: Progress) -> WeightsSummary:
+        """Converts the weights into `folder`."""
+
+    def compile_library(self, out: Path, progress: Callable[[str], None]) -> None:
+        """Writes the `.wasm`."""
+
+
+class RelaxModel:
+    """A model of `recursivemas.build.models`."""
+
+    def __init__(self, checkpoint: Checkpoint, scheme: Scheme, config: ModelConfig) -> None:
+        self._checkpoint = checkpoint
+        self._scheme = scheme
+        self._config = config
+        self._specs = param_specs(config)
+        checkpoint.check(self._specs)
+        pages = -(-config.context_window_size // KV_PAGE_POSITIONS) + 1
+        values = 2 * config.num_hidden_layers * config.kv_size * pages * KV_PAGE_POSITIONS
+        self.facts = ModelFacts(
+            backend="relax",
+            architecture=config.model_type,
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.num_hidden_layers,
+            vocab_size=config.vocab_size,
+            context_window_size=config.context_window_size,
+            prefill_chunk_size=config.prefill_chunk_size,
+            kv_cache_bytes=values * scheme.numpy_dtype.itemsize,
+            model_config=dataclasses.asdict(config),
+        )
+
+    def weights_nbytes(self) -> int:
+        """Bytes that `write_weights` will write."""
+        return weights_nbytes(self._specs, self._scheme)
+
+    def write_weights(self, folder: Path, progress: Progress) -> WeightsSummary:
+        """Converts the weights into `folder`."""
+        return write_weights(self._checkpoint, self._specs, self._scheme, folder, progress)
+
+    def compile_library(self, out: Path, progress: Callable[[str], None]) -> None:
+        """Writes the `.wasm`."""
+        from recursivemas.build.library import compile_library  # TVM takes a second to import
+
+        compile_library(self._config, self._scheme, out, progress=progress)
+
+
+def prepare(
+    checkpoint: Checkpoint,
+    scheme: Scheme,
+    backend: str = "auto",
+    *,
+    context_window_size: int | None = None,
+    prefill_chunk_size: int | None = None,
+) -> PreparedModel:
+    """Defines a checkpoint's model.
+
+    Args:
+        checkpoint: The opened checkpoint.
+        scheme: How to store its weights.
+        backend: One of `BACKENDS`; `auto` is ours where it has the architecture, else MLC-LLM's if there is one.
+        context_window_size: Most positions of a turn; the backend's default when absent.
+        prefill_chunk_size: Positions per prefill call; the backend's default when absent.
+
+    Raises:
+        InputError: The backend does not have this model, or the checkpoint does not fit its configuration.
+    """
+    sizes = {"context_window_size": context_window_size, "prefill_chunk_size": prefill_chunk_size}
+    if backend not in BACKENDS:
+        raise InputError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    if backend == "mlc":
+        return _prepare_mlc(checkpoint, scheme, sizes)
+    try:
+        config = load_model_config(checkpoint.config, **sizes)
+    except InputError as error:
+        if backend == "auto" and not _is_ours(checkpoint) and _mlc_is_there():
+            return _prepare_mlc(checkpoint, scheme, sizes)
+        raise InputError(f"{checkpoint.folder}: {error}") from None
+    return RelaxModel(checkpoint, scheme, config)
+
+
+def _prepare_mlc(checkpoint: Checkpoint, scheme: Scheme, sizes: Mapping[str, int | None]) -> PreparedModel:
+    try:
+        module = importlib.import_module(_MLC_BACKEND)
+    except ModuleNotFoundError as error:
+        if error.name != _MLC_BACKEND:
+            raise
+        raise InputError("backend 'mlc' is not part of this installation; use --backend relax") from None
+    model: PreparedModel = module.prepare(checkpoint, scheme, **sizes)
+    return model
+
+
+def _is_ours(checkpoint: Checkpoint) -> bool:
+    """Whether ours has the model, so that only the sizes asked for can be wrong."""
+    try:
+        load_model_config(checkpoint.config)
+    except InputError:
+        return False
+    return True
+
+
+def _mlc_is_there() -> bool:
+    try:
+        source = importlib.import_module("recursivemas.patches.source")
+    except ModuleNotFoundError:
+        return False
+    return source.find_mlc() is not None

@@ -1,0 +1,134 @@
+"""From a name that a user gives to a checkpoint folder: a folder is itself, a hub id is downloaded."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its HTTP client's, unexported
+    DryRunError,
+    GatedRepoError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    XetDownloadError,
+)
+
+from recursivemas.system.errors import InputError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+_WANTED = [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model-*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "LICENSE*",
+    "NOTICE*",
+]
+"""No pickles, and no second copy of the weights in another format."""
+
+_NESTED = ["*/*"]
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A checkpoint folder and where it came from.
+
+    Attributes:
+        folder: On this machine.
+        name: The folder's own name, or the part of the hub id after the slash.
+        source: The hub id; None for a folder that the user gave.
+        revision: The hub's commit; None for a folder that the user gave.
+    """
+
+    folder: Path
+    name: str
+    source: str | None = None
+    revision: str | None = None
+
+
+def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
+    """Finds a checkpoint folder, downloading it if `model` is a hub id. A download that was cut off is resumed.
+
+    Args:
+        model: A folder, or `owner/name` on the Hugging Face hub.
+        revision: Branch, tag or commit of the hub's repository; the default branch when absent.
+
+    Raises:
+        InputError: There is no such folder or repository, it is gated, it has no safetensors, the hub cannot be
+            reached, or the disk is too small.
+    """
+    path = Path(model).expanduser()
+    if path.exists():
+        if revision is not None:
+            raise InputError(f"{model}: --revision is for models of the hub, this is a folder here")
+        return ResolvedModel(path, path.resolve().name)
+    if not _HUB_ID.fullmatch(model):
+        raise InputError(f"{model}: no such checkpoint folder, and not a hub id (owner/name) either")
+    folder = _download(model, revision)
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{model}: the hub's repository has no model*.safetensors; only safetensors can be converted")
+    # The hub's cache keeps each commit in a folder named after it.
+    return ResolvedModel(folder, model.rsplit("/", 1)[1], model, folder.name)
+
+
+def _download(model: str, revision: str | None) -> Path:
+    """The folder of the hub's cache, filled from the hub, or from an earlier download when the hub is out of reach."""
+    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": _WANTED, "ignore_patterns": _NESTED}
+    instead = f"download it where there is a network ('hf download {model}') and give that folder"
+    try:
+        _check_disk(model, wanted)
+        return Path(huggingface_hub.snapshot_download(model, **wanted))
+    except GatedRepoError:
+        raise InputError(
+            f"{model}: gated on the hub; accept its terms at https://huggingface.co/{model} and log in with "
+            "'hf auth login', or give the folder of a copy"
+        ) from None
+    except RepositoryNotFoundError:
+        raise InputError(
+            f"{model}: neither a folder here nor a repository on the hub (a private one needs 'hf auth login')"
+        ) from None
+    except RevisionNotFoundError:
+        raise InputError(f"{model}: the hub's repository has no revision {revision!r}") from None
+    except HFValidationError as error:
+        raise InputError(f"{model}: no such checkpoint folder, and not a hub id either: {_line(error)}") from None
+    except LocalEntryNotFoundError:
+        raise InputError(
+            f"{model}: no such folder here, and the Hugging Face hub cannot be reached (offline?); {instead}"
+        ) from None
+    except (HTTPError, XetDownloadError, OSError) as error:
+        raise InputError(
+            f"{model}: the download failed ({_line(error)}); run it again to resume, or {instead}"
+        ) from None
+
+
+def _check_disk(model: str, wanted: dict[str, Any]) -> None:
+    try:
+        files: Any = huggingface_hub.snapshot_download(model, dry_run=True, **wanted)
+    except DryRunError:
+        return  # the hub cannot be asked; the download itself finds out why
+    needed = sum(file.file_size or 0 for file in files if file.will_download)
+    place = Path(HF_HUB_CACHE)
+    existing = next(each for each in (place, *place.parents) if each.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise InputError(
+            f"{model}: the download needs {needed / 1e6:.0f} MB, {place} has {free / 1e6:.0f} MB free; make room or "
+            "set HF_HOME to a larger disk"
+        )
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

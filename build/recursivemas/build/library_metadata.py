@@ -1,0 +1,40 @@
+"""Reads `_metadata` out of a compiled library without running it.
+
+The library returns a constant, so its JSON text lies in the `.wasm` in one piece.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+_OURS = b'"recursivemas"'
+
+
+def read_library_metadata(library: Path) -> dict[str, Any]:
+    """What a library says of itself (docs/abi.md, `_metadata`).
+
+    Args:
+        library: A `.wasm` that `rmas compile` wrote.
+
+    Raises:
+        ValueError: It holds no such text.
+    """
+    data = library.read_bytes()
+    marker = data.find(_OURS)
+    while marker >= 0:
+        start = data.rfind(b"{", 0, marker)
+        while start >= 0 and marker - start < 1 << 24:
+            end = data.find(b"\0", marker)
+            value = _first_value(data[start : end if end >= 0 else len(data)])
+            if isinstance(value, dict) and "recursivemas" in value and "params" in value:
+                return value
+            start = data.rfind(b"{", 0, start)
+        marker = data.find(_OURS, marker + 1)
+    raise ValueError(f"{library}: no _metadata in it")
+
+
+def _first_value(text: bytes) -> Any:
+    try:
+        return json.JSONDecoder().raw_decode(text.decode("ascii", errors="replace"))[0]
+    except json.JSONDecodeError:
+        return None

@@ -1,0 +1,93 @@
+"""What a decoder is, as far as a compiled library must know: one typed record for all families."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Llama3Scaling:
+    """RoPE frequencies stretched for long contexts as Llama 3.1 does it.
+
+    Attributes:
+        factor: By which low frequencies are divided.
+        low_freq_factor: Wavelengths above original_max_position_embeddings / this are low frequencies.
+        high_freq_factor: Wavelengths below original_max_position_embeddings / this are left alone.
+        original_max_position_embeddings: Context length of pre-training, in tokens.
+    """
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A decoder-only transformer with RMSNorm, RoPE, grouped-query attention and a gated SiLU MLP.
+
+    Attributes:
+        model_type: Hugging Face's and MLC's name of the family.
+        qkv_name: MLC's name of the fused query, key and value projection in this family.
+        qkv_bias: Whether the query, key and value projections have biases.
+        o_bias: Whether the attention's output projection has one.
+        qk_norm: Whether queries and keys are RMS-normalised per head before RoPE.
+        head_dim: Width of one attention head; independent of hidden_size.
+        max_position_embeddings: Longest context the checkpoint was made for, in tokens.
+        context_window_size: Longest context of the compiled library, in tokens.
+        prefill_chunk_size: Longest input of one call of the compiled library, in tokens.
+        rope_scaling: None for plain RoPE.
+    """
+
+    model_type: str
+    qkv_name: str
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+    rms_norm_eps: float
+    tie_word_embeddings: bool
+    qkv_bias: bool
+    o_bias: bool
+    qk_norm: bool
+    max_position_embeddings: int
+    context_window_size: int
+    prefill_chunk_size: int
+    rope_theta: float
+    rope_scaling: Llama3Scaling | None = None
+
+    @property
+    def q_size(self) -> int:
+        """Width of all query heads together."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def kv_size(self) -> int:
+        """Width of all key (or value) heads together."""
+        return self.num_key_value_heads * self.head_dim
+
+    def rope_frequencies(self) -> npt.NDArray[np.float32]:
+        """Angle per position of each rotated pair.
+
+        Source: RoFormer, section 3.4.2; the llama3 scaling of Llama 3.1's release. float32 throughout, as transformers
+        computes it, because the rounding shows at long positions.
+
+        Returns:
+            (head_dim / 2,) float32, radians per position.
+        """
+        exponent = np.arange(0, self.head_dim, 2, dtype=np.float32) / np.float32(self.head_dim)
+        plain: npt.NDArray[np.float32] = (np.float32(1) / np.power(np.float32(self.rope_theta), exponent)).astype(
+            np.float32
+        )
+        scaling = self.rope_scaling
+        if scaling is None:
+            return plain
+        turns = np.float32(scaling.original_max_position_embeddings) * plain / np.float32(2 * np.pi)
+        spread = scaling.high_freq_factor - scaling.low_freq_factor
+        smooth = np.clip((turns - np.float32(scaling.low_freq_factor)) / np.float32(spread), 0, 1)
+        stretched: npt.NDArray[np.float32] = (1 - smooth) * plain / np.float32(scaling.factor) + smooth * plain
+        return stretched.astype(np.float32, copy=False)

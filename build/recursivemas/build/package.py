@@ -1,0 +1,237 @@
+"""A whole system to `dist/<system>/`: agent folders, links, questions and the manifest with every file's sha256.
+
+Source: DESIGN, formats. The folder is written beside its place and renamed when it is complete.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recursivemas.build.agent_folder import CompileOptions
+from recursivemas.build.agents import BuiltAgent, built_agents
+from recursivemas.build.release_folder import SBOM
+from recursivemas.build.sbom import system_sbom
+from recursivemas.build.source_revision import source_revision
+from recursivemas.build.stamp import read_stamp, stamp_of, write_stamp
+from recursivemas.system.chat_template import chat_wrap
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json
+from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.manifest import AgentRecord, FileRecord, Manifest, PromptRecord, TaskRecord, load_manifest
+from recursivemas.system.questions import load_questions
+from recursivemas.system.system import Agent, System, load_system
+
+Progress = Callable[[str], None]
+
+_LINKS = "recursivelink.json"
+_QUESTIONS = "questions.json"
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """What a build takes as it is, made elsewhere.
+
+    Attributes:
+        agents: Folder with agent folders by agent id, from `rmas compile`; agents are compiled here when absent.
+        measured: Reports on this system, from `rmas eval`; kept in the manifest and shown in the model card.
+    """
+
+    agents: Path | None = None
+    measured: tuple[Path, ...] = ()
+
+
+def build_system(
+    system_path: Path,
+    links_path: Path,
+    out: Path,
+    options: CompileOptions,
+    progress: Progress = lambda _: None,
+    supplied: Supplied | None = None,
+) -> Manifest:
+    """Builds a system's folder.
+
+    Args:
+        system_path: The system's YAML.
+        links_path: Its `recursivelink.json`.
+        out: Replaced if it is an earlier build; otherwise it must not exist or be empty.
+        options: How to compile the agents.
+        progress: Told what is being done, one line at a time.
+        supplied: What was made elsewhere.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        InputError: For anything wrong with the system, the checkpoints or the links; `out` is then as it was.
+    """
+    system, links = load_system(system_path), load_links(links_path)
+    _check_activation(links, links_path)
+    if out.exists() and any(out.iterdir()) and not (out / "system.json").is_file():
+        raise InputError(f"{out}: exists and is not an earlier build (no system.json); choose another --out")
+    supplied = supplied or Supplied()
+    stamp = _stamp(system, system_path, links_path, options, supplied)
+    measured = _measured(system, supplied)
+    agents = built_agents(system, options, progress, supplied.agents)
+    links.check_fits(
+        {agent_id: agent.hidden_size for agent_id, agent in agents.items()},
+        {edge.id: (edge.source, edge.target) for edge in system.edges},
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        root = Path(temporary) / "system"
+        root.mkdir()
+        progress(f"Putting {system.name} together")
+        manifest = _assemble(system, _provenance(system_path, links, agents, measured), links, agents, root)
+        if out.exists():
+            shutil.rmtree(out)
+        root.replace(out)
+    write_stamp(out, stamp)
+    return manifest
+
+
+def is_current(
+    system_path: Path, links_path: Path, out: Path, options: CompileOptions, supplied: Supplied | None = None
+) -> bool:
+    """Whether `out` was built from these very inputs by this very program, and all its files are there.
+
+    Sizes are compared, not sha256: the page does that.
+    """
+    try:
+        manifest = load_manifest(out / "system.json")
+    except InputError:
+        return False
+    files = ((out / file.path, file.size_bytes) for file in manifest.files)
+    if any(not path.is_file() or path.stat().st_size != size for path, size in files):
+        return False
+    return read_stamp(out) == _stamp(load_system(system_path), system_path, links_path, options, supplied or Supplied())
+
+
+def _stamp(system: System, system_path: Path, links_path: Path, options: CompileOptions, supplied: Supplied) -> str:
+    inputs = [system_path, links_path, *(Path(agent.model) for agent in system.agents if Path(agent.model).is_dir())]
+    if system.task is not None and system.task.data is not None:
+        inputs.append(Path(system.task.data))
+    inputs += [*supplied.measured, *([supplied.agents] if supplied.agents else [])]
+    return stamp_of([path for path in inputs if path.exists()], options=vars(options))
+
+
+def _measured(system: System, supplied: Supplied) -> dict[str, Any]:
+    """Reports of measurements by their file's name."""
+    reports = {path.stem: read_json(path, "report; `rmas eval --out` writes one") for path in supplied.measured}
+    for path, report in zip(supplied.measured, reports.values(), strict=True):
+        if not isinstance(report, dict) or report.get("system") != system.name:
+            raise InputError(f"{path}: not a report about the system {system.name!r} (its key 'system' says otherwise)")
+    return reports
+
+
+def _check_activation(links: LinkFile, path: Path) -> None:
+    if links.activation != "gelu" or links.layer_norm_eps != 1e-5:
+        raise InputError(
+            f"{path}: links were trained with activation {links.activation!r} and layer_norm_eps "
+            f"{links.layer_norm_eps}, "
+            "but compiled libraries have exact 'gelu' and 1e-5 (docs/abi.md)"
+        )
+
+
+def _assemble(
+    system: System, provenance: dict[str, Any], links: LinkFile, agents: Mapping[str, BuiltAgent], root: Path
+) -> Manifest:
+    links.save(root / _LINKS)
+    links_name = _name_by_content(root / _LINKS)
+    for agent in agents.values():
+        if not (root / agent.path).exists():
+            shutil.copytree(agent.compiled.folder, root / agent.path)
+    task = _task(system, root)
+    (root / SBOM).write_text(system_sbom(system.name, provenance, provenance["versions"]["emscripten"]), "utf-8")
+    files = tuple(FileRecord.of(path, root) for path in sorted(root.rglob("*")) if path.is_file())
+    features, limits = _requirements(agents.values())
+    distinct = {agent.path: agent.record["memory_bytes"] for agent in agents.values()}
+    links_size = next(file.size_bytes for file in files if file.path == links_name)
+    manifest = Manifest(
+        name=system.name,
+        description=system.description,
+        pattern=system.pattern,
+        rounds=system.rounds,
+        latent_steps=system.latent_steps,
+        decoding=system.decoding,
+        agents=tuple(_agent_record(agent, agents[agent.id]) for agent in system.agents),
+        edges=system.edges,
+        task=task,
+        links=links_name,
+        required_features=features,
+        required_limits=limits,
+        memory_bytes=sum(distinct.values()) + links_size,
+        files=files,
+        provenance=provenance,
+    )
+    manifest.save(root / "system.json")
+    return manifest
+
+
+def _provenance(
+    system_path: Path, links: LinkFile, agents: Mapping[str, BuiltAgent], measured: Mapping[str, Any]
+) -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "apache-tvm-ffi")}
+    linked_by = next(iter(agents.values())).compiled.ours["versions"]["emscripten"]
+    return {
+        "system_sha256": hashlib.sha256(system_path.read_bytes()).hexdigest(),
+        "checkpoints": {agent_id: agent.provenance for agent_id, agent in agents.items()},
+        "links": links.provenance,
+        "source_revision": source_revision(),
+        "versions": {**versions, "emscripten": linked_by},
+        **({"measured": dict(measured)} if measured else {}),
+    }
+
+
+def _name_by_content(path: Path) -> str:
+    """Puts a file's own sha256 into its name, so that no cache serves another build's; returns the new name."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return path.rename(path.with_stem(f"{path.stem}-{digest[:12]}")).name
+
+
+def _task(system: System, root: Path) -> TaskRecord | None:
+    task, name = system.task, None
+    if task is None:
+        return None
+    if task.data is not None:
+        questions = [question.model_dump(mode="json", exclude_none=True) for question in load_questions(task.data)]
+        (root / _QUESTIONS).write_text(json.dumps(questions, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        name = _name_by_content(root / _QUESTIONS)
+    return TaskRecord(
+        name=task.name,
+        description=task.description,
+        scoring=task.scoring,
+        questions=name,
+    )
+
+
+def _agent_record(agent: Agent, built: BuiltAgent) -> AgentRecord:
+    wrap = chat_wrap(built.compiled.folder) if agent.chat_template else ("", "")
+
+    def prompt(template: str) -> PromptRecord:
+        return PromptRecord(template=template, prefix=wrap[0], suffix=wrap[1])
+
+    return AgentRecord(
+        id=agent.id,
+        role=agent.role,
+        prompt=prompt(agent.prompt),
+        first_round_prompt=None if agent.first_round_prompt is None else prompt(agent.first_round_prompt),
+        tools=agent.tools,
+        **built.record,
+    )
+
+
+def _requirements(agents: Iterable[BuiltAgent]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """WebGPU features and limits that every agent of a system needs together."""
+    features: set[str] = set()
+    limits: dict[str, int] = {}
+    for agent in agents:
+        features.update(agent.compiled.ours["required_features"])
+        for name, value in agent.compiled.ours["required_limits"].items():
+            limits[name] = max(value, limits.get(name, 0))
+    return tuple(sorted(features)), limits

@@ -1,0 +1,93 @@
+"""`rmas publish`: checks a built system, then says or does what goes where."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from recursivemas.build.github_release import publish_to_release
+from recursivemas.build.hub_upload import contents, hub_address, publish_to_hub, trusted_publishing
+from recursivemas.build.model_card import model_card
+from recursivemas.build.release_assets import pack_assets
+from recursivemas.build.release_folder import MANIFEST, ReleaseFolder, check_release_folder
+from recursivemas.system.errors import InputError
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a system goes.
+
+    Attributes:
+        hub: `owner/name` on the Hugging Face Hub.
+        release: Tag of a GitHub Release of the repository that the working folder belongs to.
+        assets: Folder in which the release's files are kept; otherwise they are removed afterwards.
+        private: Whether a new Hub repository is private.
+    """
+
+    hub: str | None = None
+    release: str | None = None
+    assets: Path | None = None
+    private: bool = False
+
+
+def publish(folder: Path, destination: Destination, *, dry_run: bool, say: Say) -> Iterator[str]:
+    """Publishes a built system.
+
+    Args:
+        folder: `dist/<system>`.
+        destination: Where to.
+        dry_run: Say only what would go where; needs no network.
+        say: Told what is being done.
+
+    Yields:
+        Lines of the result, for standard output.
+
+    Raises:
+        InputError: The folder does not match its manifest, or a destination refuses.
+    """
+    checked = check_release_folder(folder)
+    say(f"{folder}: {len(checked.files)} files match {MANIFEST}, sha256 {checked.record.sha256}")
+    if destination.hub is not None:
+        yield from _hub(checked, destination.hub, destination.private, dry_run, say)
+    if destination.release is not None:
+        yield from _release(checked, destination.release, destination.assets, dry_run, say)
+
+
+def _hub(checked: ReleaseFolder, repo_id: str, private: bool, dry_run: bool, say: Say) -> Iterator[str]:
+    if dry_run:
+        sha256 = {file.path: file.sha256 for file in checked.files}
+        yield f"would commit to {hub_address(repo_id)}/ (files that are there already are not sent again):"
+        for path, content in sorted(contents(checked, repo_id).items()):
+            size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            yield f"  {path}  {size} bytes  {sha256.get(path, 'generated')}"
+        return
+    trusted_publishing(repo_id)
+    commit = publish_to_hub(checked, repo_id, private=private, say=say)
+    yield f"{hub_address(repo_id, commit)}/{MANIFEST}"
+
+
+def _release(checked: ReleaseFolder, tag: str, keep: Path | None, dry_run: bool, say: Say) -> Iterator[str]:
+    with _assets_folder(keep) as out:
+        say("Packing the release's files")
+        assets = pack_assets(checked, out)
+        if dry_run:
+            yield f"would attach to the GitHub release {tag}:"
+            yield from (f"  {asset.path.name}  {asset.size_bytes} bytes  {asset.sha256}" for asset in assets)
+            return
+        notes = model_card(checked, f"https://<your host>/{checked.manifest.name}").split("---\n", 2)[2]
+        yield from publish_to_release(tag, assets, title=f"{checked.manifest.name} {tag}", notes=notes, say=say)
+
+
+@contextmanager
+def _assets_folder(keep: Path | None) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="rmas-release-") as folder:
+            yield Path(folder)
+        return
+    if keep.exists() and not keep.is_dir():
+        raise InputError(f"--assets {keep}: is a file; expected a folder")
+    keep.mkdir(parents=True, exist_ok=True)
+    yield keep

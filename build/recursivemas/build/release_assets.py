@@ -1,0 +1,109 @@
+"""A system as files for a GitHub Release: an archive in parts below the limit, its checksums, its bill of materials.
+
+The same system gives the same bytes. Names begin with the system's name and its manifest's sha256, so another build
+never has the same names, and several systems fit one release.
+"""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from recursivemas.build.release_folder import SBOM, ReleaseFolder
+
+GITHUB_LIMIT_BYTES = 2 << 30
+"""A release's asset must be smaller."""
+
+PART_BYTES = 1900 << 20
+
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+_BLOCK_BYTES = 1 << 20
+_STORED = (".bin",)  # quantized weights do not compress
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file of a release.
+
+    Attributes:
+        path: On this machine; its name is the asset's.
+        size_bytes: Its size.
+        sha256: In lower-case hex.
+    """
+
+    path: Path
+    size_bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Asset":
+        """Measures and hashes a file."""
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256")
+        return cls(path, path.stat().st_size, digest.hexdigest())
+
+
+def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES) -> list[Asset]:
+    """Packs a system.
+
+    Args:
+        release: The checked folder.
+        out: Folder for the files; earlier ones of the same build are replaced.
+        part_bytes: Largest part of the archive; `cat` of the parts in order is the archive.
+
+    Returns:
+        The archive or its parts, the bill of materials where the system has one, and the sha256 sums of all of them.
+    """
+    label = release.label
+    for old in out.glob(f"{label}.*"):
+        old.unlink()
+    archive = out / f"{label}.zip"
+    partial = archive.with_name(f"{archive.name}.part")
+    try:
+        with zipfile.ZipFile(partial, "w", allowZip64=True) as target:
+            for record in release.files:
+                _add(target, release.folder / record.path, f"{release.manifest.name}/{record.path}")
+        partial.replace(archive)
+    finally:
+        partial.unlink(missing_ok=True)
+    paths = _split(archive, part_bytes) if archive.stat().st_size > part_bytes else [archive]
+    if (release.folder / SBOM).is_file():
+        sbom = out / f"{label}.cdx.json"
+        sbom.write_bytes((release.folder / SBOM).read_bytes())
+        paths.append(sbom)
+    assets = [Asset.of(path) for path in paths]
+    sums = out / f"{label}.sha256"
+    sums.write_text("".join(f"{asset.sha256}  {asset.path.name}\n" for asset in assets), encoding="utf-8")
+    return [*assets, Asset.of(sums)]
+
+
+def _add(archive: zipfile.ZipFile, file: Path, name: str) -> None:
+    entry = zipfile.ZipInfo(name, _LONG_AGO)
+    entry.external_attr = 0o644 << 16
+    entry.compress_type = zipfile.ZIP_STORED if file.suffix in _STORED else zipfile.ZIP_DEFLATED
+    entry.file_size = file.stat().st_size
+    with file.open("rb") as source, archive.open(entry, "w") as target:
+        while block := source.read(_BLOCK_BYTES):
+            target.write(block)
+
+
+def _split(archive: Path, part_bytes: int) -> list[Path]:
+    parts: list[Path] = []
+    with archive.open("rb") as source:
+        while True:
+            part = archive.with_name(f"{archive.name}.{len(parts) + 1:03d}")
+            if _copy(source, part, part_bytes) == 0:
+                part.unlink()
+                break
+            parts.append(part)
+    archive.unlink()
+    return parts
+
+
+def _copy(source: IO[bytes], target: Path, limit: int) -> int:
+    copied = 0
+    with target.open("wb") as out:
+        while copied < limit and (block := source.read(min(_BLOCK_BYTES, limit - copied))):
+            copied += out.write(block)
+    return copied

@@ -1,0 +1,81 @@
+"""The WGSL of a compiled executable, and whether a WebGPU device can run it."""
+
+import re
+from dataclasses import dataclass
+
+import tvm
+from tvm import relax
+
+from recursivemas.system.errors import InputError
+
+# What WebLLM asks of an adapter too; every desktop and nearly every mobile GPU offers it.
+MAX_INVOCATIONS = 256
+MAX_WORKGROUP_BYTES = 32768
+MAX_STORAGE_BUFFERS = 10
+
+_HEADER = re.compile(r"^// Function: (\w+)\n/{2}-+\n", re.MULTILINE)
+_BYTES = {"f32": 4, "i32": 4, "u32": 4, "f16": 2}
+_WORKGROUP = re.compile(r"var<workgroup> \w+ : array<(?:vec(\d)<)?(f32|i32|u32|f16)>?, (\d+)>")
+_SIZE = re.compile(r"@workgroup_size\((\d+), (\d+), (\d+)\)")
+
+
+@dataclass(frozen=True)
+class Shader:
+    """One compute shader.
+
+    Attributes:
+        name: Its entry point.
+        source: WGSL.
+        invocations: Per workgroup.
+        workgroup_bytes: Of workgroup memory.
+        storage_buffers: Bound at once.
+    """
+
+    name: str
+    source: str
+    invocations: int
+    workgroup_bytes: int
+    storage_buffers: int
+
+
+def shaders_of(executable: relax.VMExecutable) -> list[Shader]:
+    """Every shader of an executable, in the compiler's order."""
+    source = "".join(module.inspect_source("wgsl") for module in _webgpu_modules(executable.mod))
+    starts = [(match.start(), match[1]) for match in _HEADER.finditer(source)]
+    # The compiler writes each header twice in a row.
+    starts = [each for index, each in enumerate(starts) if index == 0 or each[1] != starts[index - 1][1]]
+    ends = [start for start, _ in starts[1:]] + [len(source)]
+    return [_shader(name, source[start:end]) for (start, name), end in zip(starts, ends, strict=True)]
+
+
+def check_limits(shaders: list[Shader]) -> None:
+    """Refuses shaders that need more than a page may rely on.
+
+    Raises:
+        InputError: Naming the first of them.
+    """
+    for shader in shaders:
+        for needed, most, what in (
+            (shader.invocations, MAX_INVOCATIONS, "invocations per workgroup"),
+            (shader.workgroup_bytes, MAX_WORKGROUP_BYTES, "bytes of workgroup memory"),
+            (shader.storage_buffers, MAX_STORAGE_BUFFERS, "storage buffers"),
+        ):
+            if needed > most:
+                raise InputError(
+                    f"this model's shader {shader.name} needs {needed} {what}; a page may rely on {most} (WebGPU "
+                    "limits), so the model cannot be compiled for browsers"
+                )
+
+
+def _webgpu_modules(module: tvm.runtime.Module) -> list[tvm.runtime.Module]:
+    found = [module] if module.kind == "webgpu" else []
+    return found + [each for imported in module.imports for each in _webgpu_modules(imported)]
+
+
+def _shader(name: str, source: str) -> Shader:
+    size = _SIZE.search(source)
+    assert size is not None, f"{name}: no workgroup size"
+    x, y, z = map(int, size.groups())
+    shared = sum(int(lanes or 1) * _BYTES[kind] * int(count) for lanes, kind, count in _WORKGROUP.findall(source))
+    assert len(_WORKGROUP.findall(source)) == source.count("var<workgroup>"), f"{name}: unread workgroup memory"
+    return Shader(name, source, x * y * z, shared, source.count("var<storage"))

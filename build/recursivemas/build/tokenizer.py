@@ -1,0 +1,112 @@
+"""What the browser and MLC's configuration need to know about a checkpoint's tokenizer.
+
+Source: `tokenizer.json` of the tokenizers library; MLC-LLM's `TokenizerInfo` for the last three attributes.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+"""Copied into an agent folder. Older formats (vocab.json, tokenizer.model) repeat what tokenizer.json holds."""
+
+_OLDER_FORMATS = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """A checked tokenizer.
+
+    Attributes:
+        files: Those of `TOKENIZER_FILES` that are there.
+        size: Number of tokens, added ones included.
+        special_ids: Id of every special token by its text.
+        token_postproc_method: `byte_level` or `byte_fallback`: how a token's text becomes bytes.
+        prepend_space_in_encode: Whether a space is put before the text.
+        strip_space_in_decode: Whether one space is taken off again.
+    """
+
+    files: tuple[str, ...]
+    size: int
+    special_ids: Mapping[str, int]
+    token_postproc_method: str
+    prepend_space_in_encode: bool
+    strip_space_in_decode: bool
+
+    def mlc_info(self) -> dict[str, Any]:
+        """MLC's `tokenizer_info`."""
+        return {
+            "token_postproc_method": self.token_postproc_method,
+            "prepend_space_in_encode": self.prepend_space_in_encode,
+            "strip_space_in_decode": self.strip_space_in_decode,
+        }
+
+
+def read_tokenizer(folder: Path, vocab_size: int) -> TokenizerFacts:
+    """Reads and checks a checkpoint folder's tokenizer.
+
+    Args:
+        folder: The checkpoint folder.
+        vocab_size: Rows of the model's embedding table.
+
+    Raises:
+        InputError: There is none, only one in an older format, a broken one, or one with ids the model lacks.
+    """
+    path = folder / "tokenizer.json"
+    content = _read_tokenizer_json(path)
+    try:
+        tokenizer = Tokenizer.from_str(json.dumps(content))
+    except Exception as error:  # the library raises plain Exception
+        raise InputError(f"{path}: not a tokenizer that the tokenizers library can read: {error}") from None
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if largest >= vocab_size:
+        raise InputError(
+            f"{path}: token ids go up to {largest}, but the model's vocabulary (config.json) has {vocab_size} rows; "
+            "the tokenizer belongs to another checkpoint"
+        )
+    special = {token.content: id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    decoders = list(_flat(content.get("decoder"), "decoders"))
+    normalizers = list(_flat(content.get("normalizer"), "normalizers"))
+    return TokenizerFacts(
+        files=tuple(name for name in TOKENIZER_FILES if (folder / name).is_file()),
+        size=tokenizer.get_vocab_size(with_added_tokens=True),
+        special_ids=special,
+        token_postproc_method="byte_level" if any(d["type"] == "ByteLevel" for d in decoders) else "byte_fallback",
+        prepend_space_in_encode=any(n["type"] == "Prepend" and n.get("prepend") == "\u2581" for n in normalizers),
+        strip_space_in_decode=any(
+            d["type"] == "Strip" and (d.get("content"), d.get("start"), d.get("stop")) == (" ", 1, 0) for d in decoders
+        ),
+    )
+
+
+def _read_tokenizer_json(path: Path) -> dict[str, Any]:
+    older = [name for name in _OLDER_FORMATS if (path.parent / name).is_file()]
+    if not path.is_file() and older:
+        raise InputError(
+            f"{path}: missing, there is only {older[0]}; write it with "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers"
+        )
+    content = read_json(path, "tokenizer; copy the one that belongs to the checkpoint into its folder")
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    texts = [token.get("content") for token in content.get("added_tokens") or [] if isinstance(token, dict)]
+    twice = next((text for text in texts if texts.count(text) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: added token {twice!r} is there twice, which readers resolve differently; remove one")
+    return content
+
+
+def _flat(step: Any, key: str) -> Iterator[dict[str, Any]]:
+    """The steps of a pipeline, whether it is one step or a `Sequence` of them."""
+    if isinstance(step, dict) and step.get("type") == "Sequence":
+        for inner in step.get(key) or []:
+            yield from _flat(inner, key)
+    elif isinstance(step, dict) and isinstance(step.get("type"), str):
+        yield step

@@ -1,0 +1,98 @@
+"""`rmas links`: check link files, convert them to and from other formats."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json
+from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.system import System, load_system
+
+links_app = typer.Typer(no_args_is_help=True, help="Check link files and convert them to and from other formats.")
+
+
+@links_app.command("check")
+def check_command(
+    file: Annotated[Path, typer.Argument(help="A recursivelink.json.")],
+    system: Annotated[Path | None, typer.Option(help="Check against this system's graph and agents, too.")] = None,
+) -> None:
+    """Validates a link file and shows what it holds."""
+    links = load_links(file)
+    if system is not None:
+        from recursivemas.training.trace import load_recursion
+
+        load_recursion(load_system(system), links)
+    table = Table("link", "maps", "width", "numbers")
+    for kind, group in (("inner", links.inner), ("outer", links.outer)):
+        for key, link in group.items():
+            count = sum(record.array().size for record in link.tensors.values())
+            table.add_row(f"{kind} {key}", f"{link.source_size} to {link.target_size}", str(link.width), f"{count:,}")
+    console = Console()
+    console.print(table)
+    console.print(f"{file}: valid; system {links.system}, variant {links.variant}, {links.activation}")
+
+
+@links_app.command("convert")
+def convert_command(
+    source: Annotated[Path, typer.Argument(help="A recursivelink.json, a folder of .pt adapters, or nested lists.")],
+    out: Annotated[Path, typer.Option(help="File, or folder for .pt adapters.")],
+    to: Annotated[Literal["recursivelink", "released", "nested"], typer.Option()] = "recursivelink",
+    system: Annotated[Path | None, typer.Option(help="The system whose graph names the links; to read others.")] = None,
+    inner: Annotated[list[str] | None, typer.Option(help="AGENT=FILE in the folder; repeat.")] = None,
+    outer: Annotated[list[str] | None, typer.Option(help="EDGE=FILE in the folder; repeat.")] = None,
+) -> None:
+    """Converts link files; without --inner and --outer, `inner_<agent>.pt` and `outer_<from>_to_<to>.pt` are read."""
+    from recursivemas.training.convert import to_nested, to_released
+
+    links = _read(source, system, inner or [], outer or [])
+    if to == "released":
+        for path in to_released(links, out):
+            typer.echo(str(path))
+        return
+    if to == "nested":
+        to_nested(links, out)
+    else:
+        links.save(out)
+    typer.echo(str(out))
+
+
+def _read(source: Path, system: Path | None, inner: list[str], outer: list[str]) -> LinkFile:
+    from recursivemas.training.convert import from_nested, from_released
+
+    if source.is_dir():
+        declared = _needed(system, source)
+        agents = {agent.id: source / f"inner_{agent.id}.pt" for agent in declared.agents}
+        edges = {edge.id: source / f"outer_{edge.source}_to_{edge.target}.pt" for edge in declared.edges}
+        return from_released(
+            declared.name,
+            agents | _named(inner, source, agents, "--inner"),
+            edges | _named(outer, source, edges, "--outer"),
+        )
+    if source.suffix == ".pt":
+        raise InputError(f"{source}: is one adapter; pass the folder that holds all of the system's")
+    data = read_json(source, "link file")
+    if isinstance(data, dict) and data.get("format") != "recursivemas.links" and isinstance(data.get("links"), list):
+        declared = _needed(system, source)
+        names = [(edge.id, edge.source, edge.target) for edge in declared.edges]
+        return from_nested(source, declared.name, [agent.id for agent in declared.agents], names)
+    return load_links(source)
+
+
+def _needed(system: Path | None, source: Path) -> System:
+    if system is None:
+        raise InputError(f"{source}: does not say which agents its links belong to; pass --system FILE.yaml")
+    return load_system(system)
+
+
+def _named(pairs: list[str], folder: Path, known: dict[str, Path], option: str) -> dict[str, Path]:
+    named = {}
+    for pair in pairs:
+        key, equals, file = pair.partition("=")
+        if not equals or key not in known:
+            raise InputError(f"{option} {pair!r}: expected NAME=FILE with a name of {', '.join(known)}")
+        named[key] = folder / file
+    return named

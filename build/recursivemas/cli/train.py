@@ -1,0 +1,62 @@
+"""`rmas train`: a system's links, from inner loop to outer loop."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.system import System, load_system
+
+
+def train_command(
+    system: Annotated[Path, typer.Argument(help="A systems/<name>.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder for recursivelink.json, metrics.jsonl and curves.png.")],
+    data: Annotated[str | None, typer.Option(help="JSONL file, hub data set or generator:<task>.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint in --out.")] = False,
+    seed: Annotated[int | None, typer.Option(help="In place of the system's training seed.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Outer-loop steps, in place of the system's.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="In place of the system's rounds.")] = None,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
+) -> None:
+    """Trains inner links, starts and aligns outer links, then trains them through all rounds; agents stay frozen.
+
+    `accelerate launch --no-python rmas train …` spreads the same command over GPUs.
+    """
+    import torch
+
+    from recursivemas.training.curves import draw_curves
+    from recursivemas.training.data import TrainingData
+    from recursivemas.training.train import train_system
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    declared = _with_overrides(load_system(system), seed, steps, rounds)
+    source = data or (declared.task.train if declared.task else None)
+    if source is None:
+        raise InputError(f"{system}: names no training data; set task.train or pass --data")
+    questions = TrainingData(source, declared.training.seed)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not Console().is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(phase: str, step: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(phase, total=total)
+            bar.update(tasks[phase], completed=step)
+
+        train_system(declared, out, resume, checkpoint_every, show, data=questions)
+    draw_curves(out / "metrics.jsonl", out / "curves.png")
+    typer.echo(f"{out / 'recursivelink.json'}, {out / 'metrics.jsonl'}, {out / 'curves.png'}")
+
+
+def _with_overrides(system: System, seed: int | None, steps: int | None, rounds: int | None) -> System:
+    training = system.training
+    if steps is not None:
+        training = training.model_copy(update={"outer": training.outer.model_copy(update={"steps": steps})})
+    if seed is not None:
+        training = training.model_copy(update={"seed": seed})
+    return system.model_copy(update={"training": training, "rounds": rounds or system.rounds})

@@ -1,0 +1,69 @@
+"""Closed, typed records: unknown keys are refused with the nearest known one, in one line."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recursivemas.system.errors import InputError
+
+
+class Closed(BaseModel):
+    """A pydantic model that is frozen and knows every key it accepts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @classmethod
+    def parse(cls, data: object, source: str) -> Self:
+        """Validates what was read from a file.
+
+        Args:
+            data: The parsed YAML or JSON value.
+            source: The file's name, for the message.
+
+        Raises:
+            InputError: One line with every problem: where, what was expected, what came.
+        """
+        if not isinstance(data, Mapping):
+            raise InputError(f"{source}: expected a mapping of keys, got {type(data).__name__}")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            problems = "; ".join(_describe(cls, problem) for problem in error.errors(include_url=False)[:5])
+            raise InputError(f"{source}: {problems}") from None
+
+
+def _describe(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "top level"
+    if problem["type"] == "extra_forbidden":
+        key = str(problem["loc"][-1])
+        known = _known_keys(model, problem["loc"][:-1])
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        return f"unknown key {where!r}; {hint}"
+    if problem["type"] == "missing":
+        return f"missing key {where!r}"
+    if problem["type"] == "value_error":
+        return f"{where}: {problem['ctx']['error']}" if problem["loc"] else str(problem["ctx"]["error"])
+    came = repr(problem["input"])
+    return f"{where}: {problem['msg']}, got {came if len(came) <= 60 else came[:57] + '...'}"
+
+
+def _known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Keys of the model that a validation path leads to; list indices and mapping keys are stepped over."""
+    current = model
+    for part in path:
+        field = next((f for name, f in current.model_fields.items() if part in (name, f.alias)), None)
+        if field is not None:
+            current = _inner_model(field.annotation) or current
+    return [field.alias or name for name, field in current.model_fields.items()]
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if found := _inner_model(argument):
+            return found
+    return None

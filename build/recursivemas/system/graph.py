@@ -1,0 +1,100 @@
+"""Graphs of agents: edges, the order of a round, and the four patterns written as graphs.
+
+Source: arXiv 2604.25917 (the four collaboration patterns); docs/recursion.md, rule 1.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from recursivemas.system.closed import Closed
+from recursivemas.system.errors import InputError
+
+
+class Edge(Closed):
+    """One hand-off, with its own outer link.
+
+    Attributes:
+        id: Names the slot `{latent:<id>}`; by default `<from>-><to>`.
+        source: Agent whose latent thoughts are handed over (`from` in files).
+        target: Agent whose prompt has the slot (`to` in files).
+        feedback: Whether the hand-off is read in the next round, because the target has already run in this one.
+    """
+
+    id: str = Field(pattern=r"^[^{}\s:]+$", max_length=160)
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+    feedback: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_id(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "id" not in data and "from" in data and "to" in data:
+            return {**data, "id": f"{data['from']}->{data['to']}"}
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source == self.target and not self.feedback:
+            raise InputError(f"edge {self.id!r} leads back to its own agent; it needs 'feedback: true'")
+        return self
+
+
+def pattern_edges(pattern: str, agents: Sequence[str]) -> list[dict[str, Any]]:
+    """The edges of a named pattern over agents in the order they run.
+
+    Raises:
+        InputError: When the pattern cannot be made of that many agents.
+    """
+    *others, last = agents or [""]
+
+    def forward(source: str, target: str) -> dict[str, Any]:
+        return {"id": f"{source}->{target}", "from": source, "to": target, "feedback": False}
+
+    def back(source: str, target: str) -> dict[str, Any]:
+        return {"id": f"{source}->{target}", "from": source, "to": target, "feedback": True}
+
+    if pattern == "sequential":
+        chain = [forward(a, b) for a, b in itertools.pairwise(agents)]
+        return [*chain, back(last, agents[0])] if agents else []
+    if pattern == "mixture":
+        if len(agents) < 3:
+            raise InputError(f"pattern mixture needs two or more experts and a summarizer, got {len(agents)} agents")
+        return [*(forward(expert, last) for expert in others), *(back(last, expert) for expert in others)]
+    if pattern in ("distillation", "deliberation"):
+        if len(agents) != 2:
+            raise InputError(f"pattern {pattern} needs exactly two agents, got {len(agents)}")
+        return [forward(agents[0], last), back(last, agents[0])]
+    return []
+
+
+def resolve_edges(agents: Sequence[str], edges: Sequence[Edge]) -> None:
+    """Checks that edges fit the order of the agents.
+
+    Raises:
+        InputError: For an unknown agent, a repeated id, or an edge that runs against the order without saying that it
+            is feedback (a cycle without an order), or the other way round.
+    """
+    position = {agent: index for index, agent in enumerate(agents)}
+    order = ", ".join(agents)
+    seen: set[str] = set()
+    for edge in edges:
+        if edge.id in seen:
+            raise InputError(f"edge id {edge.id!r} appears twice; give one of them another 'id'")
+        seen.add(edge.id)
+        for end in (edge.source, edge.target):
+            if end not in position:
+                raise InputError(f"edge {edge.id!r} names an unknown agent {end!r}; agents are {order}")
+        backward = position[edge.target] <= position[edge.source]
+        if backward and not edge.feedback:
+            raise InputError(
+                f"edge {edge.id!r} closes a cycle without an order: {edge.target!r} already ran before {edge.source!r} "
+                f"(order: {order}); mark the edge 'feedback: true' or reorder the agents"
+            )
+        if edge.feedback and not backward:
+            raise InputError(
+                f"edge {edge.id!r} is marked as feedback but {edge.target!r} runs after {edge.source!r} "
+                f"(order: {order}); remove 'feedback: true' or reorder the agents"
+            )

@@ -1,0 +1,115 @@
+"""Prompt templates with `{question}` and `{latent:<edge id>}` slots.
+
+Source: docs/recursion.md, rule 2. The browser's twin is web/src/engine/prompt.ts; tests/fixtures/prompt_cases.json is
+run against both.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from recursivemas.system.errors import InputError
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+@dataclass(frozen=True)
+class Text:
+    """Literal text of a template."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """The place of the question."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The place of an edge's hand-off: (M, D) input embeddings, or the sender's text in text mode."""
+
+    edge: str
+
+
+Segment: TypeAlias = Text | Question | Latent
+
+
+def parse_template(template: str) -> tuple[Segment, ...]:
+    """Splits a template at its slots; `{{` and `}}` are literal braces.
+
+    Args:
+        template: The prompt as written in `systems/*.yaml`.
+
+    Returns:
+        Segments in order; neighbouring literal text is one `Text`.
+
+    Raises:
+        InputError: For an unbalanced brace or an unknown slot.
+    """
+    segments: list[Segment] = []
+    literal: list[str] = []
+
+    def flush() -> None:
+        if text := "".join(literal):
+            segments.append(Text(text))
+        literal.clear()
+
+    end = 0
+    for match in _TOKEN.finditer(template):
+        literal.append(template[end : match.start()])
+        end = match.end()
+        token, slot = match.group(0), match.group(1)
+        if token in ("{{", "}}"):
+            literal.append(token[0])
+        elif slot is None:
+            raise InputError(
+                f"prompt {template!r}: unbalanced {token!r} at character {match.start()}; "
+                f"write {token * 2!r} for a literal brace"
+            )
+        else:
+            flush()
+            segments.append(_slot(slot, template))
+    literal.append(template[end:])
+    flush()
+    return tuple(segments)
+
+
+def _slot(slot: str, template: str) -> Segment:
+    if slot == "question":
+        return Question()
+    if slot.startswith("latent:") and len(slot) > len("latent:"):
+        return Latent(slot.removeprefix("latent:"))
+    raise InputError(
+        f"prompt {template!r}: unknown slot {{{slot}}}; known are {{question}} and {{latent:<edge id>}}, "
+        "and '{{' or '}}' for literal braces"
+    )
+
+
+def fill(segments: Iterable[Segment], question: str) -> tuple[Text | Latent, ...]:
+    """Puts the question in and joins neighbouring text, because each run of text is tokenised as one string.
+
+    Args:
+        segments: A parsed template.
+        question: Taken literally: braces in it mean nothing.
+
+    Returns:
+        `Text` and `Latent` segments, no two `Text` beside each other and none empty.
+    """
+    filled: list[Text | Latent] = []
+    for segment in segments:
+        if isinstance(segment, Latent):
+            filled.append(segment)
+            continue
+        text = question if isinstance(segment, Question) else segment.text
+        if text and filled and isinstance(filled[-1], Text):
+            filled[-1] = Text(filled[-1].text + text)
+        elif text:
+            filled.append(Text(text))
+    return tuple(filled)
+
+
+def latent_edges(segments: Iterable[Segment]) -> tuple[str, ...]:
+    """Edge ids of a template's latent slots, in order."""
+    return tuple(segment.edge for segment in segments if isinstance(segment, Latent))

@@ -1,0 +1,156 @@
+"""Finds the parts of an MLC-LLM model by what they are: the decoder body, its layers, and the last normalisation.
+
+MLC-LLM's model classes share no base class and name their parts differently (`model.layers`, `transformer.h`,
+`gpt_neox.layers`, `language_model.model`, …). What they share is how they are called: the body with hidden states
+and the paged KV cache, a layer with its number besides. So a part is recognised by its attributes and its call
+signature, never by the text of its source.
+"""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.relax.frontend import nn
+
+from recursivemas.system.errors import InputError
+
+NEEDED_METHODS = ("embed", "decode", "prefill", "create_paged_kv_cache", "get_default_spec")
+"""What a causal language model of MLC-LLM offers and our functions build on."""
+
+_LAYER_ARGUMENTS = 3
+"""Hidden states, KV cache, layer number. By count only: Mixtral's layers still name the last two after older things."""
+
+_NORM_BASES = (nn.LayerNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module and where it hangs, so that it can be replaced for a while.
+
+    Attributes:
+        owner: The module that has it as an attribute.
+        name: The attribute.
+        path: From the model, e.g. `language_model.model`.
+    """
+
+    owner: Any
+    name: str
+    path: str
+
+    @property
+    def module(self) -> Any:
+        """The module itself."""
+        return getattr(self.owner, self.name)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts that our functions need.
+
+    Attributes:
+        body: Turns input embeddings and the KV cache into hidden states.
+        layers: The `ModuleList` of decoder layers inside the body.
+        head_norm: The last normalisation where it hangs in the output head instead of the body; None otherwise.
+    """
+
+    body: Part
+    layers: Part
+    head_norm: Part | None
+
+
+def dissect(model: Any) -> Anatomy:
+    """Finds the parts of a model.
+
+    Args:
+        model: An instance of one of MLC-LLM's causal language models.
+
+    Raises:
+        InputError: It is not built like one; the message says what is missing.
+    """
+    kind = type(model).__name__
+    missing = [name for name in NEEDED_METHODS if not callable(getattr(model, name, None))]
+    if missing:
+        raise InputError(f"{kind} has no {', '.join(missing)}")
+    body = _find_body(model)
+    if body is None:
+        raise InputError(f"{kind} has no part that takes hidden states and a paged KV cache alone")
+    layers = _find_layers(body)
+    if layers is None:
+        raise InputError(f"{kind}.{body.path} has no list of layers that take hidden states and a paged KV cache")
+    if _last_norm(body) is not None:
+        return Anatomy(body, layers, None)
+    norms = [norm for part in _children(body.owner) if part.name != body.name for norm in _norms_before_output(part)]
+    if len(norms) != 1:
+        raise InputError(f"{kind}: expected one last normalisation in {body.path} or in the head, found {len(norms)}")
+    return Anatomy(body, layers, norms[0])
+
+
+def is_norm(module: Any) -> bool:
+    """Whether a module normalises: TVM's LayerNorm or RMSNorm, or a class of MLC-LLM's own named after what it does."""
+    return isinstance(module, _NORM_BASES) or (
+        isinstance(module, nn.Module) and "Norm" in type(module).__name__ and not list(_children(module))
+    )
+
+
+def _children(module: Any, prefix: str = "") -> Iterator[Part]:
+    for name, value in vars(module).items():
+        if isinstance(value, nn.Module):
+            yield Part(module, name, f"{prefix}{name}")
+
+
+def _arguments(module: Any) -> list[inspect.Parameter]:
+    """What a module is called with; nothing if it cannot be called."""
+    forward = getattr(type(module), "forward", None)
+    return [] if forward is None else list(inspect.signature(forward).parameters.values())[1:]
+
+
+def _is_body(module: Any) -> bool:
+    """Whether a module is called with hidden states and a paged KV cache, and nothing else."""
+    arguments = _arguments(module)
+    if len(arguments) != 2:
+        return False
+    annotation = arguments[1].annotation
+    label = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return label == "PagedKVCache" or arguments[1].name == "paged_kv_cache"
+
+
+def _find_body(model: Any) -> Part | None:
+    """The outermost descendant that takes exactly (hidden states, KV cache), nearest the root first."""
+    level = list(_children(model))
+    while level:
+        for part in level:
+            if _is_body(part.module) and _find_layers(part) is not None:
+                return part
+        level = [inner for part in level for inner in _children(part.module, f"{part.path}.")]
+    return None
+
+
+def _find_layers(body: Part) -> Part | None:
+    level = list(_children(body.module, f"{body.path}."))
+    while level:
+        for part in level:
+            items = list(part.module) if isinstance(part.module, nn.ModuleList) else []
+            if items and all(len(_arguments(item)) == _LAYER_ARGUMENTS for item in items):
+                return part
+        level = [inner for part in level for inner in _children(part.module, f"{part.path}.")]
+    return None
+
+
+def _last_norm(body: Part) -> Part | None:
+    """The normalisation beside the layers: in the body itself or, one level down, in the module that has the list."""
+    layers = _find_layers(body)
+    assert layers is not None
+    for owner in (layers.owner, body.module):
+        for part in _children(owner):
+            if is_norm(part.module):
+                return part
+    return None
+
+
+def _norms_before_output(part: Part) -> list[Part]:
+    """Normalisations directly inside a head that ends in a linear layer."""
+    inner = list(_children(part.module, f"{part.path}."))
+    if not any("weight" in vars(child.module) or "q_weight" in vars(child.module) for child in inner):
+        return []
+    return [child for child in inner if is_norm(child.module)]

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs the system packages that are missing, when it may; otherwise says exactly what to install.
+set -euo pipefail
+
+say() { echo "$*" >&2; }
+
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+  say "Python 3.11 or newer is needed; found: $("$python" --version 2>&1 || echo none). Set PYTHON=... to use another."
+  exit 1
+fi
+node_major=$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/' || true)
+if [ -z "$node_major" ] || [ "$node_major" -lt 20 ]; then
+  say "Node.js 20 or newer is needed; found: ${node_major:-none}. See nodejs.org for your system."
+  exit 1
+fi
+
+missing=()
+command -v emcc >/dev/null || missing+=(emscripten)
+# CHROMIUM names another browser of its kind, e.g. where the chromium package is a snap.
+command -v "${CHROMIUM:-chromium}" >/dev/null || missing+=(chromium)
+"$python" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as_root=(sudo); else as_root=(denied); fi
+fi
+if ! command -v apt-get >/dev/null || [ "${as_root[*]:-}" = denied ]; then
+  say "Missing: ${missing[*]}. Install with: sudo apt-get update && sudo apt-get install ${missing[*]}"
+  exit 1
+fi
+say "Installing Debian packages: ${missing[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+  apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  tail -n 5 "$log" >&2
+  say "Could not install: ${missing[*]}. Try: sudo apt-get update && sudo apt-get install ${missing[*]}"
+  exit 1
+fi

@@ -1,0 +1,179 @@
+"""The engine in headless Chromium, called from a test: JSON in, JSON out, numpy for matrices."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+from numpy.typing import NDArray
+from playwright.sync_api import Browser, Page
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from recursivemas.build.serve import site_app
+from tests.browser.chromium import launch
+
+WEB = Path(__file__).parents[2] / "web"
+
+__all__ = ["EngineError", "EnginePage", "build_harness", "launch", "matrix", "open_page", "relative_error", "serving"]
+
+
+class EngineError(AssertionError):
+    """The engine stopped.
+
+    Attributes:
+        code: Which kind of failure.
+        message: The one line for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code, self.message = code, message
+
+
+def build_harness(out: Path) -> Path:
+    """Builds the page that the tests drive (web/test/harness) as the playground is built."""
+    command = ["npx", "--no-install", "vite", "build", "--mode", "harness", "--outDir", str(out), "--logLevel", "warn"]
+    subprocess.run(command, cwd=WEB, check=True, capture_output=True, text=True)
+    return out
+
+
+@contextmanager
+def serving(harness: Path, systems: Path, below: str = "") -> Iterator[str]:
+    """Serves the harness and a folder of built systems exactly as `rmas serve` does.
+
+    Args:
+        harness: From `build_harness`.
+        systems: A folder of built systems.
+        below: A sub-path such as ``/some/where``.
+
+    Yields:
+        The page's URL, ending in ``/``.
+    """
+    app = site_app(harness, systems)
+    mounted = Starlette(routes=[Mount(below, app)]) if below else app
+    server = uvicorn.Server(uvicorn.Config(mounted, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}{below}/"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def open_page(browser: Browser, url: str, inject: str = "") -> Iterator["EnginePage"]:
+    """Opens the harness.
+
+    Args:
+        browser: From `launch`.
+        url: From `serving`.
+        inject: JavaScript put before the worker's own, to break WebGPU on purpose.
+    """
+    context = browser.new_context()
+    page = context.new_page()
+    if inject:
+
+        def add(route: Any) -> None:
+            response = route.fetch()
+            route.fulfill(response=response, body=inject + "\n" + response.text())
+
+        context.route("**/assets/worker-*.js", add)
+    engine = EnginePage(page)
+    page.goto(url)
+    yield engine
+    context.close()
+
+
+class EnginePage:
+    """The harness page.
+
+    Attributes:
+        page: Playwright's page.
+        complaints: Content-security violations and uncaught exceptions.
+        loaded: What a fixture loaded.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.loaded: dict[str, Any] = {}
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", self._listen)
+
+    def _listen(self, message: Any) -> None:
+        if "Content Security Policy" in message.text:
+            self.complaints.append(message.text)
+
+    def load(self, url: str, *, cache: bool = False) -> dict[str, Any]:
+        """Loads a system; returns device, questions, progress and counters.
+
+        Raises:
+            EngineError: As the engine's.
+        """
+        outcome: dict[str, Any] = self._call("load", url, cache)
+        return outcome
+
+    def run(self, question: str, cancel: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+        """Answers a question.
+
+        Args:
+            question: The question.
+            cancel: ``{"kind": …, "count": …}``: cancels after so many events of a kind.
+            options: RunOptions in camelCase.
+
+        Raises:
+            EngineError: As the engine's.
+        """
+        outcome: dict[str, Any] = self._call("run", {"question": question, **options}, cancel)
+        return outcome
+
+    def counters(self) -> dict[str, int]:
+        """Counts since loading began."""
+        outcome: dict[str, int] = self._call("counters")
+        return outcome
+
+    def dispose(self) -> dict[str, int]:
+        """Frees the system; returns the last counts."""
+        outcome: dict[str, int] = self._call("dispose")
+        return outcome
+
+    def cancel_load(self, url: str, phase: str) -> None:
+        """Loads a system and cancels at the first progress of a phase."""
+        self._call("cancelLoad", url, phase)
+
+    def lost(self) -> None:
+        """Waits for the device to be lost.
+
+        Raises:
+            EngineError: When it is.
+        """
+        self._call("lost")
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        script = f"(args) => window.harness.{name}(...args.map((each) => each ?? undefined))"
+        outcome = self.page.evaluate(script, list(arguments))
+        if isinstance(outcome, dict) and "error" in outcome:
+            raise EngineError(**outcome["error"])
+        return outcome
+
+
+def matrix(states: dict[str, Any]) -> NDArray[np.float32]:
+    """A (rows, columns) matrix that the engine read back."""
+    return np.asarray(states["data"], np.float32).reshape(states["rows"], states["columns"])
+
+
+def relative_error(came: NDArray[Any], expected: NDArray[Any]) -> float:
+    """‖a - b‖ / ‖b‖."""
+    assert came.shape == expected.shape
+    return float(np.linalg.norm(came - expected) / np.linalg.norm(expected))

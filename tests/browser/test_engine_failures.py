@@ -1,0 +1,216 @@
+"""Every way in which the browser engine stops: one clear line, the right code, and nothing silently zero."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.engine_page import EngineError, launch, open_page, serving
+
+pytestmark = pytest.mark.browser
+
+SYSTEM = "systems/hop-sequential/system.json"
+QUESTION = "a>b b>c ? a@1"
+
+
+@pytest.fixture
+def broken(default_system: Path, tmp_path: Path) -> Path:
+    """A copy of the default system, to be broken."""
+    return Path(shutil.copytree(default_system, tmp_path / "hop-sequential"))
+
+
+def amend(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Changes a manifest."""
+    manifest = json.loads((folder / "system.json").read_text(encoding="utf-8"))
+    change(manifest)
+    (folder / "system.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def sign(folder: Path, path: str) -> None:
+    """Makes the manifest agree with a file that was changed."""
+    content = (folder / path).read_bytes()
+
+    def change(manifest: dict[str, Any]) -> None:
+        (record,) = (each for each in manifest["files"] if each["path"] == path)
+        record.update(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+    amend(folder, change)
+
+
+def only(folder: Path, pattern: str) -> str:
+    """The first file of a kind, relative to the folder."""
+    return next(path.relative_to(folder).as_posix() for path in sorted(folder.rglob(pattern)))
+
+
+def failure_of(browser: Browser, harness: Path, folder: Path) -> EngineError:
+    """How loading a system fails."""
+    with serving(harness, folder) as url, open_page(browser, url) as page:
+        with pytest.raises(EngineError) as failure:
+            page.load(SYSTEM)
+        assert page.complaints == []
+    assert "\n" not in failure.value.message
+    return failure.value
+
+
+@pytest.mark.parametrize("pattern", ["params_shard_*.bin", "*.wasm", "recursivelink*.json", "tokenizer.json"])
+def test_engine_refuses_a_corrupted_file(browser: Browser, harness: Path, broken: Path, pattern: str) -> None:
+    name = only(broken, pattern)
+    content = bytearray((broken / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (broken / name).write_bytes(content)
+    failure = failure_of(browser, harness, broken)
+    assert failure.code == "corrupt-file"
+    assert name in failure.message and "sha256" in failure.message
+
+
+def test_engine_refuses_a_truncated_file(browser: Browser, harness: Path, broken: Path) -> None:
+    name = only(broken, "params_shard_*.bin")
+    (broken / name).write_bytes((broken / name).read_bytes()[:-100])
+    failure = failure_of(browser, harness, broken)
+    assert (failure.code, name in failure.message) == ("corrupt-file", True)
+
+
+def test_engine_refuses_a_missing_file(browser: Browser, harness: Path, broken: Path) -> None:
+    name = only(broken, "tensor-cache.json")
+    (broken / name).unlink()
+    failure = failure_of(browser, harness, broken)
+    assert (failure.code, name in failure.message) == ("download", True)
+    assert "404" in failure.message
+
+
+def test_engine_refuses_a_library_that_is_not_webassembly(browser: Browser, harness: Path, broken: Path) -> None:
+    name = only(broken, "*.wasm")
+    (broken / name).write_bytes(b"<!doctype html>")
+    sign(broken, name)
+    failure = failure_of(browser, harness, broken)
+    assert failure.code == "bad-library"
+    assert "does not load" in failure.message
+
+
+def test_engine_refuses_links_of_other_dimensions(browser: Browser, harness: Path, broken: Path) -> None:
+    name = only(broken, "recursivelink*.json")
+    links = json.loads((broken / name).read_text(encoding="utf-8"))
+    links["inner"]["planner"], links["inner"]["critic"] = links["inner"]["critic"], links["inner"]["planner"]
+    (broken / name).write_text(json.dumps(links), encoding="utf-8")
+    sign(broken, name)
+    failure = failure_of(browser, harness, broken)
+    assert failure.code == "bad-links"
+    assert "inner link 'planner' maps hidden size 128 to 128, but the agents need 96 to 96" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "part"),
+    [
+        ({"rounds": 0}, "bad-manifest", "rounds"),
+        ({"colour": "red"}, "bad-manifest", "unknown key 'colour'"),
+        ({"required_features": ["shader-f16"]}, "missing-feature", "shader-f16"),
+        ({"required_limits": {"maxBufferSize": 1 << 50}}, "insufficient-limits", "maxBufferSize"),
+    ],
+)
+def test_engine_refuses_what_it_cannot_run_before_it_downloads(
+    browser: Browser, harness: Path, broken: Path, change: dict[str, Any], code: str, part: str
+) -> None:
+    with serving(harness, broken) as url:
+        amend(broken, lambda manifest: manifest.update(change))
+        with open_page(browser, url) as page:
+            fetched: list[str] = []
+            page.page.on("request", lambda request: fetched.append(request.url))
+            with pytest.raises(EngineError) as failure:
+                page.load(SYSTEM)
+    assert failure.value.code == code
+    assert part in failure.value.message
+    assert not [each for each in fetched if each.endswith((".bin", ".wasm"))]
+
+
+def test_engine_refuses_a_page_in_place_of_a_manifest(browser: Browser, harness: Path, default_system: Path) -> None:
+    with (
+        serving(harness, default_system) as url,
+        open_page(browser, url) as page,
+        pytest.raises(EngineError) as failure,
+    ):
+        page.load("index.html")
+    assert failure.value.code == "bad-manifest"
+    assert "not valid JSON" in failure.value.message
+
+
+def test_engine_says_when_there_is_no_webgpu(harness: Path, default_system: Path) -> None:
+    with serving(harness, default_system) as url:
+        for flags in (["--disable-blink-features=WebGPU"], ["--disable-gpu", "--disable-software-rasterizer"]):
+            with launch(flags) as plain, open_page(plain, url) as page:
+                with pytest.raises(EngineError) as failure:
+                    page.load(SYSTEM)
+                assert failure.value.code == "no-webgpu"
+
+
+def test_engine_stops_loading_when_cancelled(browser: Browser, harness: Path, default_system: Path) -> None:
+    with serving(harness, default_system) as url, open_page(browser, url) as page:
+        for phase in ("manifest", "download", "upload"):
+            with pytest.raises(EngineError) as failure:
+                page.cancel_load(SYSTEM, phase)
+            assert failure.value.code == "cancelled"
+
+
+INVALID_BUFFER = """
+const createBuffer = GPUDevice.prototype.createBuffer;
+const submit = GPUQueue.prototype.submit;
+let submits = 0;
+const create = GPUAdapter.prototype.requestDevice;
+GPUAdapter.prototype.requestDevice = async function (...args) {
+  const device = await create.apply(this, args);
+  GPUQueue.prototype.submit = function (...commands) {
+    submit.apply(this, commands);
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE;
+    if (++submits === 5) createBuffer.call(device, { size: 16, usage });
+  };
+  return device;
+};
+"""
+
+INVALID_SHADER = """
+const compile = GPUDevice.prototype.createShaderModule;
+GPUDevice.prototype.createShaderModule = function (descriptor) {
+  const broken = descriptor.code.includes("rms_norm") ? "fn main( {" : descriptor.code;
+  return compile.call(this, { ...descriptor, code: broken });
+};
+"""
+
+LOST_DEVICE = """
+const submit = GPUQueue.prototype.submit;
+const destroy = GPUDevice.prototype.destroy;
+let submits = 0;
+const create = GPUAdapter.prototype.requestDevice;
+GPUAdapter.prototype.requestDevice = async function (...args) {
+  const device = await create.apply(this, args);
+  GPUQueue.prototype.submit = function (...commands) {
+    if (++submits === 5) destroy.call(device);
+    submit.apply(this, commands);
+  };
+  return device;
+};
+"""
+
+
+@pytest.mark.parametrize(
+    ("inject", "code"),
+    [(INVALID_BUFFER, "gpu-validation"), (INVALID_SHADER, "gpu-validation"), (LOST_DEVICE, "device-lost")],
+    ids=["invalid buffer", "invalid shader", "lost device"],
+)
+def test_engine_never_answers_after_webgpu_complained(
+    browser: Browser, harness: Path, default_system: Path, inject: str, code: str
+) -> None:
+    with serving(harness, default_system) as url, open_page(browser, url, inject) as page:
+        page.load(SYSTEM)
+        for _ in range(2):
+            with pytest.raises(EngineError) as failure:
+                page.run(QUESTION)
+            assert failure.value.code == code, failure.value
+        if code == "device-lost":
+            with pytest.raises(EngineError) as failure:
+                page.lost()
+            assert failure.value.code == code
+        assert page.dispose()["liveBytes"] == 0

@@ -1,0 +1,195 @@
+"""What the playground says when something is wrong: plain words, a way out, inputs kept."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.engine_page import launch, serving
+from tests.browser.playground import LOAD_TIMEOUT_MS, RUN_TIMEOUT_MS, Playground, build_page, open_playground
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_page(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture
+def copy(default_system: Path, tmp_path: Path) -> Path:
+    """A copy of the default system, to be broken."""
+    return Path(shutil.copytree(default_system, tmp_path / "hop-sequential"))
+
+
+@pytest.fixture
+def broken(browser: Browser, built: Path, copy: Path) -> Iterator[Playground]:
+    with serving(built, copy) as url, open_playground(browser, url) as playground:
+        yield playground
+        assert playground.complaints == []
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def change_manifest(folder: Path, change: Change) -> None:
+    path = folder / "system.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def test_page_without_webgpu_says_so_and_what_to_do(built: Path, copy: Path) -> None:
+    with (
+        launch(flags=["--disable-gpu", "--disable-features=WebGPU"]) as plain,
+        serving(built, copy) as url,
+        open_playground(plain, url) as playground,
+    ):
+        playground.open()
+        playground.button.click()
+        expect(playground.page.locator(".problem h2")).to_have_text("This browser has no WebGPU")
+        assert "Chrome" in playground.problem
+        expect(playground.page.get_by_role("alert")).to_contain_text("WebGPU")
+        expect(playground.page.locator(".graph svg")).to_be_visible()
+
+
+def test_page_with_a_damaged_shard_says_so_and_goes_on_when_it_is_mended(built: Path, copy: Path) -> None:
+    shard = next(copy.rglob("params_shard_*.bin"))
+    good = shard.read_bytes()
+    shard.write_bytes(bytes([good[0] ^ 1]) + good[1:])
+    # A browser of its own: it is left in the middle of compiling shaders, which would hold up the next test.
+    with launch() as own, serving(built, copy) as url, open_playground(own, url) as playground:
+        playground.open()
+        playground.button.click()
+        expect(playground.page.locator(".problem h2")).to_have_text("A file arrived damaged")
+        playground.page.get_by_text("In the engine’s own words").click()
+        assert shard.name in playground.problem
+        shard.write_bytes(good)
+        playground.page.get_by_role("button", name="Try again").click()
+        expect(playground.page.locator(".load-head")).to_contain_text("Compiling", timeout=LOAD_TIMEOUT_MS)
+        assert playground.problem == ""
+
+
+def test_page_with_a_missing_file_says_so(broken: Playground, copy: Path) -> None:
+    next(copy.rglob("tokenizer.json")).unlink()
+    broken.open()
+    broken.button.click()
+    expect(broken.page.locator(".problem h2")).to_have_text("A file could not be downloaded")
+
+
+def test_page_with_a_broken_manifest_says_so(broken: Playground, copy: Path) -> None:
+    change_manifest(copy, lambda data: data.update(surprise=1))
+    broken.open("?system=systems/hop-sequential/system.json")
+    expect(broken.page.locator(".problem h2")).to_have_text("This system’s description cannot be read")
+    broken.page.get_by_text("In the engine’s own words").click()
+    assert "surprise" in broken.problem
+    change_manifest(copy, lambda data: data.pop("surprise"))
+    broken.page.get_by_role("button", name="Try again").click()
+    expect(broken.page.get_by_role("heading", name="hop-sequential")).to_be_visible()
+    expect(broken.page.locator(".problem")).to_have_count(0)
+
+
+def test_page_shows_text_from_outside_as_text(broken: Playground, copy: Path) -> None:
+    markup = "<img src=x onerror=alert(1)><b>bold</b>"
+
+    def change(data: dict[str, Any]) -> None:
+        data["description"] = markup
+        data["agents"][0]["architecture"] = markup
+
+    change_manifest(copy, change)
+    broken.open()
+    expect(broken.page.locator(".system-about")).to_have_text(markup)
+    assert broken.page.locator("main img, main b:text-is('bold')").count() == 0
+
+
+def test_page_opens_a_system_by_its_address(browser: Browser, built: Path, copy: Path) -> None:
+    with (
+        serving(built, copy) as url,
+        serving(built, copy) as elsewhere,
+        open_playground(browser, url) as playground,
+    ):
+        playground.page.route("**/systems/index.json", lambda route: route.fulfill(status=404, body="none"))
+        playground.open()
+        expect(playground.page.locator(".problem h2")).to_have_text("There is no list of systems beside this page")
+        playground.page.get_by_role("button", name="Choose another system").click()
+        playground.page.get_by_label("Or the address of a system.json").fill(
+            f"{elsewhere}systems/hop-sequential/system.json"
+        )
+        playground.page.get_by_role("button", name="Open", exact=True).click()
+        expect(playground.page.get_by_role("heading", name="hop-sequential")).to_be_visible()
+        playground.query("system=http")
+        expect(playground.button).to_contain_text("Load the agents")
+
+
+def test_page_loading_can_be_cancelled(built: Path, copy: Path) -> None:
+    # A browser of its own: it may be left in the middle of compiling shaders.
+    with launch() as own, serving(built, copy) as url, open_playground(own, url) as playground:
+        playground.open()
+        playground.button.click()
+        expect(playground.button).to_contain_text("Cancel")
+        playground.button.click()
+        expect(playground.button).to_contain_text("Load the agents")
+        assert playground.problem == ""
+
+
+LOSE_DEVICE = """
+{
+  const request = GPUAdapter.prototype.requestDevice;
+  const devices = [];
+  GPUAdapter.prototype.requestDevice = async function (...args) {
+    const device = await request.apply(this, args);
+    devices.push(device);
+    return device;
+  };
+  new BroadcastChannel("lose").onmessage = () => {
+    for (const device of devices) GPUDevice.prototype.destroy.call(device);
+  };
+}
+"""
+
+
+def test_page_survives_a_lost_device_without_a_reload(browser: Browser, built: Path, default_system: Path) -> None:
+    with (
+        serving(built, default_system) as url,
+        open_playground(browser, url, inject=LOSE_DEVICE) as playground,
+    ):
+        playground.open()
+        playground.load()
+        playground.ask(9)
+        playground.page.get_by_label("Rounds", exact=True).fill("2")
+        playground.page.get_by_label("Rounds", exact=True).press("Enter")
+        playground.button.click()
+        playground.page.wait_for_selector(".note.full")
+        playground.page.evaluate("() => new BroadcastChannel('lose').postMessage(1)")
+        expect(playground.page.locator(".problem h2")).to_have_text(
+            "The graphics card went away", timeout=RUN_TIMEOUT_MS
+        )
+        playground.page.get_by_role("button", name="Load the agents again").click()
+        expect(playground.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
+        expect(playground.page.get_by_label("Choose a question")).to_have_value("9")
+        expect(playground.page.get_by_label("Rounds", exact=True)).to_have_value("2")
+        playground.run()
+        assert playground.answer not in ("", "–")
+        assert playground.complaints == []
+
+
+def test_page_works_without_a_network_on_the_second_visit(browser: Browser, built: Path, default_system: Path) -> None:
+    with (
+        serving(built, default_system) as url,
+        open_playground(browser, url, service_workers="allow") as playground,
+    ):
+        playground.open()
+        playground.page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+        playground.load()
+        playground.run()
+        answer = playground.answer
+        playground.page.context.set_offline(True)
+        playground.page.goto(url)
+        expect(playground.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
+        playground.run()
+        assert playground.answer == answer
+        assert playground.complaints == []

@@ -1,0 +1,191 @@
+"""Calling compiled libraries in headless Chromium from a test, with numpy arrays in and out."""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from playwright.sync_api import Browser, Page
+
+from tests.browser.chromium import launch
+from tests.browser_harness.server import serve
+
+HERE = Path(__file__).parent
+WEB_RUNTIME = HERE.parents[1] / "web/node_modules/@mlc-ai/web-runtime/lib"
+PAGE_SIZE = 16
+
+__all__ = ["KVCache", "Libraries", "Library", "Ref", "Shape", "launch", "open_libraries"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Something that stays in the page: a KV cache, a tensor, a tuple of tensors."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape tuple argument."""
+
+    sizes: tuple[int, ...]
+
+
+@contextmanager
+def open_libraries(browser: Browser, files: Path) -> Iterator["Libraries"]:
+    """Opens the harness page.
+
+    Args:
+        browser: As from `launch`.
+        files: Folder that the libraries are in.
+    """
+    roots = {"/harness": HERE, "/web-runtime": WEB_RUNTIME, "/files": files}
+    with serve(roots) as origin:
+        page = browser.new_page()
+        failures: list[str] = []
+        page.on("pageerror", lambda error: failures.append(f"page: {error}"))
+        page.goto(f"{origin}/harness/harness.html")
+        yield Libraries(page, files, failures)
+        page.close()
+
+
+class Libraries:
+    """The harness page.
+
+    Attributes:
+        adapter: What the browser says about the WebGPU device.
+    """
+
+    def __init__(self, page: Page, files: Path, failures: list[str]) -> None:
+        self._page = page
+        self._files = files
+        self._failures = failures
+        self._count = 0
+        self.adapter: dict[str, Any] = page.evaluate("harness.openDevice()")
+
+    def load(self, wasm: Path) -> "Library":
+        """Loads a library and compiles its shaders."""
+        self._count += 1
+        name = f"library-{self._count}"
+        metadata = json.loads(self.evaluate("([id, url]) => harness.load(id, url)", [name, self.url(wasm)]))
+        return Library(self, name, metadata)
+
+    def url(self, path: Path) -> str:
+        """Where the page finds a file or folder below its files."""
+        return f"/files/{path.relative_to(self._files)}"
+
+    def evaluate(self, script: str, argument: Any = None) -> Any:
+        """Runs JavaScript; fails with everything that WebGPU or TVM said in the meantime."""
+        failed: Exception | None = None
+        value = None
+        try:
+            value = self._page.evaluate(script, argument)
+        except Exception as error:
+            failed = error
+        complaints = [*self._page.evaluate("harness.complaints()"), *self._failures]
+        self._failures.clear()
+        if failed is not None or complaints:
+            raise AssertionError("\n".join([*complaints, str(failed or "")])) from failed
+        return value
+
+
+class Library:
+    """One loaded library.
+
+    Attributes:
+        metadata: Parsed `_metadata`.
+    """
+
+    def __init__(self, libraries: Libraries, name: str, metadata: dict[str, Any]) -> None:
+        self._libraries = libraries
+        self._name = name
+        self.metadata = metadata
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Calls a function; arrays, `Ref`, `Shape`, lists (tuples of tensors) and ints go in.
+
+        Returns:
+            Arrays for tensors, `Ref` for other objects, lists for tuples, None for nothing.
+        """
+        specs = [_encode(argument) for argument in arguments]
+        script = "([id, fn, args]) => harness.call(id, fn, args)"
+        return _decode(self._libraries.evaluate(script, [self._name, function, specs]))
+
+    def upload(self, argument: Any) -> Ref:
+        """Uploads once what several calls need."""
+        script = "([id, spec]) => harness.upload(id, spec)"
+        return Ref(self._libraries.evaluate(script, [self._name, _encode(argument)])["ref"])
+
+    def read(self, ref: Ref) -> NDArray[Any]:
+        """What an uploaded tensor holds now."""
+        array: NDArray[Any] = _decode(
+            self._libraries.evaluate("([id, ref]) => harness.read(id, ref)", [self._name, ref.number])
+        )
+        return array
+
+    def kv_cache(self, *, max_total: int | None = None) -> "KVCache":
+        """A new KV cache with one empty sequence."""
+        total = max_total or self.metadata["context_window_size"]
+        sizes = (1, total, self.metadata["prefill_chunk_size"], PAGE_SIZE, 0)
+        ref = self.call("create_tir_paged_kv_cache", *(Shape((size,)) for size in sizes))
+        return KVCache(self, ref)
+
+    def params(self, folder: Path) -> Ref:
+        """The parameters, from the weight shards in a folder below the page's files."""
+        url = self._libraries.url(folder) + "/"
+        names = [each["name"] for each in self.metadata["params"]]
+        script = "([id, url, names]) => harness.params(id, new URL(url, location).href, names)"
+        return Ref(self._libraries.evaluate(script, [self._name, url, names])["ref"])
+
+    def unload(self) -> None:
+        """Frees it and its GPU memory."""
+        self._libraries.evaluate("(id) => harness.unload(id)", self._name)
+
+
+class KVCache:
+    """A KV cache with one sequence."""
+
+    def __init__(self, library: Library, ref: Ref) -> None:
+        self._library = library
+        self.ref = ref
+        library.call("global:vm.builtin.kv_state_add_sequence", ref, 0)
+
+    def forward(self, function: str, embed: NDArray[Any], *arguments: Any) -> NDArray[Any]:
+        """Calls a function that appends embed's (1, T, D) positions; returns its tensor."""
+        length = int(embed.shape[1])
+        self._library.call("global:vm.builtin.kv_state_begin_forward", self.ref, Shape((0,)), Shape((length,)))
+        tensor, _ = self._library.call(function, embed, self.ref, *arguments)
+        self._library.call("global:vm.builtin.kv_state_end_forward", self.ref)
+        array: NDArray[Any] = tensor
+        return array
+
+
+def _encode(argument: Any) -> dict[str, Any]:
+    match argument:
+        case Ref(number):
+            return {"ref": number}
+        case Shape(sizes):
+            return {"shape_tuple": list(sizes)}
+        case list() | tuple():
+            return {"items": [_encode(item) for item in argument]}
+        case int():
+            return {"scalar": argument, "dtype": "int64"}
+    array = np.ascontiguousarray(argument)
+    data = base64.b64encode(array.tobytes()).decode("ascii")
+    return {"shape": list(array.shape), "dtype": str(array.dtype), "data": data}
+
+
+def _decode(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if "data" not in value:
+        return Ref(value["ref"])
+    raw = base64.b64decode(value["data"])
+    return np.frombuffer(raw, dtype=value["dtype"]).reshape(value["shape"])

@@ -1,0 +1,54 @@
+"""Folders appear whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from recursivemas.build.atomic import atomic_folder
+
+
+def write(out: Path, text: str) -> None:
+    with atomic_folder(out) as folder:
+        assert not (out / "new").exists()
+        (folder / "new").write_text(text)
+
+
+def test_atomic_folder_appears_and_replaces(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b"
+    write(out, "1")
+    (out / "old").write_text("")
+    with atomic_folder(out) as folder:
+        (folder / "other").write_text("2")
+    assert [path.name for path in out.iterdir()] == ["other"]
+    assert [path.name for path in out.parent.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_atomic_folder_leaves_nothing_when_it_fails(tmp_path: Path, error: type[BaseException]) -> None:
+    out = tmp_path / "a" / "b"
+    with pytest.raises(error), atomic_folder(out) as folder:
+        (folder / "new").write_text("")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_atomic_folder_keeps_the_old_one_when_it_fails(tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    write(out, "1")
+    with pytest.raises(ValueError), atomic_folder(out):
+        raise ValueError
+    assert (out / "new").read_text() == "1"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_atomic_folder_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    dead, alive = tmp_path / f".b.partial-{pid}", tmp_path / f".b.partial-{os.getppid()}"
+    for path in (dead, alive):
+        (path / "x").mkdir(parents=True)
+    write(tmp_path / "b", "1")
+    assert {path.name for path in tmp_path.iterdir()} == {"b", alive.name}

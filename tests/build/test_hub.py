@@ -1,0 +1,135 @@
+"""From a name to a folder: what each failure of the hub becomes, and that being offline is found out at once."""
+
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub import errors
+
+from recursivemas.build import hub
+from recursivemas.build.hub import resolve_model
+from recursivemas.system.errors import InputError
+
+COMMIT = "0123456789012345678901234567890123456789"
+
+
+def response(status: int) -> Any:
+    return types.SimpleNamespace(headers={}, status_code=status, request=None)
+
+
+def test_resolve_model_takes_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "My-Model"
+    folder.mkdir()
+    resolved = resolve_model(str(folder))
+    assert (resolved.folder, resolved.name, resolved.source, resolved.revision) == (folder, "My-Model", None, None)
+    with pytest.raises(InputError, match="--revision is for models of the hub"):
+        resolve_model(str(folder), "main")
+
+
+@pytest.mark.parametrize("model", ["nowhere", "./a/b", "/no/such/folder", "a/b/c"])
+def test_resolve_model_refuses_what_is_neither(model: str) -> None:
+    with pytest.raises(InputError, match=r"no such checkpoint folder, and not a hub id \(owner/name\) either"):
+        resolve_model(model)
+
+
+class Hub:
+    """Stands for huggingface_hub.snapshot_download: remembers the calls, answers or fails as told."""
+
+    def __init__(self, folder: Path, error: Exception | None = None, needed: int = 1000) -> None:
+        self.folder = folder
+        self.error = error
+        self.needed = needed
+        self.calls: list[dict[str, Any]] = []
+
+    def __call__(self, model: str, **options: Any) -> Any:
+        self.calls.append({"model": model, **options})
+        if options.get("dry_run"):
+            return [types.SimpleNamespace(file_size=self.needed, will_download=True)]
+        if self.error is not None:
+            raise self.error
+        return str(self.folder)
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    folder = tmp_path / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+def test_resolve_model_downloads_only_what_is_needed(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Hub(snapshot)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fake)
+    resolved = resolve_model("Qwen/Qwen2.5-0.5B-Instruct", "v1")
+    assert resolved == hub.ResolvedModel(snapshot, "Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct", COMMIT)
+    assert fake.calls[-1]["revision"] == "v1"
+    options = {key: fake.calls[-1][key] for key in ("allow_patterns", "ignore_patterns")}
+    repository = ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json"]
+    refused = ["pytorch_model.bin", "consolidated.safetensors", "original/model.safetensors", "model.gguf", "README.md"]
+    assert list(huggingface_hub.utils.filter_repo_objects(repository + refused, **options)) == repository
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (errors.GatedRepoError("gated", response=response(403)), r"gated on the hub; accept its terms at https://"),
+        (errors.RepositoryNotFoundError("no", response=response(404)), r"neither a folder here nor a repository"),
+        (errors.RevisionNotFoundError("no", response=response(404)), r"has no revision 'v9'"),
+        (errors.LocalEntryNotFoundError("offline"), r"cannot be reached \(offline\?\); .*'hf download a/b'"),
+        (
+            errors.HfHubHTTPError("503\nmore", response=response(503)),
+            r"failed \(503\); run it again to resume",
+        ),
+        (errors.XetDownloadError("broken pipe"), r"failed \(broken pipe\); run it again to resume"),
+        (OSError(28, "No space left on device"), r"failed \(.*No space left on device\)"),
+    ],
+)
+def test_resolve_model_says_what_the_hub_refused(
+    snapshot: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Hub(snapshot, error))
+    with pytest.raises(InputError, match=message) as caught:
+        resolve_model("a/b", "v9")
+    assert "\n" not in str(caught.value)
+
+
+def test_resolve_model_refuses_a_repository_without_safetensors(
+    snapshot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (snapshot / "model.safetensors").unlink()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Hub(snapshot))
+    with pytest.raises(InputError, match=r"has no model\*.safetensors"):
+        resolve_model("a/b")
+
+
+def test_resolve_model_asks_for_room_before_it_downloads(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Hub(snapshot, needed=1 << 60)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fake)
+    with pytest.raises(InputError, match=r"the download needs 1152921504607 MB, .* MB free; make room"):
+        resolve_model("a/b")
+    assert [call.get("dry_run") for call in fake.calls] == [True]
+
+
+def test_resolve_model_offline_fails_at_once_with_the_real_library(tmp_path: Path) -> None:
+    """An address where nothing listens: the real client must give up, well inside the time limit of the child."""
+    script = (
+        "from recursivemas.build.hub import resolve_model\n"
+        "from recursivemas.system.errors import InputError\n"
+        "import json\n"
+        "try:\n    resolve_model('Qwen/Qwen2.5-0.5B-Instruct')\n"
+        "except InputError as error:\n    print(json.dumps(str(error)))\n"
+    )
+    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    message = json.loads(result.stdout)
+    assert "the Hugging Face hub cannot be reached" in message
+    assert "give that folder" in message

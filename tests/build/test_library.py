@@ -1,0 +1,152 @@
+"""Compiling a library without a browser: one file or none, what it says of itself, what its shaders ask for."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tvm import relax
+
+from recursivemas.build import abi
+from recursivemas.build.library import compile_library, model_metadata
+from recursivemas.build.library_metadata import read_library_metadata
+from recursivemas.build.models import ModelConfig, load_model_config, param_specs
+from recursivemas.build.models.module import build_module
+from recursivemas.build.pipeline import build_executable, webgpu_target
+from recursivemas.build.quantize import SCHEMES, find_scheme
+from recursivemas.build.runtime import ensure_runtime
+from recursivemas.build.runtime.toolchain import Emscripten
+from recursivemas.build.shaders import Shader, check_limits, shaders_of
+from recursivemas.build.weights import stored_tensors
+from recursivemas.system.errors import InputError
+
+TINY = {
+    "model_type": "qwen3",
+    "hidden_size": 40,
+    "intermediate_size": 72,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 99,
+    "max_position_embeddings": 128,
+}
+
+
+@pytest.fixture(scope="module")
+def config() -> ModelConfig:
+    return load_model_config(TINY)
+
+
+def _shaders(config: ModelConfig, quantization: str) -> list[Shader]:
+    scheme, target = find_scheme(quantization), webgpu_target()
+    mod = abi.complete(build_module(config, scheme, target))
+    ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
+    metadata = {**model_metadata(config, scheme), "recursivemas": ours}
+    executable = build_executable(mod, metadata, schedule="gpu", bounds={"seq_len": 128}, target=target)
+    return shaders_of(executable)
+
+
+@pytest.mark.parametrize("quantization", SCHEMES)
+def test_compile_library_writes_one_wasm_that_describes_itself(
+    tmp_path: Path, config: ModelConfig, quantization: str
+) -> None:
+    scheme = find_scheme(quantization)
+    out = compile_library(config, scheme, tmp_path / "agent" / "agent.wasm", schedule="software", optimise=0)
+    assert [path.name for path in out.parent.iterdir()] == ["agent.wasm"]
+    assert out.read_bytes()[:4] == b"\0asm"
+    metadata = read_library_metadata(out)
+    assert (metadata["model_type"], metadata["quantization"]) == ("qwen3", quantization)
+    assert (metadata["context_window_size"], metadata["prefill_chunk_size"]) == (128, 128)
+    stored = [tensor for spec in param_specs(config) for tensor in stored_tensors(spec, scheme)]
+    listed = [(each["name"], tuple(each["shape"]), each["dtype"]) for each in metadata["params"]]
+    assert listed == [(tensor.name, tensor.shape, tensor.dtype) for tensor in stored]
+    ours = metadata["recursivemas"]
+    assert (ours["abi"], ours["hidden_size"], ours["vocab_size"], ours["dtype"]) == (1, 40, 99, scheme.dtype)
+    largest = max(tensor.nbytes for tensor in stored)
+    assert ours["required_limits"]["maxStorageBufferBindingSize"] >= largest
+    assert metadata["memory_usage"]["prefill"] >= metadata["memory_usage"]["get_last_hidden"] > 0
+
+
+def test_compile_library_leaves_what_was_there_when_linking_fails(
+    tmp_path: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_runtime()
+
+    def fail(self: Emscripten, arguments: object, doing: str) -> None:
+        raise RuntimeError(f"emcc failed while {doing}")
+
+    monkeypatch.setattr(Emscripten, "run", fail)
+    out = tmp_path / "agent.wasm"
+    out.write_bytes(b"the earlier one")
+    with pytest.raises(RuntimeError, match="while linking"):
+        compile_library(config, find_scheme("q0f32"), out, schedule="software")
+    assert [path.name for path in tmp_path.iterdir()] == ["agent.wasm"]
+    assert out.read_bytes() == b"the earlier one"
+
+
+@pytest.mark.parametrize(
+    ("heads", "quantization", "message"),
+    [
+        ({"head_dim": 10}, "q0f32", "head_dim 10"),
+        ({"head_dim": 8, "num_key_value_heads": 4}, "q0f32", "head_dim 8"),
+        ({"head_dim": 192}, "q0f16", "workgroup memory"),
+    ],
+)
+def test_compile_library_refuses_heads_that_no_attention_kernel_fits(
+    tmp_path: Path, heads: dict[str, int], quantization: str, message: str
+) -> None:
+    config = load_model_config({**TINY, **heads})
+    with pytest.raises(InputError, match=message) as caught:
+        compile_library(config, find_scheme(quantization), tmp_path / "agent.wasm", schedule="software")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantization", ["q0f16", "q4f16_1", "q4f32_1"])
+def test_shaders_fit_what_every_page_may_rely_on(config: ModelConfig, quantization: str) -> None:
+    shaders = _shaders(config, quantization)
+    check_limits(shaders)
+    assert len({shader.name for shader in shaders}) == len(shaders) > 40
+    for shader in shaders:
+        assert ("enable f16;" in shader.source) == bool(re.search(r"\bf16\b(?!;)", shader.source)), shader.name
+        assert not re.search(r"\b[iu]64\b|\bf64\b", shader.source), shader.name
+        # The runtime keeps blockIdx.z to spread large grids.
+        assert "blockIdx.z" not in shader.source.replace("blockIdx.z * gridDim.x", ""), shader.name
+
+
+def test_no_shader_stores_a_dequantized_weight(config: ModelConfig) -> None:
+    names = [shader.name for shader in _shaders(config, "q4f32_1")]
+    assert not [name for name in names if name.startswith("dequantize")]
+    assert [name for name in names if "dequantize" in name]
+
+
+def test_check_limits_refuses_a_shader_that_is_too_large() -> None:
+    with pytest.raises(InputError, match="attention needs 40000 bytes of workgroup memory; a page may rely on 32768"):
+        check_limits([Shader("attention", "", 64, 40000, 3)])
+
+
+def test_complete_keeps_what_a_module_brings(config: ModelConfig) -> None:
+    mod = build_module(config, find_scheme("q0f32"), webgpu_target())
+    once = abi.complete(mod)
+    marked = once.clone()
+    marked["prefill"] = once["prefill"].with_attr("theirs", 1)
+    for name in list(marked.get_global_vars()):
+        if name.name_hint.startswith(("latent_", "inner_link", "outer_link", "get_last_hidden_step", "lm_head_step")):
+            del marked[name]
+    twice = abi.complete(marked)
+    assert "theirs" in twice["prefill"].attrs
+    assert abi.function_names(twice) == abi.function_names(once)
+
+
+def test_latent_steps_wait_for_nothing(config: ModelConfig) -> None:
+    """All that a step calls is kernels, the KV cache's attention and functions of its own."""
+    mod = abi.complete(build_module(config, find_scheme("q0f32"), webgpu_target()))
+    for name in ("latent_step_paper", "latent_step_ln_res", "get_last_hidden_step"):
+        called: set[str] = set()
+
+        def visit(expression: relax.Expr, called: set[str] = called) -> None:
+            if isinstance(expression, relax.ExternFunc):
+                called.add(str(expression.global_symbol))
+
+        relax.analysis.post_order_visit(mod[name], visit)
+        assert called <= {"vm.builtin.attention_kv_cache_attention_with_fused_qkv"}

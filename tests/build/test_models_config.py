@@ -1,0 +1,184 @@
+"""config.json: both spellings are read, everything that would be computed wrongly is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from recursivemas.build.models import FAMILIES, load_model_config, param_specs
+from recursivemas.system.errors import InputError
+
+LLAMA3 = {
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def _config(family: str = "llama", **changes: Any) -> dict[str, Any]:
+    config = {
+        "architectures": [FAMILIES[family].architecture],
+        "model_type": family,
+        "hidden_act": "silu",
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "vocab_size": 100,
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 5e5,
+        "tie_word_embeddings": False,
+    }
+    if family == "qwen2":
+        # Written by every Qwen2 checkpoint, and without effect.
+        config |= {"use_sliding_window": False, "sliding_window": 32, "max_window_layers": 2}
+    config |= changes
+    return {key: value for key, value in config.items() if value is not ...}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_load_model_config_reads_transformers_4_and_5_alike(family: str) -> None:
+    old = _config(family)
+    new = _config(family, rope_theta=..., rope_parameters={"rope_type": "default", "rope_theta": 5e5})
+    assert load_model_config(old) == load_model_config(new)
+
+
+@pytest.mark.parametrize("key", ["rope_type", "type"])
+def test_load_model_config_reads_llama3_scaling_in_every_spelling(key: str) -> None:
+    old = load_model_config(_config(rope_scaling={key: "llama3", **LLAMA3}))
+    table = {"rope_type": "llama3", "rope_theta": 5e5, **LLAMA3}
+    new = load_model_config(_config(rope_theta=..., rope_parameters=table))
+    assert old == new
+    assert old.rope_scaling is not None
+
+
+def test_load_model_config_fills_in_what_old_checkpoints_leave_out() -> None:
+    config = load_model_config(_config(num_key_value_heads=..., head_dim=..., rope_theta=..., rms_norm_eps=...))
+    assert (config.num_key_value_heads, config.head_dim, config.rope_theta, config.rms_norm_eps) == (4, 16, 1e4, 1e-6)
+    assert (config.context_window_size, config.prefill_chunk_size) == (4096, 1024)
+
+
+def test_load_model_config_takes_sizes_of_context_and_chunk() -> None:
+    config = load_model_config(_config(), context_window_size=100, prefill_chunk_size=7)
+    assert (config.context_window_size, config.prefill_chunk_size) == (100, 7)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "biases"),
+    [
+        ("qwen2", {}, (True, False, False)),
+        ("qwen3", {}, (False, False, True)),
+        ("qwen3", {"attention_bias": True}, (True, True, True)),
+        ("llama", {"attention_bias": False}, (False, False, False)),
+        ("llama", {"attention_bias": True}, (True, True, False)),
+        ("mistral", {}, (False, False, False)),
+    ],
+)
+def test_families_differ_in_biases_and_norms(
+    family: str, changes: dict[str, Any], biases: tuple[bool, bool, bool]
+) -> None:
+    config = load_model_config(_config(family, **changes))
+    assert (config.qkv_bias, config.o_bias, config.qk_norm) == biases
+    names = {spec.name for spec in param_specs(config)}
+    attention = f"model.layers.1.self_attn.{config.qkv_name}"
+    assert (f"{attention}.bias" in names, "model.layers.1.self_attn.o_proj.bias" in names) == biases[:2]
+    assert ("model.layers.1.self_attn.q_norm.weight" in names) == biases[2]
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("llama", {"model_type": "gemma2"}, r"model_type 'gemma2'.*supported: qwen2 .*, qwen3 .*, llama .*, mistral"),
+        ("llama", {"model_type": ...}, "model_type None"),
+        ("llama", {"architectures": ["LlamaForSequenceClassification"]}, "architectures.*supported"),
+        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "'yarn'.*supported: default, llama3"),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": 4.0}}, "'linear'.*supported"),
+        ("llama", {"rope_scaling": {"type": "llama3", "factor": 4.0}}, "missing key 'low_freq_factor'"),
+        ("llama", {"rope_scaling": {"type": "llama3", **LLAMA3, "high_freq_factor": 1.0}}, "larger than"),
+        ("llama", {"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "differ between layers"),
+        ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ("llama", {"rope_parameters": {"rope_theta": 1.0, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ("llama", {"mlp_bias": True}, "mlp_bias"),
+        ("llama", {"hidden_act": "gelu"}, "'gelu'.*supported: silu"),
+        ("llama", {"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
+        ("mistral", {"attention_bias": True}, "attention_bias"),
+        ("qwen2", {"attention_bias": False}, "attention_bias"),
+        ("mistral", {"sliding_window": 64}, "sliding_window 64 .* context window of at most 64"),
+        ("qwen2", {"use_sliding_window": True}, "use_sliding_window"),
+        ("qwen3", {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 8}, "sliding_window 8"),
+        ("qwen3", {"layer_types": ["linear_attention"]}, "linear_attention.*supported: full_attention"),
+        ("qwen3", {"head_dim": ...}, "missing key 'head_dim'"),
+        ("mistral", {"num_key_value_heads": ...}, "missing key 'num_key_value_heads'"),
+        ("llama", {"hidden_size": ...}, "missing key 'hidden_size'"),
+        ("llama", {"hidden_size": "64"}, "positive integer was expected, got '64'"),
+        ("llama", {"num_key_value_heads": 3}, "not a multiple"),
+        ("llama", {"head_dim": ..., "hidden_size": 66}, "not a multiple"),
+        ("llama", {"head_dim": 15}, "head_dim: an even number up to 256"),
+        ("llama", {"rms_norm_eps": 0}, "positive number"),
+        ("llama", {"tie_word_embeddings": "yes"}, "true or false"),
+    ],
+)
+def test_load_model_config_refuses_what_it_would_compute_wrongly(
+    family: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load_model_config(_config(family, **changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sizes", [{"context_window_size": 200000}, {"prefill_chunk_size": 5000}])
+def test_load_model_config_refuses_sizes_beyond_the_context(sizes: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="tokens was expected"):
+        load_model_config(_config(), **sizes)
+
+
+def test_a_sliding_window_that_hides_nothing_is_accepted() -> None:
+    config = load_model_config(_config("mistral", sliding_window=4096))
+    assert config.context_window_size == 4096
+    assert load_model_config(_config("mistral", sliding_window=64), context_window_size=64).context_window_size == 64
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_rope_frequencies_equal_transformers(scaled: bool) -> None:
+    table = (
+        {"rope_type": "llama3", "rope_theta": 5e5, **LLAMA3} if scaled else {"rope_type": "default", "rope_theta": 1e6}
+    )
+    raw = _config(rope_theta=..., head_dim=64, rope_parameters=table)
+    frequencies = load_model_config(raw).rope_frequencies()
+    theirs = LlamaConfig(hidden_size=256, num_attention_heads=4, head_dim=64, rope_parameters=table)
+    if scaled:
+        expected = ROPE_INIT_FUNCTIONS["llama3"](theirs, device="cpu")[0].numpy()
+    else:
+        expected = 1 / 1e6 ** (np.arange(0, 64, 2) / 64)
+    np.testing.assert_allclose(frequencies, expected, rtol=3e-7)
+
+
+def test_param_specs_fuse_projections_in_order() -> None:
+    config = load_model_config(_config("qwen2", head_dim=20))
+    specs = {spec.name: spec for spec in param_specs(config)}
+    qkv = specs["model.layers.0.self_attn.c_attn.weight"]
+    assert qkv.sources == tuple(f"model.layers.0.self_attn.{name}_proj.weight" for name in "qkv")
+    assert qkv.source_shapes == ((80, 64), (40, 64), (40, 64))
+    assert qkv.shape == (160, 64)
+    assert specs["model.layers.0.self_attn.c_attn.bias"].source_shapes == ((80,), (40,), (40,))
+    assert specs["model.layers.0.mlp.gate_up_proj.weight"].shape == (192, 64)
+    assert "model.layers.0.self_attn.qkv_proj.weight" in {
+        spec.name for spec in param_specs(load_model_config(_config()))
+    }
+
+
+def test_param_specs_quantize_matrices_only() -> None:
+    for spec in param_specs(load_model_config(_config("qwen3", attention_bias=True))):
+        assert spec.quantize == (len(spec.shape) == 2), spec.name
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_param_specs_leave_out_a_tied_lm_head(tied: bool) -> None:
+    names = {spec.name for spec in param_specs(load_model_config(_config(tie_word_embeddings=tied)))}
+    assert ("lm_head.weight" in names) != tied

@@ -1,0 +1,95 @@
+"""Compiled tiny models in one page of one browser."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from playwright.sync_api import Browser
+
+from recursivemas.build.checkpoint import Checkpoint
+from recursivemas.build.library import compile_library
+from recursivemas.build.models import load_model_config, param_specs
+from recursivemas.build.pipeline import Schedule
+from recursivemas.build.quantize import find_scheme
+from recursivemas.build.weights import write_weights
+from tests.browser_harness.libraries import Libraries, Library, Ref, open_libraries
+from tests.parity.tiny_models import CASES, Case, make_model, quantize_in_place, save
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A tiny model twice: compiled in the page, and in PyTorch with the numbers that the page's weights stand for.
+
+    Attributes:
+        library: In the page.
+        params: Its packed parameters, uploaded.
+        model: float32, eager attention.
+    """
+
+    library: Library
+    params: Ref
+    model: torch.nn.Module
+
+    def hidden_states(self, embed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(1, T, D) to (1, T, D) in PyTorch, from an empty cache."""
+        with torch.no_grad():
+            states = self.model.model(inputs_embeds=torch.from_numpy(embed), use_cache=False).last_hidden_state
+        array: NDArray[np.float32] = states.numpy()
+        return array
+
+    def logits(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(..., D) to (..., V) in PyTorch."""
+        with torch.no_grad():
+            array: NDArray[np.float32] = self.model.lm_head(torch.from_numpy(hidden)).numpy()
+        return array
+
+
+MakeAgent = Callable[..., Agent]
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the page may fetch."""
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="session")
+def libraries(chromium: Browser, files: Path) -> Iterator[Libraries]:
+    """The page."""
+    with open_libraries(chromium, files) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def make_agent(libraries: Libraries, files: Path) -> MakeAgent:
+    """Compiles a case once per scheme and schedule."""
+    torch.set_num_threads(1)
+    made: dict[tuple[str, str, str], Agent] = {}
+
+    def make(case: Case, quantization: str = "q0f32", schedule: Schedule = "software") -> Agent:
+        key = (case.name, quantization, schedule)
+        if key not in made:
+            folder = files / "-".join(key)
+            folder.mkdir()
+            model = make_model(case)
+            config = load_model_config(save(model, folder / "checkpoint"), prefill_chunk_size=64)
+            scheme = find_scheme(quantization)
+            write_weights(Checkpoint(folder / "checkpoint"), param_specs(config), scheme, folder)
+            wasm = compile_library(config, scheme, folder / "library.wasm", schedule=schedule)
+            if scheme.group:
+                quantize_in_place(model)
+            library = libraries.load(wasm)
+            made[key] = Agent(library, library.params(folder), model)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def any_agent(make_agent: MakeAgent) -> Agent:
+    """One model, for what does not depend on the family."""
+    return make_agent(CASES[1])

@@ -1,0 +1,105 @@
+"""The `mlc` backend against ours and against transformers; needs MLC-LLM."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recursivemas.build.backends import prepare
+from recursivemas.build.checkpoint import Checkpoint
+from recursivemas.build.models import load_model_config
+from recursivemas.build.models.module import build_module
+from recursivemas.build.quantize import SCHEMES
+from recursivemas.build.weights import TENSOR_CACHE
+from recursivemas.patches.cpu_model import CpuModel, cpu_target, relative_error
+from recursivemas.patches.definition import define, export
+from recursivemas.patches.parity import check_parity, save_random_checkpoint
+from recursivemas.patches.samples import sample_config
+from recursivemas.patches.source import Mlc
+from recursivemas.patches.sources import find_sources
+from recursivemas.patches.weights import MlcWeights
+from recursivemas.system.errors import InputError
+
+pytest.importorskip("transformers", reason="transformers is not installed")
+
+SHARED = ("llama", "mistral", "qwen2", "qwen3")
+COMPARED = (
+    "cohere",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "gpt2",
+    "gpt_bigcode",
+    "gpt_neox",
+    "gptj",
+    "llama",
+    "ministral3",
+)
+COMPARED += ("mistral", "nemotron", "olmo", "olmo2", "phi", "phi3", "qwen2", "qwen3", "stablelm", "starcoder2")
+
+
+def _checkpoint(architecture: str, folder: Path) -> Checkpoint:
+    config = sample_config(architecture)
+    assert config is not None
+    save_random_checkpoint(config, folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    return Checkpoint(folder)
+
+
+def _written(checkpoint: Checkpoint, scheme: str, backend: str, folder: Path) -> dict[str, bytes]:
+    folder.mkdir()
+    prepare(checkpoint, SCHEMES[scheme], backend).write_weights(folder, lambda done, total: None)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("architecture", SHARED)
+@pytest.mark.parametrize("scheme", ["q4f16_1", "q4f32_1"])
+def test_both_backends_write_the_same_bytes(mlc: Mlc, architecture: str, scheme: str, tmp_path: Path) -> None:
+    checkpoint = _checkpoint(architecture, tmp_path / "checkpoint")
+    ours = _written(checkpoint, scheme, "relax", tmp_path / "relax")
+    theirs = _written(checkpoint, scheme, "mlc", tmp_path / "mlc")
+    assert TENSOR_CACHE in ours
+    assert ours == theirs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", SHARED)
+def test_both_backends_compute_the_same_hidden_states(mlc: Mlc, architecture: str, tmp_path: Path) -> None:
+    checkpoint, scheme, target = _checkpoint(architecture, tmp_path), SCHEMES["q0f32"], cpu_target()
+    definition = define(mlc, checkpoint.config, scheme, target)
+    exported = export(definition, target)
+    sources = find_sources(definition, exported.tensors, checkpoint)
+    weights = [value for _, value in MlcWeights(definition, exported.tensors, sources, checkpoint, scheme).arrays()]
+    config = load_model_config(checkpoint.config)
+    models = (CpuModel(build_module(config, scheme, target), weights), CpuModel(exported.module, weights))
+    ids = np.arange(3, 23, dtype=np.int32)
+    ours, theirs = (model.get_last_hidden(model.embed(ids)[None]) for model in models)
+    assert relative_error(theirs, ours) <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", COMPARED)
+def test_hidden_states_and_logits_equal_transformers(mlc: Mlc, architecture: str) -> None:
+    config = sample_config(architecture)
+    assert config is not None
+    parity = check_parity(mlc, config)
+    assert parity.embed <= 1e-4
+    assert parity.hidden <= 1e-4
+    assert parity.logits <= 1e-4
+
+
+def test_prepare_refuses_a_model_that_mlc_llm_does_not_have(mlc: Mlc, tmp_path: Path) -> None:
+    checkpoint = _checkpoint("llama", tmp_path)
+    checkpoint.config["model_type"] = "nothing_known"
+    with pytest.raises(InputError, match="'nothing_known': not one of MLC-LLM's language models"):
+        prepare(checkpoint, SCHEMES["q0f32"], "mlc")
+
+
+def test_prepare_keeps_the_context_within_the_sliding_window(mlc: Mlc, tmp_path: Path) -> None:
+    checkpoint = _checkpoint("gemma3_text", tmp_path)
+    window = checkpoint.config["sliding_window"]
+    facts: Any = prepare(checkpoint, SCHEMES["q0f32"], "mlc").facts
+    assert (facts.context_window_size, facts.backend, facts.architecture) == (window, "mlc", "gemma3_text")
+    with pytest.raises(InputError, match=f"a context window of 1 to {window} tokens was expected, got {window + 1}"):
+        prepare(checkpoint, SCHEMES["q0f32"], "mlc", context_window_size=window + 1)

@@ -1,0 +1,100 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from recursivemas.patches import source
+from recursivemas.patches.source import SOURCE_VARIABLE, Mlc, find_mlc, import_mlc
+from recursivemas.system.errors import InputError
+
+from .conftest import FILES, write_tree
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_import_mlc_runs_neither_the_package_nor_changes_its_tree(fake_tree: Path) -> None:
+    before = _listing(fake_tree)
+    mlc = import_mlc()
+    assert list(mlc.models) == ["llama"]
+    assert mlc.root == (fake_tree / "python" / "mlc_llm").resolve()
+    assert _listing(fake_tree) == before
+
+
+def test_import_mlc_twice_gives_the_same_modules(fake_tree: Path) -> None:
+    assert import_mlc().models is import_mlc().models
+
+
+def test_import_mlc_follows_a_changed_variable(
+    fake_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_mlc()
+    other = FILES | {"model/model.py": "MODELS = {'other': None}"}
+    monkeypatch.setenv(SOURCE_VARIABLE, str(write_tree(tmp_path / "other", other)))
+    assert list(import_mlc().models) == ["other"]
+
+
+def test_describe_tells_version_and_digest(fake_tree: Path) -> None:
+    root = fake_tree / "python" / "mlc_llm"
+    seen = source.describe(root)
+    assert seen.startswith("9.9.test, unknown commit, definitions ")
+    (root / "op" / "moe_misc.py").write_text("changed = True")
+    assert source.describe(root) != seen
+
+
+def test_describe_names_the_commit_of_a_clone(fake_tree: Path) -> None:
+    (fake_tree / ".git" / "refs" / "heads").mkdir(parents=True)
+    (fake_tree / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (fake_tree / ".git" / "refs" / "heads" / "main").write_text("0123456789abcdef\n")
+    assert "commit 01234567" in source.describe(fake_tree / "python" / "mlc_llm")
+
+
+def test_import_mlc_refuses_a_version_it_cannot_bridge(fake_tree: Path) -> None:
+    (fake_tree / "python" / "mlc_llm" / "nn" / "kv_cache.py").write_text("from tvm import tir_of_old")
+    with pytest.raises(InputError) as caught:
+        import_mlc()
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in ("9.9.test", "tir_of_old", "known to work", "79d603f0"):
+        assert part in message
+    assert not [name for name in sys.modules if name.startswith("mlc_llm")]
+
+
+def test_import_mlc_refuses_an_empty_registry(fake_tree: Path) -> None:
+    (fake_tree / "python" / "mlc_llm" / "model" / "model.py").write_text("MODELS = {}")
+    with pytest.raises(InputError, match="registry MODELS is empty"):
+        import_mlc()
+
+
+def test_find_mlc_refuses_a_folder_without_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SOURCE_VARIABLE, str(tmp_path))
+    with pytest.raises(InputError, match="no MLC-LLM source tree there"):
+        find_mlc()
+
+
+def test_import_mlc_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SOURCE_VARIABLE, raising=False)
+    monkeypatch.setattr(source.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=SOURCE_VARIABLE):
+        import_mlc()
+
+
+def test_find_mlc_finds_an_installed_package(fake_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SOURCE_VARIABLE)
+    monkeypatch.syspath_prepend(str(fake_tree / "python"))
+    assert find_mlc() == (fake_tree / "python" / "mlc_llm").resolve()
+
+
+def test_known_tree_is_recognised(mlc: Mlc) -> None:
+    if source.tree_digest(mlc.root) not in source.KNOWN_TREES:
+        pytest.fail(f"{mlc.version} is not among the trees known to work; record it after checking the architectures")
+    assert "79d603f0" in mlc.version
+
+
+def test_real_import_leaves_the_tree_alone(mlc: Mlc) -> None:
+    assert not list(mlc.root.rglob("__pycache__"))

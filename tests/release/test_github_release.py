@@ -1,0 +1,176 @@
+"""`rmas publish --release`: what is packed, and what `gh` is asked to do."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from recursivemas.build import release_assets
+from recursivemas.build.release_assets import GITHUB_LIMIT_BYTES, PART_BYTES, pack_assets
+from recursivemas.build.release_folder import check_release_folder
+from recursivemas.cli.app import app
+
+from .made_system import make_system
+
+
+class Gh:
+    """The stand-in's folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.faults([])
+        (root / "log.json").write_text("[]")
+
+    def faults(self, faults: list[tuple[str, str]]) -> None:
+        """Errors to give to commands that begin so."""
+        (self.root / "faults.json").write_text(json.dumps(faults))
+
+    def release(self, tag: str = "v1") -> dict[str, Any]:
+        """What `gh release view` knows of a release itself."""
+        data: dict[str, Any] = json.loads((self.root / tag / ".release").read_text())
+        return data
+
+    def assets(self, tag: str = "v1") -> dict[str, bytes]:
+        """Attached files."""
+        return {path.name: path.read_bytes() for path in (self.root / tag).iterdir() if path.name != ".release"}
+
+    def uploads(self) -> list[str]:
+        """Names of files that were sent, in order."""
+        return [Path(line[3]).name for line in json.loads((self.root / "log.json").read_text()) if line[1] == "upload"]
+
+
+@pytest.fixture
+def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gh:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "gh"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("gh_stand_in.py")} "$@"\n')
+    program.chmod(0o755)
+    state = tmp_path / "github"
+    state.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("GH_STAND_IN", str(state))
+    monkeypatch.setenv("GH_TOKEN", "token")
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return Gh(state)
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Path:
+    return make_system(tmp_path / "walk")
+
+
+def publish(system: Path, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["publish", str(system), "--release", "v1", *options])
+    return result.exit_code, result.output if result.exception is None else str(result.exception)
+
+
+def test_release_holds_the_system_and_its_sums(gh: Gh, system: Path, tmp_path: Path) -> None:
+    code, output = publish(system)
+    assert code == 0, output
+    assert "https://github.example/releases/v1" in output
+    assert gh.release()["isDraft"] is False
+    label = check_release_folder(system).label
+    assets = gh.assets()
+    assert set(assets) == {f"{label}.zip", f"{label}.sha256"}
+    sums = dict(reversed(line.split("  ")) for line in assets[f"{label}.sha256"].decode().splitlines())
+    assert sums == {f"{label}.zip": hashlib.sha256(assets[f"{label}.zip"]).hexdigest()}
+    (tmp_path / "a.zip").write_bytes(assets[f"{label}.zip"])
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        archive.extractall(tmp_path / "out")
+    check_release_folder(tmp_path / "out" / "walk")
+
+
+def test_release_again_sends_nothing(gh: Gh, system: Path) -> None:
+    publish(system)
+    sent = gh.uploads()
+    assert publish(system)[0] == 0
+    assert gh.uploads() == sent
+
+
+def test_release_of_another_build_has_other_names(gh: Gh, system: Path, tmp_path: Path) -> None:
+    publish(system)
+    first = set(gh.assets())
+    publish(make_system(tmp_path / "newer", seed=1))
+    assert len(gh.assets()) == 2 * len(first)
+
+
+@pytest.mark.parametrize(
+    "error", ["HTTP 500: Internal error", "HTTP 429: secondary rate limit", "half: connection reset by peer"]
+)
+def test_release_survives_a_passing_fault(gh: Gh, system: Path, error: str) -> None:
+    gh.faults([("release upload", error)])
+    assert publish(system)[0] == 0
+    label = check_release_folder(system).label
+    assert set(gh.assets()) == {f"{label}.zip", f"{label}.sha256"}
+
+
+def test_release_that_stopped_stays_a_draft_and_a_second_run_completes(gh: Gh, system: Path) -> None:
+    gh.faults([("release upload", "half: HTTP 502: Bad gateway")] * 4)
+    code, output = publish(system)
+    assert code != 0
+    assert "run it again" in output
+    assert gh.release()["isDraft"] is True
+    assert publish(system)[0] == 0
+    assert gh.release()["isDraft"] is False
+    assert not any(name.endswith(".half") for name in gh.assets())
+
+
+def test_release_with_a_token_that_may_only_read_says_so(gh: Gh, system: Path) -> None:
+    gh.faults([("release create", "HTTP 403: Resource not accessible by integration")])
+    code, output = publish(system)
+    assert code != 0
+    assert "contents: write" in output
+
+
+def test_release_without_a_token_says_so(gh: Gh, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GH_TOKEN")
+    code, output = publish(system)
+    assert code != 0
+    assert "set GH_TOKEN" in output
+
+
+def test_release_without_gh_says_so(system: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "the gh command is missing" in publish(system)[1]
+
+
+def test_pack_is_the_same_bytes_twice(system: Path, tmp_path: Path) -> None:
+    packed = []
+    for name in ("one", "two"):
+        out = tmp_path / name
+        out.mkdir()
+        packed.append([(asset.path.name, asset.sha256) for asset in pack_assets(check_release_folder(system), out)])
+    assert packed[0] == packed[1]
+
+
+def test_pack_splits_what_is_too_large_and_cat_joins_it(system: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir(), parts.mkdir()
+    release = check_release_folder(system)
+    archive = pack_assets(release, whole)[0]
+    split = [asset for asset in pack_assets(release, parts, part_bytes=700_000) if ".zip." in asset.path.name]
+    assert len(split) == -(-archive.size_bytes // 700_000) > 1
+    assert [asset.path.name for asset in split] == sorted(f"{release.label}.zip.{n + 1:03d}" for n in range(len(split)))
+    joined = subprocess.run(["cat", *(asset.path for asset in split)], capture_output=True, check=True).stdout
+    assert hashlib.sha256(joined).hexdigest() == archive.sha256
+    assert PART_BYTES < GITHUB_LIMIT_BYTES
+    check = subprocess.run(["sha256sum", "--check", f"{release.label}.sha256"], cwd=parts, capture_output=True)
+    assert check.returncode == 0, check.stderr
+
+
+def test_pack_leaves_no_half_archive(system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(release_assets, "_add", fail)
+    with pytest.raises(OSError, match="disk full"):
+        pack_assets(check_release_folder(system), tmp_path)
+    assert not list(tmp_path.glob("*.zip*"))

@@ -1,0 +1,118 @@
+"""`rmas serve` is as strict as the strictest host."""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from recursivemas.build.precompress import precompress
+from recursivemas.build.serve import site_app
+from recursivemas.build.site import assemble_site
+
+from .made_system import make_system
+
+WASM = "agents/critic/critic-q4f32_1-webgpu.wasm"
+SHARD = "agents/critic/params_shard_0.bin"
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Path:
+    return make_system(tmp_path / "dist" / "walk")
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    folder = tmp_path / "page"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "index.html").write_text("<!doctype html><title>page</title>")
+    (folder / "assets/a.js").write_text("export const a = 1;\n" * 100)
+    return folder
+
+
+@pytest.fixture
+def client(page: Path, system: Path) -> Iterator[TestClient]:
+    with TestClient(site_app(page, system.parent), follow_redirects=False) as running:
+        yield running
+
+
+def test_types_are_exact_and_not_sniffed(client: TestClient) -> None:
+    for path, kind in (
+        ("/", "text/html"),
+        ("/assets/a.js", "text/javascript"),
+        ("/systems/index.json", "application/json"),
+        ("/systems/walk/system.json", "application/json"),
+        (f"/systems/walk/{WASM}", "application/wasm"),
+        (f"/systems/walk/{SHARD}", "application/octet-stream"),
+    ):
+        response = client.get(path)
+        assert response.status_code == 200, path
+        assert response.headers["content-type"].split(";")[0] == kind
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_page_has_a_policy_and_artifacts_are_open_to_other_origins(client: TestClient) -> None:
+    assert "default-src 'none'" in client.get("/").headers["content-security-policy"]
+    assert "access-control-allow-origin" not in client.get("/").headers
+    assert client.get("/systems/walk/system.json").headers["access-control-allow-origin"] == "*"
+
+
+def test_file_that_the_manifest_does_not_list_is_not_there(client: TestClient, system: Path) -> None:
+    (system / "agents/critic/notes.txt").write_text("x")
+    assert client.get("/systems/walk/agents/critic/notes.txt").status_code == 404
+    assert client.get("/systems/walk/../walk/.env").status_code == 404
+
+
+def test_library_is_compressed_for_who_takes_it(client: TestClient, system: Path) -> None:
+    path = f"/systems/walk/{WASM}"
+    response = client.get(path, headers={"Accept-Encoding": "gzip"})
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.content == (system / WASM).read_bytes()
+    assert "Accept-Encoding" in response.headers["vary"]
+    plain = client.get(path, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.content == response.content
+    assert plain.headers["etag"] != response.headers["etag"]
+    again = client.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": response.headers["etag"]})
+    assert again.status_code == 304
+
+
+def test_compressed_form_is_of_the_file_as_it_is_now(client: TestClient, page: Path) -> None:
+    client.get("/assets/a.js")
+    (page / "assets/a.js").write_text("export const b = 2;\n")
+    assert client.get("/assets/a.js").text == "export const b = 2;\n"
+
+
+def test_weights_are_not_compressed_and_come_in_ranges(client: TestClient, system: Path) -> None:
+    whole = (system / SHARD).read_bytes()
+    response = client.get(f"/systems/walk/{SHARD}", headers={"Accept-Encoding": "gzip", "Range": "bytes=1000-"})
+    assert response.status_code == 206
+    assert response.content == whole[1000:]
+    assert "content-encoding" not in client.get(f"/systems/walk/{SHARD}").headers
+
+
+def test_range_of_what_compresses_is_of_the_file_itself(client: TestClient, system: Path) -> None:
+    headers = {"Accept-Encoding": "gzip", "Range": "bytes=10-"}
+    response = client.get(f"/systems/walk/{WASM}", headers=headers)
+    assert (response.status_code, response.content) == (206, (system / WASM).read_bytes()[10:])
+
+
+@pytest.mark.parametrize("before", ["", "agents/critic/"])
+def test_resolve_addresses_redirect_like_the_hub(client: TestClient, before: str) -> None:
+    name = "system.json" if not before else "mlc-chat-config.json"
+    response = client.get(f"/systems/walk/{before}resolve/main/{name}")
+    assert response.status_code == 302
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert client.get(response.headers["location"]).status_code == 200
+
+
+def test_site_with_gzip_has_every_compressed_form(page: Path, system: Path, tmp_path: Path) -> None:
+    assemble_site(page, [system], tmp_path / "site", gzip=True)
+    compressed = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.gz")}
+    assert {f"systems/walk/{WASM}.gz", "assets/a.js.gz", "systems/walk/system.json.gz"} <= compressed
+    assert f"systems/walk/{SHARD}.gz" not in compressed
+    file = tmp_path / "site/systems/walk" / WASM
+    assert gzip.decompress(file.with_name(file.name + ".gz").read_bytes()) == file.read_bytes()
+    first = {path: path.read_bytes() for path in precompress(page)}
+    assert {path: path.read_bytes() for path in precompress(page) if path in first} == first

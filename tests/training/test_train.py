@@ -1,0 +1,149 @@
+"""Training end to end on random tiny agents: it learns, it resumes after a kill, it leaves agents alone."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.links_file import load_links
+from recursivemas.system.system import System
+from recursivemas.training.agents import LoadedAgent, checksums, load_agents
+from recursivemas.training.data import TrainingData
+from recursivemas.training.optimise import Schedule
+from recursivemas.training.train import train_system
+from tests.training.conftest import MakeSystem
+
+SETTINGS: dict[str, Any] = {
+    "inner_width": 16,
+    "outer_width": 16,
+    "inner": {"questions": 24, "steps": 30, "batch_size": 32},
+    "outer": {"alignment_steps": 20, "steps": 16, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 2},
+}
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "metrics.jsonl").read_text() if (folder / "metrics.jsonl").exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+@pytest.mark.parametrize("pattern", ["sequential", "mixture", "distillation"])
+def test_train_system_lowers_inner_losses_and_leaves_agents_unchanged(
+    make_system: MakeSystem, tmp_path: Path, pattern: str
+) -> None:
+    system = make_system(pattern, **SETTINGS)
+    used = load_agents(system)
+    before = checksums(used)
+    train_system(system, tmp_path, agents=used)
+    assert checksums(used) == before
+    log = lines(tmp_path)
+    for phase in (f"inner {name}" for name in used):
+        losses = [line["loss"] for line in log if line["phase"] == phase and "loss" in line]
+        assert sum(losses[-5:]) < sum(losses[:5])
+    outer = [line for line in log if line["phase"] == "outer"]
+    assert len(outer) == 16
+    rounds = {key for key in outer[0] if key.startswith("handoff_gradient/")}
+    forward = [edge for edge in system.edges if not edge.feedback]
+    assert len(rounds) == 2 * len(forward) + (len(system.edges) - len(forward))
+    links = load_links(tmp_path / "recursivelink.json")
+    assert links.provenance["agents_sha256"] == before
+
+
+def test_train_system_repeats_itself(system: System, make_system: MakeSystem, tmp_path: Path) -> None:
+    declared = make_system("distillation", **SETTINGS)
+    train_system(declared, tmp_path / "a")
+    train_system(declared, tmp_path / "b")
+    a, b = (load_links(tmp_path / name / "recursivelink.json") for name in "ab")
+    assert (a.inner, a.outer) == (b.inner, b.outer)
+
+
+def write_system(system: System, path: Path) -> None:
+    path.write_text(yaml.safe_dump(system.model_dump(mode="json", by_alias=True, exclude={"edges"})))
+
+
+def command(path: Path, out: Path) -> list[str]:
+    settings = ["--resume", "--checkpoint-every", "3", "--threads", "1"]
+    return [sys.executable, "-m", "recursivemas.cli.app", "train", str(path), "--out", str(out), *settings]
+
+
+@pytest.mark.parametrize("phase", ["inner solver", "outer"])
+def test_train_killed_at_any_moment_continues_to_the_same_links(
+    make_system: MakeSystem, tmp_path: Path, phase: str
+) -> None:
+    path = tmp_path / "system.yaml"
+    write_system(make_system("distillation", **SETTINGS), path)
+    subprocess.run(command(path, tmp_path / "whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command(path, tmp_path / "killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None and not any(
+        line["phase"] == phase and line.get("step", 0) >= 5 for line in lines(tmp_path / "killed")
+    ):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (tmp_path / "killed" / "recursivelink.json").exists()
+    subprocess.run(command(path, tmp_path / "killed"), check=True, capture_output=True)
+    whole, killed = (load_links(tmp_path / name / "recursivelink.json") for name in ("whole", "killed"))
+    assert (whole.inner, whole.outer) == (killed.inner, killed.outer)
+    timeless = [
+        [{key: value for key, value in line.items() if key != "step_ms"} for line in lines(tmp_path / name)]
+        for name in ("whole", "killed")
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_train_refuses_a_checkpoint_of_another_run(make_system: MakeSystem, tmp_path: Path) -> None:
+    short = {**SETTINGS, "outer": {**SETTINGS["outer"], "steps": 1}}
+    train_system(make_system("distillation", **short), tmp_path)
+    with pytest.raises(InputError, match="checkpoint of another run"):
+        train_system(make_system("distillation", seed=1, **short), tmp_path, resume=True)
+
+
+def test_gradient_accumulation_counts_every_micro_batch(make_system: MakeSystem, tmp_path: Path) -> None:
+    outer = {**SETTINGS["outer"], "steps": 2, "gradient_accumulation": 3}
+    system = make_system("distillation", **{**SETTINGS, "outer": outer})
+    seen: list[int] = []
+
+    class Watched(TrainingData):
+        def batch(self, stream: int, step: int, size: int) -> Any:
+            if stream == 1:
+                seen.append(step)
+            return super().batch(stream, step, size)
+
+    train_system(system, tmp_path, data=Watched("generator:hop", 0))
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+def test_training_data_depends_on_seed_and_step_alone() -> None:
+    one, two = TrainingData("generator:hop", 0), TrainingData("generator:hop", 0)
+    two.batch(1, 3, 5)
+    assert one.batch(1, 7, 5) == two.batch(1, 7, 5)
+    assert one.batch(1, 7, 5) != one.batch(1, 8, 5)
+    assert TrainingData("generator:hop", 1).batch(1, 7, 5) != one.batch(1, 7, 5)
+    with pytest.raises(InputError, match="unknown task"):
+        TrainingData("generator:hopp", 0)
+
+
+def test_schedule_warms_up_and_ends_at_zero() -> None:
+    schedule = Schedule(100, 2.0, warmup_steps=10)
+    assert schedule.rate(0) == pytest.approx(0.2)
+    assert schedule.rate(9) == schedule.rate(10) == 2.0
+    assert schedule.rate(55) == pytest.approx(1.0)
+    assert 0 <= schedule.rate(99) < 0.01
+
+
+def test_checksum_sees_one_changed_bit(agents: dict[str, LoadedAgent]) -> None:
+    from recursivemas.training.agents import checksum
+
+    module = torch.nn.Linear(3, 3)
+    before = checksum(module)
+    with torch.no_grad():
+        module.weight[0, 0] = torch.nextafter(module.weight[0, 0], torch.tensor(9.0))
+    assert checksum(module) != before

@@ -1,0 +1,166 @@
+"""Frozen agents: a checkpoint, its tokenizer, and what the recursion needs of them."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+from recursivemas.system.chat_template import chat_wrap
+from recursivemas.system.errors import InputError
+from recursivemas.system.prompt import Segment, Text, parse_template
+from recursivemas.system.system import Agent, System
+
+
+@dataclass(frozen=True)
+class LoadedAgent:
+    """One frozen agent.
+
+    Attributes:
+        agent: Its declaration.
+        model: A transformers causal language model, without gradients, in eval mode.
+        tokenizer: Its tokenizer.
+        folder: The checkpoint's folder on disk.
+        prefix: Text of the chat template before the prompt; empty without one.
+        suffix: Text of the chat template after the prompt.
+    """
+
+    agent: Agent
+    model: Any
+    tokenizer: Any
+    folder: Path
+    prefix: str = ""
+    suffix: str = ""
+
+    @property
+    def hidden_size(self) -> int:
+        """D of this agent."""
+        return int(self.embedding_table.shape[1])
+
+    @property
+    def embedding_table(self) -> Tensor:
+        """(V, D) input embeddings."""
+        table: Tensor = self.model.get_input_embeddings().weight
+        return table
+
+    @property
+    def device(self) -> torch.device:
+        """Where the agent computes."""
+        return self.embedding_table.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the agent computes in."""
+        return self.embedding_table.dtype
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Ids that end decoding."""
+        ids = self.model.generation_config.eos_token_id
+        if ids is None:
+            ids = self.model.config.eos_token_id
+        return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+
+    def segments(self, round_index: int) -> tuple[Segment, ...]:
+        """The parsed prompt of a round (counted from 0), chat template around it."""
+        parsed = parse_template(self.agent.prompt_for(round_index))
+        return (Text(self.prefix), *parsed, Text(self.suffix))
+
+    def token_ids(self, text: str) -> list[int]:
+        """Ids of text, without automatic special tokens; those written in the text are recognised."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def embed(self, ids: Sequence[int] | Tensor) -> Tensor:
+        """Input embeddings of ids (..., ) as (..., D)."""
+        tokens = torch.as_tensor(ids, dtype=torch.long, device=self.device)
+        embedded: Tensor = self.model.get_input_embeddings()(tokens)
+        return embedded
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+
+def resolve_checkpoint(agent: Agent) -> Path:
+    """The folder of an agent's checkpoint; a hub id is downloaded into the hub's cache.
+
+    Raises:
+        InputError: When it is neither a folder nor reachable on the hub.
+    """
+    folder = Path(agent.model)
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute():
+        raise InputError(f"agent {agent.id!r}: no checkpoint folder at {folder}; make it or name a hub id owner/name")
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(agent.model, revision=agent.revision))
+    except Exception as error:  # the hub client raises many kinds; each means that there is no checkpoint
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"agent {agent.id!r}: {agent.model} is not a folder here and could not be fetched from the hub: {reason}"
+        ) from None
+
+
+def load_agent(
+    agent: Agent,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    attention: str = "sdpa",
+) -> LoadedAgent:
+    """Loads a checkpoint as a frozen agent.
+
+    Raises:
+        InputError: When the checkpoint cannot be read.
+    """
+    folder = resolve_checkpoint(agent)
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention)
+        # Not AutoTokenizer: for some families it rebuilds a tokenizer of its own instead of reading tokenizer.json,
+        # which is the file that the browser reads.
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"agent {agent.id!r}: {folder} is not a readable checkpoint: {error}") from None
+    model = model.to(device).eval().requires_grad_(False)
+    prefix, suffix = chat_wrap(folder) if agent.chat_template else ("", "")
+    return LoadedAgent(agent, model, tokenizer, folder, prefix, suffix)
+
+
+def load_agents(
+    system: System,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    attention: str = "sdpa",
+) -> dict[str, LoadedAgent]:
+    """All agents of a system by id; agents that share a checkpoint share its weights in memory."""
+    loaded: dict[str, LoadedAgent] = {}
+    by_checkpoint: dict[tuple[str, str | None], LoadedAgent] = {}
+    for agent in system.agents:
+        twin = by_checkpoint.get((agent.model, agent.revision))
+        if twin is None:
+            loaded[agent.id] = load_agent(agent, device, dtype, attention)
+            by_checkpoint[(agent.model, agent.revision)] = loaded[agent.id]
+            continue
+        prefix, suffix = chat_wrap(twin.folder) if agent.chat_template else ("", "")
+        loaded[agent.id] = LoadedAgent(agent, twin.model, twin.tokenizer, twin.folder, prefix, suffix)
+    return loaded
+
+
+def checksum(model: torch.nn.Module) -> str:
+    """SHA-256 over every parameter and buffer, by name, as raw bytes: proof that an agent stayed frozen."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def checksums(agents: Mapping[str, LoadedAgent]) -> dict[str, str]:
+    """Checksum of every agent by id."""
+    return {agent_id: checksum(loaded.model) for agent_id, loaded in agents.items()}

@@ -1,0 +1,247 @@
+"""Other people's link files: the paper's released `.pt` adapters and recursiveMASWebLLM's nested lists.
+
+Source: DESIGN, formats. A released folder holds state dicts `proj1/proj2/pre_ln/post_ln` (inner) and
+`proj1/proj2/ln_source/ln_target/residual_proj` (outer), both of variant `ln_res`; a nested-list file holds
+`{"hidden", "gelu", "norm", "links": [{w1, b1, w2, b2, scale, w3?}]}`, weights (out, in).
+"""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json, write_text_atomic
+from recursivemas.system.links_file import Link, LinkFile, TensorRecord
+
+Kind = Literal["inner", "outer"]
+
+RELEASED_NAMES: dict[Kind, dict[str, str]] = {
+    "inner": {
+        "pre_ln.weight": "ln_pre.weight",
+        "pre_ln.bias": "ln_pre.bias",
+        "proj1.weight": "w1",
+        "proj1.bias": "b1",
+        "proj2.weight": "w2",
+        "proj2.bias": "b2",
+        "post_ln.weight": "ln_post.weight",
+        "post_ln.bias": "ln_post.bias",
+    },
+    "outer": {
+        "ln_source.weight": "ln_source.weight",
+        "ln_source.bias": "ln_source.bias",
+        "proj1.weight": "w1",
+        "proj1.bias": "b1",
+        "proj2.weight": "w2",
+        "proj2.bias": "b2",
+        "residual_proj.weight": "w3",
+        "residual_proj.bias": "b3",
+        "ln_target.weight": "ln_target.weight",
+        "ln_target.bias": "ln_target.bias",
+    },
+}
+_WRAPPERS = ("module.", "adapter.", "model.", "_orig_mod.")
+_ZERO_WHEN_ABSENT = {"residual_proj.bias"}
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """A `.pt` file's tensors, without running code from it.
+
+    Raises:
+        InputError: When it is not a state dict, saying what it is.
+    """
+    try:
+        loaded = torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such adapter file") from None
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path}: holds Python objects besides tensors, which are never loaded; "
+            "save the adapter's state_dict() instead"
+        ) from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise InputError(
+            f"{path}: not a PyTorch file: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from None
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise InputError(f"{path}: expected a state dict of tensors, got {_what(loaded)}")
+    return {_unwrapped(str(name)): value for name, value in loaded.items()}
+
+
+def _unwrapped(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
+
+
+def _what(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"a mapping with keys {', '.join(map(repr, list(value)[:6]))}"
+    return f"a {type(value).__name__}"
+
+
+def kind_of(names: Sequence[str]) -> Kind | None:
+    """Whether tensor names are those of a released inner or outer adapter."""
+    for kind, known in RELEASED_NAMES.items():
+        if set(known) - _ZERO_WHEN_ABSENT <= set(names) <= set(known):
+            return kind
+    return None
+
+
+def released_link(path: Path, wanted: Kind) -> Link:
+    """One released adapter as a link.
+
+    Raises:
+        InputError: When the file is something else, saying what.
+    """
+    state = read_state_dict(path)
+    kind = kind_of(list(state))
+    if kind is None:
+        listed = ", ".join(list(state)[:8])
+        raise InputError(f"{path}: not a released {wanted} adapter; its tensors are {listed or 'none'}")
+    if kind != wanted:
+        raise InputError(f"{path}: is an {kind} adapter, expected an {wanted} one; swap the files")
+    arrays = {ours: state[theirs] for theirs, ours in RELEASED_NAMES[kind].items() if theirs in state}
+    if kind == "outer" and "b3" not in arrays:
+        arrays["b3"] = torch.zeros(arrays["w3"].shape[0])
+    width, source = arrays["w1"].shape
+    target = arrays["w2"].shape[0]
+    tensors = {name: _record(tensor) for name, tensor in arrays.items()}
+    return Link(source_size=source, target_size=target, width=width, tensors=tensors)
+
+
+def _record(tensor: Tensor) -> TensorRecord:
+    # float16 keeps its bits; bfloat16 becomes float32, which holds it exactly.
+    dtype: Literal["float32", "float16"] = "float16" if tensor.dtype == torch.float16 else "float32"
+    array = tensor.detach().to(torch.float16 if dtype == "float16" else torch.float32).numpy()
+    return TensorRecord.from_array(array, dtype)
+
+
+def from_released(system: str, inner: Mapping[str, Path], outer: Mapping[str, Path]) -> LinkFile:
+    """Released adapters as a link file.
+
+    Args:
+        system: Name for the file.
+        inner: Adapter file by agent id.
+        outer: Adapter file by edge id.
+
+    Raises:
+        InputError: Naming the file that is not what it should be.
+    """
+    files = {key: str(path.name) for key, path in {**inner, **outer}.items()}
+    return LinkFile(
+        system=system,
+        variant="ln_res",
+        inner={agent: released_link(path, "inner") for agent, path in inner.items()},
+        outer={edge: released_link(path, "outer") for edge, path in outer.items()},
+        provenance={"converted_from": "released adapters", "files": files},
+    )
+
+
+def to_released(links: LinkFile, folder: Path) -> list[Path]:
+    """Writes `inner_<agent>.pt` and `outer_<edge>.pt` state dicts.
+
+    Raises:
+        InputError: When the links are not of the released variant.
+    """
+    if links.variant != "ln_res":
+        raise InputError(f"released adapters are of variant 'ln_res', these links of {links.variant!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    parts: tuple[tuple[Kind, Mapping[str, Link]], ...] = (("inner", links.inner), ("outer", links.outer))
+    for kind, group in parts:
+        for key, link in group.items():
+            state = {
+                theirs: torch.from_numpy(link.tensors[ours].array().copy())
+                for theirs, ours in RELEASED_NAMES[kind].items()
+            }
+            path = folder / f"{kind}_{key.replace('->', '_to_')}.pt"
+            temporary = path.with_suffix(".part")
+            torch.save(state, temporary)
+            temporary.replace(path)
+            written.append(path)
+    return written
+
+
+def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[tuple[str, str, str]]) -> LinkFile:
+    """A nested-list file as a link file of variant `paper`.
+
+    Entries without `w3` are inner links of `agents` in order, entries with `w3` outer links of `edges` in order.
+    `scale` multiplies the bottleneck, so it goes into w2 and b2.
+
+    Args:
+        path: The JSON file.
+        system: Name for the file.
+        agents: Agent ids.
+        edges: (edge id, from, to).
+
+    Raises:
+        InputError: When the file is something else, or has too few or too many links.
+    """
+    data = read_json(path, "nested-list link file")
+    if not isinstance(data, dict) or not isinstance(data.get("links"), list):
+        raise InputError(f"{path}: expected {{hidden, gelu, norm, links: [...]}}, got {_what(data)}")
+    if data.get("norm") not in (None, False, "none", ""):
+        raise InputError(f"{path}: norm {data['norm']!r} has no counterpart in variant 'paper'; retrain without it")
+    inner = [entry for entry in data["links"] if "w3" not in entry]
+    outer = [entry for entry in data["links"] if "w3" in entry]
+    for kind, entries, names in (("inner", inner, agents), ("outer", outer, [edge[0] for edge in edges])):
+        if len(entries) != len(names):
+            raise InputError(
+                f"{path}: has {len(entries)} {kind} links, system {system!r} needs {len(names)} ({', '.join(names)})"
+            )
+    return LinkFile(
+        system=system,
+        variant="paper",
+        activation="gelu_tanh" if data.get("gelu") in ("tanh", "gelu_tanh", "approximate") else "gelu",
+        inner={agent: _nested_link(path, entry) for agent, entry in zip(agents, inner, strict=True)},
+        outer={edge[0]: _nested_link(path, entry) for edge, entry in zip(edges, outer, strict=True)},
+        provenance={"converted_from": "nested lists", "files": {"links": path.name}},
+    )
+
+
+def _nested_link(path: Path, entry: Mapping[str, Any]) -> Link:
+    unknown = set(entry) - {"w1", "b1", "w2", "b2", "w3", "b3", "scale"}
+    if unknown or not {"w1", "w2"} <= set(entry):
+        raise InputError(f"{path}: a link has keys {', '.join(sorted(entry))}; expected w1, b1, w2, b2, scale, w3")
+    try:
+        arrays = {
+            name: np.asarray(entry[name], np.float32) for name in entry if name != "scale" and entry[name] is not None
+        }
+        scale = np.float32(entry.get("scale", 1.0))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: a link's lists are not numbers of one shape: {error}") from None
+    for name in ("w2", "b2"):
+        if name in arrays:
+            arrays[name] = arrays[name] * scale
+    if arrays["w1"].ndim != 2 or arrays["w2"].ndim != 2:
+        raise InputError(f"{path}: w1 and w2 must be lists of rows, got {arrays['w1'].ndim} and {arrays['w2'].ndim}")
+    width, source = arrays["w1"].shape
+    tensors = {name: TensorRecord.from_array(array) for name, array in arrays.items()}
+    return Link(source_size=source, target_size=arrays["w2"].shape[0], width=width, tensors=tensors)
+
+
+def to_nested(links: LinkFile, path: Path) -> None:
+    """Writes a nested-list file: inner links, then outer links; exact for float32 values.
+
+    Raises:
+        InputError: When the links are not of variant `paper`.
+    """
+    if links.variant != "paper":
+        raise InputError(f"nested lists hold variant 'paper', these links are of {links.variant!r}")
+
+    def entry(link: Link) -> dict[str, Any]:
+        return {"scale": 1.0, **{name: record.array().tolist() for name, record in link.tensors.items()}}
+
+    every = [entry(link) for link in (*links.inner.values(), *links.outer.values())]
+    hidden = next(iter(links.inner.values())).source_size if links.inner else None
+    gelu = "tanh" if links.activation == "gelu_tanh" else "erf"
+    write_text_atomic(path, json.dumps({"hidden": hidden, "gelu": gelu, "norm": None, "links": every}) + "\n")

@@ -1,0 +1,57 @@
+"""Training curves as PNG: losses, cosines, gradient norms per round and link."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recursivemas.training.report import plt, save_figure
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics log; a last line that is still being written is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def smooth(values: Sequence[float], width: int = 15) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Running mean over at most `width` neighbours."""
+    kernel = np.ones(min(width, len(values)))
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+
+
+def draw_curves(metrics: Path, path: Path) -> None:
+    """Draws a metrics log; works while it grows."""
+    lines = [line for line in read_metrics(metrics) if "step" in line]
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    for phase in dict.fromkeys(line["phase"] for line in lines):
+        own = [line for line in lines if line["phase"] == phase]
+        steps = [line["step"] for line in own]
+        if phase == "outer":
+            _draw_outer(axes[1], own, steps)
+            continue
+        axes[0, 0].plot(steps, smooth([line["loss"] for line in own]), label=phase)
+        axes[0, 1].plot(steps, smooth([line["cosine"] for line in own]), label=phase)
+    axes[0, 0].set(title="inner links and alignment: loss", yscale="log", xlabel="step")
+    axes[0, 1].set(title="inner links and alignment: cosine", xlabel="step")
+    axes[1, 0].set(title="outer loop: cross-entropy of the answer", xlabel="step")
+    axes[1, 1].set(title="gradient norm per hand-off and round, before clipping", yscale="log", xlabel="step")
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=6)
+    save_figure(figure, path)
+
+
+def _draw_outer(axes: Any, own: list[dict[str, Any]], steps: list[int]) -> None:
+    axes[0].plot(steps, smooth([line["loss"] for line in own]), label="loss")
+    for key in sorted({key for line in own for key in line if key.startswith("handoff_gradient/")}):
+        norms = [line.get(key, np.nan) for line in own]
+        axes[1].plot(steps, smooth(norms), label=key.removeprefix("handoff_gradient/"))

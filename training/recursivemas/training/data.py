@@ -1,0 +1,84 @@
+"""Training and evaluation questions: JSONL files, synthetic tasks by name, hub data sets."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.questions import QuestionRecord, load_questions
+from recursivemas.training.tasks import drift, fare, hop
+
+Generator: TypeAlias = Callable[[int, int], list[QuestionRecord]]
+
+GENERATORS: dict[str, Generator] = {
+    "hop": hop.questions,
+    "hop-pair": functools.partial(hop.questions, kinds=(0, 2)),
+    "drift": drift.questions,
+    "fare": fare.questions,
+}
+
+# Held-out files are drawn from seeds below this; training draws from seeds above it.
+FIRST_TRAINING_SEED = 1_000_000
+
+
+def load_records(source: str) -> list[QuestionRecord]:
+    """Questions of a JSONL file, or of a hub data set's (`owner/name[:split]`).
+
+    Raises:
+        InputError: When neither can be read.
+    """
+    path = Path(source)
+    if path.exists() or path.suffix == ".jsonl" or path.is_absolute():
+        return load_questions(path)
+    return hub_records(source)
+
+
+def hub_records(source: str) -> list[QuestionRecord]:
+    """JSONL files of a hub data set `owner/name[:split]`, with columns question, answer and optional choices.
+
+    Raises:
+        InputError: When the data set cannot be fetched or has no such file.
+    """
+    import huggingface_hub
+
+    name, _, split = source.partition(":")
+    try:
+        folder = Path(huggingface_hub.snapshot_download(name, repo_type="dataset", allow_patterns=["*.jsonl"]))
+    except Exception as error:  # the hub client raises many kinds; each means that there are no data
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"data {source!r}: neither a file here nor a hub data set within reach: {reason}") from None
+    files = sorted(file for file in folder.rglob("*.jsonl") if (split or "test") in file.name)
+    if not files:
+        raise InputError(f"data set {name!r} has no JSONL file named like {split or 'test'!r}; download and convert it")
+    return load_questions(files[0])
+
+
+class TrainingData:
+    """Endless training questions, the same for the same seed and step whatever happened before.
+
+    Args:
+        source: `generator:<task>` or a JSONL file.
+        seed: Of the order, and of the questions of a synthetic task.
+
+    Raises:
+        InputError: For an unknown task or an unreadable file.
+    """
+
+    def __init__(self, source: str, seed: int) -> None:
+        self.source, self.seed = source, seed
+        kind, _, name = source.partition(":")
+        if kind == "generator" and name not in GENERATORS:
+            raise InputError(f"training data {source!r}: unknown task; known are {', '.join(sorted(GENERATORS))}")
+        self._generate = GENERATORS[name] if kind == "generator" else None
+        self._records = [] if self._generate else load_records(source)
+
+    def batch(self, stream: int, step: int, size: int) -> list[QuestionRecord]:
+        """`size` questions of a step; `stream` tells apart the uses of one run (pairs, outer loop)."""
+        key = [FIRST_TRAINING_SEED + self.seed, stream, step]
+        if self._generate is not None:
+            return self._generate(int(np.random.SeedSequence(key).generate_state(1)[0]) + FIRST_TRAINING_SEED, size)
+        chosen = np.random.default_rng(key).choice(len(self._records), size, replace=size > len(self._records))
+        return [self._records[index] for index in chosen]

@@ -1,0 +1,148 @@
+"""`rmas eval`: accuracy, decoded tokens, forward positions and time per mode, rounds and latent steps.
+
+Source: arXiv 2604.25917, evaluation; DESIGN, baselines. Controls change what is handed over, never the questions.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from recursivemas.system.questions import QuestionRecord
+from recursivemas.training.recursion import HandOffHook, Mode, Recursion
+from recursivemas.training.rollout import Sampler
+from recursivemas.training.statistics import wilson
+from recursivemas.training.tasks.scoring import is_right
+
+Control = Literal["none", "zeros", "other_question"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measured combination.
+
+    Attributes:
+        mode: latent, text, single or loop.
+        rounds: R.
+        latent_steps: M.
+        temperature: Of the sampler; 0 is greedy.
+        control: What was done to hand-offs.
+        questions: How many were asked.
+        right: How many were answered rightly.
+        accuracy: right / questions.
+        low: Lower end of the 95% Wilson interval.
+        high: Upper end.
+        decoded_tokens: Mean sampled tokens a question.
+        forward_positions: Mean positions that any agent computed for a question.
+        time_ms: Mean wall time a question, in batches.
+        by_group: Accuracy by the questions' group.
+        correct: Per question, for bootstraps; left out of tables.
+    """
+
+    mode: Mode
+    rounds: int
+    latent_steps: int
+    temperature: float
+    control: Control
+    questions: int
+    right: int
+    accuracy: float
+    low: float
+    high: float
+    decoded_tokens: float
+    forward_positions: float
+    time_ms: float
+    by_group: dict[str, float]
+    correct: tuple[bool, ...]
+
+    def row(self) -> dict[str, object]:
+        """The cell as JSON, without the single answers."""
+        record = asdict(self)
+        del record["correct"]
+        return {key: round(value, 4) if isinstance(value, float) else value for key, value in record.items()}
+
+
+def zeros(_edge: str, _round: int, value: Tensor) -> Tensor:
+    """Control: hand-offs are zeros."""
+    return torch.zeros_like(value)
+
+
+def other_question(_edge: str, _round: int, value: Tensor) -> Tensor:
+    """Control: every question gets its neighbour's hand-offs."""
+    return value.roll(1, dims=0)
+
+
+CONTROLS: dict[Control, HandOffHook | None] = {"none": None, "zeros": zeros, "other_question": other_question}
+
+
+def evaluate(
+    recursion: Recursion,
+    records: Sequence[QuestionRecord],
+    mode: Mode = "latent",
+    rounds: int | None = None,
+    latent_steps: int | None = None,
+    control: Control = "none",
+    temperature: float | None = None,
+    seed: int = 0,
+    batch_size: int = 128,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Cell:
+    """Asks every question once.
+
+    Args:
+        recursion: The system with its agents and links.
+        records: Questions with right answers.
+        mode: How the agents work together, or a baseline.
+        rounds: R; the system's by default.
+        latent_steps: M; the system's by default.
+        control: What is done to hand-offs in latent mode.
+        temperature: In place of the system's own.
+        seed: Of the sampler.
+        batch_size: Questions at a time.
+        progress: Told (questions done, questions).
+    """
+    system = recursion.system
+    scoring = system.task.scoring if system.task is not None else "exact"
+    asked = Recursion(system, recursion.agents, recursion.links, CONTROLS[control] or recursion.hook)
+    base = asked.sampler(seed)
+    sampler = base if temperature is None else Sampler(temperature, base.top_p, base.generator)
+    correct: list[bool] = []
+    decoded = positions = 0
+    duration = 0.0
+    for begin in range(0, len(records), batch_size):
+        batch = records[begin : begin + batch_size]
+        answers = asked.run([record.question for record in batch], rounds, latent_steps, mode, sampler)
+        correct += [is_right(text, record, scoring) for text, record in zip(answers.texts, batch, strict=True)]
+        decoded += sum(answers.decoded_tokens)
+        positions += sum(answers.forward_positions)
+        duration += answers.duration_ms
+        progress(len(correct), len(records))
+    total = len(records)
+    low, high = wilson(sum(correct), total)
+    return Cell(
+        mode=mode,
+        rounds=rounds or system.rounds,
+        latent_steps=latent_steps or system.latent_steps,
+        temperature=sampler.temperature,
+        control=control,
+        questions=total,
+        right=sum(correct),
+        accuracy=sum(correct) / total,
+        low=low,
+        high=high,
+        decoded_tokens=decoded / total,
+        forward_positions=positions / total,
+        time_ms=duration / total,
+        by_group=_by_group(records, correct),
+        correct=tuple(correct),
+    )
+
+
+def _by_group(records: Iterable[QuestionRecord], correct: Iterable[bool]) -> dict[str, float]:
+    groups: dict[str, list[bool]] = {}
+    for record, right in zip(records, correct, strict=True):
+        if record.group is not None:
+            groups.setdefault(record.group, []).append(right)
+    return {group: sum(found) / len(found) for group, found in groups.items()}

@@ -1,0 +1,262 @@
+"""The measured tables behind every claim: `python -m recursivemas.training.evidence --out docs/evidence`.
+
+Trains each tiny system from three seeds and measures it against every baseline and control on held-out questions. A job
+is one system and one seed; finished jobs in the work folder are kept, so a stopped run goes on where it was.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recursivemas.system.files import write_text_atomic
+from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.questions import QuestionRecord
+from recursivemas.system.system import System, load_system
+from recursivemas.training.agents import LoadedAgent, load_agents
+from recursivemas.training.data import TrainingData, load_records
+from recursivemas.training.evaluate import evaluate
+from recursivemas.training.evidence_report import write_evidence
+from recursivemas.training.links import Links
+from recursivemas.training.recursion import Recursion
+from recursivemas.training.train import train_system
+
+SEEDS = (0, 1, 2)
+QUESTIONS = 540
+TEXT_VOTES = 4
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One system to be measured.
+
+    Attributes:
+        system: YAML file in `systems/`.
+        full: Whether every control, the depth grid and the latent-step sweep are measured, too.
+        depths: Rounds to train for, besides the system's own.
+        sampled_text: Whether text is sampled at temperature 1, too, alone and by vote.
+    """
+
+    system: str
+    full: bool = False
+    depths: tuple[int, ...] = ()
+    sampled_text: bool = False
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "chain": Experiment("hop-sequential.yaml", full=True, depths=(1, 2), sampled_text=True),
+    "superposition": Experiment("drift-sequential.yaml", full=True, sampled_text=True),
+    "mixture": Experiment("drift-mixture.yaml"),
+    "distillation": Experiment("hop-distillation.yaml"),
+    "deliberation": Experiment("fare-deliberation.yaml"),
+}
+
+
+class ShuffledAnswers(TrainingData):
+    """Control: every question gets its neighbour's answer, so links can learn nothing but how answers look."""
+
+    def batch(self, stream: int, step: int, size: int) -> list[QuestionRecord]:
+        """As `TrainingData.batch`, answers moved by one."""
+        records = super().batch(stream, step, size)
+        answers = [record.answer for record in records]
+        moved = [*answers[1:], answers[0]]
+        return [record.model_copy(update={"answer": answer}) for record, answer in zip(records, moved, strict=True)]
+
+
+@dataclass
+class Job:
+    """One system and one seed."""
+
+    name: str
+    seed: int
+    work: Path
+    systems: Path
+    cells: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        experiment = EXPERIMENTS[self.name]
+        system = load_system(self.systems / experiment.system)
+        training = system.training.model_copy(update={"seed": self.seed})
+        self.experiment = experiment
+        self.system: System = system.model_copy(update={"training": training})
+        assert system.task is not None and system.task.data is not None and system.task.train is not None
+        self.records = load_records(system.task.data)[:QUESTIONS]
+        self.source = system.task.train
+        self.agents: dict[str, LoadedAgent] = load_agents(self.system)
+        if self.partial.is_file():
+            self.cells += [json.loads(line) for line in self.partial.read_text(encoding="utf-8").splitlines()]
+
+    @property
+    def folder(self) -> Path:
+        """Where this job trains."""
+        return self.work / f"{self.name}-{self.seed}"
+
+    @property
+    def partial(self) -> Path:
+        """Cells measured so far, one a line."""
+        return self.folder / "cells.jsonl"
+
+    def keep(self, cell: dict[str, Any]) -> None:
+        """Keeps a cell, in memory and on disk."""
+        self.cells.append(cell)
+        self.partial.parent.mkdir(parents=True, exist_ok=True)
+        with self.partial.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(cell) + "\n")
+
+    def measure(self, row: str, links: LinkFile | None, **options: Any) -> None:
+        """Measures one cell under a row's name, unless it was measured before."""
+        asked = {"mode": "latent", "latent_steps": self.system.latent_steps, "control": "none", **options}
+        if any(cell["row"] == row and all(cell[key] == asked[key] for key in asked) for cell in self.cells):
+            return
+        module = None if links is None else Links.from_file(links).requires_grad_(False)
+        cell = evaluate(Recursion(self.system, self.agents, module), self.records, seed=self.seed, **options)
+        correct = "".join("01"[right] for right in cell.correct)
+        self.keep({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
+
+    def rounds(self) -> range:
+        """1 to the system's rounds."""
+        return range(1, self.system.rounds + 1)
+
+    def train(
+        self, name: str, data: TrainingData | None, start: LinkFile | None, rounds: int | None = None
+    ) -> LinkFile:
+        """Trains links into a folder of their own, or takes those that are there."""
+        system = self.system.model_copy(update={"rounds": rounds or self.system.rounds})
+        out = self.folder / name
+        train_system(system, out, resume=True, agents=self.agents, data=data, start=start)
+        return load_links(out / "recursivelink.json")
+
+    def run(self) -> None:
+        """Trains and measures everything."""
+        trained = self.train("main", None, None)
+        stages = {name: load_links(self.folder / "main" / "stages" / f"{name}.json") for name in _STAGES}
+        last = self.system.rounds
+        for rounds in self.rounds():
+            self.measure("trained links", trained, rounds=rounds)
+            self.measure("text, greedy", None, mode="text", rounds=rounds)
+        self.measure("untrained outer links", stages["random"], rounds=last)
+        self.measure("ridge links", stages["started"], rounds=last)
+        self.measure("aligned links, no cross-entropy (warm start)", stages["aligned"], rounds=last)
+        self.measure("deciding agent alone", None, mode="single", rounds=1)
+        self.measure("deciding agent looped", trained, mode="loop", rounds=last)
+        if self.experiment.full:
+            self.measure("control: hand-offs are zeros", trained, rounds=last, control="zeros")
+            self.measure("control: another question's hand-offs", trained, rounds=last, control="other_question")
+        if self.experiment.sampled_text:
+            self._sampled_text()
+        if self.experiment.full:
+            self._sweeps(trained, stages["aligned"])
+
+    def _sampled_text(self) -> None:
+        last = self.system.rounds
+        if any(cell["row"].startswith("text, sampled, vote") for cell in self.cells):
+            return
+        cells = []
+        for vote in range(TEXT_VOTES):
+            options: dict[str, Any] = {"mode": "text", "rounds": last, "temperature": 1.0}
+            recursion = Recursion(self.system, self.agents, None)
+            cells.append(evaluate(recursion, self.records, seed=1000 * self.seed + vote, **options))
+        single = "".join("01"[value] for value in cells[0].correct)
+        self.keep({"row": "text, sampled", "seed": self.seed, **cells[0].row(), "correct": single})
+        # Right where at least half of the samples are: a tie counts in favour of text.
+        right = [2 * sum(cell.correct[i] for cell in cells) >= TEXT_VOTES for i in range(len(self.records))]
+        voted = {**cells[0].row(), "accuracy": sum(right) / len(right), "right": sum(right)}
+        voted["decoded_tokens"] = sum(cell.decoded_tokens for cell in cells)
+        correct = "".join("01"[value] for value in right)
+        self.keep({"row": f"text, sampled, vote of {TEXT_VOTES}", "seed": self.seed, **voted, "correct": correct})
+
+    def _sweeps(self, trained: LinkFile, aligned: LinkFile) -> None:
+        last = self.system.rounds
+        for steps in (1, 3, 4):
+            self.measure("latent-step sweep", trained, rounds=last, latent_steps=steps)
+        self.measure("trained links", trained, rounds=last + 1)
+        shuffled = self.train("shuffled", ShuffledAnswers(self.source, self.seed), aligned)
+        self.measure("control: trained on shuffled answers", shuffled, rounds=last)
+        for depth in self.experiment.depths:
+            links = self.train(f"depth{depth}", None, aligned, depth)
+            for rounds in self.rounds():
+                self.measure(f"trained for {depth} rounds", links, rounds=rounds)
+
+
+_STAGES = ("random", "started", "aligned")
+
+
+def run_job(name: str, seed: int, work: Path, systems: Path) -> Path:
+    """Runs one job, unless its result is there; returns the result's file."""
+    path = work / f"{name}-{seed}.json"
+    if path.is_file():
+        return path
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    job = Job(name, seed, work, systems)
+    job.run()
+    seconds = round(time.perf_counter() - began, 1)
+    write_text_atomic(path, json.dumps(raw_record(name, seed, job.folder, seconds)) + "\n")
+    return path
+
+
+def raw_record(name: str, seed: int, folder: Path, seconds: float | None) -> dict[str, Any]:
+    """What a job has found so far; `seconds` is None when it has not finished."""
+
+    def lines(path: Path) -> list[Any]:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    log = [line for line in lines(folder / "main" / "metrics.jsonl") if line["phase"] == "outer"]
+    return {
+        "experiment": name,
+        "seed": seed,
+        "seconds": seconds,
+        "cells": lines(folder / "cells.jsonl"),
+        "outer_log": log,
+    }
+
+
+def report_unfinished(names: Sequence[str], seeds: Sequence[int], work: Path, out: Path) -> None:
+    """Writes what stopped jobs have measured; the table says which seeds and questions each row has."""
+    for name in names:
+        folders = {seed: work / f"{name}-{seed}" for seed in seeds}
+        raw = [raw_record(name, seed, folder, None) for seed, folder in folders.items() if folder.is_dir()]
+        if raw:
+            write_evidence(name, EXPERIMENTS[name].system, raw, out)
+
+
+def run_all(
+    names: Sequence[str], seeds: Sequence[int], work: Path, systems: Path, out: Path, jobs: int,
+    say: Callable[[str], None] = print,
+) -> None:  # fmt: skip
+    """Runs jobs side by side and writes `out/<experiment>.json` and `.png`."""
+    work.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        waiting = {name: [pool.submit(run_job, name, seed, work, systems) for seed in seeds] for name in names}
+        for name, futures in waiting.items():
+            raw = [json.loads(future.result().read_text(encoding="utf-8")) for future in futures]
+            write_evidence(name, EXPERIMENTS[name].system, raw, out)
+            say(f"{out / name}.json")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Measure the tiny systems.")
+    parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
+    parser.add_argument("--work", type=Path, default=Path("dist/.evidence"), help="Training runs and raw results.")
+    parser.add_argument("--systems", type=Path, default=Path("systems"))
+    parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--jobs", type=int, default=2, help="Processes, one thread each.")
+    parser.add_argument("--report", action="store_true", help="Only write what stopped jobs have measured.")
+    arguments = parser.parse_args()
+    if arguments.report:
+        report_unfinished(arguments.only, arguments.seeds, arguments.work, arguments.out)
+        return
+    run_all(arguments.only, arguments.seeds, arguments.work, arguments.systems, arguments.out, arguments.jobs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Raw results of several seeds as one table, with intervals, and as pictures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recursivemas.system.files import write_text_atomic
+from recursivemas.training.curves import smooth
+from recursivemas.training.report import plt, save_figure, versions
+from recursivemas.training.statistics import over_seeds
+
+MEANS = ("decoded_tokens", "forward_positions", "time_ms")
+
+
+def aggregate(raw: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each combination: mean over seeds, 95% two-level bootstrap, each seed's own accuracy."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for record in raw:
+        for cell in record["cells"]:
+            key = (cell["row"], cell["mode"], cell["rounds"], cell["latent_steps"], cell["control"])
+            groups.setdefault(key, []).append(cell)
+    rows = []
+    for (row, mode, rounds, steps, control), cells in groups.items():
+        correct = [[mark == "1" for mark in cell["correct"]] for cell in cells]
+        mean, low, high = over_seeds(correct)
+        rows.append(
+            {
+                "row": row,
+                "mode": mode,
+                "rounds": rounds,
+                "latent_steps": steps,
+                "control": control,
+                "seeds": len(cells),
+                "questions_per_seed": len(correct[0]),
+                "accuracy": round(mean, 4),
+                "low": round(low, 4),
+                "high": round(high, 4),
+                "accuracy_by_seed": [round(float(np.mean(marks)), 4) for marks in correct],
+                **{name: round(float(np.mean([cell[name] for cell in cells])), 3) for name in MEANS},
+            }
+        )
+    return rows
+
+
+def write_evidence(name: str, system: str, raw: Sequence[dict[str, Any]], out: Path) -> None:
+    """Writes `<name>.json` and `<name>.png`, and the stability plot where there was an outer loop."""
+    rows = aggregate(raw)
+    seeds = [record["seed"] for record in raw]
+    record = {
+        "experiment": name,
+        "system": f"systems/{system}",
+        "command": f"python -m recursivemas.training.evidence --only {name} --seeds {' '.join(map(str, seeds))}",
+        "seeds": seeds,
+        "versions": versions(),
+        "seconds_by_seed": [each["seconds"] for each in raw],
+        "interval": "95%, bootstrap over seeds and questions",
+        "rows": rows,
+    }
+    write_text_atomic(out / f"{name}.json", json.dumps(record, indent=1) + "\n")
+    draw_rows(name, rows, out / f"{name}.png")
+    if any(each["outer_log"] for each in raw):
+        draw_stability(name, [each["outer_log"] for each in raw], out / f"{name}-stability.png")
+
+
+def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Left: accuracy over rounds; right: every other row as a bar."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["row"] != "latent-step sweep":
+            lines.setdefault(row["row"], []).append(row)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained", width_ratios=(1, 1.2))
+    for label, points in lines.items():
+        if len(points) > 1:
+            ordered = sorted(points, key=lambda row: row["rounds"])
+            x, y, error = _with_errors(ordered)
+            left.errorbar(x, y, yerr=error, marker="o", capsize=3, label=label)
+    left.set(title=f"{name}: accuracy over rounds", xlabel="rounds", ylabel="accuracy", ylim=(0, 1.03))
+    left.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
+    left.legend(fontsize=7)
+    bars = [max(points, key=lambda row: min(row["rounds"], 3)) for points in lines.values()]
+    bars += [row for row in rows if row["row"] == "latent-step sweep"]
+    names = [_bar_name(row) for row in bars]
+    _, y, error = _with_errors(bars)
+    right.barh(names, y, xerr=error, capsize=2, color="#4c78a8")
+    for index, row in enumerate(bars):
+        right.text(0.01, index, f"{row['accuracy']:.3f}, {row['decoded_tokens']:.0f} tokens", va="center", fontsize=7)
+    right.invert_yaxis()
+    right.set(title="every row, last round", xlim=(0, 1.03))
+    right.tick_params(axis="y", labelsize=7)
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
+def _bar_name(row: dict[str, Any]) -> str:
+    steps = f", M={row['latent_steps']}" if row["row"] == "latent-step sweep" else ""
+    return f"{row['row']}, r={row['rounds']}{steps}"
+
+
+def _with_errors(rows: Sequence[dict[str, Any]]) -> tuple[list[int], list[float], list[list[float]]]:
+    y = [row["accuracy"] for row in rows]
+    low = [max(0.0, row["accuracy"] - row["low"]) for row in rows]
+    high = [max(0.0, row["high"] - row["accuracy"]) for row in rows]
+    return [row["rounds"] for row in rows], y, [low, high]
+
+
+def draw_stability(name: str, logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
+    """Gradient norm that arrives at each hand-off, by round, before clipping; text hands over no gradient at all."""
+    figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
+    keys = sorted({key for log in logs for line in log for key in line if key.startswith("handoff_gradient/")})
+    for key in keys:
+        length = min(len(log) for log in logs)
+        norms = np.median([[line.get(key, np.nan) for line in log[:length]] for log in logs], axis=0)
+        axis.plot(range(1, length + 1), smooth(list(norms), 9), label=key.removeprefix("handoff_gradient/"))
+    axis.axhline(0, color="black", linestyle=":", label="text boundary: 0, a sampled token has no gradient")
+    axis.set_yscale("symlog", linthresh=1e-2)
+    axis.set(title=f"{name}: gradient norm per hand-off and round (median of seeds)", xlabel="outer step")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    save_figure(figure, path)

@@ -1,0 +1,87 @@
+"""Where outer links start: a ridge regression, then alignment, both towards the receiver's embeddings of the same text.
+
+Source: shared lab notes. From noise, cross-entropy of the answer alone does not find the links. Deviation: the sender's
+hidden states are matched with what the receiver reads at the same place, not with the hidden states the receiver would
+have there, because agents that know different things do not think the same.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.inner_loop import embedding_loss, embedding_scale
+from recursivemas.training.links import InnerLink, OuterLink
+from recursivemas.training.pairs import Pairs
+
+
+def ridge(inputs: Tensor, wanted: Tensor, penalty: float = 1e-2) -> tuple[Tensor, Tensor]:
+    """Affine least squares with a penalty on the weights.
+
+    Args:
+        inputs: (N, S).
+        wanted: (N, D).
+        penalty: Relative to the mean variance of the inputs.
+
+    Returns:
+        W (D, S) and b (D,), so that inputs @ W.T + b is near `wanted`; float64 inside.
+    """
+    x, y = inputs.double(), wanted.double()
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    x, y = x - x_mean, y - y_mean
+    gram = x.T @ x
+    gram += penalty * gram.diagonal().mean() * torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
+    weight = torch.linalg.solve(gram, x.T @ y).T
+    return weight.float(), (y_mean - weight @ x_mean).float()
+
+
+@torch.no_grad()
+def matched_thoughts(pairs: Pairs, inner: InnerLink, receiver: str) -> tuple[Tensor, Tensor]:
+    """A sender's thoughts where the receiver reads a token of the same text.
+
+    Args:
+        pairs: Of the sender.
+        inner: The sender's inner link.
+        receiver: Agent id.
+
+    Returns:
+        R_in of the sender (N, S) and the receiver's tokens (N,).
+    """
+    tokens = pairs.received[receiver]
+    found = tokens >= 0
+    return inner(pairs.hidden[found]), tokens[found]
+
+
+@torch.no_grad()
+def start_outer(link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, tokens: Tensor, method: str) -> float:
+    """Sets an outer link to its starting point.
+
+    Args:
+        link: Changed in place.
+        receiver: Whose embedding scale an `ln_res` link's output takes.
+        thoughts: (N, S) R_in of the sender's hidden states.
+        tokens: (N,) what the receiver reads at the same places.
+        method: `ridge`, or `random` to leave W3 as it is.
+
+    Returns:
+        Mean cosine between the link's output and the receiver's embeddings.
+    """
+    wanted = receiver.embedding_table[tokens].float()
+    if link.variant == "ln_res":
+        link.ln_target.weight.fill_(embedding_scale(receiver))
+    if method == "ridge":
+        link.w2.mul_(0.01)
+        weight, bias = ridge(thoughts, wanted)
+        link.w3.copy_(weight)
+        if link.b3 is not None:
+            link.b3.copy_(bias)
+    return float(functional.cosine_similarity(link(thoughts), wanted, dim=-1).mean())
+
+
+def alignment_loss(
+    link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, tokens: Tensor, norm_weight: float
+) -> tuple[Tensor, Mapping[str, float]]:
+    """R_out(R_in(h)) towards the receiver's embedding of the same text: (N, S) and (N,) ids."""
+    return embedding_loss(link(thoughts), receiver.embedding_table[tokens].float(), norm_weight)

@@ -1,0 +1,62 @@
+"""Inner loop: an agent's inner link learns to turn its hidden state into the next input embedding.
+
+Source: arXiv 2604.25917, inner loop: 1 - cos(R_in(h_t), Emb(y_{t+1})), agent frozen. Deviation: a weighted term that
+matches norms, because the cosine alone leaves them free to drift away from an embedding's.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.links import InnerLink
+from recursivemas.training.pairs import Pairs
+
+
+def embedding_scale(agent: LoadedAgent) -> float:
+    """Mean norm of an agent's input embeddings over √d: a layer norm with this gain makes vectors of that norm."""
+    table = agent.embedding_table.float()
+    return float(table.norm(dim=1).mean() / table.shape[1] ** 0.5)
+
+
+def start_inner(link: InnerLink, agent: LoadedAgent) -> None:
+    """Sets the output gain of an `ln_res` link to the agent's embedding scale and mutes the bottleneck's output."""
+    with torch.no_grad():
+        if link.variant == "ln_res":
+            link.ln_post.weight.fill_(embedding_scale(agent))
+        link.w2.mul_(0.1)
+
+
+def embedding_loss(predicted: Tensor, wanted: Tensor, norm_weight: float) -> tuple[Tensor, dict[str, float]]:
+    """1 - cos, and `norm_weight` times the squared relative error of the norm.
+
+    Args:
+        predicted: (N, D).
+        wanted: (N, D) input embeddings.
+        norm_weight: 0 gives the paper's loss.
+
+    Returns:
+        The loss, and figures: mean cosine, mean ratio of norms.
+    """
+    cosine = functional.cosine_similarity(predicted, wanted, dim=-1).mean()
+    ratio = predicted.norm(dim=-1) / wanted.norm(dim=-1).clamp(min=1e-6)
+    loss = 1 - cosine + norm_weight * (ratio - 1).square().mean()
+    return loss, {"cosine": cosine.item(), "norm_ratio": ratio.mean().item()}
+
+
+def inner_loss(
+    link: InnerLink, agent: LoadedAgent, pairs: Pairs, chosen: Tensor, norm_weight: float
+) -> tuple[Tensor, Mapping[str, float]]:
+    """The loss of one batch: pairs `chosen`, (batch,) indices."""
+    wanted = agent.embedding_table[pairs.targets[chosen]].float()
+    return embedding_loss(link(pairs.hidden[chosen]), wanted, norm_weight)
+
+
+@torch.no_grad()
+def nearest_token_accuracy(link: InnerLink, agent: LoadedAgent, pairs: Pairs, limit: int = 2048) -> float:
+    """Share of pairs whose R_in(h_t) is nearest, by cosine, to the embedding of y_{t+1}."""
+    predicted = functional.normalize(link(pairs.hidden[:limit]), dim=-1)
+    table = functional.normalize(agent.embedding_table.float(), dim=-1)
+    return float(((predicted @ table.T).argmax(-1) == pairs.targets[:limit]).float().mean())

@@ -1,0 +1,198 @@
+"""RecursiveLinks as PyTorch modules: inner and outer, both variants.
+
+Source: arXiv 2604.25917, the inner and outer RecursiveLink; docs/abi.md for the names of tensors, which are this file's
+parameter names. Links compute in float32 whatever the agents compute in.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS, Link, LinkFile, TensorRecord, Variant
+
+Activation = Literal["gelu", "gelu_tanh"]
+
+
+class _LinkBase(nn.Module):
+    """What both links share: the bottleneck W2·GELU(W1·x)."""
+
+    def __init__(self, source_size: int, target_size: int, width: int, activation: Activation, bias: bool) -> None:
+        super().__init__()
+        self.source_size, self.target_size, self.width = source_size, target_size, width
+        self.approximate = "tanh" if activation == "gelu_tanh" else "none"
+        self.w1 = nn.Parameter(torch.empty(width, source_size))
+        self.w2 = nn.Parameter(torch.empty(target_size, width))
+        self.b1 = nn.Parameter(torch.zeros(width)) if bias else None
+        self.b2 = nn.Parameter(torch.zeros(target_size)) if bias else None
+        nn.init.normal_(self.w1, std=source_size**-0.5)
+        nn.init.normal_(self.w2, std=width**-0.5)
+
+    def bottleneck(self, x: Tensor) -> Tensor:
+        """W2·GELU(W1·x), (..., source_size) to (..., target_size)."""
+        hidden = functional.gelu(functional.linear(x, self.w1, self.b1), approximate=self.approximate)
+        return functional.linear(hidden, self.w2, self.b2)
+
+
+class InnerLink(_LinkBase):
+    """R_in: an agent's last hidden state to its own next input embedding.
+
+    `paper`: h + W2·GELU(W1·h). `ln_res`: LN_post(h + W2·GELU(W1·LN_pre(h))).
+    """
+
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        variant: Variant = "ln_res",
+        activation: Activation = "gelu",
+        eps: float = 1e-5,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(size, size, width, activation, bias)
+        self.variant = variant
+        if variant == "ln_res":
+            self.ln_pre, self.ln_post = nn.LayerNorm(size, eps), nn.LayerNorm(size, eps)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., D) of any float dtype to (..., D) float32."""
+        hidden = hidden.float()
+        if self.variant == "paper":
+            return hidden + self.bottleneck(hidden)
+        result: Tensor = self.ln_post(hidden + self.bottleneck(self.ln_pre(hidden)))
+        return result
+
+
+class OuterLink(_LinkBase):
+    """R_out: a sender's thoughts to the receiver's input embeddings.
+
+    `paper`: W3·h + W2·GELU(W1·h). `ln_res`: LN_target(W3·h + W2·GELU(W1·LN_source(h))).
+    """
+
+    def __init__(
+        self,
+        source_size: int,
+        target_size: int,
+        width: int,
+        variant: Variant = "ln_res",
+        activation: Activation = "gelu",
+        eps: float = 1e-5,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(source_size, target_size, width, activation, bias)
+        self.variant = variant
+        self.w3 = nn.Parameter(torch.empty(target_size, source_size))
+        self.b3 = nn.Parameter(torch.zeros(target_size)) if bias else None
+        nn.init.normal_(self.w3, std=source_size**-0.5)
+        if variant == "ln_res":
+            self.ln_source, self.ln_target = nn.LayerNorm(source_size, eps), nn.LayerNorm(target_size, eps)
+
+    def forward(self, thoughts: Tensor) -> Tensor:
+        """(..., S) of any float dtype to (..., D_target) float32."""
+        thoughts = thoughts.float()
+        straight = functional.linear(thoughts, self.w3, self.b3)
+        if self.variant == "paper":
+            return straight + self.bottleneck(thoughts)
+        result: Tensor = self.ln_target(straight + self.bottleneck(self.ln_source(thoughts)))
+        return result
+
+
+class Links(nn.Module):
+    """All links of a system.
+
+    Attributes:
+        inner: By agent id.
+        outer: By edge id.
+        variant: Form of every link.
+        activation: GELU form of every link.
+        eps: Layer-norm epsilon of the `ln_res` variant.
+    """
+
+    def __init__(
+        self,
+        inner: Mapping[str, InnerLink],
+        outer: Mapping[str, OuterLink],
+        variant: Variant,
+        activation: Activation = "gelu",
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.variant, self.activation, self.eps = variant, activation, eps
+        # ModuleDict refuses '.' in keys, which agent and edge ids may hold, so the names are kept beside the modules.
+        self.inner = dict(inner)
+        self.outer = dict(outer)
+        self._inner_modules = nn.ModuleList(self.inner.values())
+        self._outer_modules = nn.ModuleList(self.outer.values())
+
+    @classmethod
+    def create(
+        cls,
+        hidden_sizes: Mapping[str, int],
+        edges: Mapping[str, tuple[str, str]],
+        variant: Variant = "ln_res",
+        inner_width: int | None = None,
+        outer_width: int | None = None,
+    ) -> "Links":
+        """Randomly initialised links.
+
+        Args:
+            hidden_sizes: Hidden size by agent id.
+            edges: (from, to) by edge id.
+            variant: Form of the links.
+            inner_width: Hidden width of inner links; d when absent.
+            outer_width: Hidden width of outer links; 2·d_target when absent.
+        """
+        inner = {agent: InnerLink(size, inner_width or size, variant) for agent, size in hidden_sizes.items()}
+        outer = {
+            edge: OuterLink(hidden_sizes[a], hidden_sizes[b], outer_width or 2 * hidden_sizes[b], variant)
+            for edge, (a, b) in edges.items()
+        }
+        return cls(inner, outer, variant)
+
+    def to_file(
+        self, system: str, provenance: dict[str, Any], dtype: Literal["float32", "float16"] = "float32"
+    ) -> LinkFile:
+        """The links as a `recursivelink.json`."""
+
+        def record(link: InnerLink | OuterLink) -> Link:
+            tensors = {
+                name: TensorRecord.from_array(tensor.detach().cpu().float().numpy(), dtype)
+                for name, tensor in link.state_dict().items()
+            }
+            return Link(source_size=link.source_size, target_size=link.target_size, width=link.width, tensors=tensors)
+
+        return LinkFile(
+            system=system,
+            variant=self.variant,
+            activation=self.activation,
+            layer_norm_eps=self.eps,
+            inner={agent: record(link) for agent, link in self.inner.items()},
+            outer={edge: record(link) for edge, link in self.outer.items()},
+            provenance=provenance,
+        )
+
+    @classmethod
+    def from_file(cls, file: LinkFile) -> "Links":
+        """Links with a file's tensors, as float32."""
+        form = (file.variant, file.activation, file.layer_norm_eps)
+        inner = {agent: InnerLink(link.source_size, link.width, *form) for agent, link in file.inner.items()}
+        outer = {
+            edge: OuterLink(link.source_size, link.target_size, link.width, *form) for edge, link in file.outer.items()
+        }
+        for modules, records, names in (
+            (inner, file.inner, INNER_TENSORS[file.variant]),
+            (outer, file.outer, OUTER_TENSORS[file.variant]),
+        ):
+            for key, module in modules.items():
+                _load(module, records[key], names)
+        return cls(inner, outer, *form)
+
+
+def _load(module: nn.Module, link: Link, names: tuple[str, ...]) -> None:
+    """Copies tensors into a module; a bias the file leaves out stays absent, so that a round trip is exact."""
+    for name in names:
+        if name not in link.tensors:
+            setattr(module, name, None)
+    module.load_state_dict({name: torch.tensor(record.array()).float() for name, record in link.tensors.items()})

@@ -1,0 +1,186 @@
+"""One optimisation phase: schedule, clipping, accumulation, log, and checkpoints that survive a kill.
+
+A phase depends on nothing but its parameters, its optimizer and the step number: data are drawn from (seed, step), so a
+run continued from a checkpoint does what the uninterrupted run would have done.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recursivemas.system.errors import InputError
+
+# (step, micro-batch) -> (loss, figures for the log)
+LossFunction = Callable[[int, int], tuple[Tensor, Mapping[str, float]]]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps and learning rate of a phase: linear warm-up, then cosine to zero.
+
+    Attributes:
+        steps: Optimizer steps.
+        learning_rate: Peak.
+        warmup_steps: Of them, linear warm-up.
+        gradient_clip: Norm to which the whole gradient is clipped; None does not clip.
+        accumulation: Micro-batches a step.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int = 0
+    gradient_clip: float | None = None
+    accumulation: int = 1
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def save_atomic(path: Path, value: Any) -> None:
+    """`torch.save` under a temporary name, flushed to disk, then renamed."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as stream:
+        torch.save(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+@dataclass
+class Run:
+    """A training run's folder: checkpoint and log.
+
+    Attributes:
+        folder: Holds `checkpoint.pt` and `metrics.jsonl`.
+        module: Everything that trains.
+        identity: What the run is; a checkpoint of another run is refused.
+        checkpoint_every: Steps between checkpoints; a phase's end is one too.
+        main: Whether this process writes.
+        done: Phases that are complete.
+    """
+
+    folder: Path
+    module: nn.Module
+    identity: str
+    checkpoint_every: int = 50
+    main: bool = True
+    done: list[str] = field(default_factory=list)
+    _resume: dict[str, Any] | None = None
+    _line: int = 0
+
+    def start(self, resume: bool) -> None:
+        """Begins anew, or continues from the last checkpoint when there is one.
+
+        Raises:
+            InputError: When the checkpoint belongs to another system, data or settings.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "checkpoint.pt"
+        if resume and path.is_file():
+            state = torch.load(path, weights_only=True, map_location="cpu")
+            if state["identity"] != self.identity:
+                raise InputError(
+                    f"{path}: checkpoint of another run (other settings, agents or data); "
+                    "train into an empty folder or leave --resume out"
+                )
+            self.module.load_state_dict(state["module"])
+            self.done, self._resume, self._line = list(state["done"]), state["phase"], state["line"]
+        elif self.main:
+            path.unlink(missing_ok=True)
+        if self.main:
+            log = self.folder / "metrics.jsonl"
+            kept = log.read_text(encoding="utf-8").splitlines()[: self._line] if log.is_file() and self._line else []
+            log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def log(self, **figures: Any) -> None:
+        """Appends one line to the log."""
+        self._line += 1
+        if self.main:
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(figures) + "\n")
+
+    def save(self, phase: dict[str, Any] | None) -> None:
+        """Writes a checkpoint."""
+        if self.main:
+            state = {"identity": self.identity, "module": self.module.state_dict(), "done": self.done}
+            save_atomic(self.folder / "checkpoint.pt", {**state, "phase": phase, "line": self._line})
+
+    def phase(self, name: str, action: Callable[[], None]) -> None:
+        """Runs a phase that has no steps of its own, once."""
+        if name not in self.done:
+            action()
+            self.done.append(name)
+            self.save(None)
+
+    def optimise(
+        self,
+        name: str,
+        parameters: list[nn.Parameter],
+        schedule: Schedule,
+        loss_function: LossFunction,
+        reduce_gradients: Callable[[list[nn.Parameter]], None] | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+        gradient_figures: Callable[[], Mapping[str, float]] | None = None,
+    ) -> None:
+        """Minimises a loss over `parameters`, unless the phase is already done.
+
+        Args:
+            name: Of the phase, in log and checkpoint.
+            parameters: What trains; everything else stays.
+            schedule: Steps and rates.
+            loss_function: (step, micro-batch) to the loss and figures for the log.
+            reduce_gradients: Averages gradients over processes.
+            on_step: Called after each step with (step, steps), for progress.
+            gradient_figures: More figures for the log, known once gradients are.
+        """
+        if name in self.done:
+            return
+        rate = schedule.learning_rate
+        optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+        first = 0
+        if self._resume is not None and self._resume["name"] == name:
+            optimizer.load_state_dict(self._resume["optimizer"])
+            first = self._resume["step"]
+        self._resume = None
+        for step in range(first, schedule.steps):
+            began = time.perf_counter()
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(step)
+            optimizer.zero_grad(set_to_none=True)
+            total, figures = 0.0, {}
+            for micro in range(schedule.accumulation):
+                loss, figures = loss_function(step, micro)
+                (loss / schedule.accumulation).backward()
+                total += loss.item() / schedule.accumulation
+            if reduce_gradients is not None:
+                reduce_gradients(parameters)
+            limit = schedule.gradient_clip if schedule.gradient_clip is not None else math.inf
+            norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+            if not math.isfinite(norm) or not math.isfinite(total):
+                raise InputError(
+                    f"phase {name}, step {step}: loss {total}, gradient norm {norm}; lower the learning rate "
+                    "or the hand-off clip, or train in float32"
+                )
+            optimizer.step()
+            elapsed = (time.perf_counter() - began) * 1e3
+            entry = {"phase": name, "step": step + 1, "loss": total, "gradient_norm": norm, "lr": schedule.rate(step)}
+            known = {} if gradient_figures is None else gradient_figures()
+            self.log(**entry, **figures, **known, step_ms=round(elapsed, 2))
+            if (step + 1) % self.checkpoint_every == 0 and step + 1 < schedule.steps:
+                self.save({"name": name, "step": step + 1, "optimizer": optimizer.state_dict()})
+            if on_step is not None:
+                on_step(step + 1, schedule.steps)
+        self.done.append(name)
+        self.save(None)

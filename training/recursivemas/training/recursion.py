@@ -1,0 +1,348 @@
+"""The recursion over any graph of agents: the reference that training and every check use.
+
+Source: arXiv 2604.25917; docs/recursion.md says each rule, by number. Nothing here knows a pattern's name.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.prompt import Text, fill
+from recursivemas.system.system import System
+from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.links import Links
+from recursivemas.training.rollout import Context, Sampler, Written, begin, extend, think, write
+from recursivemas.training.tools import answer_call
+
+Mode = Literal["latent", "text", "single", "loop"]
+MODES: tuple[Mode, ...] = ("latent", "text", "single", "loop")
+HandOff: TypeAlias = Tensor | list[str]
+HandOffHook: TypeAlias = Callable[[str, int, Tensor], Tensor]
+# (agent, its filled prompts, what it wrote): sees every turn of text mode
+Listener: TypeAlias = Callable[[LoadedAgent, list[Tensor], list[list[int]]], None]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one agent did in one round, for the whole batch.
+
+    Attributes:
+        agent: Its id.
+        round: Counted from 1.
+        thoughts: (B, M, D) latent thoughts; None where the turn made none.
+        hand_offs: R_out(R_in(H)) by edge id, (B, M, D_target) float32.
+        texts: B texts in text mode.
+        prompt_tokens: (B,) positions of the filled prompts.
+        duration_ms: Wall time of the turn.
+    """
+
+    agent: str
+    round: int
+    thoughts: Tensor | None
+    hand_offs: dict[str, Tensor]
+    texts: list[str] | None
+    prompt_tokens: list[int]
+    duration_ms: float
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The deciding agent, about to write its answer.
+
+    Attributes:
+        round: Counted from 1.
+        hidden: (B, D) at the last position before the answer.
+        context: What it has read and thought; may be extended.
+        thoughts: (B, M, D), None when it does not think before it answers.
+    """
+
+    round: int
+    hidden: Tensor
+    context: Context
+    thoughts: Tensor | None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to a batch of questions.
+
+    Attributes:
+        texts: B answers.
+        token_ids: B lists, stop token excluded.
+        decoded_tokens: (B,) tokens sampled by anybody, stop tokens excluded.
+        forward_positions: (B,) positions any agent computed.
+        duration_ms: Wall time of the whole batch.
+        turns: The trace, when asked for.
+    """
+
+    texts: list[str]
+    token_ids: list[list[int]]
+    decoded_tokens: list[int]
+    forward_positions: list[int]
+    duration_ms: float
+    turns: list[Turn] = field(default_factory=list)
+
+
+class Recursion:
+    """A system with its agents and links, ready to run or to be trained.
+
+    Attributes:
+        system: The declaration.
+        agents: Frozen agents by id.
+        links: Their links; only text and single mode work without.
+        hook: Sees and may change every hand-off (edge id, round from 1, tensor); used by controls and by training.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        agents: Mapping[str, LoadedAgent],
+        links: Links | None,
+        hook: HandOffHook | None = None,
+    ) -> None:
+        self.system, self.agents, self.links, self.hook = system, agents, links, hook
+        self._feedback = {edge.id for edge in system.edges if edge.feedback}
+
+    @property
+    def deciding(self) -> LoadedAgent:
+        """The last agent of the round, the only one that answers."""
+        return self.agents[self.system.deciding_agent.id]
+
+    def inner(self, agent: LoadedAgent) -> Callable[[Tensor], Tensor]:
+        """R_in of an agent.
+
+        Raises:
+            InputError: When there are no links.
+        """
+        if self.links is None:
+            raise InputError(
+                f"system {self.system.name!r} needs links for this mode; pass --links, or use text or single"
+            )
+        return self.links.inner[agent.agent.id]
+
+    def prompts(
+        self, agent: LoadedAgent, round_index: int, questions: Sequence[str], hand_offs: Mapping[str, HandOff]
+    ) -> list[Tensor]:
+        """Filled prompts of a turn as B tensors (T_b, D); a slot without a hand-off is empty (rules 2 and 4)."""
+        segments = agent.segments(round_index)
+        rows = []
+        for index, question in enumerate(questions):
+            parts = []
+            for segment in fill(segments, question):
+                if isinstance(segment, Text):
+                    ids = agent.token_ids(segment.text)
+                    parts.append(agent.embed(ids))
+                elif (handed := hand_offs.get(segment.edge)) is not None:
+                    given = handed[index]
+                    parts.append(agent.embed(agent.token_ids(given)) if isinstance(given, str) else given)
+            rows.append(torch.cat([part.to(agent.device, agent.dtype) for part in parts]))
+        return rows
+
+    def hand_off(self, agent: LoadedAgent, round_number: int, thoughts: Tensor) -> dict[str, Tensor]:
+        """R_out(R_in(H)) for every outgoing edge, (B, M, D_target) float32."""
+        passed = self.inner(agent)(thoughts)
+        assert self.links is not None
+        handed: dict[str, Tensor] = {}
+        for edge in self.system.outgoing(agent.agent.id):
+            value = self.links.outer[edge.id](passed)
+            handed[edge.id] = value if self.hook is None else self.hook(edge.id, round_number, value)
+        return handed
+
+    def open_answer(
+        self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, round_number: int
+    ) -> Opening:
+        """Reads the prompt, thinks `latent_steps` latent thoughts (0: none) and reads the answer prefix (rule 5)."""
+        hidden, context = begin(agent, prompts)
+        thoughts = None
+        if latent_steps:
+            inner = self.inner(agent)
+            thoughts = think(agent, inner, hidden, context, latent_steps)
+            hidden = extend(agent, context, inner(thoughts[:, -1])[:, None])[:, -1]
+        hidden = self.read(agent, hidden, context, self.system.decoding.answer_prefix)
+        return Opening(round_number, hidden, context, thoughts)
+
+    def read(self, agent: LoadedAgent, hidden: Tensor, context: Context, text: str) -> Tensor:
+        """Feeds the same text to every sample; returns the last hidden state, (B, D), unchanged for no text."""
+        ids = agent.token_ids(text) if text else []
+        if not ids:
+            return hidden
+        embeds = agent.embed(ids)[None].expand(len(hidden), -1, -1)
+        return extend(agent, context, embeds)[:, -1]
+
+    def unroll(
+        self,
+        questions: Sequence[str],
+        rounds: int,
+        latent_steps: int,
+        every_round: bool = False,
+        checkpointing: bool = False,
+        turns: list[Turn] | None = None,
+    ) -> Iterator[Opening]:
+        """Runs the rounds in latent space, differentiably with respect to every link.
+
+        Args:
+            questions: B questions.
+            rounds: R.
+            latent_steps: M.
+            every_round: Whether the deciding agent opens an answer in every round, not in the last alone.
+            checkpointing: Recompute turns in the backward pass; turns that open an answer are kept.
+            turns: Filled with the trace.
+
+        Yields:
+            The deciding agent's openings: one, or one a round.
+        """
+        think_first = self.system.decoding.think_before_answer
+        hand_offs: dict[str, Tensor] = {}
+        for round_number in range(1, rounds + 1):
+            for agent in (self.agents[each.id] for each in self.system.agents):
+                began = time.perf_counter()
+                final = agent is self.deciding and round_number == rounds
+                prompts = self.prompts(agent, round_number - 1, questions, hand_offs)
+                thoughts = None
+                if final or (every_round and agent is self.deciding):
+                    opening = self.open_answer(agent, prompts, latent_steps if think_first else 0, round_number)
+                    thoughts = opening.thoughts
+                    yield opening
+                handed: dict[str, Tensor] = {}
+                if not final:
+                    if thoughts is None:
+                        thoughts = self._think(agent, prompts, latent_steps, checkpointing)
+                    handed = self.hand_off(agent, round_number, thoughts)
+                    hand_offs |= handed
+                if turns is not None:
+                    lengths = [len(prompt) for prompt in prompts]
+                    elapsed = (time.perf_counter() - began) * 1e3
+                    turns.append(Turn(agent.agent.id, round_number, thoughts, handed, None, lengths, elapsed))
+
+    def _think(self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, checkpointing: bool) -> Tensor:
+        def turn(*rows: Tensor) -> Tensor:
+            first, context = begin(agent, rows)
+            return think(agent, self.inner(agent), first, context, latent_steps)
+
+        if not checkpointing:
+            return turn(*prompts)
+        result: Tensor = checkpoint(turn, *prompts, use_reentrant=False)
+        return result
+
+    @torch.no_grad()
+    def run(
+        self,
+        questions: Sequence[str],
+        rounds: int | None = None,
+        latent_steps: int | None = None,
+        mode: Mode = "latent",
+        sampler: Sampler | None = None,
+        listener: Listener | None = None,
+    ) -> Answers:
+        """Answers a batch of questions.
+
+        Args:
+            questions: B questions.
+            rounds: R; the system's by default.
+            latent_steps: M; the system's by default.
+            mode: latent, or one of the baselines (rules 6 and 7).
+            sampler: How tokens are picked; the system's decoding settings by default.
+            listener: Told what each agent thinks in text mode.
+        """
+        rounds, latent_steps = rounds or self.system.rounds, latent_steps or self.system.latent_steps
+        sampler = sampler or self.sampler()
+        began = time.perf_counter()
+        if mode == "text":
+            answers = self._run_text(questions, rounds, latent_steps, sampler, listener)
+        else:
+            answers = self._run_latent(questions, rounds, latent_steps, mode, sampler)
+        return Answers(**{**vars(answers), "duration_ms": (time.perf_counter() - began) * 1e3})
+
+    def sampler(self, seed: int | None = None) -> Sampler:
+        """The sampler of the system's decoding settings."""
+        decoding = self.system.decoding
+        generator = torch.Generator(self.deciding.device).manual_seed(decoding.seed if seed is None else seed)
+        return Sampler(decoding.temperature, decoding.top_p, generator)
+
+    def _write_answer(self, hidden: Tensor, context: Context, sampler: Sampler) -> Written:
+        """Decodes the answer; a tool that is called answers into the context (rule 8)."""
+        agent, tools = self.deciding, self.deciding.agent.tools
+
+        def interject(ids: Sequence[int]) -> list[int]:
+            result = answer_call(agent.decode(ids), tools)
+            return [] if result is None else agent.token_ids(result)
+
+        limit = self.system.decoding.max_new_tokens
+        return write(agent, hidden, context, limit, sampler, interject=interject if tools else None)
+
+    def _run_latent(
+        self, questions: Sequence[str], rounds: int, latent_steps: int, mode: Mode, sampler: Sampler
+    ) -> Answers:
+        turns: list[Turn] = []
+        if mode == "latent":
+            (opening,) = self.unroll(questions, rounds, latent_steps, turns=turns)
+        else:
+            steps = rounds * latent_steps * len(self.agents) if mode == "loop" else 0
+            prompts = self.prompts(self.deciding, 0, questions, {})
+            opening = self.open_answer(self.deciding, prompts, steps, 1)
+            lengths = [len(prompt) for prompt in prompts]
+            turns.append(Turn(self.deciding.agent.id, 1, opening.thoughts, {}, None, lengths, 0.0))
+        written = self._write_answer(opening.hidden, opening.context, sampler)
+        prefix = len(self.deciding.token_ids(self.system.decoding.answer_prefix))
+        positions = []
+        for index in range(len(questions)):
+            thought = sum(0 if turn.thoughts is None else turn.thoughts.shape[1] for turn in turns)
+            # Every turn but the deciding one stops at h_M, whose R_in is handed over instead of being fed.
+            unfed = len(turns) - 1
+            prompt = sum(turn.prompt_tokens[index] for turn in turns)
+            positions.append(prompt + thought - unfed + prefix + written.forward_positions[index])
+        return Answers(
+            texts=[self.deciding.decode(ids) for ids in written.ids],
+            token_ids=written.ids,
+            decoded_tokens=written.sampled,
+            forward_positions=positions,
+            duration_ms=0.0,
+            turns=turns,
+        )
+
+    def _run_text(
+        self,
+        questions: Sequence[str],
+        rounds: int,
+        latent_steps: int,
+        sampler: Sampler,
+        listener: Listener | None = None,
+    ) -> Answers:
+        decoding = self.system.decoding
+        budget = decoding.text_tokens or latent_steps
+        decoded, positions = [0] * len(questions), [0] * len(questions)
+        hand_offs: dict[str, HandOff] = {}
+        turns: list[Turn] = []
+        for round_number in range(1, rounds + 1):
+            for agent in (self.agents[each.id] for each in self.system.agents):
+                began = time.perf_counter()
+                final = agent is self.deciding and round_number == rounds
+                prompts = self.prompts(agent, round_number - 1, questions, hand_offs)
+                hidden, context = begin(agent, prompts)
+                pieces = []
+                if not final or decoding.think_before_answer:
+                    pieces.append(write(agent, hidden, context, budget, sampler, keep_last=final))
+                    hidden = pieces[0].hidden
+                    if listener is not None:
+                        listener(agent, prompts, pieces[0].ids)
+                if final:
+                    hidden = self.read(agent, hidden, context, decoding.answer_prefix)
+                    pieces.append(self._write_answer(hidden, context, sampler))
+                texts = [agent.decode(ids) for ids in pieces[0].ids]
+                hand_offs |= {edge.id: texts for edge in self.system.outgoing(agent.agent.id)}
+                prefix = len(agent.token_ids(decoding.answer_prefix)) if final else 0
+                for index in range(len(questions)):
+                    decoded[index] += sum(piece.sampled[index] for piece in pieces)
+                    fed = sum(piece.forward_positions[index] for piece in pieces)
+                    positions[index] += len(prompts[index]) + fed + prefix
+                lengths = [len(prompt) for prompt in prompts]
+                elapsed = (time.perf_counter() - began) * 1e3
+                turns.append(Turn(agent.agent.id, round_number, None, {}, texts, lengths, elapsed))
+        answer = pieces[-1].ids
+        return Answers([agent.decode(ids) for ids in answer], answer, decoded, positions, 0.0, turns)

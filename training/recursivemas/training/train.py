@@ -1,0 +1,277 @@
+"""`rmas train`: inner loop, initialisation, alignment, outer loop, with one log and one checkpoint.
+
+Source: arXiv 2604.25917, training; DESIGN, training. Every graph trains with the same code.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import torch
+import transformers
+from torch import nn
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.links_file import LinkFile
+from recursivemas.system.system import System
+from recursivemas.training.agents import LoadedAgent, checksums, load_agents
+from recursivemas.training.data import TrainingData
+from recursivemas.training.initialise import alignment_loss, matched_thoughts, start_outer
+from recursivemas.training.inner_loop import inner_loss, nearest_token_accuracy, start_inner
+from recursivemas.training.links import Links
+from recursivemas.training.optimise import Run, Schedule
+from recursivemas.training.outer_loop import GradientWatch, outer_loss
+from recursivemas.training.pairs import Pairs, collect_pairs
+from recursivemas.training.recursion import Recursion
+
+PAIR_STREAM, OUTER_STREAM = 0, 1
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Trainer:
+    """Everything a run needs; `train` goes through its phases in order.
+
+    Attributes:
+        system: The declaration, training settings included.
+        agents: Frozen agents by id.
+        links: What trains.
+        data: Training questions.
+        run: Folder, log, checkpoint.
+        accelerator: Device and processes.
+        progress: Told (phase, step, steps).
+    """
+
+    system: System
+    agents: dict[str, LoadedAgent]
+    links: Links
+    data: TrainingData
+    run: Run
+    accelerator: Any
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._pairs: dict[str, Pairs] | None = None
+
+    @property
+    def pairs(self) -> dict[str, Pairs]:
+        """Pairs of every agent, gathered once."""
+        if self._pairs is None:
+            settings = self.system.training
+            records = self.data.batch(PAIR_STREAM, 0, settings.inner.questions)
+            recursion = Recursion(self.system, self.agents, None)
+            self._pairs = collect_pairs(recursion, records, settings.inner.temperature, settings.seed)
+        return self._pairs
+
+    def train(self) -> None:
+        """All phases, those already done left out; what outer links were before each is kept for comparison."""
+        for agent in self.agents:
+            self.run.phase(f"start inner {agent}", lambda agent=agent: self._start_inner(agent))
+            self._inner(agent)
+        self._keep("random")
+        for edge in self.links.outer:
+            self.run.phase(f"start outer {edge}", lambda edge=edge: self._start_outer(edge))
+        self._keep("started")
+        for edge in self.links.outer:
+            self._align(edge)
+        self._keep("aligned")
+        self.train_outer()
+
+    def _keep(self, name: str) -> None:
+        """Writes the links as they are to `stages/<name>.json`."""
+
+        def write() -> None:
+            if self.run.main:
+                provenance = {"stage": name, "seed": self.system.training.seed}
+                self.links.to_file(self.system.name, provenance).save(self.run.folder / "stages" / f"{name}.json")
+
+        self.run.phase(f"keep {name}", write)
+
+    def _start_inner(self, agent: str) -> None:
+        start_inner(self.links.inner[agent], self.agents[agent])
+
+    def _inner(self, agent: str) -> None:
+        name, settings, link = f"inner {agent}", self.system.training.inner, self.links.inner[agent]
+        if name in self.run.done:
+            return
+        pairs = self.pairs[agent]
+
+        def loss(step: int, _micro: int) -> Any:
+            chosen = self._chosen(len(pairs.targets), settings.batch_size, step)
+            return inner_loss(link, self.agents[agent], pairs, chosen, settings.norm_weight)
+
+        self._optimise(name, link, Schedule(settings.steps, settings.learning_rate, warmup_steps=20), loss)
+        accuracy = nearest_token_accuracy(link, self.agents[agent], pairs)
+        self.run.log(phase=name, nearest_token_accuracy=accuracy)
+
+    def _matched(self, edge: str) -> Any:
+        source, target = next((e.source, e.target) for e in self.system.edges if e.id == edge)
+        return target, matched_thoughts(self.pairs[source], self.links.inner[source], target)
+
+    def _start_outer(self, edge: str) -> None:
+        target, (thoughts, tokens) = self._matched(edge)
+        method = self.system.training.outer.initialisation
+        cosine = start_outer(self.links.outer[edge], self.agents[target], thoughts, tokens, method)
+        self.run.log(phase=f"start outer {edge}", method=method, matched=len(thoughts), cosine=cosine)
+
+    def _align(self, edge: str) -> None:
+        name, settings, link = f"align {edge}", self.system.training, self.links.outer[edge]
+        if name in self.run.done:
+            return
+        target, (thoughts, tokens) = self._matched(edge)
+
+        def loss(step: int, _micro: int) -> Any:
+            chosen = self._chosen(len(tokens), settings.inner.batch_size, step)
+            weight = settings.inner.norm_weight
+            return alignment_loss(link, self.agents[target], thoughts[chosen], tokens[chosen], weight)
+
+        outer = settings.outer
+        self._optimise(name, link, Schedule(outer.alignment_steps, outer.alignment_learning_rate, 20), loss)
+
+    def train_outer(self) -> None:
+        """The outer loop alone."""
+        settings = self.system.training.outer
+        watch = GradientWatch(settings.handoff_clip)
+        recursion = Recursion(self.system, self.agents, self.links, watch)
+        modules: list[nn.Module] = [*self.links.outer.values()]
+        if settings.train_inner:
+            modules += self.links.inner.values()
+
+        def loss(step: int, micro: int) -> Any:
+            stream = step * settings.gradient_accumulation + micro
+            number = stream * self.accelerator.num_processes + self.accelerator.process_index
+            records = self.data.batch(OUTER_STREAM, number, settings.batch_size)
+            value, figures = outer_loss(
+                recursion,
+                [record.question for record in records],
+                [record.answer for record in records],
+                self._rounds(step),
+                self.system.latent_steps,
+                every_round=settings.supervision == "every",
+                checkpointing=settings.gradient_checkpointing,
+            )
+            return value, figures
+
+        schedule = Schedule(
+            settings.steps,
+            settings.learning_rate,
+            settings.warmup_steps,
+            settings.gradient_clip,
+            settings.gradient_accumulation,
+        )
+        self._optimise("outer", nn.ModuleList(modules), schedule, loss, watch.figures)
+
+    def _rounds(self, step: int) -> int:
+        """Rounds of a step: all, or growing over the first half with the curriculum."""
+        settings, rounds = self.system.training.outer, self.system.rounds
+        if not settings.curriculum:
+            return rounds
+        return min(rounds, 1 + int(rounds * step / max(1, settings.steps / 2)))
+
+    def _chosen(self, count: int, batch: int, step: int) -> torch.Tensor:
+        seed = (self.system.training.seed * 1_000_003 + step) * 1009 + self.accelerator.process_index
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(0, count, (min(batch, count),), generator=generator).to(self.accelerator.device)
+
+    def _optimise(
+        self, name: str, module: nn.Module, schedule: Schedule, loss: Any, gradient_figures: Any = None
+    ) -> None:
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.run.optimise(
+            name,
+            parameters,
+            schedule,
+            loss,
+            reduce_gradients=self._average if self.accelerator.num_processes > 1 else None,
+            on_step=lambda step, steps: self.progress(name, step, steps),
+            gradient_figures=gradient_figures,
+        )
+
+    def _average(self, parameters: list[nn.Parameter]) -> None:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+
+
+def agents_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """float32 or bfloat16; `auto` takes bfloat16 on CUDA hosts that have it."""
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def new_links(system: System, agents: dict[str, LoadedAgent]) -> Links:
+    """Randomly initialised links of a system, from its training seed."""
+    settings = system.training
+    torch.manual_seed(settings.seed)
+    sizes = {key: agent.hidden_size for key, agent in agents.items()}
+    edges = {edge.id: (edge.source, edge.target) for edge in system.edges}
+    return Links.create(sizes, edges, settings.variant, settings.inner_width, settings.outer_width)
+
+
+def run_identity(system: System, source: str, agents: dict[str, str]) -> str:
+    """Names a run: system, settings, data and agents; a checkpoint of any other is refused."""
+    text = json.dumps({"system": system.model_dump(mode="json", by_alias=True), "data": source, "agents": agents})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def train_system(
+    system: System,
+    out: Path,
+    resume: bool = False,
+    checkpoint_every: int = 50,
+    progress: Progress = lambda *_: None,
+    agents: dict[str, LoadedAgent] | None = None,
+    data: TrainingData | None = None,
+    start: LinkFile | None = None,
+) -> Links:
+    """Trains a system's links into `out`.
+
+    Args:
+        system: With its training settings.
+        out: Gets `recursivelink.json`, `metrics.jsonl`, `checkpoint.pt`, and in `stages/` the links with random outer
+            links, after their initialisation and after alignment.
+        resume: Continue from the checkpoint in `out`.
+        checkpoint_every: Steps between checkpoints.
+        progress: Told (phase, step, steps).
+        agents: Loaded already; else from the system's checkpoints.
+        data: Training questions in place of the task's own.
+        start: Links to begin the outer loop with; inner loop, initialisation and alignment are left out.
+
+    Raises:
+        InputError: When the system names no training data, or a checkpoint belongs to another run.
+    """
+    settings = system.training
+    accelerator = accelerate.Accelerator()
+    if data is None:
+        if system.task is None or system.task.train is None:
+            raise InputError(f"system {system.name!r} names no training data; set task.train or pass --data")
+        data = TrainingData(system.task.train, settings.seed)
+    if agents is None:
+        agents = load_agents(system, accelerator.device, agents_dtype(settings.precision, accelerator.device))
+    before = checksums(agents)
+    links = (new_links(system, agents) if start is None else Links.from_file(start)).to(accelerator.device)
+    identity = run_identity(system, data.source, before)
+    run = Run(out, links, identity, checkpoint_every, accelerator.is_main_process)
+    run.start(resume)
+    trainer = Trainer(system, agents, links, data, run, accelerator, progress)
+    trainer.train() if start is None else trainer.train_outer()
+    after = checksums(agents)
+    assert after == before, "an agent changed while its links were trained"
+    if accelerator.is_main_process:
+        provenance = {
+            "seed": settings.seed,
+            "training": settings.model_dump(mode="json"),
+            "rounds": system.rounds,
+            "latent_steps": system.latent_steps,
+            "data": data.source if data.source.startswith("generator:") else Path(data.source).name,
+            "agents_sha256": after,
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+            "device": str(accelerator.device),
+        }
+        links.to_file(system.name, provenance).save(out / "recursivelink.json")
+    return links

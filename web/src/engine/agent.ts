@@ -1,0 +1,320 @@
+/**
+ * One agent: a model on the GPU, the agent's links, and what it can do in a turn.
+ *
+ * A turn is: `begin`, `feed` the prompt, any number of `think` steps, then either hand-offs (`handOff`) or decoding
+ * (`logits`, `pick`, `feed` again). Only `pick` and the `read…` functions wait for the GPU.
+ *
+ * Source: docs/abi.md, docs/recursion.md rules 3 and 5.
+ */
+import { EngineError } from "./errors";
+import type { Library } from "./library";
+import type { Model } from "./model";
+import type { Compiled, Runtime, Tensor, TvmObject } from "./runtime";
+import { bytesToFloat, copyRows, floatToBytes, planChunks, States } from "./states";
+import type { AgentSpec } from "./system";
+import type { Tokenizer } from "./tokenizer";
+import type { Matrix } from "./types";
+
+/** A piece of input: token ids, or rows that are input embeddings already. */
+export type Part =
+  | { readonly kind: "tokens"; readonly ids: readonly number[] }
+  | { readonly kind: "states"; readonly states: States };
+
+/** How a token is picked from logits; greedy when `temperature` is 0. */
+export interface Picking {
+  readonly temperature: number;
+  readonly topP: number;
+  /** In [0, 1). */
+  readonly uniform: number;
+}
+
+/** An agent's own links, packed for its library's functions. */
+export interface AgentLinks {
+  readonly inner: TvmObject;
+  /** By edge id; the agent's outgoing edges. */
+  readonly outer: ReadonlyMap<string, TvmObject>;
+}
+
+/** The one sequence of a KV cache. */
+const SEQUENCE = 0;
+
+export class Agent {
+  private readonly runtime: Runtime;
+  private readonly library: Library;
+  #position = 0;
+  /** Output of the last forward call, kept: hidden (1, 1, D) or logits (1, 1, V). */
+  #last: { kind: "hidden" | "logits"; tensor: Tensor } | undefined;
+
+  constructor(
+    readonly spec: AgentSpec,
+    readonly tokenizer: Tokenizer,
+    private readonly model: Model,
+    private readonly links: AgentLinks,
+  ) {
+    this.runtime = model.runtime;
+    this.library = model.library;
+  }
+
+  /** Positions the context window holds. */
+  get contextWindowSize(): number {
+    return this.library.contextWindowSize;
+  }
+
+  /** Positions fed so far in this turn. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Starts a turn with an empty KV cache. */
+  begin(): void {
+    const { kv } = this.library;
+    this.#forget();
+    this.#position = 0;
+    this.runtime.scoped(() => {
+      kv.clear(this.model.kvCache);
+      kv.addSequence(this.model.kvCache, this.runtime.int(SEQUENCE));
+    });
+  }
+
+  /**
+   * Feeds tokens and rows, in chunks of the library's prefill size.
+   *
+   * @param want - `hidden` when latent steps follow, `logits` when a token is to be picked.
+   * @throws EngineError `context-overflow`.
+   */
+  feed(parts: readonly Part[], want: "hidden" | "logits"): void {
+    const { hiddenSize } = this.spec;
+    const own: States[] = [];
+    try {
+      const pieces = parts.flatMap((part) => {
+        if (part.kind === "states") return [part.states];
+        const embedded = this.#embed(part.ids);
+        own.push(...embedded);
+        return embedded;
+      });
+      const chunks = planChunks(pieces, this.library.prefillChunkSize);
+      if (chunks.length === 0)
+        throw new EngineError("bad-prompt", `agent '${this.spec.id}': its prompt is empty`);
+      this.#reserve(chunks.reduce((sum, chunk) => sum + chunk.rows, 0));
+      chunks.forEach((chunk, index) => {
+        const wanted = index === chunks.length - 1 ? want : "hidden";
+        this.runtime.scoped(() => {
+          const input = this.runtime.empty([1, chunk.rows, hiddenSize], this.spec.dtype);
+          this.runtime.flush();
+          copyRows(this.model.device, chunk.copies, this.runtime.buffer(input), hiddenSize * this.#itemBytes);
+          const call = wanted === "hidden" ? this.library.latentPrefill : this.library.prefill;
+          this.#forward(call, chunk.rows, wanted, input, []);
+        });
+      });
+    } finally {
+      for (const states of own) states.free();
+    }
+  }
+
+  /** One latent step: the agent is run on R_in of its last hidden state. Nothing is read back and nothing waits. */
+  think(): void {
+    const hidden = this.#expect("hidden");
+    this.#reserve(1);
+    this.runtime.scoped(() =>
+      this.#forward(this.library.latentStep, 1, "hidden", hidden, [this.links.inner]),
+    );
+  }
+
+  /** Room for M latent thoughts, (M, D). */
+  createThoughts(rows: number): States {
+    const { hiddenSize, dtype } = this.spec;
+    const tensor = this.runtime.scoped(() =>
+      this.runtime.keep(this.runtime.empty([rows, hiddenSize], dtype)),
+    );
+    return new States(this.runtime, tensor, rows, hiddenSize, dtype);
+  }
+
+  /** Copies the last hidden state into a row of the thoughts, in order with the agent's other commands. */
+  recordThought(thoughts: States, row: number): void {
+    const { rowBytes } = thoughts;
+    this.runtime.scoped(() => {
+      this.runtime.copyWithin(this.#expect("hidden"), thoughts.tensor, row * rowBytes, rowBytes);
+    });
+  }
+
+  /** R_in(H), (M, D) → (M, D). */
+  innerLink(thoughts: States): States {
+    const call = (): unknown => this.library.innerLink(thoughts.tensor, this.links.inner);
+    return this.#states(call, thoughts.rows, this.spec.hiddenSize);
+  }
+
+  /**
+   * R_out of an outgoing edge, (M, D) → (M, D_target).
+   *
+   * @param targetSize - the receiver's hidden size.
+   */
+  outerLink(edge: string, states: States, targetSize: number): States {
+    const link = this.links.outer.get(edge);
+    if (!link)
+      throw new EngineError("internal", `agent '${this.spec.id}' has no outer link for edge '${edge}'`);
+    return this.#states(() => this.library.outerLink(states.tensor, link), states.rows, targetSize);
+  }
+
+  /** Makes sure that logits for the next token are there, through the LM head if the last call gave a hidden state. */
+  logits(): void {
+    if (this.#last?.kind === "logits") return;
+    const hidden = this.#expect("hidden");
+    const { hiddenSize, vocabSize } = this.spec;
+    this.runtime.scoped(() => {
+      const flat = this.library.lmHead(
+        this.runtime.view(hidden, [1, hiddenSize]),
+        this.model.params,
+      ) as Tensor;
+      this.#remember("logits", this.runtime.view(flat, [1, 1, vocabSize]));
+    });
+  }
+
+  /** Picks a token on the GPU and reads its id: one synchronisation, four bytes. */
+  async pick(picking: Picking): Promise<number> {
+    const logits = this.#expect("logits");
+    const token = this.runtime.scoped(() =>
+      this.runtime.keep(
+        picking.temperature > 0 ? this.#sample(logits, picking) : (this.library.argmax(logits) as Tensor),
+      ),
+    );
+    try {
+      const bytes = await this.runtime.read(token);
+      return new DataView(bytes.buffer).getInt32(0, true);
+    } finally {
+      this.runtime.free(token);
+    }
+  }
+
+  /** Feeds one decoded token. */
+  decode(id: number): void {
+    this.#reserve(1);
+    this.runtime.scoped(() => {
+      this.model.tokenId.copyFromRawBytes(new Uint8Array(Int32Array.of(id).buffer));
+      const embedded = this.library.embed(this.model.tokenId, this.model.params) as Tensor;
+      const input = this.runtime.view(embedded, [1, 1, this.spec.hiddenSize]);
+      this.#forward(this.library.decode, 1, "logits", input, []);
+    });
+  }
+
+  /** Logit lens: logits (rows, V) of hidden states, read back. */
+  async lens(states: States): Promise<Matrix> {
+    const call = (): unknown => this.library.lmHead(states.tensor, this.model.params);
+    const logits = this.#states(call, states.rows, this.spec.vocabSize, "float32");
+    try {
+      return await logits.read();
+    } finally {
+      logits.free();
+    }
+  }
+
+  /** Waits until the GPU has done everything: one synchronisation. */
+  sync(): Promise<void> {
+    return this.runtime.sync();
+  }
+
+  /** Reads the last hidden state back; only the comparison path in JavaScript does this. */
+  async readHidden(): Promise<Float32Array<ArrayBuffer>> {
+    return bytesToFloat(await this.runtime.read(this.#expect("hidden")), this.spec.dtype);
+  }
+
+  /** Rows from the CPU, (rows, D). */
+  uploadStates(values: Float32Array<ArrayBuffer>): States {
+    const { hiddenSize, dtype } = this.spec;
+    const rows = values.length / hiddenSize;
+    const bytes = floatToBytes(values, dtype);
+    const tensor = this.runtime.scoped(() =>
+      this.runtime.keep(this.runtime.upload([rows, hiddenSize], dtype, bytes)),
+    );
+    return new States(this.runtime, tensor, rows, hiddenSize, dtype);
+  }
+
+  get #itemBytes(): number {
+    return this.spec.dtype === "float32" ? 4 : 2;
+  }
+
+  /** Embeds tokens, a prefill chunk at a time: (T, D) pieces, owned by the caller. */
+  #embed(ids: readonly number[]): States[] {
+    const step = this.library.prefillChunkSize;
+    const pieces: States[] = [];
+    for (let start = 0; start < ids.length; start += step) {
+      const slice = ids.slice(start, start + step);
+      const call = (): unknown => this.library.embed(this.#tokens(slice), this.model.params);
+      pieces.push(this.#states(call, slice.length, this.spec.hiddenSize));
+    }
+    return pieces;
+  }
+
+  #tokens(ids: readonly number[]): Tensor {
+    return this.runtime.upload([ids.length], "int32", new Uint8Array(Int32Array.from(ids).buffer));
+  }
+
+  /** Runs a function that returns one matrix, and keeps it. */
+  #states(call: () => unknown, rows: number, columns: number, dtype = this.spec.dtype): States {
+    const tensor = this.runtime.scoped(() => this.runtime.keep(call() as Tensor));
+    return new States(this.runtime, tensor, rows, columns, dtype);
+  }
+
+  #sample(logits: Tensor, picking: Picking): Tensor {
+    const { runtime, library } = this;
+    const float = (value: number): Tensor =>
+      runtime.upload([1], "float32", new Uint8Array(new Float32Array([value]).buffer));
+    const probabilities = library.softmax(logits, float(picking.temperature)) as Tensor;
+    const sorted = library.argsort(runtime.view(probabilities, [1, this.spec.vocabSize]));
+    return library.sample(
+      runtime.item(sorted, 0),
+      runtime.item(sorted, 1),
+      float(picking.uniform),
+      this.model.sampleIndices,
+      float(picking.topP),
+    ) as Tensor;
+  }
+
+  /** One forward call over `length` positions of the KV cache; its first result is remembered. */
+  #forward(
+    call: Compiled,
+    length: number,
+    kind: "hidden" | "logits",
+    input: Tensor,
+    links: readonly TvmObject[],
+  ): void {
+    const { kv } = this.library;
+    const { kvCache, params } = this.model;
+    kv.beginForward(kvCache, this.runtime.shape([SEQUENCE]), this.runtime.shape([length]));
+    const result = call(input, kvCache, params, ...links);
+    kv.endForward(kvCache);
+    this.#remember(kind, this.runtime.item(result, 0));
+    this.#position += length;
+  }
+
+  #remember(kind: "hidden" | "logits", tensor: Tensor): void {
+    const kept = this.runtime.keep(tensor);
+    this.#forget();
+    this.#last = { kind, tensor: kept };
+  }
+
+  #forget(): void {
+    if (this.#last) this.runtime.free(this.#last.tensor);
+    this.#last = undefined;
+  }
+
+  #expect(kind: "hidden" | "logits"): Tensor {
+    if (this.#last?.kind !== kind) {
+      throw new EngineError(
+        "internal",
+        `agent '${this.spec.id}' has no ${kind} yet; the prompt is empty or out of order`,
+      );
+    }
+    return this.#last.tensor;
+  }
+
+  #reserve(positions: number): void {
+    const needed = this.#position + positions;
+    if (needed > this.contextWindowSize) {
+      throw new EngineError(
+        "context-overflow",
+        `agent '${this.spec.id}' needs ${needed} positions, its context window has ${this.contextWindowSize}; ` +
+          "ask a shorter question, or take fewer latent steps",
+      );
+    }
+  }
+}

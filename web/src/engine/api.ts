@@ -1,0 +1,207 @@
+/**
+ * The engine as the page sees it: the only module of `src/engine` that the page imports.
+ *
+ * @example
+ * ```ts
+ * const system = await loadSystem("hop-sequential/system.json", { onProgress: show });
+ * const result = await system.run({ question: "…", rounds: 3 }, { onEvent: draw, signal });
+ * await system.dispose();
+ * ```
+ */
+import { sha256 } from "./digest";
+import { fetchText } from "./download";
+import { EngineError } from "./errors";
+import type { FromWorker, Loaded, MethodName, Methods, ToWorker } from "./messages";
+import { parseSystem, type System } from "./system";
+import type {
+  Counters,
+  DeviceInfo,
+  LoadOptions,
+  LoadProgress,
+  RunEvent,
+  RunOptions,
+  RunResult,
+  TaskQuestion,
+} from "./types";
+
+export { EngineError, type EngineErrorCode } from "./errors";
+export type { AgentSpec, EdgeSpec, FileSpec, PromptSpec, System } from "./system";
+export type * from "./types";
+
+/** What of a run is not data. */
+export interface RunHooks {
+  /** Cancels between two steps; the run then rejects with code `cancelled`. */
+  readonly signal?: AbortSignal;
+  /** Called in order, as things happen. */
+  readonly onEvent?: (event: RunEvent) => void;
+}
+
+/** A loaded system; it holds GPU memory until `dispose`. */
+export interface SystemHandle {
+  /** The manifest: graph, prompts, settings, files. */
+  readonly system: System;
+  readonly device: DeviceInfo;
+  /** What the system's task asks, with the right answers; empty without a task. */
+  readonly questions: readonly TaskQuestion[];
+  /** Rejects with the error when the GPU device is lost; never resolves otherwise. Load the system again then. */
+  readonly lost: Promise<never>;
+  /**
+   * Answers one question. One run at a time.
+   *
+   * @throws EngineError
+   */
+  run(options: RunOptions, hooks?: RunHooks): Promise<RunResult>;
+  /** Counts since loading began. */
+  counters(): Promise<Counters>;
+  /** Frees all GPU memory and ends the worker. @returns the last counts: `liveBytes` is 0. */
+  dispose(): Promise<Counters>;
+}
+
+/** One request under way. */
+interface Pending {
+  resolve(result: Methods[MethodName]["result"]): void;
+  reject(error: EngineError): void;
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
+  onEvent?: ((event: RunEvent) => void) | undefined;
+}
+
+/** What the client needs of a worker; tests pass their own. */
+export interface WorkerPort {
+  postMessage(message: ToWorker): void;
+  terminate(): void;
+  onmessage: ((event: MessageEvent<FromWorker>) => void) | null;
+  onerror: ((event: ErrorEvent) => void) | null;
+}
+
+/** Matches answers to requests over one worker. */
+class Client {
+  readonly lost: Promise<never>;
+  #failLost: (error: EngineError) => void = () => {};
+  #pending = new Map<number, Pending>();
+  #nextId = 1;
+  #ended: EngineError | undefined;
+
+  constructor(private readonly port: WorkerPort) {
+    this.lost = new Promise((_, reject) => {
+      this.#failLost = reject;
+    });
+    this.lost.catch(() => {});
+    port.onmessage = (event) => this.#receive(event.data);
+    port.onerror = (event) =>
+      this.#fail(new EngineError("internal", `the engine's worker failed: ${event.message}`));
+  }
+
+  request<K extends MethodName>(
+    kind: K,
+    params: Methods[K]["params"],
+    hooks: { signal?: AbortSignal | undefined } & Pick<Pending, "onProgress" | "onEvent"> = {},
+  ): Promise<Methods[K]["result"]> {
+    if (this.#ended) return Promise.reject(this.#ended);
+    if (hooks.signal?.aborted)
+      return Promise.reject(new EngineError("cancelled", "cancelled before it began"));
+    const id = this.#nextId++;
+    const cancel = (): void => this.port.postMessage({ kind: "cancel", id });
+    return new Promise<Methods[K]["result"]>((resolve, reject) => {
+      this.#pending.set(id, {
+        resolve: resolve as Pending["resolve"],
+        reject,
+        onProgress: hooks.onProgress,
+        onEvent: hooks.onEvent,
+      });
+      hooks.signal?.addEventListener("abort", cancel, { once: true });
+      this.port.postMessage({ kind, id, params } as ToWorker);
+    }).finally(() => hooks.signal?.removeEventListener("abort", cancel));
+  }
+
+  /** Ends the worker; requests under way fail. */
+  end(error: EngineError): void {
+    this.#ended ??= error;
+    this.port.terminate();
+    for (const pending of this.#pending.values()) pending.reject(error);
+    this.#pending.clear();
+  }
+
+  #fail(error: EngineError): void {
+    this.end(error);
+    this.#failLost(error);
+  }
+
+  #receive(message: FromWorker): void {
+    if (message.kind === "lost") {
+      this.#failLost(EngineError.fromWire(message.error));
+      return;
+    }
+    const pending = this.#pending.get(message.id);
+    if (!pending) return;
+    switch (message.kind) {
+      case "progress":
+        pending.onProgress?.(message.progress);
+        break;
+      case "event":
+        pending.onEvent?.(message.event);
+        break;
+      case "done":
+        this.#pending.delete(message.id);
+        pending.resolve(message.result);
+        break;
+      case "failed":
+        this.#pending.delete(message.id);
+        pending.reject(EngineError.fromWire(message.error));
+        break;
+    }
+  }
+}
+
+function startWorker(): WorkerPort {
+  return new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "recursivemas-engine" });
+}
+
+/**
+ * Reads a manifest without loading anything, to show what a system is and how big.
+ *
+ * @param url - of `system.json`, absolute or relative to the page.
+ * @throws EngineError `download` or `bad-manifest`.
+ */
+export async function readSystem(url: string | URL, signal?: AbortSignal): Promise<System> {
+  const absolute = new URL(url, self.location.href).href;
+  const text = await fetchText(absolute, signal);
+  return { ...parseSystem(text, absolute), sha256: await sha256(new TextEncoder().encode(text)) };
+}
+
+/**
+ * Downloads, verifies and loads a built system on the GPU, in a worker of its own.
+ *
+ * @param url - of `system.json`, absolute or relative to the page (or worker) that calls.
+ * @param options - progress, cancelling, caching.
+ * @param port - the worker; tests pass their own.
+ * @throws EngineError with the code of whatever is wrong; nothing is left behind then.
+ */
+export async function loadSystem(
+  url: string | URL,
+  options: LoadOptions = {},
+  port: WorkerPort = startWorker(),
+): Promise<SystemHandle> {
+  const { signal, onProgress, ...settings } = options;
+  const client = new Client(port);
+  let loaded: Loaded;
+  try {
+    const absolute = new URL(url, self.location.href).href;
+    loaded = await client.request("load", { url: absolute, settings }, { signal, onProgress });
+  } catch (error) {
+    client.end(EngineError.from(error));
+    throw error;
+  }
+  return {
+    system: loaded.system,
+    device: loaded.device,
+    questions: loaded.questions,
+    lost: client.lost,
+    run: (run, hooks = {}) => client.request("run", run, { signal: hooks.signal, onEvent: hooks.onEvent }),
+    counters: () => client.request("counters", null),
+    dispose: async () => {
+      const counters = await client.request("dispose", null);
+      client.end(new EngineError("busy", "the system was disposed; load it again"));
+      return counters;
+    },
+  };
+}

@@ -1,0 +1,116 @@
+/**
+ * Exact counts of what is asked of the GPU, made in one place: the methods of one `GPUDevice`, its queue, and the
+ * buffers and encoders they create are replaced on the objects themselves. Nothing is sampled or estimated.
+ */
+import type { Counters } from "./types";
+
+/** Counts since the device was made. */
+export class GpuCounters {
+  #counts = {
+    syncs: 0,
+    readbackBytes: 0,
+    dispatches: 0,
+    submits: 0,
+    uploadBytes: 0,
+    liveBytes: 0,
+    peakBytes: 0,
+  };
+
+  constructor(device: GPUDevice) {
+    this.#watchBuffers(device);
+    this.#watchEncoders(device);
+    this.#watchQueue(device.queue);
+  }
+
+  /** The counts now. */
+  snapshot(): Counters {
+    return { ...this.#counts };
+  }
+
+  /** What was added since an earlier snapshot; bytes alive and peak are the present ones. */
+  since(earlier: Counters): Counters {
+    const now = this.#counts;
+    return {
+      syncs: now.syncs - earlier.syncs,
+      readbackBytes: now.readbackBytes - earlier.readbackBytes,
+      dispatches: now.dispatches - earlier.dispatches,
+      submits: now.submits - earlier.submits,
+      uploadBytes: now.uploadBytes - earlier.uploadBytes,
+      liveBytes: now.liveBytes,
+      peakBytes: now.peakBytes,
+    };
+  }
+
+  #watchBuffers(device: GPUDevice): void {
+    const counts = this.#counts;
+    const createBuffer = device.createBuffer.bind(device);
+    device.createBuffer = (descriptor) => {
+      const buffer = createBuffer(descriptor);
+      counts.liveBytes += descriptor.size;
+      counts.peakBytes = Math.max(counts.peakBytes, counts.liveBytes);
+      let alive = true;
+      const destroy = buffer.destroy.bind(buffer);
+      buffer.destroy = () => {
+        if (alive) counts.liveBytes -= descriptor.size;
+        alive = false;
+        destroy();
+      };
+      this.#watchReads(buffer);
+      return buffer;
+    };
+  }
+
+  #watchReads(buffer: GPUBuffer): void {
+    const counts = this.#counts;
+    const mapAsync = buffer.mapAsync.bind(buffer);
+    const getMappedRange = buffer.getMappedRange.bind(buffer);
+    buffer.mapAsync = (mode, offset, size) => {
+      counts.syncs += 1;
+      return mapAsync(mode, offset, size);
+    };
+    buffer.getMappedRange = (offset, size) => {
+      const range = getMappedRange(offset, size);
+      counts.readbackBytes += range.byteLength;
+      return range;
+    };
+  }
+
+  #watchEncoders(device: GPUDevice): void {
+    const counts = this.#counts;
+    const createCommandEncoder = device.createCommandEncoder.bind(device);
+    device.createCommandEncoder = (descriptor) => {
+      const encoder = createCommandEncoder(descriptor);
+      const beginComputePass = encoder.beginComputePass.bind(encoder);
+      encoder.beginComputePass = (passDescriptor) => {
+        const pass = beginComputePass(passDescriptor);
+        const dispatch = pass.dispatchWorkgroups.bind(pass);
+        pass.dispatchWorkgroups = (x, y, z) => {
+          counts.dispatches += 1;
+          dispatch(x, y, z);
+        };
+        return pass;
+      };
+      return encoder;
+    };
+  }
+
+  #watchQueue(queue: GPUQueue): void {
+    const counts = this.#counts;
+    const submit = queue.submit.bind(queue);
+    const onSubmittedWorkDone = queue.onSubmittedWorkDone.bind(queue);
+    const writeBuffer = queue.writeBuffer.bind(queue);
+    queue.submit = (commands) => {
+      counts.submits += 1;
+      submit(commands);
+    };
+    queue.onSubmittedWorkDone = () => {
+      counts.syncs += 1;
+      return onSubmittedWorkDone();
+    };
+    queue.writeBuffer = (buffer, offset, data, dataOffset = 0, size) => {
+      const itemBytes = "BYTES_PER_ELEMENT" in data ? (data.BYTES_PER_ELEMENT as number) : 1;
+      counts.uploadBytes += size === undefined ? data.byteLength - dataOffset * itemBytes : size * itemBytes;
+      writeBuffer(buffer, offset, data, dataOffset, size);
+    };
+  }
+}

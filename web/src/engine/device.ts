@@ -1,0 +1,215 @@
+/**
+ * The one GPU device of a loaded system: what it must offer, what went wrong on it, and the end of it.
+ *
+ * A WebGPU error does not throw: it is an event, and the results are zeros. So every call runs under `watch`, and
+ * nothing that was read back is believed before `verdict`.
+ */
+import { GpuCounters } from "./counters";
+import { EngineError } from "./errors";
+import type { System } from "./system";
+import type { DeviceInfo } from "./types";
+
+/** What TVM's kernels and its web runtime rely on, whatever the model. */
+const RUNTIME_LIMITS = { maxStorageBuffersPerShaderStage: 10, maxComputeWorkgroupStorageSize: 32768 };
+/** Raised to whatever the adapter has: they cost nothing. */
+const GENEROUS_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
+
+/** How long a device may take to say that it is lost, after calls begin to fail. */
+const LOSS_PATIENCE_MS = 500;
+
+/** A device, its counters, and the first thing that went wrong on it. */
+export class Gpu {
+  readonly counters: GpuCounters;
+  /** Settles with the error when the device is lost while in use. */
+  readonly lost: Promise<EngineError>;
+  #error: EngineError | undefined;
+  #destroy: () => void;
+  #watching = false;
+  #verdicts: Promise<GPUError | null>[] = [];
+  #ended = false;
+
+  constructor(
+    readonly device: GPUDevice,
+    readonly info: DeviceInfo,
+  ) {
+    this.counters = new GpuCounters(device);
+    device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.#record(event.error);
+    });
+    const popErrorScope = device.popErrorScope.bind(device);
+    device.popErrorScope = async () => {
+      const error = await popErrorScope();
+      if (error) this.#record(error);
+      return error;
+    };
+    this.#destroy = device.destroy.bind(device);
+    const { lost } = device;
+    // The runtimes of several agents share the device. Each would destroy it when it is disposed or fails, and take
+    // itself apart in the middle of a call when the device is lost; both are the engine's business.
+    device.destroy = () => {};
+    Object.defineProperty(device, "lost", { value: new Promise(() => {}) });
+    this.lost = new Promise((resolve) => {
+      void lost.then((info) => {
+        if (this.#ended) return;
+        this.#error ??= new EngineError(
+          "device-lost",
+          `the GPU device was lost: ${info.message || info.reason}; load the system again`,
+        );
+        resolve(this.#error);
+      });
+    });
+  }
+
+  /**
+   * Runs work that calls the GPU inside error scopes; `verdict` later says whether the device accepted it. Errors that
+   * arise after the synchronous part of `work` reach the device's `uncapturederror` event instead, which counts too.
+   */
+  watch<T>(work: () => T): T {
+    if (this.#watching) return work();
+    this.check();
+    this.device.pushErrorScope("out-of-memory");
+    this.device.pushErrorScope("validation");
+    this.#watching = true;
+    try {
+      return work();
+    } finally {
+      this.#watching = false;
+      this.#verdicts.push(this.device.popErrorScope(), this.device.popErrorScope());
+    }
+  }
+
+  /**
+   * Waits for the device's verdict on everything watched so far. This is a message, not a wait for the GPU's work.
+   *
+   * @throws EngineError `gpu-validation`, `out-of-memory` or `device-lost`.
+   */
+  async verdict(): Promise<void> {
+    try {
+      await Promise.all(this.#verdicts.splice(0));
+    } catch (error) {
+      this.#error ??= EngineError.from(error, "device-lost");
+    }
+    this.check();
+  }
+
+  /**
+   * The reason for something that was thrown: what the device reported, if it did. A lost device makes calls fail in
+   * many ways a moment before it says so, hence the short wait.
+   */
+  async explain(thrown: unknown): Promise<EngineError> {
+    const error = EngineError.from(thrown);
+    if (error.code !== "internal") return error;
+    const patience = new Promise((resolve) => setTimeout(resolve, LOSS_PATIENCE_MS));
+    await Promise.race([this.lost, patience]);
+    return await this.verdict().then(
+      () => error,
+      (reported: unknown) => EngineError.from(reported),
+    );
+  }
+
+  /** Throws the first error that the device has reported. */
+  check(): void {
+    if (this.#error) throw this.#error;
+  }
+
+  /** Ends the device for real; its memory is free afterwards. */
+  destroy(): void {
+    this.#ended = true;
+    this.#destroy();
+  }
+
+  #record(error: GPUError): void {
+    const outOfMemory = error instanceof GPUOutOfMemoryError;
+    this.#error ??= outOfMemory
+      ? new EngineError("out-of-memory", `the GPU is out of memory: ${error.message}`)
+      : new EngineError(
+          "gpu-validation",
+          `WebGPU refused a command, so results are not to be trusted: ${error.message}`,
+        );
+  }
+}
+
+/**
+ * Opens a device that can run the system.
+ *
+ * @param gpu - `navigator.gpu`; undefined where the browser has none.
+ * @throws EngineError `no-webgpu`, `missing-feature` or `insufficient-limits`.
+ */
+export async function openDevice(
+  gpu: GPU | undefined,
+  system: Pick<System, "requiredFeatures" | "requiredLimits" | "agents">,
+  powerPreference: GPUPowerPreference = "high-performance",
+): Promise<Gpu> {
+  if (!gpu) {
+    throw new EngineError(
+      "no-webgpu",
+      "this browser has no WebGPU; use a current Chrome, Edge, Safari or Firefox, on https or localhost",
+    );
+  }
+  const adapter = await gpu.requestAdapter({ powerPreference });
+  if (!adapter) {
+    throw new EngineError(
+      "no-webgpu",
+      "WebGPU found no graphics adapter; check that hardware acceleration is on",
+    );
+  }
+  const requiredFeatures = checkFeatures(adapter, system);
+  const requiredLimits = checkLimits(adapter, system.requiredLimits);
+  let device: GPUDevice;
+  try {
+    device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
+  } catch (error) {
+    throw new EngineError(
+      "no-webgpu",
+      `the graphics adapter gave no device: ${error instanceof Error ? error.message : error}`,
+      error,
+    );
+  }
+  const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
+  return new Gpu(device, {
+    vendor,
+    architecture,
+    description,
+    fallback: isFallbackAdapter,
+    features: [...device.features],
+  });
+}
+
+function checkFeatures(
+  adapter: GPUAdapter,
+  system: Pick<System, "requiredFeatures" | "agents">,
+): GPUFeatureName[] {
+  const halfPrecision = system.agents.some((agent) => agent.dtype === "float16") ? ["shader-f16"] : [];
+  const needed = [...new Set([...system.requiredFeatures, ...halfPrecision])] as GPUFeatureName[];
+  const missing = needed.filter((feature) => !adapter.features.has(feature));
+  if (missing.length > 0) {
+    throw new EngineError(
+      "missing-feature",
+      `this GPU lacks ${missing.join(", ")}, which the system needs; choose a system built with q4f32_1, or another GPU`,
+    );
+  }
+  return needed;
+}
+
+function checkLimits(
+  adapter: GPUAdapter,
+  required: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const offered = adapter.limits as unknown as Readonly<Record<string, number | undefined>>;
+  const limits: Record<string, number> = {};
+  for (const name of GENEROUS_LIMITS) limits[name] = adapter.limits[name];
+  for (const [name, value] of [...Object.entries(RUNTIME_LIMITS), ...Object.entries(required)]) {
+    const most = offered[name];
+    if (most === undefined)
+      throw new EngineError("bad-manifest", `system.json requires an unknown WebGPU limit '${name}'`);
+    if (most < value) {
+      throw new EngineError(
+        "insufficient-limits",
+        `the system needs ${name} ${value}, this GPU offers ${most}; use another GPU or a smaller system`,
+      );
+    }
+    limits[name] = Math.max(limits[name] ?? 0, value);
+  }
+  return limits;
+}

@@ -1,0 +1,87 @@
+/**
+ * The engine's one error class. `code` says which kind it is and survives `postMessage`, where a class does not.
+ */
+
+/** Every way the engine stops. */
+export type EngineErrorCode =
+  /** `navigator.gpu` is missing, or there is no adapter. */
+  | "no-webgpu"
+  /** The adapter lacks a feature the system needs (`shader-f16`). */
+  | "missing-feature"
+  /** The adapter's limits are too small for the system. */
+  | "insufficient-limits"
+  /** WebGPU rejected what it was given; results since are worthless. */
+  | "gpu-validation"
+  /** The GPU ran out of memory. */
+  | "out-of-memory"
+  /** The GPU process crashed, or the system took the device away. */
+  | "device-lost"
+  /** A file could not be fetched: offline, 404, … */
+  | "download"
+  /** A file's size or sha256 is not what the manifest says. */
+  | "corrupt-file"
+  /** `system.json`, a model's `_metadata` or `tensor-cache.json` breaks its schema. */
+  | "bad-manifest"
+  /** `recursivelink.json` breaks its schema, or its dimensions do not fit the agents. */
+  | "bad-links"
+  /** A model library does not load, lacks a function, or has another ABI version. */
+  | "bad-library"
+  /** A prompt template with an unbalanced brace, an unknown slot or a slot without an edge. */
+  | "bad-prompt"
+  /** Prompt, latent thoughts and answer do not fit the agent's context window. */
+  | "context-overflow"
+  /** An option of a run is out of range. */
+  | "bad-option"
+  /** The run, or the load, was cancelled by its `signal`. */
+  | "cancelled"
+  /** A run was asked for while another one is going on, or after `dispose`. */
+  | "busy"
+  /** A bug of ours, or of the runtime's. */
+  | "internal";
+
+/** What of an error crosses `postMessage`. */
+export interface WireError {
+  readonly code: EngineErrorCode;
+  readonly message: string;
+  readonly stack?: string | undefined;
+}
+
+/** Says in one line what was expected, what came and how to mend it. */
+export class EngineError extends Error {
+  readonly code: EngineErrorCode;
+
+  /**
+   * @param code - the kind of failure.
+   * @param message - one line for people.
+   * @param cause - what was thrown underneath, if anything.
+   */
+  constructor(code: EngineErrorCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = "EngineError";
+    this.code = code;
+  }
+
+  /** The part that crosses `postMessage`. */
+  toWire(): WireError {
+    return { code: this.code, message: this.message, stack: this.stack };
+  }
+
+  /** Rebuilds an error on the other side of `postMessage`. */
+  static fromWire(wire: WireError): EngineError {
+    const error = new EngineError(wire.code, wire.message);
+    if (wire.stack !== undefined) error.stack = wire.stack;
+    return error;
+  }
+
+  /** Wraps whatever was thrown; an `EngineError` stays itself. */
+  static from(thrown: unknown, code: EngineErrorCode = "internal"): EngineError {
+    if (thrown instanceof EngineError) return thrown;
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    return new EngineError(code, message, thrown);
+  }
+}
+
+/** Throws `cancelled` when the signal has fired. */
+export function throwIfCancelled(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new EngineError("cancelled", "cancelled");
+}

@@ -1,0 +1,133 @@
+/**
+ * One model library's functions by name, and what its `_metadata` says.
+ *
+ * Source: docs/abi.md. A library that lacks a function, or was built for another ABI, is refused when it is loaded.
+ */
+import * as v from "valibot";
+import { describeIssues } from "./describe";
+import { EngineError } from "./errors";
+import type { Variant } from "./links";
+import type { Compiled, Runtime } from "./runtime";
+import type { AgentSpec } from "./system";
+
+/** The ABI version that this engine speaks. */
+export const ABI_VERSION = 1;
+
+const size = v.pipe(v.number(), v.integer(), v.minValue(1));
+/** Loose: MLC's metadata has keys that only other runtimes read. */
+const metadataSchema = v.object({
+  context_window_size: size,
+  prefill_chunk_size: size,
+  params: v.array(v.object({ name: v.string(), shape: v.array(v.number()), dtype: v.string() })),
+  recursivemas: v.object({
+    abi: v.number(),
+    functions: v.array(v.string()),
+    link_variants: v.array(v.string()),
+    hidden_size: size,
+    vocab_size: size,
+    dtype: v.string(),
+  }),
+});
+type Metadata = v.InferOutput<typeof metadataSchema>;
+
+/** A parameter in call order. */
+export type ParamSpec = Metadata["params"][number];
+
+/** Functions of a library, kept for as long as its runtime lives. */
+export interface Library {
+  readonly contextWindowSize: number;
+  readonly prefillChunkSize: number;
+  readonly params: readonly ParamSpec[];
+  readonly createKvCache: Compiled;
+  readonly embed: Compiled;
+  readonly prefill: Compiled;
+  readonly decode: Compiled;
+  readonly latentPrefill: Compiled;
+  readonly latentStep: Compiled;
+  readonly innerLink: Compiled;
+  readonly outerLink: Compiled;
+  readonly lmHead: Compiled;
+  readonly argmax: Compiled;
+  readonly softmax: Compiled;
+  readonly argsort: Compiled;
+  readonly sample: Compiled;
+  readonly kv: KvFunctions;
+}
+
+/** The runtime's own functions for a KV cache. */
+export interface KvFunctions {
+  readonly clear: Compiled;
+  readonly addSequence: Compiled;
+  readonly beginForward: Compiled;
+  readonly endForward: Compiled;
+}
+
+/**
+ * Compiles the library's shaders and binds its functions.
+ *
+ * @throws EngineError `bad-library`.
+ */
+export async function bindLibrary(
+  runtime: Runtime,
+  spec: AgentSpec,
+  variant: Variant,
+  onShader: (fraction: number) => void,
+): Promise<Library> {
+  const machine = await runtime.createMachine(onShader);
+  const find = (name: string): Compiled => {
+    const found = runtime.function(machine, name);
+    if (!found) throw bad(spec, `has no function '${name}'`);
+    return found;
+  };
+  const metadata = readMetadata(runtime, find("_metadata"), spec, variant);
+  return {
+    contextWindowSize: Math.min(metadata.context_window_size, spec.contextWindowSize),
+    prefillChunkSize: Math.min(metadata.prefill_chunk_size, spec.prefillChunkSize),
+    params: metadata.params,
+    createKvCache: find("create_tir_paged_kv_cache"),
+    embed: find("embed"),
+    prefill: find("prefill"),
+    decode: find("decode"),
+    latentPrefill: find("latent_prefill"),
+    latentStep: find(`latent_step_${variant}`),
+    innerLink: find(`inner_link_${variant}`),
+    outerLink: find(`outer_link_${variant}`),
+    lmHead: find("lm_head"),
+    argmax: find("argmax"),
+    softmax: find("softmax_with_temperature"),
+    argsort: find("argsort_probs"),
+    sample: find("sample_with_top_p"),
+    kv: {
+      clear: runtime.builtin("vm.builtin.kv_state_clear"),
+      addSequence: runtime.builtin("vm.builtin.kv_state_add_sequence"),
+      beginForward: runtime.builtin("vm.builtin.kv_state_begin_forward"),
+      endForward: runtime.builtin("vm.builtin.kv_state_end_forward"),
+    },
+  };
+}
+
+function bad(spec: AgentSpec, problem: string): EngineError {
+  return new EngineError(
+    "bad-library",
+    `agent '${spec.id}': its model library ${problem}; rebuild the system with 'rmas build'`,
+  );
+}
+
+function readMetadata(runtime: Runtime, call: Compiled, spec: AgentSpec, variant: Variant): Metadata {
+  let data: unknown;
+  try {
+    data = JSON.parse(runtime.scoped(() => String(call())));
+  } catch (error) {
+    throw bad(spec, `has broken metadata (${error instanceof Error ? error.message : error})`);
+  }
+  const parsed = v.safeParse(metadataSchema, data);
+  if (!parsed.success) throw bad(spec, `has broken metadata (${describeIssues(parsed.issues)})`);
+  const ours = parsed.output.recursivemas;
+  if (ours.abi !== ABI_VERSION) throw bad(spec, `has ABI ${ours.abi}, this page speaks ${ABI_VERSION}`);
+  if (!ours.link_variants.includes(variant)) throw bad(spec, `has no links of variant '${variant}'`);
+  const expected = [spec.hiddenSize, spec.vocabSize, spec.dtype].join(", ");
+  const came = [ours.hidden_size, ours.vocab_size, ours.dtype].join(", ");
+  if (came !== expected)
+    throw bad(spec, `has hidden size, vocabulary and dtype ${came}; system.json says ${expected}`);
+  return parsed.output;
+}

@@ -1,0 +1,56 @@
+/**
+ * The protocol between page and worker. One request has one answer, `done` or `failed`, with its `id`; in between come
+ * `progress` or `event` messages with the same `id`.
+ */
+import type { WireError } from "./errors";
+import type { System } from "./system";
+import type {
+  Counters,
+  DeviceInfo,
+  LoadOptions,
+  LoadProgress,
+  RunEvent,
+  RunOptions,
+  RunResult,
+  TaskQuestion,
+} from "./types";
+
+/** The part of `LoadOptions` that is data. */
+export type LoadSettings = Omit<LoadOptions, "signal" | "onProgress">;
+
+/** What a loaded system is, for the page. */
+export interface Loaded {
+  readonly system: System;
+  readonly device: DeviceInfo;
+  readonly questions: readonly TaskQuestion[];
+  readonly counters: Counters;
+}
+
+/** Requests and what each one answers. */
+export interface Methods {
+  load: { params: { readonly url: string; readonly settings: LoadSettings }; result: Loaded };
+  run: { params: RunOptions; result: RunResult };
+  counters: { params: null; result: Counters };
+  dispose: { params: null; result: Counters };
+}
+
+export type MethodName = keyof Methods;
+
+/** Page → worker. `cancel` names the request it cancels and has no answer of its own. */
+export type ToWorker =
+  | {
+      readonly [K in MethodName]: {
+        readonly kind: K;
+        readonly id: number;
+        readonly params: Methods[K]["params"];
+      };
+    }[MethodName]
+  | { readonly kind: "cancel"; readonly id: number };
+
+/** Worker → page. `lost` comes unasked when the device goes. */
+export type FromWorker =
+  | { readonly kind: "progress"; readonly id: number; readonly progress: LoadProgress }
+  | { readonly kind: "event"; readonly id: number; readonly event: RunEvent }
+  | { readonly kind: "done"; readonly id: number; readonly result: Methods[MethodName]["result"] }
+  | { readonly kind: "failed"; readonly id: number; readonly error: WireError }
+  | { readonly kind: "lost"; readonly error: WireError };

@@ -1,0 +1,68 @@
+/** Where loading stands, as one number that never falls and one line for people. */
+import type { LoadProgress } from "./types";
+
+/** How much of the bar each part takes; downloads dominate on a first visit, shaders on a later one. */
+const MANIFEST_SHARE = 0.02;
+const DOWNLOAD_SHARE = 0.58;
+/** Of what a model takes; its weights take the rest. */
+const COMPILE_SHARE = 0.8;
+
+export class LoadReporter {
+  #fraction = 0;
+  #totalBytes = 0;
+  #loadedBytes = 0;
+  #cachedBytes = 0;
+  /** How much of each model is done, 0…1. */
+  readonly #models = new Map<string, number>();
+
+  constructor(private readonly emit: (progress: LoadProgress) => void) {}
+
+  manifest(url: string): void {
+    this.#report("manifest", `reading ${url.split("/").slice(-2).join("/")}`, 0);
+  }
+
+  download(totalBytes: number): void {
+    this.#totalBytes = totalBytes;
+    this.#report("download", "downloading", MANIFEST_SHARE);
+  }
+
+  /** More bytes of a file; fewer when a download had to start again. */
+  bytes(path: string, bytes: number, cached: boolean): void {
+    this.#loadedBytes += bytes;
+    if (cached) this.#cachedBytes += bytes;
+    const done = this.#totalBytes > 0 ? this.#loadedBytes / this.#totalBytes : 1;
+    this.#report("download", path, MANIFEST_SHARE + DOWNLOAD_SHARE * done);
+  }
+
+  /** The agents whose models are about to be loaded. */
+  models(agents: readonly string[]): void {
+    for (const agent of agents) this.#models.set(agent, 0);
+  }
+
+  /** How much of a phase of a model is done, 0…1. */
+  model(agent: string, phase: "compile" | "upload", fraction: number): void {
+    const done =
+      phase === "compile" ? COMPILE_SHARE * fraction : COMPILE_SHARE + (1 - COMPILE_SHARE) * fraction;
+    this.#models.set(agent, done);
+    const mean = [...this.#models.values()].reduce((sum, each) => sum + each, 0) / this.#models.size;
+    const start = MANIFEST_SHARE + DOWNLOAD_SHARE;
+    const what = phase === "compile" ? "compiling shaders" : "weights to the GPU";
+    this.#report(phase, `${agent}: ${what}`, start + (1 - start) * mean);
+  }
+
+  ready(): void {
+    this.#report("ready", "ready", 1);
+  }
+
+  #report(phase: LoadProgress["phase"], label: string, fraction: number): void {
+    this.#fraction = Math.max(this.#fraction, Math.min(1, fraction));
+    this.emit({
+      phase,
+      label,
+      loadedBytes: this.#loadedBytes,
+      totalBytes: this.#totalBytes,
+      cachedBytes: this.#cachedBytes,
+      fraction: this.#fraction,
+    });
+  }
+}

@@ -1,0 +1,122 @@
+/** Hidden states and embeddings on the GPU: rows that are made by one agent and read by another. */
+import { EngineError } from "./errors";
+import { floatToHalf, halfToFloat } from "./half";
+import { DTYPE_BYTES, type Runtime, type Tensor } from "./runtime";
+import type { Matrix } from "./types";
+
+/** Model dtypes. */
+export type StateDtype = "float32" | "float16";
+
+/** A (rows, columns) matrix in GPU memory; whoever holds it frees it, once. */
+export class States {
+  #freed = false;
+
+  constructor(
+    private readonly runtime: Runtime,
+    /** Kept by `runtime`; (rows, columns). */
+    readonly tensor: Tensor,
+    readonly rows: number,
+    readonly columns: number,
+    readonly dtype: StateDtype,
+  ) {}
+
+  /** Bytes of one row. */
+  get rowBytes(): number {
+    return this.columns * DTYPE_BYTES[this.dtype];
+  }
+
+  /** The buffer to copy from, after everything that writes to it has been submitted. */
+  submitted(): GPUBuffer {
+    this.runtime.flush();
+    return this.runtime.buffer(this.tensor);
+  }
+
+  /** Reads the matrix back as float32: one synchronisation. */
+  async read(): Promise<Matrix> {
+    const bytes = await this.runtime.read(this.tensor);
+    return { rows: this.rows, columns: this.columns, data: bytesToFloat(bytes, this.dtype) };
+  }
+
+  free(): void {
+    if (!this.#freed) this.runtime.free(this.tensor);
+    this.#freed = true;
+  }
+}
+
+/** @returns float32 values of little-endian elements. */
+export function bytesToFloat(bytes: Uint8Array<ArrayBuffer>, dtype: StateDtype): Float32Array<ArrayBuffer> {
+  return dtype === "float32" ? new Float32Array(bytes.buffer) : halfToFloat(new Uint16Array(bytes.buffer));
+}
+
+/** @returns little-endian elements of the dtype. */
+export function floatToBytes(values: Float32Array<ArrayBuffer>, dtype: StateDtype): Uint8Array<ArrayBuffer> {
+  return new Uint8Array((dtype === "float32" ? values : floatToHalf(values)).buffer, 0);
+}
+
+/** One copy of rows into a destination: rows `from…from+count` of `source` to row `to`. */
+interface RowCopy {
+  readonly source: States;
+  readonly from: number;
+  readonly to: number;
+  readonly count: number;
+}
+
+/**
+ * Plans how consecutive pieces fill chunks of at most `chunkRows` rows.
+ *
+ * @returns one list of copies a chunk, in order, and each chunk's rows.
+ */
+export function planChunks(
+  pieces: readonly States[],
+  chunkRows: number,
+): { rows: number; copies: RowCopy[] }[] {
+  const chunks: { rows: number; copies: RowCopy[] }[] = [];
+  for (const source of pieces) {
+    let from = 0;
+    while (from < source.rows) {
+      let chunk = chunks.at(-1);
+      if (!chunk || chunk.rows === chunkRows) {
+        chunk = { rows: 0, copies: [] };
+        chunks.push(chunk);
+      }
+      const count = Math.min(source.rows - from, chunkRows - chunk.rows);
+      chunk.copies.push({ source, from, to: chunk.rows, count });
+      chunk.rows += count;
+      from += count;
+    }
+  }
+  return chunks;
+}
+
+/**
+ * Copies rows GPU to GPU, whoever's they are, in one submit. Nothing is read back and nothing waits.
+ *
+ * @param target - buffer of the receiver, whose pending commands have been submitted.
+ * @throws EngineError `internal` when a row's size is not what the target holds, or not a multiple of four bytes.
+ */
+export function copyRows(
+  device: GPUDevice,
+  copies: readonly RowCopy[],
+  target: GPUBuffer,
+  rowBytes: number,
+): void {
+  const buffers = copies.map((copy) => copy.source.submitted());
+  const encoder = device.createCommandEncoder();
+  copies.forEach((copy, index) => {
+    if (copy.source.rowBytes !== rowBytes || rowBytes % 4 !== 0) {
+      throw new EngineError(
+        "internal",
+        `rows of ${copy.source.rowBytes} bytes cannot be copied into rows of ${rowBytes}`,
+      );
+    }
+    const buffer = buffers[index] as GPUBuffer;
+    encoder.copyBufferToBuffer(
+      buffer,
+      copy.from * rowBytes,
+      target,
+      copy.to * rowBytes,
+      copy.count * rowBytes,
+    );
+  });
+  device.queue.submit([encoder.finish()]);
+}

@@ -1,0 +1,133 @@
+/**
+ * `tensor-cache.json` and its shards: an agent's weights, verified and put on the GPU.
+ *
+ * Source: MLC's format, as `tvm.contrib.tvmjs.dump_tensor_cache` writes it.
+ */
+import * as v from "valibot";
+import type { Artifacts } from "./artifacts";
+import { describeIssues } from "./describe";
+import { EngineError } from "./errors";
+import { bfloatToFloat } from "./half";
+import type { ParamSpec } from "./library";
+import { DTYPE_BYTES, type Dtype, type Runtime, type Tensor, type TvmObject } from "./runtime";
+import type { AgentSpec } from "./system";
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const recordSchema = v.object({
+  name: v.string(),
+  shape: v.array(count),
+  dtype: v.picklist(["float32", "float16", "uint32", "int32"]),
+  format: v.picklist(["raw", "f32-to-bf16"]),
+  nbytes: count,
+  byteOffset: count,
+});
+const cacheSchema = v.object({
+  records: v.array(
+    v.object({
+      dataPath: v.string(),
+      format: v.literal("raw-shard"),
+      nbytes: count,
+      records: v.array(recordSchema),
+    }),
+  ),
+});
+type TensorRecord = v.InferOutput<typeof recordSchema>;
+type Shard = v.InferOutput<typeof cacheSchema>["records"][number];
+
+/** Files that hold an agent's weights: the index, then the shards it names. */
+export async function weightFiles(artifacts: Artifacts, spec: AgentSpec): Promise<readonly string[]> {
+  return (await readIndex(artifacts, spec)).map((shard) => spec.path + shard.dataPath);
+}
+
+/**
+ * Puts all parameters on the GPU, one shard in memory at a time.
+ *
+ * @param params - names, shapes and dtypes in call order.
+ * @param onShard - called with the part of the weights that is done, above 0 and up to 1.
+ * @returns the packed parameters, kept by the runtime.
+ * @throws EngineError `bad-manifest` when a parameter is missing or of another shape or dtype.
+ */
+export async function loadWeights(
+  runtime: Runtime,
+  artifacts: Artifacts,
+  spec: AgentSpec,
+  params: readonly ParamSpec[],
+  onShard: (fraction: number) => void,
+): Promise<TvmObject> {
+  const index = await readIndex(artifacts, spec);
+  checkParams(
+    spec,
+    params,
+    new Map(index.flatMap((shard) => shard.records.map((record) => [record.name, record]))),
+  );
+  const tensors = new Map<string, Tensor>();
+  for (const [done, shard] of index.entries()) {
+    const path = spec.path + shard.dataPath;
+    const bytes = await artifacts.read(path);
+    for (const record of shard.records) tensors.set(record.name, uploadRecord(runtime, spec, record, bytes));
+    // Uploads wait in the GPU process until it has taken them; a shard at a time bounds what waits.
+    await runtime.sync();
+    artifacts.release(path);
+    onShard((done + 1) / index.length);
+  }
+  return runtime.scoped(() => {
+    const packed = runtime.keep(runtime.pack(params.map((param) => tensors.get(param.name) as Tensor)));
+    for (const tensor of tensors.values()) runtime.free(tensor);
+    return packed;
+  });
+}
+
+function bad(spec: AgentSpec, problem: string): EngineError {
+  return new EngineError(
+    "bad-manifest",
+    `agent '${spec.id}': ${problem}; rebuild the system with 'rmas build'`,
+  );
+}
+
+async function readIndex(artifacts: Artifacts, spec: AgentSpec): Promise<readonly Shard[]> {
+  let data: unknown;
+  try {
+    data = JSON.parse(await artifacts.readText(`${spec.path}tensor-cache.json`));
+  } catch (error) {
+    if (error instanceof EngineError) throw error;
+    throw bad(
+      spec,
+      `tensor-cache.json is not valid JSON (${error instanceof Error ? error.message : error})`,
+    );
+  }
+  const parsed = v.safeParse(cacheSchema, data);
+  if (!parsed.success) throw bad(spec, `tensor-cache.json is broken (${describeIssues(parsed.issues)})`);
+  return parsed.output.records;
+}
+
+function checkParams(
+  spec: AgentSpec,
+  params: readonly ParamSpec[],
+  records: ReadonlyMap<string, TensorRecord>,
+): void {
+  for (const param of params) {
+    const record = records.get(param.name);
+    if (!record) throw bad(spec, `its weights lack '${param.name}'`);
+    const expected = `${param.dtype} [${param.shape.join(", ")}]`;
+    const came = `${record.dtype} [${record.shape.join(", ")}]`;
+    if (came !== expected)
+      throw bad(spec, `weight '${param.name}' is ${came}, its model library takes ${expected}`);
+  }
+}
+
+function uploadRecord(
+  runtime: Runtime,
+  spec: AgentSpec,
+  record: TensorRecord,
+  shard: Uint8Array<ArrayBuffer>,
+): Tensor {
+  const packed = record.format === "f32-to-bf16" && record.dtype === "float32";
+  const elements = record.shape.reduce((a, b) => a * b, 1);
+  const expected = elements * (packed ? 2 : DTYPE_BYTES[record.dtype as Dtype]);
+  if (record.nbytes !== expected || record.byteOffset + record.nbytes > shard.byteLength) {
+    throw bad(spec, `weight '${record.name}' does not lie within its shard as tensor-cache.json says`);
+  }
+  const raw = shard.slice(record.byteOffset, record.byteOffset + record.nbytes);
+  const bytes = packed ? new Uint8Array(bfloatToFloat(new Uint16Array(raw.buffer)).buffer) : raw;
+  return runtime.scoped(() => runtime.keep(runtime.upload(record.shape, record.dtype, bytes)));
+}

@@ -1,0 +1,92 @@
+/** The page. */
+import type { ComponentType, JSX } from "preact";
+import { useRef } from "preact/hooks";
+import { LoadPanel } from "./parts/loading";
+import { ProblemBanner } from "./parts/problem";
+import { QuestionCard } from "./parts/question";
+import { MainButton, Settings } from "./parts/settings";
+import { SystemDialog } from "./parts/system-dialog";
+import { SystemLine } from "./parts/system-line";
+import { Top } from "./parts/top";
+import { useStore } from "./state/store";
+import type { View } from "./state/url";
+import { ChangeView } from "./views/change";
+import { CompareView } from "./views/compare";
+import { ExplainView } from "./views/explain";
+import { InsideView } from "./views/inside";
+import { MeasureView } from "./views/measure";
+import { WatchView } from "./views/watch";
+
+const VIEWS: Record<View, ComponentType> = {
+  watch: WatchView,
+  inside: InsideView,
+  compare: CompareView,
+  measure: MeasureView,
+  change: ChangeView,
+  explain: ExplainView,
+};
+
+export function App(): JSX.Element {
+  const store = useStore();
+  const { page, watch, asked, session } = store;
+  const dialog = useRef<HTMLDialogElement>(null);
+  const sheet = useRef<HTMLDivElement>(null);
+  const { view } = page.state.value;
+  const Current = VIEWS[view];
+  const chooseSystem = (): void => dialog.current?.showModal();
+  const run = (): void => {
+    if (!asked.value) return;
+    if (view !== "watch" && view !== "inside" && view !== "explain") page.set({ view: "watch" });
+    if (window.matchMedia("(max-width: 900px)").matches) sheet.current?.scrollIntoView({ block: "start" });
+    void watch.start(asked.value);
+  };
+  return (
+    <>
+      <a class="skip" href="#sheet">
+        Skip to the run
+      </a>
+      <Top onChooseSystem={chooseSystem} />
+      <main data-view={view}>
+        <SystemLine />
+        <ProblemBanner onChooseSystem={chooseSystem} />
+        <div class="rail">
+          <QuestionCard />
+          <Settings />
+          <div class="main-button">
+            <MainButton onRun={run} />
+          </div>
+        </div>
+        <div class="sheet" id="sheet" ref={sheet} tabIndex={-1}>
+          {view !== "explain" && <LoadPanel />}
+          <Current key={session.system.value?.name ?? ""} />
+        </div>
+      </main>
+      <Status />
+      <SystemDialog dialog={dialog} />
+    </>
+  );
+}
+
+/** Said aloud to those who listen instead of looking: the landmarks of a run, not its every step. */
+function Status(): JSX.Element {
+  const { session, watch } = useStore();
+  const phase = session.phase.value;
+  const progress = watch.progress.value;
+  const turn = progress.active === undefined ? undefined : progress.turns[progress.active];
+  const words = watch.live.value
+    ? turn
+      ? `Round ${turn.round + 1}: the ${turn.agent} is thinking.`
+      : "Running."
+    : {
+        opening: "Opening.",
+        unloaded: "",
+        loading: "Loading the agents.",
+        ready: "The agents are ready.",
+        failed: "",
+      }[phase];
+  return (
+    <p class="visually-hidden" role="status">
+      {words}
+    </p>
+  );
+}

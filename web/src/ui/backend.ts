@@ -1,0 +1,18 @@
+/** What the page needs of the world: the engine's API and the list of systems. Tests pass their own. */
+import { loadSystem, readSystem, type SystemHandle } from "../engine/api";
+import { type Catalog, readCatalog } from "./catalog";
+
+/** The page's only ways out. */
+export interface Backend {
+  /** The systems that are served beside the page. */
+  readCatalog(signal?: AbortSignal): Promise<Catalog>;
+  readonly readSystem: typeof readSystem;
+  readonly loadSystem: (...args: Parameters<typeof loadSystem>) => Promise<SystemHandle>;
+}
+
+/** The real one. */
+export const engineBackend: Backend = {
+  readCatalog: (signal) => readCatalog("systems/index.json", signal),
+  readSystem,
+  loadSystem: (url, options) => loadSystem(url, options),
+};

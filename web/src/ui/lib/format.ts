@@ -1,0 +1,50 @@
+/** Numbers for people. A thin space stands between a number and its unit. */
+
+const THIN = "\u202f";
+
+/** 1234567 → `1.2 MB` (powers of ten, as download sizes are given). */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  const digits = unit === 0 || value >= 99.5 ? 0 : 1;
+  return `${value.toFixed(digits)}${THIN}${units[unit]}`;
+}
+
+/** Milliseconds → `42 ms`, `1.34 s`, `2 min 05 s`. */
+export function formatDuration(ms: number): string {
+  if (ms < 999.5) return `${Math.round(ms)}${THIN}ms`;
+  if (ms < 59_950) return `${(ms / 1000).toFixed(ms < 9_950 ? 2 : 1)}${THIN}s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)}${THIN}min ${String(seconds % 60).padStart(2, "0")}${THIN}s`;
+}
+
+/** 12345 → `12 345` with thin spaces. */
+export function formatCount(count: number): string {
+  return String(Math.round(count)).replace(/\B(?=(\d{3})+$)/g, THIN);
+}
+
+/** 0.4275 → `43 %`; tiny but not nothing → `<1 %`. */
+export function formatPercent(share: number): string {
+  if (share > 0 && share < 0.005) return `<1${THIN}%`;
+  return `${Math.round(share * 100)}${THIN}%`;
+}
+
+/** `1 token`, `2 tokens`. */
+export function plural(count: number, singular: string, many = `${singular}s`): string {
+  return `${formatCount(count)} ${count === 1 ? singular : many}`;
+}
+
+/** Control characters and line breaks made visible, so that a token never disappears. */
+export function showToken(text: string): string {
+  if (text === "") return "∅";
+  return text
+    .replace(/\n/g, "↵")
+    .replace(/\t/g, "⇥")
+    .replace(/^ | $/g, "·")
+    .replace(/\p{Cc}/gu, "�");
+}

@@ -1,0 +1,82 @@
+/** What a manifest says of how its system was made and measured; all of it optional, none of it trusted. */
+import * as v from "valibot";
+
+const measuredCell = v.object({
+  mode: v.string(),
+  control: v.optional(v.string(), "none"),
+  rounds: v.number(),
+  latent_steps: v.number(),
+  questions: v.number(),
+  accuracy: v.number(),
+  low: v.number(),
+  high: v.number(),
+  decoded_tokens: v.number(),
+});
+
+const report = v.object({
+  data: v.optional(v.string(), ""),
+  seed: v.optional(v.nullable(v.number()), null),
+  cells: v.array(measuredCell),
+});
+
+const links = v.object({
+  seed: v.optional(v.number()),
+  data: v.optional(v.string()),
+  rounds: v.optional(v.number()),
+  latent_steps: v.optional(v.number()),
+  device: v.optional(v.string()),
+  training: v.optional(v.object({ variant: v.optional(v.string()) })),
+});
+
+/** A row of a measured table. */
+export interface MeasuredRow {
+  readonly mode: string;
+  /** What was done to hand-offs: `none`, `zeros`, `other_question`. */
+  readonly control: string;
+  readonly rounds: number;
+  readonly latentSteps: number;
+  readonly questions: number;
+  readonly accuracy: number;
+  readonly low: number;
+  readonly high: number;
+  readonly decodedTokens: number;
+}
+
+/** One report of `rmas eval`. */
+export interface MeasuredTable {
+  readonly name: string;
+  readonly data: string;
+  readonly seed: number | null;
+  readonly rows: readonly MeasuredRow[];
+}
+
+/** @returns the reports that a manifest carries; those of another form are left out. */
+export function measuredTables(provenance: Readonly<Record<string, unknown>>): MeasuredTable[] {
+  const { measured } = provenance;
+  if (typeof measured !== "object" || measured === null) return [];
+  return Object.entries(measured).flatMap(([name, value]): MeasuredTable[] => {
+    const parsed = v.safeParse(report, value);
+    if (!parsed.success || parsed.output.cells.length === 0) return [];
+    const rows = parsed.output.cells.map(({ latent_steps, decoded_tokens, ...cell }) => ({
+      ...cell,
+      latentSteps: latent_steps,
+      decodedTokens: decoded_tokens,
+    }));
+    return [{ name, data: parsed.output.data, seed: parsed.output.seed, rows }];
+  });
+}
+
+/** @returns how the links were trained, in a sentence; undefined when the manifest does not say. */
+export function linkTraining(provenance: Readonly<Record<string, unknown>>): string | undefined {
+  const parsed = v.safeParse(links, provenance.links);
+  if (!parsed.success) return undefined;
+  const { data, seed, rounds, latent_steps: steps, device, training } = parsed.output;
+  const parts = [
+    training?.variant && `form “${training.variant}”`,
+    data && `on ${data}`,
+    rounds !== undefined && steps !== undefined && `for ${rounds} rounds of ${steps} latent steps`,
+    seed !== undefined && `seed ${seed}`,
+    device && `on ${device}`,
+  ].filter((part) => typeof part === "string");
+  return parts.length === 0 ? undefined : parts.join(", ");
+}

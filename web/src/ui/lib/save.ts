@@ -1,0 +1,12 @@
+/** Giving the visitor a file. */
+
+/** @param type - MIME type. */
+export function saveFile(name: string, text: string, type: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  // The download has begun once the click returns; a moment's grace costs nothing.
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

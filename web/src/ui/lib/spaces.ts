@@ -1,0 +1,103 @@
+/** Which vectors of a run can be compared with which. */
+import type { RunResult } from "../../engine/api";
+import type { SystemView } from "../state/system-view";
+import { likelyOverlap } from "./likely";
+import { cosine, norm, pairwise, row } from "./vectors";
+
+/** One thought or handed-over row. */
+export interface Item {
+  /** Whose it is: the thinker, or the sender. */
+  readonly agent: string;
+  readonly round: number;
+  readonly step: number;
+}
+
+/** Items that live in one space, with their pairwise similarity. */
+export interface Space {
+  readonly id: string;
+  readonly label: string;
+  readonly items: readonly Item[];
+  /** Row-major, items squared; −1…1. */
+  readonly similarity: readonly number[];
+  /** Lengths of the vectors; absent where there are none. */
+  readonly norms: readonly number[] | undefined;
+}
+
+/** More than this cannot be told apart in a drawing. */
+const MOST_ITEMS = 72;
+
+interface Entry extends Item {
+  readonly vector: Float32Array;
+}
+
+/**
+ * Thoughts (after the final norm) and hand-offs (input embeddings) of an agent are different spaces, and each agent has
+ * its own; across agents only what the thoughts read, in words, can be compared.
+ */
+export function spacesOf(system: SystemView, result: RunResult): Space[] {
+  return [
+    ...readings(result),
+    ...system.agents.flatMap(({ id }) => [...thoughtsOf(id, result), ...arrivalsOf(id, result)]),
+  ];
+}
+
+function readings(result: RunResult): Space[] {
+  const entries = thin(
+    result.turns.flatMap(({ agent, round, lens = [] }) =>
+      lens.map((likely, step) => ({ agent, round, step, likely })),
+    ),
+  );
+  if (entries.length < 2) return [];
+  const similarity = pairwise(entries, (a, b) => likelyOverlap(a.likely, b.likely));
+  return [
+    {
+      id: "readings",
+      label: "all thoughts, by the words they read as",
+      items: entries,
+      similarity,
+      norms: undefined,
+    },
+  ];
+}
+
+function thoughtsOf(agent: string, result: RunResult): Space[] {
+  const entries = result.turns
+    .filter((turn) => turn.agent === agent)
+    .flatMap(({ round, thoughts }) =>
+      Array.from({ length: thoughts?.rows ?? 0 }, (_, step): Entry[] =>
+        thoughts ? [{ agent, round, step, vector: row(thoughts, step) }] : [],
+      ).flat(),
+    );
+  return vectorSpace(`thoughts/${agent}`, `thoughts of the ${agent}, by angle`, entries);
+}
+
+function arrivalsOf(agent: string, result: RunResult): Space[] {
+  const entries = result.handoffs
+    .filter(({ to }) => to === agent)
+    .flatMap(({ from, round, states }) =>
+      Array.from({ length: states?.rows ?? 0 }, (_, step): Entry[] =>
+        states ? [{ agent: from, round, step, vector: row(states, step) }] : [],
+      ).flat(),
+    );
+  return vectorSpace(`arrivals/${agent}`, `what reached the ${agent}, by angle`, entries);
+}
+
+function vectorSpace(id: string, label: string, all: readonly Entry[]): Space[] {
+  if (all.length < 2) return [];
+  const entries = thin(all);
+  return [
+    {
+      id,
+      label,
+      items: entries,
+      similarity: pairwise(entries, (a, b) => cosine(a.vector, b.vector)),
+      norms: entries.map(({ vector }) => norm(vector)),
+    },
+  ];
+}
+
+/** Evenly fewer. */
+function thin<T>(items: readonly T[]): T[] {
+  const every = Math.ceil(items.length / MOST_ITEMS);
+  return items.filter((_, index) => index % every === 0);
+}

@@ -1,0 +1,19 @@
+/** Puts the page into the document. */
+import { render } from "preact";
+import { App } from "./app";
+import type { Backend } from "./backend";
+import { restoreTheme } from "./parts/theme";
+import { createStore, StoreContext } from "./state/store";
+import "./styles/index.css";
+
+/** @param backend - the engine and the list of systems. */
+export function mount(root: Element, backend: Backend): void {
+  restoreTheme();
+  const store = createStore(backend, window);
+  render(
+    <StoreContext.Provider value={store}>
+      <App />
+    </StoreContext.Provider>,
+    root,
+  );
+}

@@ -1,0 +1,142 @@
+/** Small form controls, labelled and usable with the keyboard alone. */
+import type { ComponentChildren, JSX } from "preact";
+import { useId } from "preact/hooks";
+
+interface StepperProps {
+  readonly label: string;
+  readonly value: number;
+  readonly min: number;
+  readonly max: number;
+  readonly onChange: (value: number) => void;
+  /** Whether the value differs from the system's own. */
+  readonly changed?: boolean;
+  readonly disabled?: boolean | undefined;
+}
+
+/** A whole number with buttons on both sides. */
+export function Stepper({ label, value, min, max, onChange, changed, disabled }: StepperProps): JSX.Element {
+  const id = useId();
+  const set = (next: number): void => {
+    if (Number.isInteger(next)) onChange(Math.max(min, Math.min(max, next)));
+  };
+  return (
+    <div class={changed ? "stepper changed" : "stepper"}>
+      <label for={id}>{label}</label>
+      <div class="stepper-row">
+        <button
+          type="button"
+          aria-label={`Fewer: ${label}`}
+          disabled={disabled || value <= min}
+          onClick={() => set(value - 1)}
+        >
+          −
+        </button>
+        <input
+          id={id}
+          type="number"
+          inputMode="numeric"
+          {...{ min, max, value, disabled }}
+          onChange={(event) => set(Number(event.currentTarget.value))}
+        />
+        <button
+          type="button"
+          aria-label={`More: ${label}`}
+          disabled={disabled || value >= max}
+          onClick={() => set(value + 1)}
+        >
+          +
+        </button>
+      </div>
+    </div>
+  );
+}
+
+interface SegmentsProps<T extends string> {
+  readonly legend: string;
+  readonly name: string;
+  readonly value: T;
+  readonly options: readonly { readonly value: T; readonly label: string; readonly hint?: string }[];
+  readonly onChange: (value: T) => void;
+  readonly disabled?: boolean | undefined;
+}
+
+/** One of a few, as radio buttons in a row. */
+export function Segments<T extends string>(props: SegmentsProps<T>): JSX.Element {
+  const { legend, name, value, options, onChange, disabled } = props;
+  return (
+    <fieldset class="segments" disabled={disabled}>
+      <legend>{legend}</legend>
+      <div class="segments-row">
+        {options.map((option) => (
+          <label
+            key={option.value}
+            class={option.value === value ? "segment on" : "segment"}
+            title={option.hint}
+          >
+            <input
+              type="radio"
+              name={name}
+              value={option.value}
+              checked={option.value === value}
+              onChange={() => onChange(option.value)}
+            />
+            <span>{option.label}</span>
+          </label>
+        ))}
+      </div>
+    </fieldset>
+  );
+}
+
+/** A number under its name, for reading. */
+export function Figure({
+  label,
+  children,
+  title,
+}: {
+  label: string;
+  children: ComponentChildren;
+  title?: string;
+}): JSX.Element {
+  return (
+    <div class="figure" title={title}>
+      <dt>{label}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+/** How far something is, 0…1. */
+export function Bar({ share, label }: { share: number; label: string }): JSX.Element {
+  return (
+    <div
+      class="bar"
+      role="progressbar"
+      aria-label={label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={Math.round(share * 100)}
+    >
+      <span style={{ "--share": share }} />
+    </div>
+  );
+}
+
+/** Right or wrong, in words, a sign and a colour. */
+export function Verdict({
+  right,
+  expected,
+}: {
+  right: boolean | undefined;
+  expected: string | undefined;
+}): JSX.Element | null {
+  if (right === undefined) return null;
+  return (
+    <span class={right ? "verdict right" : "verdict wrong"}>
+      <svg viewBox="0 0 16 16" aria-hidden="true">
+        <path d={right ? "M3,8.5 L6.7,12 L13,4.5" : "M4,4 L12,12 M12,4 L4,12"} />
+      </svg>
+      {right ? "right" : `wrong; the answer is ${expected ?? ""}`}
+    </span>
+  );
+}

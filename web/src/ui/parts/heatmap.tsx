@@ -1,0 +1,140 @@
+/** Pairwise similarity as a square of colours: blue for unlike, orange for alike, with the number under the pointer. */
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import type { Item, Space } from "../lib/spaces";
+import type { SystemView } from "../state/system-view";
+import { agentClass, indexOf, markPath } from "./mark";
+import { useWidth } from "./use-width";
+
+const AXIS = 30;
+
+export function Heatmap({ space, system }: { space: Space; system: SystemView }): JSX.Element {
+  const [host, width] = useWidth<HTMLDivElement>(620);
+  const at = useSignal<readonly [number, number] | undefined>(undefined);
+  const size = space.items.length;
+  const cell = Math.max(
+    5,
+    Math.min(34, Math.floor(((width > 700 ? Math.min(width - 250, 620) : width) - AXIS) / size)),
+  );
+  const side = AXIS + cell * size;
+  const value = (i: number, j: number): number => space.similarity[i * size + j] ?? 0;
+  const locate = (event: PointerEvent & { currentTarget: SVGSVGElement }): void => {
+    const box = event.currentTarget.getBoundingClientRect();
+    const j = Math.floor((event.clientX - box.left - AXIS) / cell);
+    const i = Math.floor((event.clientY - box.top - AXIS) / cell);
+    at.value = i >= 0 && j >= 0 && i < size && j < size ? [i, j] : undefined;
+  };
+  const point = at.value && at.value[0] < size && at.value[1] < size ? at.value : undefined;
+  return (
+    <div class="heatmap" ref={host}>
+      <svg
+        width={side}
+        height={side}
+        role="img"
+        aria-label={summary(space)}
+        onPointerMove={locate}
+        onPointerLeave={() => {
+          at.value = undefined;
+        }}
+      >
+        {space.items.map((item, index) => (
+          <AxisMark
+            key={`${item.agent}/${item.round}/${item.step}`}
+            item={item}
+            system={system}
+            offset={AXIS + cell * (index + 0.5)}
+          />
+        ))}
+        {space.items.flatMap((_, i) =>
+          space.items.map((__, j) => (
+            <rect
+              key={i * size + j}
+              class={value(i, j) < 0 ? "heat unlike" : "heat"}
+              style={{ "--share": `${(Math.abs(value(i, j)) * 100).toFixed(1)}%` }}
+              x={AXIS + j * cell}
+              y={AXIS + i * cell}
+              width={cell - (cell > 8 ? 1 : 0)}
+              height={cell - (cell > 8 ? 1 : 0)}
+            />
+          )),
+        )}
+        {space.items.map((item, index) =>
+          item.round > (space.items[index - 1]?.round ?? item.round) ? (
+            <path
+              key={index}
+              class="heat-round"
+              d={`M${AXIS + index * cell - 0.5},0 V${side} M0,${AXIS + index * cell - 0.5} H${side}`}
+            />
+          ) : null,
+        )}
+        {point && (
+          <rect
+            class="heat-at"
+            x={AXIS + point[1] * cell - 1}
+            y={AXIS + point[0] * cell - 1}
+            width={cell + 1}
+            height={cell + 1}
+          />
+        )}
+      </svg>
+      <div class="heat-side">
+        <p class="heat-reading">
+          {point ? (
+            <Reading space={space} i={point[0]} j={point[1]} value={value(point[0], point[1])} />
+          ) : (
+            "Point at a square to read it."
+          )}
+        </p>
+        <div class="heat-legend" aria-hidden="true">
+          <span>{space.id === "readings" ? "no word in common" : "opposite"}</span>
+          <i class={space.id === "readings" ? "half" : ""} />
+          <span>{space.id === "readings" ? "the same words" : "the same direction"}</span>
+        </div>
+      </div>
+    </div>
+  );
+}
+
+function name({ agent, round, step }: Item): string {
+  return `${agent}, round ${round + 1}, thought ${step + 1}`;
+}
+
+function Reading({
+  space,
+  i,
+  j,
+  value,
+}: {
+  space: Space;
+  i: number;
+  j: number;
+  value: number;
+}): JSX.Element | null {
+  const [a, b] = [space.items[i], space.items[j]];
+  if (!a || !b) return null;
+  return (
+    <>
+      <b>{value.toFixed(2)}</b>
+      <span>{name(a)}</span>
+      <span>{name(b)}</span>
+    </>
+  );
+}
+
+/** The drawing in a sentence. */
+function summary({ items, similarity, label }: Space): string {
+  const size = items.length;
+  const off = similarity.filter((_, index) => Math.floor(index / size) !== index % size);
+  const mean = off.reduce((sum, value) => sum + value, 0) / Math.max(1, off.length);
+  return `Similarity of ${label}: ${size} by ${size}, on average ${mean.toFixed(2)}, from ${Math.min(...off).toFixed(2)} to ${Math.max(...off).toFixed(2)}`;
+}
+
+function AxisMark({ item, system, offset }: { item: Item; system: SystemView; offset: number }): JSX.Element {
+  const path = markPath(indexOf(system, item.agent), 4.2);
+  return (
+    <g class={`axis-mark ${agentClass(system, item.agent)}`}>
+      <path d={path} transform={`translate(${offset},${AXIS - 11})`} />
+      <path d={path} transform={`translate(${AXIS - 11},${offset})`} />
+    </g>
+  );
+}

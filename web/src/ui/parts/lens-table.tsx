@@ -1,0 +1,75 @@
+/** The logit lens of a whole run: thoughts from left to right, likelier words above less likely ones. */
+import type { JSX } from "preact";
+import type { RunResult } from "../../engine/api";
+import { formatPercent, showToken } from "../lib/format";
+import type { SystemView } from "../state/system-view";
+import { agentClass, Mark } from "./mark";
+
+/** Thoughts beyond this many make the table useless; the first are shown. */
+const MOST_COLUMNS = 240;
+
+export function LensTable({ system, result }: { system: SystemView; result: RunResult }): JSX.Element {
+  const turns = result.turns.filter(({ lens }) => lens !== undefined && lens.length > 0);
+  const columns = turns.flatMap((turn) => (turn.lens ?? []).map((likely, step) => ({ turn, likely, step })));
+  const shown = columns.slice(0, MOST_COLUMNS);
+  const ranks = Math.max(0, ...shown.map(({ likely }) => likely.length));
+  if (ranks === 0) {
+    return (
+      <p class="view-empty">
+        No latent thoughts were read in this run: its agents wrote words, or did not think.
+      </p>
+    );
+  }
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+    <section class="lens-scroll" tabIndex={0} aria-label="What each thought reads">
+      <table class="lens">
+        <thead>
+          <tr>
+            {turns.map((turn) => (
+              <th
+                key={`${turn.round}/${turn.agent}`}
+                colSpan={turn.lens?.length ?? 1}
+                scope="colgroup"
+                class={turnClass(turn, turns)}
+              >
+                <Mark system={system} agent={turn.agent} />
+                <span>{turn.agent}</span>
+                <small>round {turn.round + 1}</small>
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {Array.from({ length: ranks }, (_, rank) => (
+            <tr key={rank}>
+              {shown.map(({ turn, likely, step }) => {
+                const each = likely[rank];
+                return (
+                  <td
+                    key={`${turn.round}/${turn.agent}/${step}`}
+                    class={`${agentClass(system, turn.agent)}${step === 0 ? " first" : ""}`}
+                    style={{ "--share": each?.probability ?? 0 }}
+                    title={each && `${showToken(each.text)} ${formatPercent(each.probability)}`}
+                  >
+                    <code>{each ? showToken(each.text) : ""}</code>
+                    <small>{each ? formatPercent(each.probability) : ""}</small>
+                  </td>
+                );
+              })}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {columns.length > shown.length && (
+        <p class="fine">
+          The first {MOST_COLUMNS} of {columns.length} thoughts.
+        </p>
+      )}
+    </section>
+  );
+}
+
+function turnClass(turn: { round: number }, turns: readonly { round: number }[]): string {
+  return turns.find(({ round }) => round === turn.round) === turn && turn.round > 0 ? "new-round" : "";
+}

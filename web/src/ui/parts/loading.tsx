@@ -1,0 +1,105 @@
+/** Before and while the agents load: what comes, how big, how far. */
+import type { JSX } from "preact";
+import type { FileSpec, System } from "../../engine/api";
+import { formatBytes } from "../lib/format";
+import { useStore } from "../state/store";
+import { Bar } from "./controls";
+import { Mark } from "./mark";
+
+interface Group {
+  readonly agent: string | undefined;
+  readonly files: readonly FileSpec[];
+  readonly bytes: number;
+}
+
+export function LoadPanel(): JSX.Element | null {
+  const { session } = useStore();
+  const system = session.system.value;
+  const phase = session.phase.value;
+  if (!system || phase === "ready" || phase === "opening") return null;
+  const { latest } = session.loading.value;
+  const total = system.files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  return (
+    <section class="load" aria-label="Loading">
+      <div class="load-head">
+        <h2>{phase === "loading" ? "Loading the agents" : "Before they can think"}</h2>
+        <p aria-live="polite">
+          {phase === "loading" ? words(latest?.phase) : offer(total, system.memoryBytes)}
+        </p>
+      </div>
+      <Bar share={phase === "loading" ? (latest?.fraction ?? 0) : 0} label="Loading" />
+      <ul class="load-groups">
+        {groupFiles(system).map((group) => (
+          <LoadGroup key={group.agent ?? ""} group={group} system={system} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function offer(bytes: number, memory: number): string {
+  return `${formatBytes(bytes)} come over the network once, are checked against their fingerprints and kept in this browser. They take about ${formatBytes(memory)} of graphics memory. Nothing you type leaves this page.`;
+}
+
+function words(phase: string | undefined): string {
+  switch (phase) {
+    case "download":
+      return "Downloading, and checking every file against its fingerprint.";
+    case "compile":
+      return "Compiling the agents’ programs for your graphics card.";
+    case "upload":
+      return "Moving the weights to your graphics card.";
+    default:
+      return "Reading what there is to load.";
+  }
+}
+
+function groupFiles(system: System): Group[] {
+  const owner = (file: FileSpec): string | undefined =>
+    system.agents.find((agent) => file.path.startsWith(agent.path) || file.path === agent.modelLib)?.id;
+  return [...system.agents.map(({ id }) => id), undefined].flatMap((agent) => {
+    const files = system.files.filter((file) => owner(file) === agent);
+    return files.length === 0
+      ? []
+      : [{ agent, files, bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0) }];
+  });
+}
+
+function LoadGroup({ group, system }: { group: Group; system: System }): JSX.Element {
+  const { session } = useStore();
+  const { files: progress, latest } = session.loading.value;
+  const { agent, files, bytes } = group;
+  const loaded = files.reduce((sum, file) => sum + (progress.get(file.path)?.loadedBytes ?? 0), 0);
+  const past = latest !== undefined && !["manifest", "download"].includes(latest.phase);
+  const share = past ? 1 : bytes === 0 ? 0 : loaded / bytes;
+  const cached = files.some((file) => progress.get(file.path)?.cached);
+  return (
+    <li>
+      <details>
+        <summary>
+          <span class="load-name">
+            {agent === undefined ? <span class="mark" /> : <Mark system={system} agent={agent} />}
+            {agent ?? "links and questions"}
+          </span>
+          <Bar share={share} label={agent ?? "links and questions"} />
+          <span class="load-size">
+            {share > 0 && share < 1 ? `${formatBytes(loaded)} of ` : ""}
+            {formatBytes(bytes)}
+            {cached && " · kept"}
+          </span>
+        </summary>
+        <ul class="load-files">
+          {files.map((file) => (
+            <li key={file.path}>
+              <code>{file.path}</code>
+              <span>
+                {past || (progress.get(file.path)?.loadedBytes ?? 0) >= file.sizeBytes ? "✓ " : ""}
+                {formatBytes(file.sizeBytes)}
+              </span>
+            </li>
+          ))}
+        </ul>
+      </details>
+    </li>
+  );
+}

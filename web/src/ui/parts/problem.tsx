@@ -1,0 +1,48 @@
+/** What went wrong and what to do about it. */
+import type { JSX } from "preact";
+import type { Remedy } from "../lib/problems";
+import { useStore } from "../state/store";
+
+const LABELS: Record<Remedy, string> = {
+  "reload-system": "Load the agents again",
+  "try-again": "Try again",
+  "reset-settings": "Use the system’s own settings",
+  "choose-system": "Choose another system",
+  dismiss: "All right",
+};
+
+export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }): JSX.Element {
+  const { session, page } = useStore();
+  const problem = session.problem.value;
+  const actions: Record<Remedy, () => void> = {
+    "reload-system": () => void session.load(),
+    "try-again": () => void session.tryAgain(),
+    "reset-settings": () => {
+      page.reset();
+      session.dismissProblem();
+    },
+    "choose-system": onChooseSystem,
+    dismiss: () => session.dismissProblem(),
+  };
+  return (
+    <div role="alert" class="problem-host">
+      {problem && (
+        <section class="problem" data-code={problem.code}>
+          <h2>{problem.title}</h2>
+          <p>{problem.advice}</p>
+          <details>
+            <summary>In the engine’s own words</summary>
+            <code>{problem.detail}</code>
+          </details>
+          <div class="problem-actions">
+            {problem.remedies.map((remedy) => (
+              <button key={remedy} type="button" onClick={actions[remedy]}>
+                {LABELS[remedy]}
+              </button>
+            ))}
+          </div>
+        </section>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,94 @@
+/** Choosing a system: from the list beside the page, or by its address. */
+import type { JSX, RefObject } from "preact";
+import { useEffect, useId, useState } from "preact/hooks";
+import { systemAddress } from "../lib/address";
+import { formatBytes } from "../lib/format";
+import { forgetAll, keptBytes } from "../lib/storage";
+import { useStore } from "../state/store";
+
+export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement | null> }): JSX.Element {
+  const { session, page } = useStore();
+  const [url, setUrl] = useState("");
+  const id = useId();
+  const close = (): void => dialog.current?.close();
+  const open = (target: string): void => {
+    close();
+    page.set({ system: target, number: null, question: null, off: [], prompts: {}, firstPrompts: {} });
+  };
+  const catalog = session.catalog.value;
+  const chosen = page.state.value.system;
+  return (
+    <dialog ref={dialog} class="system-dialog" aria-labelledby={`${id}-title`}>
+      <h2 id={`${id}-title`}>Choose a system</h2>
+      {catalog.length === 0 && <p>No list of systems lies beside this page.</p>}
+      <ul>
+        {catalog.map((entry, index) => (
+          <li key={entry.url}>
+            <button
+              type="button"
+              aria-current={chosen === entry.url || (chosen === "" && index === 0)}
+              onClick={() => open(index === 0 ? "" : entry.url)}
+            >
+              <b>{entry.name}</b> <small>{`${entry.pattern} · ${formatBytes(entry.sizeBytes)}`}</small>
+              <span>{entry.description}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+      <label for={id}>Or the address of a system.json, or a repository on the Hugging Face Hub</label>
+      <div class="system-url">
+        <input
+          id={id}
+          type="text"
+          inputMode="url"
+          value={url}
+          placeholder="https://…/system.json, or owner/name"
+          onInput={(event) => setUrl(event.currentTarget.value)}
+          onKeyDown={(event) => {
+            if (event.key === "Enter" && url.trim() !== "") open(systemAddress(url));
+          }}
+        />
+        <button type="button" disabled={url.trim() === ""} onClick={() => open(systemAddress(url))}>
+          Open
+        </button>
+      </div>
+      <p class="fine">
+        A system is data and compiled WebAssembly. Open only what you trust: it runs on your graphics card.
+      </p>
+      <Kept dialog={dialog} />
+      <button type="button" class="link" onClick={close}>
+        Close
+      </button>
+    </dialog>
+  );
+}
+
+/** What is kept in this browser, and a way to be rid of it. */
+function Kept({ dialog }: { dialog: RefObject<HTMLDialogElement | null> }): JSX.Element {
+  const { remembered } = useStore();
+  const [bytes, setBytes] = useState<number | undefined>(undefined);
+  useEffect(() => {
+    const look = (): void => void keptBytes().then(setBytes);
+    const element = dialog.current;
+    look();
+    element?.addEventListener("toggle", look);
+    return () => element?.removeEventListener("toggle", look);
+  }, [dialog]);
+  const forget = async (): Promise<void> => {
+    await forgetAll();
+    remembered.clear();
+    setBytes(await keptBytes());
+  };
+  return (
+    <p class="fine kept">
+      {bytes
+        ? `${formatBytes(bytes)} are kept in this browser for the next visit. `
+        : "Nothing is kept in this browser. "}
+      {bytes !== undefined && bytes > 0 && (
+        <button type="button" class="link" onClick={() => void forget()}>
+          Delete
+        </button>
+      )}
+    </p>
+  );
+}

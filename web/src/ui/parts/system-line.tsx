@@ -1,0 +1,53 @@
+/** Which system is open, how big it is, what it runs on. */
+import type { JSX } from "preact";
+import { formatBytes } from "../lib/format";
+import { useStore } from "../state/store";
+
+export function SystemLine(): JSX.Element {
+  const { session } = useStore();
+  const system = session.system.value;
+  const handle = session.handle.value;
+  if (!system) {
+    return (
+      <header class="system-line">
+        <h1>{session.phase.value === "failed" ? "No system open" : "Opening…"}</h1>
+        <p class="system-about"> </p>
+        <p class="system-facts"> </p>
+      </header>
+    );
+  }
+  const size = system.files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  const facts = [
+    `${system.agents.length} agents`,
+    `${formatBytes(size)} to download`,
+    handle && session.liveBytes.value > 0
+      ? `${formatBytes(session.liveBytes.value)} of GPU memory in use`
+      : `${formatBytes(system.memoryBytes)} of GPU memory`,
+    ...(handle ? [deviceName(handle.device)] : []),
+  ];
+  return (
+    <header class="system-line">
+      <h1>{system.name}</h1>
+      <p class="system-about">{system.description}</p>
+      <p class="system-facts">
+        {facts.join(" · ")}
+        {system.sha256 && (
+          <span title={`sha256 of system.json: ${system.sha256}`}>
+            {` · manifest ${system.sha256.slice(0, 12)}`}
+          </span>
+        )}
+      </p>
+    </header>
+  );
+}
+
+function deviceName(device: {
+  vendor: string;
+  architecture: string;
+  description: string;
+  fallback: boolean;
+}): string {
+  const name =
+    device.description || [device.vendor, device.architecture].filter(Boolean).join(" ") || "your GPU";
+  return device.fallback ? `${name}, in software: correct, but slow` : `on ${name}`;
+}

@@ -1,0 +1,33 @@
+/** Which file is how far, from progress reports that name one file each and count the bytes of all. */
+import type { LoadProgress } from "../../engine/api";
+
+export interface FileProgress {
+  readonly loadedBytes: number;
+  /** Whether any of it came from the browser's cache. */
+  readonly cached: boolean;
+}
+
+/** Loading as the page shows it. */
+export interface Loading {
+  readonly latest: LoadProgress | undefined;
+  /** By path. */
+  readonly files: ReadonlyMap<string, FileProgress>;
+}
+
+export const NOT_LOADING: Loading = { latest: undefined, files: new Map() };
+
+/** @returns the state after one more report; what it counts beyond the last one belongs to the file it names. */
+export function advanceLoading(before: Loading, report: LoadProgress): Loading {
+  if (report.phase !== "download") return { ...before, latest: report };
+  const bytes = report.loadedBytes - (before.latest?.loadedBytes ?? 0);
+  const cachedBytes = report.cachedBytes - (before.latest?.cachedBytes ?? 0);
+  const known = before.files.get(report.label);
+  const file = {
+    loadedBytes: (known?.loadedBytes ?? 0) + bytes,
+    cached: (known?.cached ?? false) || cachedBytes > 0,
+  };
+  return {
+    latest: report,
+    files: bytes === 0 ? before.files : new Map(before.files).set(report.label, file),
+  };
+}

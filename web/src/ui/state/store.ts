@@ -1,0 +1,106 @@
+/** Everything the page's parts share. */
+import { computed, effect, type ReadonlySignal, untracked } from "@preact/signals";
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
+import type { TaskQuestion } from "../../engine/api";
+import type { Backend } from "../backend";
+import { openingQuestion } from "../lib/sample";
+import { parseRing } from "../task/hop";
+import type { Scoring } from "../task/score";
+import { asksForDestination, destination } from "../task/trail";
+import { Ablate } from "./ablate";
+import { Compare } from "./compare";
+import { Measure } from "./measure";
+import { createPage, type Page } from "./page";
+import type { Asked } from "./recording";
+import { type Remembered, rememberIn } from "./remembered";
+import { Session } from "./session";
+import { runOptions } from "./settings";
+import { viewOf } from "./system-view";
+import { Watch } from "./watch";
+
+/** The question as it stands. */
+export interface CurrentQuestion {
+  readonly text: string;
+  readonly expected: string | undefined;
+  readonly choices: readonly string[] | undefined;
+  /** Index in the held-out set; undefined for one's own. */
+  readonly index: number | undefined;
+}
+
+export interface Store {
+  readonly page: Page;
+  readonly session: Session;
+  readonly remembered: Remembered;
+  readonly watch: Watch;
+  readonly compare: Compare;
+  readonly measure: Measure;
+  readonly ablate: Ablate;
+  readonly question: ReadonlySignal<CurrentQuestion>;
+  /** What a run would ask now; undefined before the system is known. */
+  readonly asked: ReadonlySignal<Asked | undefined>;
+}
+
+export function createStore(backend: Backend, window: Window): Store {
+  const page = createPage(window);
+  const remembered = rememberIn(() => window.localStorage);
+  const session = new Session(backend, remembered);
+  const parts = {
+    watch: new Watch(session),
+    compare: new Compare(session),
+    measure: new Measure(session),
+    ablate: new Ablate(session),
+  };
+  const question = computed(() => {
+    const { question: own, number } = page.state.value;
+    return currentQuestion(session.questions.value, own, number);
+  });
+  const asked = computed((): Asked | undefined => {
+    const system = session.system.value;
+    if (!system) return undefined;
+    const { text, expected, choices } = question.value;
+    const scoring: Scoring = system.task?.scoring ?? "exact";
+    const options = runOptions(system, page.state.value, text);
+    return { system: viewOf(system), expected, choices, scoring, options };
+  });
+  let opened: string | undefined;
+  effect(() => {
+    const { system } = page.state.value;
+    if (system === opened) return;
+    opened = system;
+    untracked(() => {
+      for (const part of Object.values(parts)) part.clear();
+      void session.open(system);
+    });
+  });
+  return { page, session, remembered, ...parts, question, asked };
+}
+
+function currentQuestion(
+  held: readonly TaskQuestion[],
+  own: string | null,
+  number: number | null,
+): CurrentQuestion {
+  if (own !== null) {
+    const known = held.find(({ question }) => question === own.trim());
+    const ring = parseRing(own);
+    const expected = known?.answer ?? (ring && asksForDestination(held) ? destination(ring) : undefined);
+    return { text: own, expected, choices: known?.choices, index: undefined };
+  }
+  const index = Math.min(number === null ? openingQuestion(held) : number - 1, Math.max(0, held.length - 1));
+  const chosen = held[index];
+  return {
+    text: chosen?.question ?? "",
+    expected: chosen?.answer,
+    choices: chosen?.choices,
+    index: chosen ? index : undefined,
+  };
+}
+
+export const StoreContext = createContext<Store | undefined>(undefined);
+
+export function useStore(): Store {
+  const store = useContext(StoreContext);
+  if (!store) throw new Error("used outside of the page");
+  return store;
+}

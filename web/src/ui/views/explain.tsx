@@ -1,0 +1,165 @@
+/** What latent thoughts, links and rounds are: a short guided run with words beside what moves. */
+import { useSignal, useSignalEffect } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
+import { CHAPTERS_UNPLAYED, type Chapter, chaptersOf } from "../lib/chapters";
+import { Graph } from "../parts/graph";
+import { Provenance } from "../parts/provenance";
+import { Score } from "../parts/score";
+import { lensesOf, type Recording, shapeOf } from "../state/recording";
+import { useStore } from "../state/store";
+
+export function ExplainView(): JSX.Element {
+  const { watch, asked } = useStore();
+  const recording = watch.recording.value;
+  const base = recording ?? asked.value;
+  const chapter = useSignal(0);
+  const guided = isGuidable(recording);
+  const chapters = guided ? chaptersOf(recording.events) : CHAPTERS_UNPLAYED;
+  const at = Math.min(chapter.value, chapters.length - 1);
+  const current = chapters[at];
+  useSignalEffect(() => {
+    // A new run begins the guide anew.
+    if (watch.live.value) chapter.value = 0;
+  });
+  const opening = guided ? chapters[0]?.until : undefined;
+  useEffect(() => {
+    if (opening !== undefined) watch.seek(opening);
+  }, [recording?.result, opening, watch]);
+  const go = (next: number): void => {
+    chapter.value = next;
+    const until = chapters[next]?.until;
+    if (guided && until !== undefined) watch.playUntil(until);
+  };
+  return (
+    <div class="explain">
+      <div class="view-head">
+        <h2>How they think together</h2>
+      </div>
+      {base && (
+        <div class="explain-stage">
+          <Graph
+            system={base.system}
+            progress={watch.progress.value}
+            lenses={recording ? lensesOf(recording.events) : []}
+            latentSteps={base.options.latentSteps ?? 1}
+            off={[]}
+            point={current?.point}
+          />
+          {recording && (
+            <Score
+              system={base.system}
+              shape={shapeOf(base.options)}
+              progress={watch.progress.value}
+              lenses={lensesOf(recording.events)}
+              selection={undefined}
+              onSelect={undefined}
+            />
+          )}
+        </div>
+      )}
+      {current && <ChapterText chapter={current} at={at} of={chapters.length} go={go} guided={guided} />}
+      <Notes />
+    </div>
+  );
+}
+
+/** A finished run of latent mode with more than one round shows everything there is to explain. */
+function isGuidable(recording: Recording | undefined): recording is Recording {
+  return recording?.result !== undefined && recording.options.mode === "latent";
+}
+
+interface ChapterTextProps {
+  readonly chapter: Chapter;
+  readonly at: number;
+  readonly of: number;
+  readonly go: (next: number) => void;
+  readonly guided: boolean;
+}
+
+function ChapterText({ chapter, at, of, go, guided }: ChapterTextProps): JSX.Element {
+  return (
+    <section class="chapter" aria-label="Guided run">
+      <div class="chapter-text" aria-live="polite">
+        <p class="chapter-count">
+          {at + 1} of {of}
+        </p>
+        <h3>{chapter.title}</h3>
+        {chapter.words.map((each) => (
+          <p key={each}>{each}</p>
+        ))}
+      </div>
+      <div class="chapter-tools">
+        <button type="button" class="button" disabled={at === 0} onClick={() => go(at - 1)}>
+          Back
+        </button>
+        <button type="button" class="button strong" disabled={at === of - 1} onClick={() => go(at + 1)}>
+          Next
+        </button>
+        {guided ? (
+          <button type="button" class="link" onClick={() => go(at)}>
+            Play this part again
+          </button>
+        ) : (
+          <Begin />
+        )}
+      </div>
+    </section>
+  );
+}
+
+/** The guide is better with a run beside it. */
+function Begin(): JSX.Element {
+  const { session, watch, asked, page } = useStore();
+  const phase = session.phase.value;
+  const start = async (): Promise<void> => {
+    page.set({ mode: "latent" });
+    if (phase !== "ready") await session.load();
+    if (session.phase.value === "ready" && asked.value) await watch.start(asked.value);
+  };
+  return (
+    <button
+      type="button"
+      class="link"
+      disabled={phase === "opening" || phase === "loading" || session.busy.value}
+      onClick={() => void start()}
+    >
+      {phase === "loading"
+        ? "Loading the agents…"
+        : phase === "ready"
+          ? "See it happen: run it"
+          : "See it happen: load the agents and run"}
+    </button>
+  );
+}
+
+function Notes(): JSX.Element {
+  const { session } = useStore();
+  const system = session.system.value;
+  const task = system?.task;
+  return (
+    <section class="notes">
+      <h3>What this is, and is not</h3>
+      <p>
+        Everything runs on your own graphics card, in this page: the agents are compiled to WebAssembly and
+        WebGPU, and nothing you ask leaves your machine. The method is RecursiveMAS, described in{" "}
+        <a href="https://arxiv.org/abs/2604.25917" rel="noreferrer noopener">
+          arXiv 2604.25917
+        </a>
+        ; this is an independent implementation of it.
+      </p>
+      <p>
+        The tiny systems that come with this project are made for demonstration. Their agents know nothing but
+        one puzzle, and have no words for anything else. They show how thoughts pass and why rounds matter,
+        not what large agents can do. Whether text does as well on a puzzle is for you to see: Compare and
+        Measure put both to the same questions.
+      </p>
+      {task?.description && (
+        <p>
+          The task: <i>{task.description}</i>
+        </p>
+      )}
+      {system && <Provenance system={system} />}
+    </section>
+  );
+}

@@ -1,0 +1,152 @@
+/** Look inside the run in view: what thoughts read, how alike they are, how long, and what an edge is worth. */
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useMemo, useRef } from "preact/hooks";
+import { saveFile } from "../lib/save";
+import { type Space, spacesOf } from "../lib/spaces";
+import { Cuts } from "../parts/cuts";
+import { Heatmap } from "../parts/heatmap";
+import { LensTable } from "../parts/lens-table";
+import { Norms } from "../parts/norms";
+import type { Recording } from "../state/recording";
+import { useStore } from "../state/store";
+import { type Finished, readTrace, TraceError, writeTrace } from "../trace/file";
+
+/** A saved run of a large system is tens of megabytes; more than this is something else. */
+const MOST_BYTES = 256e6;
+
+export function InsideView(): JSX.Element {
+  const { watch } = useStore();
+  const recording = watch.recording.value;
+  const finished = isFinished(recording) ? recording : undefined;
+  return (
+    <div class="inside">
+      <div class="view-head">
+        <h2>Inside the thoughts</h2>
+        <TraceTools finished={finished} />
+      </div>
+      {finished ? <Opened key={finished.result.ms} finished={finished} /> : <Nothing />}
+    </div>
+  );
+}
+
+function isFinished(recording: Recording | undefined): recording is Finished {
+  return recording?.result !== undefined;
+}
+
+function Nothing(): JSX.Element {
+  const { watch } = useStore();
+  return (
+    <p class="view-empty">
+      {watch.live.value
+        ? "The run is going on. Its thoughts can be looked into when it has ended."
+        : "Run a question first, or open a run that was saved. Then every thought on the way to the answer can be looked into."}
+    </p>
+  );
+}
+
+function TraceTools({ finished }: { finished: Finished | undefined }): JSX.Element {
+  const { watch, session } = useStore();
+  const input = useRef<HTMLInputElement>(null);
+  const open = async (file: File | undefined): Promise<void> => {
+    if (!file) return;
+    try {
+      if (file.size > MOST_BYTES) throw new TraceError("the file is larger than any run this page saves");
+      watch.open(readTrace(await file.text()));
+      session.dismissProblem();
+    } catch (error) {
+      session.fail(error);
+    }
+    if (input.current) input.current.value = "";
+  };
+  return (
+    <div class="view-tools">
+      <button
+        type="button"
+        class="button"
+        disabled={!finished}
+        onClick={() =>
+          finished && saveFile(`${finished.system.name}-run.json`, writeTrace(finished), "application/json")
+        }
+      >
+        Save this run
+      </button>
+      <button type="button" class="button" disabled={watch.live.value} onClick={() => input.current?.click()}>
+        Open a saved run
+      </button>
+      <input
+        ref={input}
+        type="file"
+        accept=".json,application/json"
+        class="visually-hidden"
+        tabIndex={-1}
+        aria-label="Saved run"
+        onChange={(event) => void open(event.currentTarget.files?.[0])}
+      />
+    </div>
+  );
+}
+
+function Opened({ finished }: { finished: Finished }): JSX.Element {
+  const { system, result } = finished;
+  const spaces = useMemo(() => spacesOf(system, result), [system, result]);
+  return (
+    <>
+      <section class="inside-part">
+        <h3>What each thought is closest to saying</h3>
+        <p>
+          A latent thought is a vector. Put through its agent’s own output head it can be read, although no
+          agent ever reads it so: the darker a word, the likelier.
+        </p>
+        <LensTable system={system} result={result} />
+      </section>
+      {spaces.length > 0 && <Alike spaces={spaces} finished={finished} />}
+      <Lengths spaces={spaces} finished={finished} />
+      <section class="inside-part">
+        <h3>What a hand-off is worth</h3>
+        <p>
+          The same question again, but what one edge carries is taken away. What becomes of the answer, and of
+          the thoughts?
+        </p>
+        <Cuts finished={finished} />
+      </section>
+    </>
+  );
+}
+
+function Alike({ spaces, finished }: { spaces: readonly Space[]; finished: Finished }): JSX.Element {
+  const chosen = useSignal(spaces[0]?.id ?? "");
+  const space = spaces.find(({ id }) => id === chosen.value) ?? spaces[0];
+  return (
+    <section class="inside-part">
+      <h3>How alike they are</h3>
+      <p>
+        Agents of different families share no space: angles can be compared only within one agent. Between
+        agents, the page compares the words that their thoughts read as.
+      </p>
+      <label class="inline-field">
+        Compare{" "}
+        <select value={space?.id} onChange={(event) => (chosen.value = event.currentTarget.value)}>
+          {spaces.map(({ id, label }) => (
+            <option key={id} value={id}>
+              {label}
+            </option>
+          ))}
+        </select>
+      </label>
+      {space && <Heatmap space={space} system={finished.system} />}
+    </section>
+  );
+}
+
+function Lengths({ spaces, finished }: { spaces: readonly Space[]; finished: Finished }): JSX.Element | null {
+  const measured = spaces.filter(({ id }) => id.startsWith("thoughts/"));
+  if (measured.length === 0) return null;
+  return (
+    <section class="inside-part">
+      <h3>How long they are</h3>
+      <p>The length of every thought, step by step. A link that drifted would show as a line that climbs.</p>
+      <Norms spaces={measured} system={finished.system} />
+    </section>
+  );
+}

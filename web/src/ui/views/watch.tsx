@@ -1,0 +1,102 @@
+/** Run and watch: the graph, the score, the answer. */
+import type { JSX } from "preact";
+import { formatCount, formatDuration } from "../lib/format";
+import { Figure, Verdict } from "../parts/controls";
+import { Graph } from "../parts/graph";
+import { Reading, Score } from "../parts/score";
+import { Transport } from "../parts/transport";
+import { lensesOf, shapeOf, verdict } from "../state/recording";
+import { useStore } from "../state/store";
+import { splitAnswer } from "../task/tools";
+
+export function WatchView(): JSX.Element | null {
+  const { watch, asked } = useStore();
+  const recording = watch.recording.value;
+  const base = recording ?? asked.value;
+  if (!base) return <div class="stage-blank" />;
+  const { system, options } = base;
+  const progress = watch.progress.value;
+  const lenses = recording ? lensesOf(recording.events) : [];
+  const edges = options.edges ?? [];
+  const off = system.edges.map(({ id }) => id).filter((id) => !edges.includes(id));
+  return (
+    <div class="watch">
+      <Graph
+        system={system}
+        progress={progress}
+        lenses={lenses}
+        latentSteps={options.latentSteps ?? 1}
+        off={off}
+      />
+      <AnswerPanel />
+      <Score
+        system={system}
+        shape={shapeOf(options)}
+        progress={progress}
+        lenses={lenses}
+        selection={watch.selection.value}
+        onSelect={(selection) => watch.select(selection)}
+      />
+      <Transport />
+      <Reading system={system} progress={progress} lenses={lenses} selection={watch.selection.value} />
+    </div>
+  );
+}
+
+/** An answer that may get longer than this is given room from the start, so that nothing moves while it comes. */
+const LONG_ANSWER_TOKENS = 24;
+
+/** The answer as it comes, whether it is right, and what it took. */
+function AnswerPanel(): JSX.Element {
+  const { watch, asked } = useStore();
+  const recording = watch.recording.value;
+  const options = (recording ?? asked.value)?.options;
+  const long = (options?.decoding?.maxNewTokens ?? 0) > LONG_ANSWER_TOKENS;
+  const progress = watch.progress.value;
+  const whole = recording !== undefined && watch.frame.value === recording.events.length;
+  const result = whole ? recording.result : undefined;
+  const live = watch.live.value;
+  return (
+    <section class={long ? "answer long" : "answer"} aria-label="Answer">
+      <div class="answer-text-host" aria-live="polite" aria-atomic="true" aria-busy={live}>
+        <p class={progress.answer === "" ? "answer-body empty" : "answer-body"}>
+          {progress.answer === "" ? live ? "…" : "–" : <AnswerText answer={progress.answer} />}
+        </p>
+        <div class="answer-verdict">
+          {result && recording && <Verdict right={verdict(recording)} expected={recording.expected} />}
+          {recording && !recording.result && !live && <span class="verdict">stopped before the answer</span>}
+        </div>
+      </div>
+      <dl class="figures">
+        <Figure label="decoded tokens">{formatCount(progress.decodedTokens)}</Figure>
+        <Figure label="latent steps">{formatCount(progress.latentSteps)}</Figure>
+        <Figure
+          label="forward positions"
+          title="Positions that the agents’ forward passes covered: prompts, handed-over rows, latent steps, tokens"
+        >
+          {formatCount(progress.positions)}
+        </Figure>
+        <Figure label="time">
+          {result ? formatDuration(result.ms) : progress.ms > 0 ? formatDuration(progress.ms) : "–"}
+        </Figure>
+      </dl>
+    </section>
+  );
+}
+
+/** The answer with its tool calls told apart. */
+function AnswerText({ answer }: { answer: string }): JSX.Element {
+  return (
+    <>
+      {splitAnswer(answer).map((piece, index) =>
+        piece.kind === "text" ? (
+          piece.text
+        ) : (
+          <span key={index} class="tool-call">
+            <small>{piece.tool}</small> {piece.input} = <b>{piece.result ?? "…"}</b>
+          </span>
+        ),
+      )}
+    </>
+  );
+}

@@ -1,0 +1,141 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import { loadSystem, type WorkerPort } from "../../src/engine/api";
+import { EngineError } from "../../src/engine/errors";
+import type { FromWorker, ToWorker } from "../../src/engine/messages";
+import type { RunEvent } from "../../src/engine/types";
+import { failure, says } from "./errors";
+import { system } from "./fixtures";
+
+beforeAll(() => {
+  Object.assign(globalThis, { self: { location: { href: "https://host.test/app/" } } });
+});
+
+const DEVICE = { vendor: "", architecture: "", description: "", fallback: true, features: [] };
+
+/** A worker that answers as told. */
+class FakePort implements WorkerPort {
+  readonly sent: ToWorker[] = [];
+  terminated = false;
+  onmessage: WorkerPort["onmessage"] = null;
+  onerror: WorkerPort["onerror"] = null;
+
+  constructor(private readonly answer: (message: ToWorker, port: FakePort) => void) {}
+
+  postMessage(message: ToWorker): void {
+    this.sent.push(message);
+    queueMicrotask(() => this.answer(message, this));
+  }
+  terminate(): void {
+    this.terminated = true;
+  }
+  say(message: FromWorker): void {
+    // Only what survives structured cloning may cross.
+    this.onmessage?.({ data: structuredClone(message) } as MessageEvent<FromWorker>);
+  }
+}
+
+const counters = {
+  syncs: 0,
+  readbackBytes: 0,
+  dispatches: 0,
+  submits: 0,
+  uploadBytes: 0,
+  liveBytes: 0,
+  peakBytes: 0,
+};
+const loaded = { system: system(), device: DEVICE, questions: [], counters };
+const error = new EngineError("gpu-validation", "refused").toWire();
+
+/** Loads at once; what follows is up to `then`. */
+const port = (then: (message: ToWorker, port: FakePort) => void = () => {}) =>
+  new FakePort((message, self) => {
+    if (message.kind === "load") self.say({ kind: "done", id: message.id, result: loaded });
+    else then(message, self);
+  });
+
+describe("the page's side of the worker", () => {
+  test("resolves URLs against the page and hands on settings that are data", async () => {
+    const worker = port();
+    const handle = await loadSystem("dist/system.json", { cache: false, onProgress: () => {} }, worker);
+    expect(worker.sent[0]).toEqual({
+      kind: "load",
+      id: 1,
+      params: { url: "https://host.test/app/dist/system.json", settings: { cache: false } },
+    });
+    expect(handle.system.name).toBe("ring");
+  });
+
+  test("passes a run's events on in order, then its result", async () => {
+    const event = (step: number): RunEvent => ({ kind: "step", round: 0, agent: "a", step, of: 2, ms: 1 });
+    const worker = port((message, self) => {
+      if (message.kind !== "run") return;
+      self.say({ kind: "event", id: message.id, event: event(0) });
+      self.say({ kind: "event", id: message.id, event: event(1) });
+      self.say({ kind: "done", id: message.id, result: counters });
+    });
+    const seen: RunEvent[] = [];
+    const handle = await loadSystem("s.json", {}, worker);
+    await handle.run({ question: "q" }, { onEvent: (each) => seen.push(each) });
+    expect(seen).toEqual([event(0), event(1)]);
+  });
+
+  test("keeps an error's code on the way from the worker", async () => {
+    const worker = port((message, self) => {
+      if (message.kind === "run") self.say({ kind: "failed", id: message.id, error });
+    });
+    const handle = await loadSystem("s.json", {}, worker);
+    expect(await failure(() => handle.run({ question: "q" }))).toMatch(says("gpu-validation", "refused"));
+  });
+
+  test("cancels a run by its signal", async () => {
+    const controller = new AbortController();
+    const worker = port((message, self) => {
+      if (message.kind === "run") controller.abort();
+      if (message.kind === "cancel")
+        self.say({ kind: "failed", id: message.id, error: { code: "cancelled", message: "cancelled" } });
+    });
+    const handle = await loadSystem("s.json", {}, worker);
+    expect(await failure(() => handle.run({ question: "q" }, { signal: controller.signal }))).toMatch(
+      says("cancelled", ""),
+    );
+    expect(worker.sent.at(-1)).toEqual({ kind: "cancel", id: 2 });
+  });
+
+  test("sends nothing when the signal fired before", async () => {
+    const worker = port();
+    const handle = await loadSystem("s.json", {}, worker);
+    expect(await failure(() => handle.run({ question: "q" }, { signal: AbortSignal.abort() }))).toMatch(
+      says("cancelled", ""),
+    );
+    expect(worker.sent).toHaveLength(1);
+  });
+
+  test("ends the worker when loading fails", async () => {
+    const worker = new FakePort((message, self) => {
+      if (message.kind === "load")
+        self.say({ kind: "failed", id: message.id, error: { code: "no-webgpu", message: "none" } });
+    });
+    expect(await failure(() => loadSystem("s.json", {}, worker))).toMatch(says("no-webgpu", "none"));
+    expect(worker.terminated).toBe(true);
+  });
+
+  test("says when the device is lost, and fails what is under way when the worker breaks", async () => {
+    const worker = port((message, self) => {
+      if (message.kind === "run") self.onerror?.({ message: "out of stack" } as ErrorEvent);
+    });
+    const handle = await loadSystem("s.json", {}, worker);
+    expect(await failure(() => handle.run({ question: "q" }))).toMatch(says("internal", "out of stack"));
+    expect(await failure(() => handle.lost)).toMatch(says("internal", "out of stack"));
+    expect(await failure(() => handle.counters())).toMatch(says("internal", "out of stack"));
+  });
+
+  test("ends the worker when the system is disposed", async () => {
+    const worker = port((message, self) => {
+      if (message.kind === "dispose") self.say({ kind: "done", id: message.id, result: counters });
+    });
+    const handle = await loadSystem("s.json", {}, worker);
+    expect(await handle.dispose()).toEqual(counters);
+    expect(worker.terminated).toBe(true);
+    expect(await failure(() => handle.run({ question: "q" }))).toMatch(says("busy", "disposed"));
+  });
+});

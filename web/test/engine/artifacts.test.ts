@@ -1,0 +1,176 @@
+import { createHash } from "node:crypto";
+import { describe, expect, test, vi } from "vitest";
+import { Artifacts } from "../../src/engine/artifacts";
+import type { FileSpec } from "../../src/engine/system";
+import { failure, says } from "./errors";
+
+const BASE = "https://host.test/sub/dist/system.json";
+const bytes = (size: number, value = 7): Uint8Array<ArrayBuffer> => new Uint8Array(size).fill(value);
+const specOf = (path: string, content: Uint8Array): FileSpec => ({
+  path,
+  sizeBytes: content.byteLength,
+  sha256: createHash("sha256").update(content).digest("hex"),
+});
+
+/** A Cache that lives in a map. */
+class FakeCache {
+  readonly entries = new Map<string, Uint8Array<ArrayBuffer>>();
+  full = false;
+  match = async (url: RequestInfo | URL): Promise<Response | undefined> => {
+    const held = this.entries.get(String(url));
+    return held && new Response(held);
+  };
+  put = async (url: RequestInfo | URL, response: Response): Promise<void> => {
+    if (this.full) throw new DOMException("no room", "QuotaExceededError");
+    this.entries.set(String(url), new Uint8Array(await response.arrayBuffer()));
+  };
+  delete = async (url: RequestInfo | URL): Promise<boolean> => this.entries.delete(String(url));
+}
+
+const ok = (content: Uint8Array<ArrayBuffer>) =>
+  vi.fn(async (_url: string, _init?: RequestInit) => new Response(content));
+
+describe("a system's files", () => {
+  test("are fetched relative to the manifest, verified, and then come from the cache", async () => {
+    const content = bytes(100);
+    const file = specOf("a/x.bin", content);
+    const fetch = ok(content);
+    const cache = new FakeCache();
+    const progress: [number, boolean][] = [];
+    const open = () => new Artifacts(BASE, [file], { fetch, cache }, undefined);
+    await open().downloadAll(["a/x.bin"], (_, count, cached) => progress.push([count, cached]));
+    expect(await open().read("a/x.bin")).toEqual(content);
+    expect(fetch.mock.calls.map(([url]) => url)).toEqual(["https://host.test/sub/dist/a/x.bin"]);
+    await open().downloadAll(["a/x.bin"], (_, count, cached) => progress.push([count, cached]));
+    expect(fetch).toHaveBeenCalledTimes(1);
+    expect(progress).toEqual([
+      [100, false],
+      [100, true],
+    ]);
+  });
+
+  test("with another sha256 are refused, and nothing is cached", async () => {
+    const file = specOf("w.bin", bytes(10, 1));
+    const cache = new FakeCache();
+    const artifacts = new Artifacts(BASE, [file], { fetch: ok(bytes(10, 2)), cache }, undefined);
+    expect(await failure(() => artifacts.downloadAll(["w.bin"], () => {}))).toMatch(
+      says("corrupt-file", "w.bin: its sha256 is"),
+    );
+    expect(cache.entries.size).toBe(0);
+  });
+
+  test.each([
+    [9, "got 9 bytes"],
+    [11, "got more than 10 bytes"],
+  ])("of another size are refused: %i bytes instead of 10", async (size, message) => {
+    const artifacts = new Artifacts(
+      BASE,
+      [specOf("w.bin", bytes(10))],
+      { fetch: ok(bytes(size)), cache: undefined },
+      undefined,
+    );
+    expect(await failure(() => artifacts.read("w.bin"))).toMatch(says("corrupt-file", message));
+  });
+
+  test("that were damaged in the cache are fetched anew", async () => {
+    const content = bytes(10);
+    const file = specOf("w.bin", content);
+    const cache = new FakeCache();
+    const fetch = ok(content);
+    const artifacts = new Artifacts(BASE, [file], { fetch, cache }, undefined);
+    await artifacts.downloadAll(["w.bin"], () => {});
+    const [key] = cache.entries.keys();
+    cache.entries.set(key as string, bytes(10, 9));
+    expect(await artifacts.read("w.bin")).toEqual(content);
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+
+  test("stay in memory when the cache is full, until they are released", async () => {
+    const content = bytes(10);
+    const cache = new FakeCache();
+    cache.full = true;
+    const fetch = ok(content);
+    const artifacts = new Artifacts(BASE, [specOf("w.bin", content)], { fetch, cache }, undefined);
+    await artifacts.downloadAll(["w.bin"], () => {});
+    expect(await artifacts.read("w.bin")).toEqual(content);
+    expect(fetch).toHaveBeenCalledTimes(1);
+    artifacts.release("w.bin");
+    await artifacts.read("w.bin");
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+
+  test("whose download breaks are taken up where they broke", async () => {
+    const content = Uint8Array.from({ length: 100 }, (_, i) => i);
+    const ranges: (string | null)[] = [];
+    const fetch = async (_url: string, init?: RequestInit): Promise<Response> => {
+      const range = new Headers(init?.headers).get("Range");
+      ranges.push(range);
+      if (range) return new Response(content.slice(40), { status: 206 });
+      return new Response(broken([content.slice(0, 40)]));
+    };
+    const artifacts = new Artifacts(BASE, [specOf("w.bin", content)], { fetch, cache: undefined }, undefined);
+    expect(await artifacts.read("w.bin")).toEqual(content);
+    expect(ranges).toEqual([null, "bytes=40-"]);
+  });
+
+  test("start again when the server does not do ranges", async () => {
+    const content = Uint8Array.from({ length: 100 }, (_, i) => i);
+    let calls = 0;
+    const fetch = async (): Promise<Response> => {
+      calls += 1;
+      return new Response(calls === 1 ? broken([content.slice(0, 40)]) : content);
+    };
+    const counts: number[] = [];
+    const artifacts = new Artifacts(BASE, [specOf("w.bin", content)], { fetch, cache: undefined }, undefined);
+    await artifacts.downloadAll(["w.bin"], (_, count) => counts.push(count));
+    expect(counts.reduce((a, b) => a + b)).toBe(100);
+    expect(counts).toContain(-40);
+  });
+
+  test("that cannot be fetched say which and why", async () => {
+    const file = specOf("w.bin", bytes(10));
+    const missing = async () => new Response("", { status: 404, statusText: "Not Found" });
+    const offline = async (): Promise<Response> => {
+      throw new TypeError("Failed to fetch");
+    };
+    const read = (fetch: typeof missing) =>
+      failure(() => new Artifacts(BASE, [file], { fetch, cache: undefined }, undefined).read("w.bin"));
+    expect(await read(missing)).toMatch(says("download", "w.bin: the server answered 404 Not Found"));
+    expect(await read(offline)).toMatch(says("download", "could not be fetched (Failed to fetch)"));
+  });
+
+  test("stop coming when the load is cancelled", async () => {
+    const controller = new AbortController();
+    const fetch = async (_url: string, init?: RequestInit): Promise<Response> => {
+      controller.abort();
+      init?.signal?.throwIfAborted();
+      return new Response(bytes(10));
+    };
+    const files = ["a.bin", "b.bin"].map((path) => specOf(path, bytes(10)));
+    const artifacts = new Artifacts(BASE, files, { fetch, cache: undefined }, controller.signal);
+    expect(await failure(() => artifacts.downloadAll(["a.bin", "b.bin"], () => {}))).toMatch(
+      says("cancelled", "cancelled"),
+    );
+  });
+
+  test("that the manifest does not list are never fetched", async () => {
+    const fetch = ok(bytes(1));
+    const artifacts = new Artifacts(BASE, [], { fetch, cache: undefined }, undefined);
+    expect(await failure(() => artifacts.read("evil.wasm"))).toMatch(
+      says("bad-manifest", "does not list evil.wasm"),
+    );
+    expect(fetch).not.toHaveBeenCalled();
+  });
+});
+
+/** A body that ends in a network error after these pieces. */
+function broken(pieces: readonly Uint8Array<ArrayBuffer>[]): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const waiting = [...pieces];
+  return new ReadableStream({
+    pull(controller) {
+      const next = waiting.shift();
+      if (next) controller.enqueue(next);
+      else controller.error(new TypeError("network error"));
+    },
+  });
+}

@@ -1,0 +1,170 @@
+/**
+ * Agents that compute on the CPU with whole numbers, so that the order of things can be followed by hand: a hidden
+ * state is one number, the log says what was asked of whom.
+ */
+import type { Part } from "../../src/engine/agent";
+import type { Performer, Stage } from "../../src/engine/recursion";
+import type { States } from "../../src/engine/states";
+import type { AgentSpec, System } from "../../src/engine/system";
+import type { Counters, Matrix } from "../../src/engine/types";
+
+const NO_COUNTS: Counters = {
+  syncs: 0,
+  readbackBytes: 0,
+  dispatches: 0,
+  submits: 0,
+  uploadBytes: 0,
+  liveBytes: 0,
+  peakBytes: 0,
+};
+
+/** Everything that happened, and what is alive. */
+export class Log {
+  readonly lines: string[] = [];
+  alive = 0;
+}
+
+/** Rows that remember what they are. */
+class FakeStates {
+  freed = false;
+  constructor(
+    private readonly log: Log,
+    readonly values: string[],
+    readonly columns: number,
+  ) {
+    log.alive += 1;
+  }
+  get rows(): number {
+    return this.values.length;
+  }
+  read = async (): Promise<Matrix> => ({
+    rows: this.rows,
+    columns: this.columns,
+    data: new Float32Array(this.rows * this.columns),
+  });
+  free(): void {
+    if (!this.freed) this.log.alive -= 1;
+    this.freed = true;
+  }
+}
+
+export interface FakeOptions {
+  /** Tokens that `pick` gives, one list a decoding; then the stop token. */
+  readonly decodes?: number[][];
+  readonly contextWindowSize?: number;
+}
+
+/** Token ids are character codes. */
+export class FakeAgent implements Performer {
+  position = 0;
+  readonly contextWindowSize: number;
+  readonly tokenizer = {
+    encode: (text: string): number[] => [...text].map((char) => char.charCodeAt(0)),
+    decode: (ids: readonly number[]): string => String.fromCharCode(...ids),
+    tokenText: (id: number): string => String.fromCharCode(id),
+  };
+  #last = "";
+  #pending: number[] = [];
+
+  constructor(
+    readonly spec: AgentSpec,
+    private readonly log: Log,
+    private readonly options: FakeOptions,
+  ) {
+    this.contextWindowSize = options.contextWindowSize ?? 1000;
+  }
+
+  begin(): void {
+    this.position = 0;
+    this.#note("begin");
+  }
+
+  feed(parts: readonly Part[], want: "hidden" | "logits"): void {
+    const shown = parts.map((part) => {
+      if (part.kind === "tokens") return JSON.stringify(this.tokenizer.decode(part.ids));
+      const states = part.states as unknown as FakeStates;
+      if (states.freed) throw new Error("fed freed states");
+      return `[${states.values.join(" ")}]`;
+    });
+    this.position += parts.reduce(
+      (sum, part) => sum + (part.kind === "tokens" ? part.ids.length : part.states.rows),
+      0,
+    );
+    this.#note(`feed ${shown.join(" ")} for ${want}`);
+    this.#last = `${this.spec.id}1`;
+    this.#pending = [];
+    if (want === "logits") this.logits();
+  }
+
+  think(): void {
+    this.position += 1;
+    this.#note("think");
+    this.#last = `${this.spec.id}${Number(this.#last.slice(1)) + 1}`;
+  }
+
+  createThoughts(rows: number): States {
+    return this.#states(Array(rows).fill("?"));
+  }
+
+  recordThought(thoughts: States, row: number): void {
+    (thoughts as unknown as FakeStates).values[row] = this.#last;
+  }
+
+  innerLink(thoughts: States): States {
+    return this.#states((thoughts as unknown as FakeStates).values.map((value) => `in(${value})`));
+  }
+
+  outerLink(edge: string, states: States, targetSize: number): States {
+    this.#note(`hand over ${edge}`);
+    return this.#states(
+      (states as unknown as FakeStates).values.map((value) => `${edge}(${value})`),
+      targetSize,
+    );
+  }
+
+  uploadStates(values: Float32Array): States {
+    const size = this.spec.hiddenSize;
+    return this.#states(
+      Array.from({ length: values.length / size }, (_, row) => `up(${values[row * size]})`),
+    );
+  }
+
+  logits(): void {
+    if (this.#pending.length === 0) this.#pending = [...(this.options.decodes?.shift() ?? []), 0];
+  }
+
+  pick = async (): Promise<number> => this.#pending.shift() ?? 0;
+
+  decode(id: number): void {
+    this.position += 1;
+    this.#note(`decode ${id}`);
+  }
+
+  lens = async (states: States): Promise<Matrix> => ({
+    rows: states.rows,
+    columns: 2,
+    data: new Float32Array(states.rows * 2),
+  });
+
+  sync = async (): Promise<void> => this.#note("sync");
+
+  #states(values: string[], columns = this.spec.hiddenSize): States {
+    return new FakeStates(this.log, values, columns) as unknown as States;
+  }
+
+  #note(what: string): void {
+    this.log.lines.push(`${this.spec.id} ${what}`);
+  }
+}
+
+/** A stage of fake agents; the last one decodes as told. */
+export function fakeStage(system: System, log: Log, options: FakeOptions = {}): Stage {
+  let clock = 0;
+  return {
+    system,
+    agents: new Map(system.agents.map((spec) => [spec.id, new FakeAgent(spec, log, options)])),
+    counters: { snapshot: () => NO_COUNTS, since: () => NO_COUNTS },
+    tick: async () => {},
+    now: () => clock++,
+  };
+}

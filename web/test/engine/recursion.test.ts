@@ -1,0 +1,317 @@
+import { describe, expect, test } from "vitest";
+import { runSystem } from "../../src/engine/recursion";
+import type { RunEvent } from "../../src/engine/types";
+import { failure, says } from "./errors";
+import { type FakeOptions, fakeStage, Log } from "./fake-agent";
+import { agentJson, system } from "./fixtures";
+
+const A = 65;
+const B = 66;
+const OPTIONS: FakeOptions = { decodes: [[A, B]] };
+const fresh = (): FakeOptions => ({ decodes: [[A, B]] });
+
+/** What agents were fed, in order. */
+const feeds = (log: Log): string[] => log.lines.filter((line) => line.includes(" feed "));
+
+describe("a ring of three agents in latent mode", () => {
+  test("runs every agent in every round, hands over along edges, and feeds back into the next round", async () => {
+    const log = new Log();
+    const result = await runSystem(fakeStage(system(), log, fresh()), { question: "q", latentSteps: 2 });
+    expect(feeds(log)).toEqual([
+      'a feed "<a q " ">" for hidden',
+      'b feed "<b q " [a->b(in(a1)) a->b(in(a2))] ">" for hidden',
+      'c feed "<c q " [b->c(in(b1)) b->c(in(b2))] ">" for hidden',
+      'a feed "<a q " [c->a(in(c1)) c->a(in(c2))] ">" for hidden',
+      'b feed "<b q " [a->b(in(a1)) a->b(in(a2))] ">" for hidden',
+      'c feed "<c q " [b->c(in(b1)) b->c(in(b2))] ">" "=" for logits',
+    ]);
+    expect(log.lines.slice(0, 5)).toEqual([
+      "a begin",
+      'a feed "<a q " ">" for hidden',
+      "a think",
+      "a hand over a->b",
+      "a sync",
+    ]);
+    expect(result).toMatchObject({
+      answer: "AB",
+      stopReason: "stop-token",
+      decodedTokens: 2,
+      answerTokenIds: [A, B],
+      totalLatentSteps: 10,
+      rounds: 2,
+    });
+    expect(log.alive).toBe(0);
+  });
+
+  test("reports turns, steps, hand-offs and tokens in order", async () => {
+    const events: RunEvent[] = [];
+    const stage = fakeStage(system(), new Log(), fresh());
+    await runSystem(
+      stage,
+      { question: "q", rounds: 1, latentSteps: 1 },
+      { onEvent: (event) => events.push(event) },
+    );
+    expect(events.map((event) => `${event.kind} ${"agent" in event ? event.agent : event.edge}`)).toEqual([
+      "turn-start a",
+      "step a",
+      "handoff a->b",
+      "turn-end a",
+      "turn-start b",
+      "step b",
+      "handoff b->c",
+      "turn-end b",
+      "turn-start c",
+      "token c",
+      "token c",
+      "turn-end c",
+    ]);
+    expect(events[4]).toMatchObject({ kind: "turn-start", promptTokens: 6, latentRows: 1 });
+  });
+
+  test("reads back nothing unless the trace asks, and then everything it asks for", async () => {
+    const stage = () => fakeStage(system(), new Log(), fresh());
+    const plain = await runSystem(stage(), { question: "q" });
+    expect(plain.handoffs.every((each) => each.states === undefined)).toBe(true);
+    const trace = { handoffs: true, thoughts: true, lensTopK: 1 };
+    const traced = await runSystem(stage(), { question: "q", trace });
+    expect(traced.handoffs.map((each) => [each.edge, each.states?.rows, each.states?.columns])).toEqual([
+      ["a->b", 3, 12],
+      ["b->c", 3, 16],
+      ["c->a", 3, 8],
+      ["a->b", 3, 12],
+      ["b->c", 3, 16],
+    ]);
+    expect(traced.turns.map((turn) => turn.thoughts?.rows)).toEqual([3, 3, 3, 3, 3, undefined]);
+    expect(traced.turns[0]?.lens).toHaveLength(3);
+  });
+
+  test("leaves the slot of a switched-off edge empty", async () => {
+    const log = new Log();
+    await runSystem(fakeStage(system(), log, fresh()), { question: "q", rounds: 1, edges: ["b->c"] });
+    expect(feeds(log)[1]).toBe('b feed "<b q " ">" for hidden');
+    expect(log.lines).not.toContain("a hand over a->b");
+  });
+
+  test("hands over zeros, or what was kept from another run, in place of thoughts", async () => {
+    const log = new Log();
+    const size = 12;
+    const kept = (value: number) => ({ rows: 1, columns: size, data: new Float32Array(size).fill(value) });
+    const options = {
+      question: "q",
+      rounds: 3,
+      replace: { "b->c": "zeros", "a->b": [kept(7), kept(8)] },
+    } as const;
+    await runSystem(fakeStage(system(), log, fresh()), options);
+    const toB = feeds(log).filter((line) => line.startsWith("b "));
+    expect(toB.map((line) => line.match(/\[.*?\]/)?.[0])).toEqual(["[up(7)]", "[up(8)]", "[up(8)]"]);
+    const toC = feeds(log).filter((line) => line.startsWith("c "));
+    expect(toC.every((line) => /\[up\(0\)( up\(0\))*\]/.test(line))).toBe(true);
+    expect(log.lines).not.toContain("a hand over a->b");
+    expect(log.lines).toContain("c hand over c->a");
+    expect(log.alive).toBe(0);
+  });
+
+  test("uses the first round's prompt in round 1 only, and a run's own prompts instead", async () => {
+    const first = { template: "first {question}" };
+    const agents = [{ ...agentJson("a", 8, []), first_round_prompt: first }];
+    const log = new Log();
+    const solo = system({ agents, edges: [] });
+    await runSystem(fakeStage(solo, log, fresh()), { question: "q", rounds: 2 });
+    await runSystem(fakeStage(solo, log, fresh()), {
+      question: "{x}",
+      rounds: 2,
+      prompts: { a: { firstRoundPrompt: "own {question}" } },
+    });
+    expect(feeds(log)).toEqual([
+      'a feed "first q" for hidden',
+      'a feed "<a q >" "=" for logits',
+      'a feed "own {x}" for hidden',
+      'a feed "<a {x} >" "=" for logits',
+    ]);
+  });
+
+  test("thinks before it answers when the system says so: M thoughts, R_in of the last one, then the prefix", async () => {
+    const log = new Log();
+    const options = { question: "q", rounds: 1, latentSteps: 2, decoding: { thinkBeforeAnswer: true } };
+    const result = await runSystem(fakeStage(system(), log, fresh()), options);
+    expect(log.lines.slice(log.lines.indexOf("c begin"))).toEqual([
+      "c begin",
+      'c feed "<c q " [b->c(in(b1)) b->c(in(b2))] ">" for hidden',
+      "c think",
+      "c think",
+      'c feed "=" for logits',
+      "c decode 65",
+      "c decode 66",
+    ]);
+    expect(result.totalLatentSteps).toBe(6);
+  });
+});
+
+describe("other graphs", () => {
+  test("a mixture: experts in parallel into a summarizer, which feeds back to each", async () => {
+    const log = new Log();
+    const mixture = system({
+      agents: [
+        agentJson("a", 8, ["c->a"]),
+        agentJson("b", 12, ["c->b"]),
+        agentJson("c", 16, ["a->c", "b->c"]),
+      ],
+      edges: [
+        { id: "a->c", from: "a", to: "c" },
+        { id: "b->c", from: "b", to: "c" },
+        { id: "c->a", from: "c", to: "a", feedback: true },
+        { id: "c->b", from: "c", to: "b", feedback: true },
+      ],
+    });
+    await runSystem(fakeStage(mixture, log, fresh()), { question: "q", latentSteps: 1 });
+    expect(feeds(log)).toEqual([
+      'a feed "<a q " ">" for hidden',
+      'b feed "<b q " ">" for hidden',
+      'c feed "<c q " [a->c(in(a1))] [b->c(in(b1))] ">" for hidden',
+      'a feed "<a q " [c->a(in(c1))] ">" for hidden',
+      'b feed "<b q " [c->b(in(c1))] ">" for hidden',
+      'c feed "<c q " [a->c(in(a1))] [b->c(in(b1))] ">" "=" for logits',
+    ]);
+    expect(log.alive).toBe(0);
+  });
+
+  test("an agent that feeds back to itself", async () => {
+    const log = new Log();
+    const solo = system({
+      agents: [agentJson("a", 8, ["a->a"])],
+      edges: [{ id: "a->a", from: "a", to: "a", feedback: true }],
+    });
+    await runSystem(fakeStage(solo, log, fresh()), { question: "q", rounds: 3, latentSteps: 1 });
+    expect(feeds(log)).toEqual([
+      'a feed "<a q " ">" for hidden',
+      'a feed "<a q " [a->a(in(a1))] ">" for hidden',
+      'a feed "<a q " [a->a(in(a1))] ">" "=" for logits',
+    ]);
+    expect(log.alive).toBe(0);
+  });
+});
+
+describe("the other modes", () => {
+  test("text mode fills slots with what was written, the stop token excluded and the budget kept", async () => {
+    const log = new Log();
+    const decodes = [[A, A, A, A], [B], [A, B]];
+    const result = await runSystem(fakeStage(system(), log, { decodes }), {
+      question: "q",
+      mode: "text",
+      rounds: 1,
+      latentSteps: 2,
+    });
+    expect(feeds(log)).toEqual([
+      'a feed "<a q " ">" for logits',
+      'b feed "<b q " "AA" ">" for logits',
+      'c feed "<c q " "B" ">" "=" for logits',
+    ]);
+    expect(result).toMatchObject({ answer: "AB", decodedTokens: 5, totalLatentSteps: 0 });
+    expect(result.handoffs.map((each) => each.text)).toEqual(["AA", "B"]);
+  });
+
+  test("text mode writes thoughts before the answer when the system says so", async () => {
+    const log = new Log();
+    const decodes = [[A], [A], [B, B, B], [A]];
+    const decoding = { thinkBeforeAnswer: true, textTokens: 2 };
+    const result = await runSystem(fakeStage(system(), log, { decodes }), {
+      question: "q",
+      mode: "text",
+      rounds: 1,
+      decoding,
+    });
+    // The last of the two thoughts was not fed yet, so it goes in with the prefix.
+    expect(feeds(log).at(-1)).toBe('c feed "B=" for logits');
+    expect(result).toMatchObject({ answer: "A", decodedTokens: 1 + 1 + 2 + 1 });
+  });
+
+  test("single mode asks the deciding agent alone, once, without thoughts", async () => {
+    const log = new Log();
+    const result = await runSystem(fakeStage(system(), log, fresh()), { question: "q", mode: "single" });
+    expect(feeds(log)).toEqual(['c feed "<c q " ">" "=" for logits']);
+    expect(result).toMatchObject({ answer: "AB", totalLatentSteps: 0, rounds: 1 });
+  });
+
+  test("loop mode gives it as many latent steps as all agents have in all rounds", async () => {
+    const log = new Log();
+    const result = await runSystem(fakeStage(system(), log, fresh()), {
+      question: "q",
+      mode: "loop",
+      rounds: 2,
+      latentSteps: 2,
+    });
+    expect(log.lines.filter((line) => line === "c think")).toHaveLength(2 * 2 * 3);
+    expect(result).toMatchObject({ answer: "AB", totalLatentSteps: 12 });
+  });
+});
+
+describe("decoding", () => {
+  test("ends at the most tokens, or where the context ends", async () => {
+    const many = () => ({ decodes: [Array<number>(20).fill(A)] });
+    const most = await runSystem(fakeStage(system(), new Log(), many()), { question: "q", mode: "single" });
+    expect(most).toMatchObject({ answer: "AAAA", stopReason: "max-new-tokens" });
+    const tight = { ...many(), contextWindowSize: 8 };
+    const full = await runSystem(fakeStage(system(), new Log(), tight), { question: "q", mode: "single" });
+    expect(full).toMatchObject({ answer: "AA", stopReason: "context-full" });
+  });
+});
+
+describe("a run that fails", () => {
+  test("stops between two steps when it is cancelled, and frees what it made", async () => {
+    const log = new Log();
+    const controller = new AbortController();
+    let steps = 0;
+    const onEvent = (event: RunEvent): void => {
+      if (event.kind === "step" && ++steps === 5) controller.abort();
+    };
+    const run = () =>
+      runSystem(fakeStage(system(), log, OPTIONS), { question: "q" }, { signal: controller.signal, onEvent });
+    expect(await failure(run)).toMatch(says("cancelled", ""));
+    expect(steps).toBe(5);
+    expect(log.alive).toBe(0);
+  });
+
+  test("frees what it made when an agent fails", async () => {
+    const log = new Log();
+    const stage = fakeStage(system(), log, fresh());
+    const b = stage.agents.get("b");
+    if (b) b.sync = () => Promise.reject(new Error("boom"));
+    await expect(runSystem(stage, { question: "q" })).rejects.toThrow("boom");
+    expect(log.alive).toBe(0);
+  });
+
+  const cases: readonly [string, Parameters<typeof runSystem>[1], Parameters<typeof says>][] = [
+    [
+      "no rounds",
+      { question: "q", rounds: 0 },
+      ["bad-option", "rounds must be a whole number from 1 to 64, got 0"],
+    ],
+    ["half a step", { question: "q", latentSteps: 1.5 }, ["bad-option", "latentSteps must be"]],
+    [
+      "a strange temperature",
+      { question: "q", decoding: { temperature: Number.NaN } },
+      ["bad-option", "temperature"],
+    ],
+    ["top_p of 0", { question: "q", decoding: { topP: 0 } }, ["bad-option", "topP"]],
+    ["an unknown edge", { question: "q", edges: ["a->z"] }, ["bad-option", "unknown edge 'a->z'"]],
+    ["an unknown edge to replace", { question: "q", replace: { "a->z": "zeros" } }, ["bad-option", "'a->z'"]],
+    [
+      "a replacement of the wrong size",
+      { question: "q", replace: { "a->b": [{ rows: 1, columns: 3, data: new Float32Array(3) }] } },
+      ["bad-option", "matrices of 12 columns, got (1, 3)"],
+    ],
+    ["an unknown agent", { question: "q", prompts: { z: {} } }, ["bad-option", "unknown agent 'z'"]],
+    [
+      "a slot without an edge",
+      { question: "q", prompts: { a: { prompt: "{question}{latent:a->b}" } } },
+      ["bad-prompt", "slot {latent:a->b} without an edge"],
+    ],
+  ];
+  test.each(cases)("is refused before it begins: %s", async (_, options, [code, part]) => {
+    const log = new Log();
+    expect(await failure(() => runSystem(fakeStage(system(), log, fresh()), options))).toMatch(
+      says(code, part),
+    );
+    expect(log.lines).toEqual([]);
+  });
+});

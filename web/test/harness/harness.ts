@@ -1,0 +1,106 @@
+/**
+ * A page without a page: it lets the browser tests and `make bench` call the engine. Not part of the shipped build.
+ *
+ * Everything that `window.harness` takes and gives is JSON, errors too: `{ error: { code, message } }`.
+ */
+import {
+  type Counters,
+  EngineError,
+  type LoadProgress,
+  loadSystem,
+  type RunEvent,
+  type RunOptions,
+  type RunResult,
+  type SystemHandle,
+} from "../../src/engine/api";
+
+/** A result, or how it failed. */
+type Outcome<T> = T | { readonly error: { readonly code: string; readonly message: string } };
+
+let handle: SystemHandle | undefined;
+
+/** Typed arrays as lists, so that JSON can carry them. */
+function plain<T>(value: T): T {
+  return JSON.parse(JSON.stringify(value, (_, each) => (each instanceof Float32Array ? [...each] : each)));
+}
+
+async function outcome<T>(work: () => Promise<T>): Promise<Outcome<T>> {
+  try {
+    return plain(await work());
+  } catch (error) {
+    const { code, message } = EngineError.from(error);
+    return { error: { code, message } };
+  }
+}
+
+function loaded(): SystemHandle {
+  if (!handle) throw new EngineError("busy", "load a system first");
+  return handle;
+}
+
+/** Cancels a run after so many events of a kind. */
+interface CancelRule {
+  readonly kind: RunEvent["kind"];
+  readonly count: number;
+}
+
+const harness = {
+  load: (url: string, cache: boolean) =>
+    outcome(async () => {
+      const progress: LoadProgress[] = [];
+      handle = await loadSystem(url, {
+        cache,
+        onProgress: (each) => progress.push(each),
+      });
+      return {
+        device: handle.device,
+        questions: handle.questions,
+        progress,
+        counters: await handle.counters(),
+      };
+    }),
+
+  run: (options: RunOptions, cancel?: CancelRule) =>
+    outcome(async (): Promise<RunResult & { readonly events: readonly RunEvent[] }> => {
+      const events: RunEvent[] = [];
+      const controller = new AbortController();
+      const onEvent = (event: RunEvent): void => {
+        events.push(event);
+        if (cancel && events.filter((each) => each.kind === cancel.kind).length === cancel.count)
+          controller.abort();
+      };
+      const result = await loaded().run(options, { signal: controller.signal, onEvent });
+      return { ...result, events };
+    }),
+
+  /** Cancels a load at the first progress of a phase. */
+  cancelLoad: (url: string, phase: LoadProgress["phase"]) =>
+    outcome(async () => {
+      const controller = new AbortController();
+      const onProgress = (progress: LoadProgress): void => {
+        if (progress.phase === phase) controller.abort();
+      };
+      await loadSystem(url, { cache: false, signal: controller.signal, onProgress });
+      return {};
+    }),
+
+  /** Waits for the device to be lost. */
+  lost: () => outcome((): Promise<never> => loaded().lost),
+
+  counters: () => outcome((): Promise<Counters> => loaded().counters()),
+
+  dispose: () =>
+    outcome(async (): Promise<Counters> => {
+      const counters = await loaded().dispose();
+      handle = undefined;
+      return counters;
+    }),
+};
+
+declare global {
+  interface Window {
+    harness: typeof harness;
+  }
+}
+
+window.harness = harness;

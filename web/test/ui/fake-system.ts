@@ -1,0 +1,101 @@
+/** Systems as `rmas build` would describe them, for the stand-in engine and the unit tests. */
+import { parseSystem, type System } from "../../src/engine/system";
+
+interface Shape {
+  readonly agents: readonly string[];
+  readonly edges: readonly (readonly [from: string, to: string, feedback: boolean])[];
+}
+
+const SHAPES: Record<string, Shape> = {
+  sequential: {
+    agents: ["planner", "critic", "solver"],
+    edges: [
+      ["planner", "critic", false],
+      ["critic", "solver", false],
+      ["solver", "planner", true],
+    ],
+  },
+  mixture: {
+    agents: ["explorer", "scholar", "summarizer"],
+    edges: [
+      ["explorer", "summarizer", false],
+      ["scholar", "summarizer", false],
+      ["summarizer", "explorer", true],
+      ["summarizer", "scholar", true],
+    ],
+  },
+  distillation: {
+    agents: ["expert", "learner"],
+    edges: [
+      ["expert", "learner", false],
+      ["learner", "expert", true],
+    ],
+  },
+};
+
+const SIZES = [96, 128, 160];
+const FAMILIES = ["qwen3", "llama", "qwen2"];
+
+export function fakeSystem(pattern = "sequential"): System {
+  const shape = SHAPES[pattern] ?? (SHAPES.sequential as Shape);
+  const file = (path: string, sizeBytes: number): unknown => ({
+    path,
+    size_bytes: sizeBytes,
+    sha256: "0".repeat(64),
+  });
+  const manifest = {
+    format: "recursivemas.system",
+    version: 1,
+    name: `hop-${pattern}`,
+    description:
+      "A planner, a critic and a solver of three model families follow a chain of arrows, two hops a turn.",
+    pattern,
+    rounds: 3,
+    latent_steps: 2,
+    decoding: { max_new_tokens: 4, think_before_answer: true, answer_prefix: "=" },
+    agents: shape.agents.map((id, index) => ({
+      id,
+      role: id,
+      model: `agents/${id}`,
+      architecture: FAMILIES[index],
+      path: `${id}/`,
+      model_lib: `${id}/${id}-q0f32-webgpu.wasm`,
+      quantization: "q0f32",
+      dtype: "float32",
+      hidden_size: SIZES[index],
+      num_hidden_layers: 2,
+      vocab_size: 800,
+      context_window_size: 256,
+      prefill_chunk_size: 256,
+      memory_bytes: 7_000_000,
+      stop_token_ids: [2],
+      prompt: {
+        template: `<bos> ${id} {question} ${shape.edges
+          .filter(([, to]) => to === id)
+          .map(([from]) => `{latent:${from}->${id}}`)
+          .join(" ")} go`,
+      },
+      ...(index === 0 ? { first_round_prompt: { template: `<bos> ${id} {question} go` } } : {}),
+    })),
+    edges: shape.edges.map(([from, to, feedback]) => ({ id: `${from}->${to}`, from, to, feedback })),
+    task: {
+      name: "hop",
+      description: "Where is one after k hops?",
+      scoring: "exact",
+      questions: "questions.json",
+    },
+    links: "recursivelink.json",
+    memory_bytes: 22_000_000,
+    files: [
+      ...shape.agents.flatMap((id, index) => [
+        file(`${id}/${id}-q0f32-webgpu.wasm`, 4_100_000),
+        file(`${id}/params_shard_0.bin`, 1_000_000 + 700_000 * index),
+        file(`${id}/tensor-cache.json`, 9_000),
+        file(`${id}/tokenizer.json`, 21_000),
+      ]),
+      file("recursivelink.json", 2_400_000),
+      file("questions.json", 61_000),
+    ],
+  };
+  return parseSystem(JSON.stringify(manifest), "made up");
+}

@@ -1,0 +1,90 @@
+import { describe, expect, test } from "vitest";
+import type { RunEvent } from "../../src/engine/api";
+import { progressAt } from "../../src/ui/state/progress";
+import { viewOf } from "../../src/ui/state/system-view";
+import { type Finished, readTrace, TraceError, writeTrace } from "../../src/ui/trace/file";
+import { fakeBackend, fakeQuestions } from "./fake-engine";
+
+/** A finished run of the stand-in engine. */
+async function record(mode: "latent" | "text"): Promise<Finished> {
+  const backend = fakeBackend({ stepMs: 0, fail: null, failWhen: "run", pattern: "sequential" });
+  const handle = await backend.loadSystem("made-up");
+  const asked = fakeQuestions(3)[2];
+  const events: { at: number; event: RunEvent }[] = [];
+  const decoding = { ...handle.system.decoding };
+  const options = {
+    question: asked?.question ?? "",
+    mode,
+    rounds: 2,
+    latentSteps: 3,
+    decoding,
+    edges: handle.system.edges.map(({ id }) => id),
+    prompts: { critic: { prompt: "{question}" }, planner: { firstRoundPrompt: null } },
+  };
+  const result = await handle.run(options, {
+    onEvent: (event) => events.push({ at: events.length, event }),
+  });
+  return {
+    system: viewOf(handle.system),
+    expected: asked?.answer,
+    choices: undefined,
+    scoring: "exact",
+    options,
+    events,
+    result,
+  };
+}
+
+function altered(text: string, change: (file: Record<string, never>) => void): string {
+  const file = JSON.parse(text) as Record<string, never>;
+  change(file);
+  return JSON.stringify(file);
+}
+
+describe("a saved run", () => {
+  test.each(["latent", "text"] as const)("comes back as it was: %s mode", async (mode) => {
+    const run = await record(mode);
+    const opened = readTrace(writeTrace(run));
+    expect(opened).toEqual(run);
+    expect(progressAt(opened.events, 1e9).answer).toBe(run.result.answer);
+  });
+
+  test("is refused when it is no JSON, another format, or from a newer page", async () => {
+    const text = writeTrace(await record("latent"));
+    expect(() => readTrace("not JSON")).toThrow(TraceError);
+    expect(() => readTrace("{}")).toThrow(/not a saved run/);
+    expect(() => readTrace(altered(text, (file) => Object.assign(file, { version: 2 })))).toThrow(
+      /newer page/,
+    );
+    expect(() => readTrace(altered(text, (file) => Object.assign(file, { extra: 1 })))).toThrow(
+      /not a saved run/,
+    );
+  });
+
+  test("is refused when a matrix is not what it says", async () => {
+    const text = writeTrace(await record("latent"));
+    const broken = text.replace(/"rows":3,"columns":96/, '"rows":4,"columns":96');
+    expect(broken).not.toBe(text);
+    expect(() => readTrace(broken)).toThrow(/rows × columns/);
+  });
+
+  test("is refused when it contradicts itself", async () => {
+    const text = writeTrace(await record("latent"));
+    const stranger = text.replace(
+      '"kind":"turn-start","at":0,"round":0,"agent":"planner"',
+      '"kind":"turn-start","at":0,"round":0,"agent":"stranger"',
+    );
+    expect(stranger).not.toBe(text);
+    expect(() => readTrace(stranger)).toThrow(/'stranger'/);
+    const cut = text.replace(/\{"kind":"turn-end","at":\d+,"index":0\},/, "");
+    expect(cut).not.toBe(text);
+    expect(() => readTrace(cut)).toThrow(/turns begin/);
+  });
+
+  test("keeps text that looks like markup as text", async () => {
+    const run = await record("latent");
+    const markup = '<img src=x onerror="alert(1)">';
+    const opened = readTrace(writeTrace({ ...run, result: { ...run.result, answer: markup } }));
+    expect(opened.result.answer).toBe(markup);
+  });
+});
