@@ -9,8 +9,8 @@ from tvm.s_tir import dlight
 
 from recursivemas.build.fuse_dequantize import FuseDequantize
 from recursivemas.build.metadata import attach_metadata
-from recursivemas.system.errors import InputError
 from recursivemas.build.shape_functions import CanonicalShapeFunctions
+from recursivemas.system.errors import InputError
 
 Schedule = Literal["gpu", "software"]
 
