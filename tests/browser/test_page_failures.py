@@ -70,7 +70,10 @@ def test_page_with_a_damaged_shard_says_so_and_goes_on_when_it_is_mended(built: 
         assert shard.name in playground.problem
         shard.write_bytes(good)
         playground.page.get_by_role("button", name="Try again").click()
-        expect(playground.page.locator(".load-head")).to_contain_text("Compiling", timeout=LOAD_TIMEOUT_MS)
+        # Either shows that every file passed; how long shaders compile is up to the machine.
+        compiling = playground.page.locator(".load-head", has_text="Compiling")
+        ready = playground.page.locator(".primary", has_text="Run")
+        expect(compiling.or_(ready).first).to_be_visible(timeout=LOAD_TIMEOUT_MS)
         assert playground.problem == ""
 
 
