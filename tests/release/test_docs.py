@@ -10,12 +10,7 @@ import pytest
 import typer
 
 from recursivemas.cli.app import app
-from recursivemas.system.errors import InputError
-from recursivemas.system.links_file import load_links
-from recursivemas.system.manifest import Manifest, load_manifest
-from recursivemas.system.system import load_system
-
-from .made_system import make_system
+from recursivemas.system.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
@@ -105,28 +100,6 @@ def test_manifest_table_names_every_key() -> None:
     section = text[text.index("### `system.json`") : text.index("### `recursivelink.json`")]
     for name, field in Manifest.model_fields.items():
         assert f"`{field.alias or name}`" in section, name
-
-
-def test_newer_manifest_is_refused_with_both_versions(tmp_path: Path) -> None:
-    path = make_system(tmp_path / "walk") / "system.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 2', 1))
-    with pytest.raises(InputError, match="version 2 is newer than this program's 1"):
-        load_manifest(path)
-
-
-def test_newer_link_file_is_refused_with_both_versions(tmp_path: Path) -> None:
-    path = tmp_path / "links.json"
-    trained = (ROOT / "systems/links/hop-sequential.recursivelink.json").read_text()
-    path.write_text(trained.replace('"version": 1', '"version": 2', 1))
-    with pytest.raises(InputError, match="version 2 is newer than this program's 1"):
-        load_links(path)
-
-
-def test_newer_system_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "walk.yaml"
-    path.write_text((ROOT / "systems/hop-sequential.yaml").read_text().replace("version: 1", "version: 2", 1))
-    with pytest.raises(InputError, match="version"):
-        load_system(path)
 
 
 def test_changelog_has_the_version() -> None:

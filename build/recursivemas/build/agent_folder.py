@@ -27,7 +27,7 @@ from recursivemas.build.runtime.toolchain import find_emscripten
 from recursivemas.build.tokenizer import read_tokenizer
 from recursivemas.build.weights import Progress, WeightsSummary
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json
+from recursivemas.system.files import read_json, refuse_newer
 
 FORMAT_VERSION = 1
 
@@ -162,6 +162,7 @@ def read_agent_folder(folder: Path) -> AgentFolder:
     """
     config = read_json(folder / CHAT_CONFIG, "agent configuration; `rmas compile` writes one")
     ours = config.get("recursivemas") if isinstance(config, dict) else None
+    refuse_newer(ours, FORMAT_VERSION, folder / CHAT_CONFIG, "agent folder")
     if not isinstance(ours, dict) or ours.get("version") != FORMAT_VERSION:
         raise InputError(f"{folder}: not an agent folder of this version; compile it again with `rmas compile`")
     libraries = sorted(path.name for path in folder.glob("*.wasm"))

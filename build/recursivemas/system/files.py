@@ -27,6 +27,23 @@ def read_json(path: Path, what: str) -> Any:
         raise InputError(f"{path}: not valid JSON: {error}") from None
 
 
+def refuse_newer(data: object, known: int, source: Path, what: str) -> None:
+    """Checks a file's `version` before anything else of it: a newer format may have other keys.
+
+    Args:
+        data: What was read from the file.
+        known: The newest version that this program reads.
+        source: The file, for the message.
+        what: The format's name, for the message.
+
+    Raises:
+        InputError: The file's version is newer.
+    """
+    version = data.get("version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > known:
+        raise InputError(f"{source}: {what} version {version} is newer than this program's {known}; update it")
+
+
 def write_text_atomic(path: Path, text: str) -> None:
     """Writes UTF-8 text under a temporary name beside `path` and renames it; parent folders are made.
 

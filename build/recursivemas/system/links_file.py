@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json, write_text_atomic
+from recursivemas.system.files import read_json, refuse_newer, write_text_atomic
 
 Variant = Literal["paper", "ln_res"]
 Array = npt.NDArray[np.floating[Any]]
@@ -223,6 +223,5 @@ def load_links(path: str | Path) -> LinkFile:
             "expected 'recursivemas.links'); "
             "`rmas links convert` reads other formats"
         )
-    if isinstance(data, dict) and isinstance(data.get("version"), int) and data["version"] > 1:
-        raise InputError(f"{path}: link format version {data['version']} is newer than this program's 1; update it")
+    refuse_newer(data, 1, path, "link format")
     return LinkFile.parse(data, str(path))

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json, write_text_atomic
+from recursivemas.system.files import read_json, refuse_newer, write_text_atomic
 from recursivemas.system.graph import Edge
 from recursivemas.system.settings import Decoding
 from recursivemas.system.system import Identifier, Pattern, Quantization
@@ -143,6 +143,5 @@ def load_manifest(path: Path) -> Manifest:
         InputError: When the file is missing, is not JSON, or breaks the schema.
     """
     data = read_json(path, "manifest; `rmas build` writes one")
-    if isinstance(data, dict) and isinstance(data.get("version"), int) and data["version"] > 1:
-        raise InputError(f"{path}: manifest version {data['version']} is newer than this program's 1; update it")
+    refuse_newer(data, 1, path, "manifest")
     return Manifest.parse(data, str(path))

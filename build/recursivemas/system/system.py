@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import refuse_newer
 from recursivemas.system.graph import Edge, pattern_edges, resolve_edges
 from recursivemas.system.prompt import Question, latent_edges, parse_template
 from recursivemas.system.settings import Decoding, Training
@@ -175,6 +176,7 @@ def load_system(path: str | Path) -> System:
         raise InputError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    refuse_newer(data, 1, path, "system file")
     system = System.parse(data, str(path))
     agents = tuple(
         agent.model_copy(update={"model": _resolve_model(agent.model, path.parent)}) for agent in system.agents

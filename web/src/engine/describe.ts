@@ -17,3 +17,13 @@ function describe(issue: BaseIssue<unknown>): string {
   if (issue.type === "check") return `${where}: ${issue.message}, got ${issue.received}`;
   return `${where}: expected ${issue.expected ?? issue.message}, got ${issue.received}`;
 }
+
+/**
+ * Looked at before anything else of a file, since a newer format may have other keys.
+ *
+ * @returns the file's version if it is newer than the one that is known here.
+ */
+export function newerVersion(data: unknown, known: number): number | undefined {
+  const version = typeof data === "object" && data !== null && "version" in data ? data.version : undefined;
+  return typeof version === "number" && version > known ? version : undefined;
+}

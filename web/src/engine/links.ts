@@ -5,7 +5,7 @@
  * little-endian float32 or float16, row-major, weights (out, in); a bias that is left out becomes zeros.
  */
 import * as v from "valibot";
-import { describeIssues } from "./describe";
+import { describeIssues, newerVersion } from "./describe";
 import { EngineError } from "./errors";
 import { halfToFloat } from "./half";
 import type { AgentSpec, EdgeSpec } from "./system";
@@ -126,6 +126,10 @@ function parseFile(text: string): v.InferOutput<typeof fileSchema> {
     data = JSON.parse(text);
   } catch (error) {
     throw bad(`not valid JSON: ${error instanceof Error ? error.message : error}`);
+  }
+  const newer = newerVersion(data, 1);
+  if (newer !== undefined) {
+    throw bad(`format version ${newer} is newer than this page's 1; reload the page or update it`);
   }
   const parsed = v.safeParse(fileSchema, data);
   if (!parsed.success) throw bad(describeIssues(parsed.issues));

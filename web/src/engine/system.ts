@@ -5,7 +5,7 @@
  * of this file is the one place where that changes.
  */
 import * as v from "valibot";
-import { describeIssues } from "./describe";
+import { describeIssues, newerVersion } from "./describe";
 import { EngineError } from "./errors";
 
 const positive = v.pipe(v.number(), v.integer(), v.minValue(1));
@@ -135,12 +135,9 @@ export type PromptSpec = AgentSpec["prompt"];
  */
 export function parseSystem(text: string, source: string): System {
   const data = parseJson(text, source);
-  const version = typeof data === "object" && data !== null && "version" in data ? data.version : undefined;
-  if (typeof version === "number" && version > 1) {
-    throw bad(
-      source,
-      `manifest version ${version} is newer than this page's 1; reload the page or update it`,
-    );
+  const newer = newerVersion(data, 1);
+  if (newer !== undefined) {
+    throw bad(source, `manifest version ${newer} is newer than this page's 1; reload the page or update it`);
   }
   const parsed = v.safeParse(manifestSchema, data);
   if (!parsed.success) throw bad(source, describeIssues(parsed.issues));

@@ -50,6 +50,12 @@ export function parseCatalog(text: string, url: string): Catalog {
   } catch {
     throw new CatalogError(`${url}: expected a list of systems in JSON, got something else`);
   }
+  const version = typeof data === "object" && data !== null && "version" in data ? data.version : undefined;
+  if (typeof version === "number" && version > 1) {
+    throw new CatalogError(
+      `${url}: list version ${version} is newer than this page's 1; reload the page or update it`,
+    );
+  }
   const parsed = v.safeParse(catalogSchema, data);
   if (!parsed.success) {
     const issue = parsed.issues[0];
