@@ -281,15 +281,22 @@ def _commit(hub: Hub, body: bytes, repo_id: str, revision: str) -> Answer:
 
 
 def _resolve(hub: Hub, _: bytes, repo_id: str, revision: str, path: str) -> Answer:
+    """Both kinds of files are redirected: small ones to a cached address, large ones to storage on another origin."""
     commit = hub.repositories[repo_id].at(revision)
     if path not in commit.tree:
         return _missing("EntryNotFound")
     is_large, oid, size = commit.tree[path]
     headers = {"X-Repo-Commit": commit.oid, "ETag": f'"{oid}"', "Accept-Ranges": "bytes"}
     if is_large:
-        location = f"{hub.endpoint}/storage/{oid}"
+        location = f"{hub.endpoint.replace('127.0.0.1', 'localhost')}/storage/{oid}"
         return 302, b"", {**headers, "X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(size), "Location": location}
-    return 200, hub.small[oid], headers
+    return 307, b"", {**headers, "Location": f"/api/resolve-cache/models/{repo_id}/{commit.oid}/{path}"}
+
+
+def _cached(hub: Hub, _: bytes, repo_id: str, revision: str, path: str) -> Answer:
+    commit = hub.repositories[repo_id].at(revision)
+    _, oid, _ = commit.tree[path]
+    return 200, hub.small[oid], {"X-Repo-Commit": commit.oid, "ETag": f'"{oid}"', "Accept-Ranges": "bytes"}
 
 
 def _stored(hub: Hub, _: bytes, oid: str) -> Answer:
@@ -311,6 +318,7 @@ ROUTES = (
     ("PUT", r"/storage/([0-9a-f]{64})", _store),
     ("GET|HEAD", r"/storage/([0-9a-f]{64})", _stored),
     ("GET|HEAD", rf"/{_REPO}/resolve/([^/]+)/(.+)", _resolve),
+    ("GET|HEAD", rf"/api/resolve-cache/models/{_REPO}/([^/]+)/(.+)", _cached),
 )
 
 
