@@ -14,6 +14,10 @@ if [ -z "$node_major" ] || [ "$node_major" -lt 20 ]; then
   say "Node.js 20 or newer is needed; found: ${node_major:-none}. See nodejs.org for your system."
   exit 1
 fi
+if ! command -v npm >/dev/null; then
+  say "npm is needed beside Node.js. Install it with: sudo apt-get install npm, or take both from nodejs.org."
+  exit 1
+fi
 
 missing=()
 command -v emcc >/dev/null || missing+=(emscripten)
