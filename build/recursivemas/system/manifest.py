@@ -6,10 +6,11 @@ forward slashes; sizes are bytes; every other file of the folder is listed with 
 
 import hashlib
 import json
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
@@ -101,10 +102,28 @@ class TaskRecord(Closed):
     questions: RelativePath | None = None
 
 
+class VariantRecord(Closed):
+    """The same agents with weights of another kind, for visitors whose GPU can run it.
+
+    Attributes:
+        agents: As the manifest's own, in the same order; files, dtype and memory differ.
+        required_features: As the manifest's own.
+        required_limits: As the manifest's own.
+        memory_bytes: As the manifest's own.
+    """
+
+    quantization: Quantization
+    agents: tuple[AgentRecord, ...] = Field(min_length=1)
+    required_features: tuple[str, ...] = ()
+    required_limits: dict[str, int] = Field(default_factory=dict)
+    memory_bytes: int = Field(ge=0)
+
+
 class Manifest(Closed):
     """The whole manifest.
 
     Attributes:
+        variants: In order of preference: a page takes the first that its GPU can run, else the manifest's own agents.
         links: Path of the system's `recursivelink.json`.
         required_features: WebGPU features every agent needs, e.g. `shader-f16`.
         required_limits: WebGPU limits by name.
@@ -122,6 +141,7 @@ class Manifest(Closed):
     latent_steps: int = Field(ge=1)
     decoding: Decoding
     agents: tuple[AgentRecord, ...] = Field(min_length=1)
+    variants: tuple[VariantRecord, ...] = ()
     edges: tuple[Edge, ...]
     task: TaskRecord | None = None
     links: RelativePath
@@ -131,9 +151,21 @@ class Manifest(Closed):
     files: tuple[FileRecord, ...]
     provenance: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _check_variants(self) -> Self:
+        for variant in self.variants:
+            for own, other in zip_longest(self.agents, variant.agents):
+                same = own and other and (own.id, own.hidden_size) == (other.id, other.hidden_size)
+                if not same:
+                    raise InputError(f"variants: {variant.quantization} has other agents than the system")
+        return self
+
     def save(self, path: Path) -> None:
-        """Writes the manifest atomically."""
-        write_text_atomic(path, json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n")
+        """Writes the manifest atomically; what has no variants can be read by programs that know none."""
+        content = self.model_dump(mode="json", by_alias=True)
+        if not self.variants:
+            del content["variants"]
+        write_text_atomic(path, json.dumps(content, indent=1) + "\n")
 
 
 def load_manifest(path: Path) -> Manifest:

@@ -23,6 +23,7 @@ import type {
   RunResult,
   TaskQuestion,
 } from "./types";
+import { variantFor } from "./variants";
 
 export { EngineError, type EngineErrorCode } from "./errors";
 export type { AgentSpec, EdgeSpec, FileSpec, PromptSpec, System } from "./system";
@@ -157,7 +158,7 @@ function startWorker(): WorkerPort {
 }
 
 /**
- * Reads a manifest without loading anything, to show what a system is and how big.
+ * Reads a manifest without loading anything, to show what a system is and how big, in the variant for this GPU.
  *
  * @param url - of `system.json`, absolute or relative to the page.
  * @throws EngineError `download` or `bad-manifest`.
@@ -165,7 +166,8 @@ function startWorker(): WorkerPort {
 export async function readSystem(url: string | URL, signal?: AbortSignal): Promise<System> {
   const absolute = new URL(url, self.location.href).href;
   const text = await fetchText(absolute, signal);
-  return { ...parseSystem(text, absolute), sha256: await sha256(new TextEncoder().encode(text)) };
+  const system = await variantFor(parseSystem(text, absolute), navigator.gpu);
+  return { ...system, sha256: await sha256(new TextEncoder().encode(text)) };
 }
 
 /**

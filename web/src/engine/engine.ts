@@ -22,6 +22,7 @@ import type {
   RunResult,
   TaskQuestion,
 } from "./types";
+import { variantFor } from "./variants";
 import { weightFiles } from "./weights";
 
 /** A loaded system. */
@@ -51,7 +52,8 @@ export class Engine {
   ): Promise<Engine> {
     const reporter = new LoadReporter(onProgress);
     reporter.manifest(url);
-    const system = parseSystem(await fetchText(url, signal), url);
+    const whole = parseSystem(await fetchText(url, signal), url);
+    const system = await variantFor(whole, navigator.gpu, settings.powerPreference);
     // Before anything big is downloaded: can this browser run it at all?
     const gpu = await openDevice(navigator.gpu, system, settings.powerPreference);
     let models: ReadonlyMap<string, Model> = new Map();

@@ -81,6 +81,14 @@ const taskRecord = v.strictObject({
   questions: v.optional(v.nullable(relativePath), null),
 });
 
+const variantRecord = v.strictObject({
+  quantization: agentRecord.entries.quantization,
+  agents: v.pipe(v.array(agentRecord), v.minLength(1)),
+  required_features: v.optional(v.array(v.string()), []),
+  required_limits: v.optional(v.record(v.string(), count), {}),
+  memory_bytes: count,
+});
+
 const manifestSchema = v.strictObject({
   format: v.literal("recursivemas.system"),
   version: v.literal(1),
@@ -91,6 +99,7 @@ const manifestSchema = v.strictObject({
   latent_steps: positive,
   decoding: decodingRecord,
   agents: v.pipe(v.array(agentRecord), v.minLength(1)),
+  variants: v.optional(v.array(variantRecord), []),
   edges: v.array(edgeRecord),
   task: v.optional(v.nullable(taskRecord), null),
   links: relativePath,
@@ -143,6 +152,7 @@ export function parseSystem(text: string, source: string): System {
   if (!parsed.success) throw bad(source, describeIssues(parsed.issues));
   const system = camelise(parsed.output) as System;
   checkGraph(system, source);
+  checkVariants(system, source);
   checkFiles(system, source);
   return system;
 }
@@ -184,17 +194,23 @@ function checkGraph(system: System, source: string): void {
   }
 }
 
+/** A variant has the same agents in the same order: links and prompts are shared. */
+function checkVariants(system: System, source: string): void {
+  const shape = ({ agents }: Pick<System, "agents">): string =>
+    agents.map((agent) => `${agent.id} ${agent.hiddenSize}`).join();
+  const odd = system.variants.find((variant) => shape(variant) !== shape(system));
+  if (odd) throw bad(source, `variant ${odd.quantization} has other agents than the system`);
+}
+
 /** Everything the engine will fetch must be listed, so that nothing runs unverified. */
 function checkFiles(system: System, source: string): void {
   const listed = new Set(system.files.map((file) => file.path));
   const needed = [
     system.links,
     ...(system.task?.questions ? [system.task.questions] : []),
-    ...system.agents.flatMap((agent) => [
-      agent.modelLib,
-      `${agent.path}tensor-cache.json`,
-      `${agent.path}tokenizer.json`,
-    ]),
+    ...[system, ...system.variants]
+      .flatMap(({ agents }) => agents)
+      .flatMap((agent) => [agent.modelLib, `${agent.path}tensor-cache.json`, `${agent.path}tokenizer.json`]),
   ];
   const missing = needed.find((path) => !listed.has(path));
   if (missing !== undefined)

@@ -1,0 +1,42 @@
+/** Which of a system's variants a GPU can run: the same agents with weights of another kind (float16, float32). */
+import type { System } from "./system";
+
+/** What an adapter offers. */
+export type Offer = Pick<GPUAdapter, "features" | "limits">;
+
+/**
+ * The system as this GPU will run it. Pure.
+ *
+ * @param system - as its manifest says.
+ * @param offer - undefined where there is no adapter; the manifest's own agents are taken then.
+ * @returns the first variant that the GPU can run, else the manifest's own agents; `files` without other variants'
+ *   folders, and no `variants` left to choose from.
+ */
+export function chooseVariant(system: System, offer: Offer | undefined): System {
+  const chosen = (offer && system.variants.find((variant) => runs(variant, offer))) ?? system;
+  const { agents, requiredFeatures, requiredLimits, memoryBytes } = chosen;
+  const folders = (each: Pick<System, "agents">): string[] => each.agents.map((agent) => agent.path);
+  const wanted = new Set(folders(chosen));
+  const others = [system, ...system.variants].flatMap(folders).filter((folder) => !wanted.has(folder));
+  const files = system.files.filter((file) => !others.some((folder) => file.path.startsWith(folder)));
+  return { ...system, agents, requiredFeatures, requiredLimits, memoryBytes, files, variants: [] };
+}
+
+/** As `chooseVariant`, for this browser's GPU; asks for an adapter only if there is a choice. */
+export async function variantFor(
+  system: System,
+  gpu: GPU | undefined,
+  powerPreference: GPUPowerPreference = "high-performance",
+): Promise<System> {
+  if (system.variants.length === 0) return system;
+  const adapter = await gpu?.requestAdapter({ powerPreference });
+  return chooseVariant(system, adapter ?? undefined);
+}
+
+function runs(needs: Pick<System, "requiredFeatures" | "requiredLimits">, offer: Offer): boolean {
+  const limits = offer.limits as unknown as Readonly<Record<string, number | undefined>>;
+  return (
+    needs.requiredFeatures.every((feature) => offer.features.has(feature)) &&
+    Object.entries(needs.requiredLimits).every(([name, least]) => (limits[name] ?? 0) >= least)
+  );
+}
