@@ -18,6 +18,7 @@ from recursivemas.build.runtime.toolchain import Emscripten
 from recursivemas.build.shaders import Shader, check_limits, shaders_of
 from recursivemas.build.weights import stored_tensors
 from recursivemas.system.errors import InputError
+from tests.browser_harness.wgsl import wgsl_problems
 
 TINY = {
     "model_type": "qwen3",
@@ -103,15 +104,35 @@ def test_compile_library_refuses_heads_that_no_attention_kernel_fits(
 
 
 @pytest.mark.parametrize("quantization", ["q0f16", "q4f16_1", "q4f32_1"])
-def test_shaders_fit_what_every_page_may_rely_on(config: ModelConfig, quantization: str) -> None:
+def test_shaders_compile_and_fit_what_every_page_may_rely_on(config: ModelConfig, quantization: str) -> None:
     shaders = _shaders(config, quantization)
     check_limits(shaders)
+    assert wgsl_problems(shaders) == {}
     assert len({shader.name for shader in shaders}) == len(shaders) > 40
     for shader in shaders:
         assert ("enable f16;" in shader.source) == bool(re.search(r"\bf16\b(?!;)", shader.source)), shader.name
         assert not re.search(r"\b[iu]64\b|\bf64\b", shader.source), shader.name
         # The runtime keeps blockIdx.z to spread large grids.
         assert "blockIdx.z" not in shader.source.replace("blockIdx.z * gridDim.x", ""), shader.name
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("x[i.x] = x[i.x] * 2.0f;", "no matching overload"),
+        ("if (x[i.x] > 1.0h) { workgroupBarrier(); }", "uniform control flow"),
+        ("y[i.x] = 0.0h;", "unresolved value 'y'"),
+    ],
+)
+def test_wgsl_that_chrome_would_refuse_is_found(body: str, complaint: str) -> None:
+    source = (
+        "enable f16; @group(0) @binding(0) var<storage, read_write> x : array<f16>; @compute @workgroup_size(64) "
+        f"fn main(@builtin(global_invocation_id) i : vec3<u32>) {{ {body} }}"
+    )
+    good = Shader("good", source.replace(body, "x[i.x] = x[i.x] * 2.0h;"), 64, 0, 1)
+    problems = wgsl_problems([good, Shader("bad", source, 64, 0, 1)])
+    assert list(problems) == ["bad"]
+    assert complaint in problems["bad"]
 
 
 def test_no_shader_stores_a_dequantized_weight(config: ModelConfig) -> None:
