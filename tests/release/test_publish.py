@@ -151,11 +151,15 @@ def test_card_shows_what_was_measured(system: Path) -> None:
     cell = {"mode": "latent", "control": "none", "rounds": 3, "latent_steps": 2, "accuracy": 0.9375}
     cell |= {"low": 0.8, "high": 0.98, "decoded_tokens": 1.0, "questions": 64}
     report = {"system": "walk", "data": "test.jsonl", "seed": 0, "cells": [cell]}
-    provenance = {**release.manifest.provenance, "measured": {"eval": report, "parity": {"hand-offs": "2e-4"}}}
+    row = {"questions": 20, "largest_relative_error": 2.5e-4, "same_answers": 20, "same_as_unquantized": 19}
+    parity = {"system": "walk", "where": "Chromium against PyTorch", "parity": {"q4f32_1": row}}
+    reports = {"eval": report, "bench-parity": parity, "by hand": {"phones": 3}}
+    provenance = {**release.manifest.provenance, "measured": reports}
     measured = release.manifest.model_copy(update={"provenance": provenance})
     card = model_card(type(release)(release.folder, measured, release.record), "https://example.org/walk")
     assert "| latent | none | 3 | 2 | 0.938 | 0.800 to 0.980 | 1.0 | 64 |" in card
-    assert "hand-offs: 2e-4" in card
+    assert "| q4f32_1 | 2.5e-04 | 20 of 20 | 19 of 20 |" in card
+    assert "phones: 3" in card
     assert "Neither accuracy" not in card
 
 

@@ -122,11 +122,15 @@ def _measured(manifest: Manifest) -> str:
             "Neither accuracy nor parity with PyTorch was recorded in this build. `rmas eval` measures the first, the "
             "project's tests the second.\n"
         )
-    parts = []
-    for name, report in sorted(measured.items()):
-        cells = report.get("cells") if isinstance(report, Mapping) else None
-        parts.append(_evaluation(name, report) if cells else f"{_bullets({name: report})}\n")
-    return "\n".join(parts)
+    return "\n".join(_one_report(name, report) for name, report in sorted(measured.items()))
+
+
+def _one_report(name: str, report: Any) -> str:
+    if isinstance(report, Mapping) and report.get("cells"):
+        return _evaluation(name, report)
+    if isinstance(report, Mapping) and isinstance(report.get("parity"), Mapping):
+        return _parity(name, report)
+    return f"{_bullets({name: report})}\n"
 
 
 def _evaluation(name: str, report: Mapping[str, Any]) -> str:
@@ -139,6 +143,20 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
         rows.append(
             f"| {cell['mode']} | {cell['control']} | {cell['rounds']} | {cell['latent_steps']} "
             f"| {cell['accuracy']:.3f} | {interval} | {cell['decoded_tokens']:.1f} | {cell['questions']} |"
+        )
+    return "\n".join([*rows, ""])
+
+
+def _parity(name: str, report: Mapping[str, Any]) -> str:
+    """A report of `python -m bench parity` as a table."""
+    rows = [f"`{name}`: {report.get('where', 'the browser against PyTorch')}. Questions are from the task's own.", ""]
+    rows += ["| quantization | largest error of a hand-off, relative | same answers | as unquantized agents answer |"]
+    rows += ["| --- | --- | --- | --- |"]
+    for quantization, row in report["parity"].items():
+        asked = row["questions"]
+        rows.append(
+            f"| {quantization} | {row['largest_relative_error']:.1e} | {row['same_answers']} of {asked} "
+            f"| {row['same_as_unquantized']} of {asked} |"
         )
     return "\n".join([*rows, ""])
 

@@ -78,7 +78,7 @@ def eval_command(
         )
     Console().print(table)
     if out is not None:
-        save_report(out, declared, source, seed, cells)
+        save_report(out, declared, links, source, seed, cells)
         typer.echo(f"{out / 'eval.json'}, {out / 'eval.png'}")
 
 

@@ -1,5 +1,6 @@
 """Measured cells as JSON and as a picture."""
 
+import hashlib
 import json
 import platform
 from collections.abc import Sequence
@@ -24,10 +25,11 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
 
 
-def save_report(out: Path, system: System, source: str, seed: int, cells: Sequence[Cell]) -> None:
-    """Writes `eval.json` and `eval.png` into `out`."""
+def save_report(out: Path, system: System, links: Path | None, source: str, seed: int, cells: Sequence[Cell]) -> None:
+    """Writes `eval.json` and `eval.png` into `out`; the sha256 of the link file says what was measured."""
     record = {
         "system": system.name,
+        **({"links_sha256": hashlib.sha256(links.read_bytes()).hexdigest()} if links is not None else {}),
         "data": Path(source).name,
         "seed": seed,
         "versions": versions(),

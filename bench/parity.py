@@ -1,0 +1,142 @@
+"""The shipped systems in the browser against PyTorch: how far hand-offs are apart, how many answers are the same.
+
+Each system is built in each quantization that runs on the software adapter and answers the same questions in both. For
+`q4f32_1` PyTorch runs with the dequantised weights, and the answers are compared with those of the unquantized agents,
+too. `rmas build --measured` puts the reports into the manifest, so that the model card shows them.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from recursivemas.system.files import write_text_atomic
+from recursivemas.system.system import System, load_system
+
+ROOT = Path(__file__).parents[1]
+EVIDENCE = ROOT / "docs" / "evidence"
+QUANTIZATIONS = ("q0f32", "q4f32_1")
+QUESTIONS = 20
+
+
+def main() -> None:
+    """Measures every system of `systems/` whose links and agents are in the repository."""
+    console = Console()
+    for links in sorted((ROOT / "systems/links").glob("*.recursivelink.json")):
+        path = ROOT / "systems" / f"{links.name.removesuffix('.recursivelink.json')}.yaml"
+        system = load_system(path)
+        if system.task is None or system.task.data is None or not all(Path(a.model).is_dir() for a in system.agents):
+            continue
+        rows = [measure(path, links, quantization) for quantization in QUANTIZATIONS]
+        table = Table("system", *rows[0])
+        for row in rows:
+            table.add_row(
+                system.name, *(f"{value:.1e}" if isinstance(value, float) else str(value) for value in row.values())
+            )
+        console.print(table)
+        out = EVIDENCE / f"bench-parity-{system.name}.json"
+        write_text_atomic(out, json.dumps(_report(system, links, rows), indent=1) + "\n")
+        console.print(f"written to {out}")
+
+
+def _report(system: System, links: Path, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "command": "python -m bench parity",
+        "system": system.name,
+        "links_sha256": hashlib.sha256(links.read_bytes()).hexdigest(),
+        "where": "headless Chromium with WebGPU on SwiftShader, against PyTorch in float32",
+        "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "torch")},
+        "parity": {row.pop("quantization"): row for row in [dict(row) for row in rows]},
+    }
+
+
+def measure(system_path: Path, links_path: Path, quantization: str) -> dict[str, Any]:
+    """One system in one quantization.
+
+    Returns:
+        `quantization`, `questions`, `hand_offs` and the `largest_relative_error` among them, `same_answers` as PyTorch
+        with the same weights, `same_as_unquantized` agents.
+    """
+    from recursivemas.build.agent_folder import CompileOptions
+    from recursivemas.build.package import build_system
+    from tests.browser.engine_page import build_harness, launch, open_page, serving
+
+    exact, same = _reference(system_path, links_path, "q0f32"), _reference(system_path, links_path, quantization)
+    questions = _questions(exact.system)
+    errors: list[float] = []
+    agree = agree_unquantized = 0
+    with tempfile.TemporaryDirectory(prefix="rmas-parity-") as scratch:
+        systems = Path(scratch, "systems")
+        build_system(system_path, links_path, systems / exact.system.name, CompileOptions(quantization))
+        with (
+            launch() as browser,
+            serving(build_harness(Path(scratch, "page")), systems) as url,
+            open_page(browser, url) as engine,
+        ):
+            engine.load(f"systems/{exact.system.name}/system.json")
+            for question in questions:
+                came = engine.run(question, trace={"handoffs": True})
+                expected = same.run([question])
+                errors += hand_off_errors(came, expected.turns)
+                agree += came["answerTokenIds"] == expected.token_ids[0]
+                agree_unquantized += came["answerTokenIds"] == exact.run([question]).token_ids[0]
+    return {
+        "quantization": quantization,
+        "questions": len(questions),
+        "hand_offs": len(errors),
+        "largest_relative_error": float(f"{max(errors):.2e}"),
+        "same_answers": agree,
+        "same_as_unquantized": agree_unquantized,
+    }
+
+
+def hand_off_errors(came: dict[str, Any], turns: Sequence[Any]) -> list[float]:
+    """The norm of each hand-off's difference over the norm of PyTorch's.
+
+    Args:
+        came: A result of the engine with `handoffs`, whose rounds count from 0.
+        turns: The reference's turns, whose rounds count from 1.
+    """
+    from tests.browser.engine_page import matrix, relative_error
+
+    expected = {(turn.round - 1, edge): states for turn in turns for edge, states in turn.hand_offs.items()}
+    return [
+        float(relative_error(matrix(each["states"]), expected[each["round"], each["edge"]][0].numpy()))
+        for each in came["handoffs"]
+    ]
+
+
+def _reference(system_path: Path, links_path: Path, quantization: str) -> Any:
+    import torch
+
+    from recursivemas.system.links_file import load_links
+    from recursivemas.training.agents import load_agents
+    from recursivemas.training.links import Links
+    from recursivemas.training.recursion import Recursion
+    from tests.parity.tiny_models import quantize_in_place
+
+    torch.set_num_threads(1)
+    system = load_system(system_path)
+    agents = load_agents(system)
+    if quantization != "q0f32":
+        for agent in agents.values():
+            quantize_in_place(agent.model)
+    return Recursion(system, agents, Links.from_file(load_links(links_path)))
+
+
+def _questions(system: System) -> list[str]:
+    from recursivemas.system.questions import load_questions
+
+    assert system.task is not None and system.task.data is not None
+    every = load_questions(system.task.data)
+    return [each.question for each in every[:: max(1, len(every) // QUESTIONS)]][:QUESTIONS]
+
+
+if __name__ == "__main__":
+    main()

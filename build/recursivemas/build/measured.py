@@ -1,0 +1,61 @@
+"""What was measured of a system, to be kept in its manifest: reports of `rmas eval`, of `python -m bench parity`.
+
+A report is a JSON object whose `system` is the system's name. One that says which link file it measured
+(`links_sha256`) counts for that file only, so that a model card never shows the figures of other links.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json
+
+_WHAT = "report; `rmas eval --out` writes one"
+
+
+def measured_reports(
+    paths: Sequence[Path], system: str, links: Path, say: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """Reads the reports about one system.
+
+    Args:
+        paths: Reports, or folders of which every report about this system counts.
+        system: The system's name.
+        links: The link file that is built in.
+        say: Told, in a line, of a report in a folder that is about other links.
+
+    Returns:
+        Reports by their file's name without its ending.
+
+    Raises:
+        InputError: A report that was named is missing, broken, or about another system or other links.
+    """
+    digest = hashlib.sha256(links.read_bytes()).hexdigest()
+    found: dict[str, Any] = {}
+    for path, report in _reports(paths, system):
+        if report.get("links_sha256", digest) != digest:
+            problem = f"{path}: measured with other links than {links}; measure again"
+            if path in paths:
+                raise InputError(problem)
+            say(f"{problem}, it is left out")
+            continue
+        found[path.stem] = report
+    return found
+
+
+def _reports(paths: Sequence[Path], system: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in paths:
+        if path.is_dir():
+            every = ((each, read_json(each, _WHAT)) for each in sorted(path.glob("*.json")))
+            yield from ((each, report) for each, report in every if _is_about(report, system))
+            continue
+        report = read_json(path, _WHAT)
+        if not _is_about(report, system):
+            raise InputError(f"{path}: not a report about the system {system!r} (its key 'system' says otherwise)")
+        yield path, report
+
+
+def _is_about(report: object, system: str) -> bool:
+    return isinstance(report, dict) and report.get("system") == system
