@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,19 @@ def test_system_bill_names_models_packages_and_the_linker() -> None:
 
 def test_system_bill_is_the_same_bytes_each_time() -> None:
     assert system_sbom("walk", PROVENANCE, "3.1.6") == system_sbom("walk", dict(reversed(PROVENANCE.items())), "3.1.6")
+
+
+def test_every_bill_has_what_attestation_asks_for() -> None:
+    """GitHub's action takes a JSON file for CycloneDX if it has these three keys, and refuses it otherwise."""
+    texts = [
+        system_sbom("walk", PROVENANCE, "3.1.6"),
+        system_sbom("walk", PROVENANCE, "3.1.7"),
+        page_sbom(ROOT / "web/package-lock.json"),
+    ]
+    heads = [[json.loads(text)[key] for key in ("bomFormat", "specVersion", "serialNumber")] for text in texts]
+    serials = [serial for *_, serial in heads]
+    assert all(re.fullmatch(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", serial) for serial in serials)
+    assert len(set(serials)) == len(texts), "another content is another document"
 
 
 def test_page_bill_names_what_ships_and_no_tools() -> None:
