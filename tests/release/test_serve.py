@@ -1,6 +1,12 @@
 """`rmas serve` is as strict as the strictest host."""
 
 import gzip
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,3 +122,33 @@ def test_site_with_gzip_has_every_compressed_form(page: Path, system: Path, tmp_
     assert gzip.decompress(file.with_name(file.name + ".gz").read_bytes()) == file.read_bytes()
     first = {path: path.read_bytes() for path in precompress(page)}
     assert {path: path.read_bytes() for path in precompress(page) if path in first} == first
+
+
+def serve_command(page: Path, system: Path, port: int) -> list[str]:
+    """`rmas serve` as people start it."""
+    places = [str(system.parent), "--page", str(page), "--port", str(port)]
+    return [sys.executable, "-m", "recursivemas.cli.app", "serve", *places]
+
+
+def test_command_serves_on_a_free_port_until_it_is_stopped(page: Path, system: Path) -> None:
+    process = subprocess.Popen(serve_command(page, system, 0), stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+        assert found is not None
+        with urllib.request.urlopen(f"{found.group()}systems/walk/{SHARD}") as response:
+            assert response.read() == (system / SHARD).read_bytes()
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) is not None
+
+
+def test_command_on_a_port_that_is_taken_says_how_to_choose_another(page: Path, system: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = subprocess.run(serve_command(page, system, port), capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"rmas: port {port} on 127.0.0.1 cannot be used")
+    assert "make playground PORT=" in result.stderr and result.stderr.count("\n") == 1

@@ -1,5 +1,6 @@
 """`rmas serve`: the playground and built systems on localhost."""
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 import uvicorn
 
 from recursivemas.build.serve import site_app
+from recursivemas.system.errors import InputError
 
 
 def serve_command(
@@ -17,7 +19,23 @@ def serve_command(
     page: Annotated[Path, typer.Option(help="The built page (npm run build makes it).")] = Path("web/dist"),
 ) -> None:
     """Serves on 127.0.0.1 with byte ranges, entity tags, the right types, CORS for the artifacts and a strict CSP."""
-    server = uvicorn.Server(uvicorn.Config(site_app(page, folder), host="127.0.0.1", port=port, log_level="warning"))
-    with server.config.bind_socket() as listening:
+    server = uvicorn.Server(uvicorn.Config(site_app(page, folder), log_level="warning"))
+    with _bound(port) as listening:
         typer.echo(f"Playground: http://127.0.0.1:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
         server.run(sockets=[listening])
+
+
+def _bound(port: int) -> socket.socket:
+    listening = socket.socket()
+    # A server that just stopped leaves its port waiting for a minute; that is no reason to refuse it.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+        listening.listen()  # from here on browsers wait instead of being refused
+    except OSError as error:
+        listening.close()
+        raise InputError(
+            f"port {port} on 127.0.0.1 cannot be used ({error.strerror}); choose another with --port, or "
+            "'make playground PORT=…'; 0 takes a free one"
+        ) from None
+    return listening
