@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browser.engine_page import launch, serving
 from tests.browser.playground import LOAD_TIMEOUT_MS, RUN_TIMEOUT_MS, Playground, build_page, open_playground
@@ -128,15 +128,18 @@ def test_page_opens_a_system_by_its_address(browser: Browser, built: Path, copy:
         expect(playground.button).to_contain_text("Load the agents")
 
 
-def test_page_loading_can_be_cancelled(built: Path, copy: Path) -> None:
-    # A browser of its own: it may be left in the middle of compiling shaders.
-    with launch() as own, serving(built, copy) as url, open_playground(own, url) as playground:
+def test_page_loading_can_be_cancelled(browser: Browser, built: Path, copy: Path) -> None:
+    with serving(built, copy) as url, open_playground(browser, url) as playground:
+        # One shard never comes, so that loading cannot be over before it is cancelled.
+        held: list[Route] = []
+        playground.page.route("**/params_shard_*.bin", lambda route: held.append(route))
         playground.open()
         playground.button.click()
         expect(playground.button).to_contain_text("Cancel")
         playground.button.click()
         expect(playground.button).to_contain_text("Load the agents")
         assert playground.problem == ""
+        assert held
 
 
 LOSE_DEVICE = """
