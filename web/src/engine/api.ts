@@ -11,6 +11,7 @@
 import { sha256 } from "./digest";
 import { fetchText } from "./download";
 import { EngineError } from "./errors";
+import { fetchLocal } from "./local-files";
 import type { FromWorker, Loaded, MethodName, Methods, ToWorker } from "./messages";
 import { parseSystem, type System } from "./system";
 import type {
@@ -18,6 +19,7 @@ import type {
   DeviceInfo,
   LoadOptions,
   LoadProgress,
+  LocalFiles,
   RunEvent,
   RunOptions,
   RunResult,
@@ -26,6 +28,8 @@ import type {
 import { variantFor } from "./variants";
 
 export { EngineError, type EngineErrorCode } from "./errors";
+export { forgetFiles, type KeptFile, keptFiles } from "./kept";
+export { arrangeEdges } from "./plan";
 export type { AgentSpec, EdgeSpec, FileSpec, PromptSpec, System } from "./system";
 export type * from "./types";
 
@@ -157,15 +161,27 @@ function startWorker(): WorkerPort {
   return new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "recursivemas-engine" });
 }
 
+/** Stands for the root of a visitor's folder; nothing is ever fetched from it. */
+const FOLDER_URL = "https://folder.recursivemas.invalid/";
+
+function absoluteUrl(url: string | URL, files: LocalFiles | undefined): string {
+  return new URL(url, files ? FOLDER_URL : self.location.href).href;
+}
+
 /**
  * Reads a manifest without loading anything, to show what a system is and how big, in the variant for this GPU.
  *
  * @param url - of `system.json`, absolute or relative to the page.
+ * @param files - a folder to read from in place of the network; `url` is then a path in it.
  * @throws EngineError `download` or `bad-manifest`.
  */
-export async function readSystem(url: string | URL, signal?: AbortSignal): Promise<System> {
-  const absolute = new URL(url, self.location.href).href;
-  const text = await fetchText(absolute, signal);
+export async function readSystem(
+  url: string | URL,
+  signal?: AbortSignal,
+  files?: LocalFiles,
+): Promise<System> {
+  const absolute = absoluteUrl(url, files);
+  const text = await fetchText(absolute, signal, files && fetchLocal(files, absolute));
   const system = await variantFor(parseSystem(text, absolute), navigator.gpu);
   return { ...system, sha256: await sha256(new TextEncoder().encode(text)) };
 }
@@ -187,7 +203,7 @@ export async function loadSystem(
   const client = new Client(port);
   let loaded: Loaded;
   try {
-    const absolute = new URL(url, self.location.href).href;
+    const absolute = absoluteUrl(url, settings.files);
     loaded = await client.request("load", { url: absolute, settings }, { signal, onProgress });
   } catch (error) {
     client.end(EngineError.from(error));

@@ -7,6 +7,7 @@
 import { sha256 } from "./digest";
 import { type Fetch, fetchOk, networkError } from "./download";
 import { EngineError, throwIfCancelled } from "./errors";
+import { CACHE_URL, keptResponse } from "./kept";
 import type { FileSpec } from "./system";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -16,22 +17,17 @@ export interface ArtifactSources {
   readonly fetch: Fetch;
   /** Undefined where the browser has none, or none is wanted: files then stay in memory. */
   readonly cache: Pick<Cache, "match" | "put" | "delete"> | undefined;
+  /** Files lie on this machine already: they are read, and verified, when they are needed. */
+  readonly atHand?: boolean;
+  /** Name of the system, kept beside its files in the cache for people to read. */
+  readonly owner?: string;
 }
 
 /** Called as bytes come: how many more, and whether they came from the cache. */
 export type OnBytes = (file: FileSpec, bytes: number, cached: boolean) => void;
 
-const CACHE_NAME = "recursivemas-files";
-/** Entries need a URL; nothing is ever fetched from this one. */
-const CACHE_URL = "https://files.recursivemas.invalid/";
 const PARALLEL_DOWNLOADS = 4;
 const MAX_RESUMES = 3;
-
-/** Opens the browser's cache; undefined where it has none. */
-export async function openCache(wanted: boolean): Promise<Cache | undefined> {
-  if (!wanted || typeof caches === "undefined") return undefined;
-  return await caches.open(CACHE_NAME).catch(() => undefined);
-}
 
 export class Artifacts {
   readonly #files: ReadonlyMap<string, FileSpec>;
@@ -103,6 +99,10 @@ export class Artifacts {
   }
 
   async #bring(file: FileSpec, onBytes: OnBytes, signal: AbortSignal): Promise<void> {
+    if (this.sources.atHand) {
+      onBytes(file, file.sizeBytes, true);
+      return;
+    }
     if (await this.sources.cache?.match(CACHE_URL + file.sha256)) {
       onBytes(file, file.sizeBytes, true);
       return;
@@ -124,7 +124,7 @@ export class Artifacts {
   /** @returns whether the cache took it; a full disk is no reason to stop. */
   async #store(file: FileSpec, bytes: Bytes): Promise<boolean> {
     try {
-      await this.sources.cache?.put(CACHE_URL + file.sha256, new Response(bytes));
+      await this.sources.cache?.put(CACHE_URL + file.sha256, keptResponse(file, bytes, this.sources.owner));
       return this.sources.cache !== undefined;
     } catch {
       return false;

@@ -1,10 +1,12 @@
 /** A whole system on one GPU device: loading it, running it, letting go of it. */
 import { Agent, type AgentLinks } from "./agent";
-import { Artifacts, openCache } from "./artifacts";
+import { Artifacts } from "./artifacts";
 import { type Gpu, openDevice } from "./device";
 import { fetchText } from "./download";
 import { EngineError, throwIfCancelled } from "./errors";
+import { openCache } from "./kept";
 import { type Link, type Links, parseLinks, type Variant } from "./links";
+import { fetchLocal } from "./local-files";
 import type { LoadSettings } from "./messages";
 import { loadModel, type Model, packLink } from "./model";
 import { LoadReporter } from "./progress";
@@ -52,16 +54,19 @@ export class Engine {
   ): Promise<Engine> {
     const reporter = new LoadReporter(onProgress);
     reporter.manifest(url);
-    const whole = parseSystem(await fetchText(url, signal), url);
+    const reach = settings.files ? fetchLocal(settings.files, url) : fetch;
+    const whole = parseSystem(await fetchText(url, signal, reach), url);
     const system = await variantFor(whole, navigator.gpu, settings.powerPreference);
     // Before anything big is downloaded: can this browser run it at all?
     const gpu = await openDevice(navigator.gpu, system, settings.powerPreference);
     let models: ReadonlyMap<string, Model> = new Map();
     try {
-      const cache = await openCache(settings.cache ?? true);
-      const artifacts = new Artifacts(url, system.files, { fetch, cache }, signal);
+      const cache = await openCache((settings.cache ?? true) && !settings.files);
+      const sources = { fetch: reach, cache, atHand: settings.files !== undefined, owner: system.name };
+      const artifacts = new Artifacts(url, system.files, sources, signal);
       await download(artifacts, system, reporter);
-      const links = parseLinks(await artifacts.readText(system.links), system.agents, system.edges);
+      const linksText = settings.links ?? (await artifacts.readText(system.links));
+      const links = parseLinks(linksText, system.agents, system.edges);
       models = await loadModels(gpu, artifacts, system, links.variant, reporter);
       throwIfCancelled(signal);
       const agents = await createAgents(artifacts, system, links, models);
@@ -109,6 +114,7 @@ export class Engine {
       counters: this.gpu.counters,
       tick: createTick(),
       now: () => performance.now(),
+      fetch: (url: string, init?: RequestInit) => fetch(url, init),
     };
     try {
       return await runSystem(stage, options, { signal, onEvent });

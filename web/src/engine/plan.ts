@@ -2,7 +2,15 @@
 import { EngineError } from "./errors";
 import { type Filled, fillTemplate, joinText, latentEdges, parseTemplate, type Segment } from "./prompt";
 import type { AgentSpec, EdgeSpec, PromptSpec, System } from "./system";
-import type { Decoding, HandoffPath, HandoffReplacement, Mode, RunOptions, TraceOptions } from "./types";
+import type {
+  Decoding,
+  HandoffPath,
+  HandoffReplacement,
+  Mode,
+  RunOptions,
+  SearchOptions,
+  TraceOptions,
+} from "./types";
 
 const MODES: readonly Mode[] = ["latent", "text", "single", "loop"];
 const MAX_ROUNDS = 64;
@@ -21,6 +29,7 @@ export interface Plan {
   /** By edge id. */
   readonly replace: ReadonlyMap<string, HandoffReplacement>;
   readonly trace: TraceOptions;
+  readonly search: SearchOptions | undefined;
   readonly handoff: HandoffPath;
   /** An agent's prompt with the question filled in; `round` counts from 0. */
   prompt(agent: string, round: number): readonly Filled[];
@@ -32,6 +41,7 @@ export function planRun(system: System, options: RunOptions): Plan {
   if (!MODES.includes(mode)) throw bad(`mode must be one of ${MODES.join(", ")}, got '${mode}'`);
   if (typeof options.question !== "string") throw bad("question must be a text");
   const prompts = new Map(system.agents.map((agent) => [agent.id, agentPrompts(agent, system, options)]));
+  const agents = orderAgents(system, options.order);
   for (const id of Object.keys(options.prompts ?? {})) {
     if (!prompts.has(id))
       throw bad(`prompts names an unknown agent '${id}'; agents are ${[...prompts.keys()].join(", ")}`);
@@ -42,10 +52,11 @@ export function planRun(system: System, options: RunOptions): Plan {
     rounds: within("rounds", options.rounds ?? system.rounds, 1, MAX_ROUNDS),
     latentSteps: within("latentSteps", options.latentSteps ?? system.latentSteps, 1, MAX_LATENT_STEPS),
     decoding: checkDecoding({ ...system.decoding, ...options.decoding }),
-    agents: system.agents,
-    edges: chooseEdges(system, options.edges),
+    agents,
+    edges: arrangeEdges(chooseEdges(system, options.edges), agents),
     replace: checkReplacements(system, options.replace),
     trace: options.trace ?? {},
+    search: options.search,
     handoff: options.handoff ?? "gpu",
     prompt: (agent, round) => {
       const [first, later] = prompts.get(agent) as [readonly Segment[], readonly Segment[]];
@@ -75,6 +86,30 @@ function checkDecoding(decoding: Decoding): Decoding {
   if (!(decoding.topP > 0 && decoding.topP <= 1))
     throw bad(`topP must be above 0 and at most 1, got ${decoding.topP}`);
   return decoding;
+}
+
+/** The agents that take part, in the order they run; the last one decides. */
+function orderAgents(system: System, order: readonly string[] | undefined): readonly AgentSpec[] {
+  if (order === undefined) return system.agents;
+  const known = new Map(system.agents.map((agent) => [agent.id, agent]));
+  const unknown = order.find((id) => !known.has(id));
+  if (unknown !== undefined)
+    throw bad(`order names an unknown agent '${unknown}'; agents are ${[...known.keys()].join(", ")}`);
+  if (order.length === 0 || new Set(order).size !== order.length)
+    throw bad(`order must name at least one agent and none twice, got ${order.join(", ") || "none"}`);
+  return order.flatMap((id) => known.get(id) ?? []);
+}
+
+/** Edges between agents that take part; feedback where the receiver does not run later in the round (rule 1). */
+export function arrangeEdges<E extends Pick<EdgeSpec, "from" | "to" | "feedback">>(
+  edges: readonly E[],
+  agents: readonly Pick<AgentSpec, "id">[],
+): readonly E[] {
+  const place = new Map(agents.map(({ id }, index) => [id, index]));
+  return edges.flatMap((edge) => {
+    const [from, to] = [place.get(edge.from), place.get(edge.to)];
+    return from === undefined || to === undefined ? [] : [{ ...edge, feedback: to <= from }];
+  });
 }
 
 function chooseEdges(system: System, chosen: readonly string[] | undefined): readonly EdgeSpec[] {

@@ -5,14 +5,16 @@
  * every hand-off with it. This file knows the order of things; what runs on the GPU is `agent.ts`.
  */
 import type { Agent, Part } from "./agent";
+import type { Fetch } from "./download";
 import { throwIfCancelled } from "./errors";
 import { topProbabilities } from "./lens";
 import { type Plan, planRun } from "./plan";
 import { UniformSource } from "./random";
+import { searchFor } from "./search";
 import type { States } from "./states";
 import type { EdgeSpec, System } from "./system";
 import { StreamDecoder } from "./tokenizer";
-import { answerCall } from "./tools";
+import { calculate, findCall } from "./tools";
 import type {
   Counters,
   HandoffSummary,
@@ -21,6 +23,7 @@ import type {
   RunOptions,
   RunResult,
   StopReason,
+  ToolCall,
   TurnSummary,
 } from "./types";
 
@@ -58,6 +61,8 @@ export interface Stage {
   /** Lets messages in, such as a cancellation. */
   readonly tick: () => Promise<void>;
   readonly now: () => number;
+  /** For the search tool alone. */
+  readonly fetch: Fetch;
 }
 
 /** A hand-off that waits for its reader. */
@@ -377,8 +382,7 @@ class Run {
     const tokenId = await agent.pick({ temperature, topP, uniform });
     if (stop.has(tokenId)) return [];
     const added = stream.push(tokenId);
-    const { tools } = agent.spec;
-    const tool = answer && tools.length > 0 ? answerCall(stream.text.trim(), tools) : undefined;
+    const tool = answer ? await this.#callTool(agent, stream.text.trim()) : undefined;
     const fed = tool ? agent.tokenizer.encode(tool.text) : [];
     const text = [added, ...fed.map((id) => stream.push(id))].join("");
     const spent = { ms: now() - started, counters: counters.since(before) };
@@ -393,6 +397,20 @@ class Run {
       ...(tool ? { tool } : {}),
     });
     return [tokenId, ...fed];
+  }
+
+  /** The call that the answer ends with, answered (rule 8). */
+  async #callTool(agent: Performer, text: string): Promise<ToolCall | undefined> {
+    const { search } = this.plan;
+    // Without consent a search is a text like any other, as in the reference.
+    const tools = [...agent.spec.tools.filter((tool) => tool !== "search"), ...(search ? ["search"] : [])];
+    const call = findCall(text, tools);
+    if (!call) return undefined;
+    const reach = { fetch: this.stage.fetch, signal: this.signal };
+    const output =
+      search && call.tool === "search" ? await searchFor(call.input, search, reach) : calculate(call.input);
+    throwIfCancelled(this.signal);
+    return { ...call, output, text: ` <result> ${output} </result>` };
   }
 
   /** The turn's prompt as tokens and rows; a slot that nothing arrived in is empty. Hand-offs read here are let go. */

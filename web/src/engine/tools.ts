@@ -15,14 +15,15 @@ const SHOWN_DIGITS = 12;
 /**
  * @param text - what the agent has written so far.
  * @param tools - names of the tools it may call.
- * @returns the call that `text` ends with, answered; undefined when it ends with none.
+ * @returns the call that `text` ends with; undefined when it ends with none.
  */
-export function answerCall(text: string, tools: readonly string[]): ToolCall | undefined {
-  const found = /<(calculator)>([^<>]*)<\/\1>\s*$/.exec(text);
+export function findCall(
+  text: string,
+  tools: readonly string[],
+): Pick<ToolCall, "tool" | "input"> | undefined {
+  const found = /<(calculator|search)>([^<>]*)<\/\1>\s*$/.exec(text);
   const [, tool, input] = found ?? [];
-  if (tool === undefined || input === undefined || !tools.includes(tool)) return undefined;
-  const output = calculate(input);
-  return { tool, input, output, text: ` <result> ${output} </result>` };
+  return tool === undefined || input === undefined || !tools.includes(tool) ? undefined : { tool, input };
 }
 
 /** A whole number or a fraction in lowest terms; `below` is positive. */

@@ -51,6 +51,11 @@ export interface TraceOptions {
   readonly lensTopK?: number;
 }
 
+/** Where the search tool asks: a MediaWiki's `api.php`, such as Wikipedia's. */
+export interface SearchOptions {
+  readonly url: string;
+}
+
 /** One question to answer. Everything absent is taken from the system. */
 export interface RunOptions {
   readonly question: string;
@@ -62,11 +67,18 @@ export interface RunOptions {
   readonly decoding?: Partial<Decoding>;
   /** By agent id. */
   readonly prompts?: Readonly<Record<string, PromptOverride>>;
+  /**
+   * Ids of the agents that take part, in the order they run; the last one decides. An edge whose receiver does not run
+   * later in the round becomes feedback. Default: the system's own order.
+   */
+  readonly order?: readonly string[];
   /** Ids of the edges that carry anything; the slots of the others stay empty. Default: all. */
   readonly edges?: readonly string[];
   /** By edge id; in latent mode. */
   readonly replace?: Readonly<Record<string, HandoffReplacement>>;
   readonly trace?: TraceOptions;
+  /** Lets the deciding agent search, beside the tools it declares. Without it nothing is ever fetched during a run. */
+  readonly search?: SearchOptions;
   /** Default `gpu`. `javascript` is slow on purpose: what `make bench` compares with. */
   readonly handoff?: HandoffPath;
 }
@@ -226,8 +238,15 @@ export interface LoadProgress {
   readonly fraction: number;
 }
 
+/** A system's files at hand, by path relative to its manifest: a folder that a visitor opened. */
+export type LocalFiles = ReadonlyMap<string, Blob>;
+
 /** Options of `loadSystem`. */
 export interface LoadOptions {
+  /** Read from here in place of the network; `url` is then the manifest's path among them. */
+  readonly files?: LocalFiles;
+  /** Content of another `recursivelink.json` for the same agents and edges, in place of the system's own. */
+  readonly links?: string;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Keep verified files in the browser's Cache Storage. Default true. */

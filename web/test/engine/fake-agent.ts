@@ -166,5 +166,6 @@ export function fakeStage(system: System, log: Log, options: FakeOptions = {}): 
     counters: { snapshot: () => NO_COUNTS, since: () => NO_COUNTS },
     tick: async () => {},
     now: () => clock++,
+    fetch: async () => new Response(null, { status: 404 }),
   };
 }

@@ -92,6 +92,28 @@ describe("a ring of three agents in latent mode", () => {
     expect(log.lines).not.toContain("a hand over a->b");
   });
 
+  test("runs the agents it is told to in another order, with feedback where the order says so", async () => {
+    const log = new Log();
+    const order = ["c", "a"];
+    await runSystem(fakeStage(system(), log, fresh()), { question: "q", rounds: 2, latentSteps: 1, order });
+    expect(feeds(log)).toEqual([
+      'c feed "<c q " ">" for hidden',
+      'a feed "<a q " [c->a(in(c1))] ">" for hidden',
+      'c feed "<c q " ">" for hidden',
+      'a feed "<a q " [c->a(in(c1))] ">" "=" for logits',
+    ]);
+    expect(log.alive).toBe(0);
+  });
+
+  test.each([
+    [["a", "x"], "order names an unknown agent 'x'"],
+    [["a", "a"], "none twice"],
+    [[], "at least one agent"],
+  ])("refuses the order %j", async (order, message) => {
+    const run = () => runSystem(fakeStage(system(), new Log(), fresh()), { question: "q", order });
+    expect(await failure(run)).toMatch(says("bad-option", message));
+  });
+
   test("hands over zeros, or what was kept from another run, in place of thoughts", async () => {
     const log = new Log();
     const size = 12;

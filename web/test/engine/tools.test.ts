@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, test } from "vitest";
-import { runSystem } from "../../src/engine/recursion";
-import { answerCall, calculate } from "../../src/engine/tools";
+import { describe, expect, test, vi } from "vitest";
+import type { Fetch } from "../../src/engine/download";
+import { runSystem, type Stage } from "../../src/engine/recursion";
+import { calculate, findCall } from "../../src/engine/tools";
 import type { RunEvent } from "../../src/engine/types";
 import { fakeStage, Log } from "./fake-agent";
 import { agentJson, system } from "./fixtures";
@@ -24,7 +25,8 @@ describe("tools, as in tests/fixtures/calculator_cases.json", () => {
   });
 
   test.each(cases.answer)("$text is followed by $follows", ({ text, tools, follows }) => {
-    expect(answerCall(text, tools)?.text ?? null).toBe(follows);
+    const call = findCall(text, tools);
+    expect(call ? ` <result> ${calculate(call.input)} </result>` : null).toBe(follows);
   });
 });
 
@@ -67,5 +69,56 @@ describe("an agent with a calculator", () => {
       stopReason: "max-new-tokens",
       decodedTokens: call.length,
     });
+  });
+});
+
+describe("an agent that may search", () => {
+  const codes = (text: string): number[] => [...text].map((char) => char.charCodeAt(0));
+  const solo = system({
+    agents: [{ ...agentJson("a", 8, []), tools: ["calculator", "search"], context_window_size: 500 }],
+    edges: [],
+    decoding: { max_new_tokens: 100 },
+  });
+  const call = "<search>lake Baikal</search>";
+  const search = { url: "https://wiki.test/w/api.php" };
+
+  function stageWith(fetch: Fetch): Stage {
+    return { ...fakeStage(solo, new Log(), { decodes: [codes(call), codes("so")] }), fetch };
+  }
+
+  test("asks nobody anything while the visitor has not switched it on", async () => {
+    const fetch = vi.fn<Fetch>();
+    const result = await runSystem(stageWith(fetch), { question: "q", mode: "single" });
+    expect(fetch).not.toHaveBeenCalled();
+    expect(result.answer).toBe(call);
+  });
+
+  test("reads the first match's opening as plain text, without tags", async () => {
+    const page = { title: "Lake Baikal", extract: "A rift\nlake <b>in</b> Siberia." };
+    const fetch = vi.fn<Fetch>(async () => Response.json({ query: { pages: [page] } }));
+    const events: RunEvent[] = [];
+    const result = await runSystem(
+      stageWith(fetch),
+      { question: "q", mode: "single", search },
+      { onEvent: (each) => events.push(each) },
+    );
+    const output = "Lake Baikal: A rift lake b in /b Siberia.";
+    expect(result.answer).toBe(`${call} <result> ${output} </result>so`);
+    const asked = new URL(fetch.mock.calls[0]?.[0] ?? "");
+    expect(asked.origin + asked.pathname).toBe(search.url);
+    expect(asked.searchParams.get("gsrsearch")).toBe("lake Baikal");
+    expect(events.flatMap((event) => (event.kind === "token" && event.tool ? [event.tool] : []))).toEqual([
+      { tool: "search", input: "lake Baikal", output, text: ` <result> ${output} </result>` },
+    ]);
+  });
+
+  test.each([
+    ["nothing was found", async () => Response.json({ batchcomplete: true })],
+    ["nothing was found", async () => Response.json("surprise")],
+    ["the search could not be reached", async () => new Response("no", { status: 503 })],
+    ["the search could not be reached", () => Promise.reject(new TypeError("offline"))],
+  ])("goes on with 'error: %s'", async (message, fetch: Fetch) => {
+    const result = await runSystem(stageWith(fetch), { question: "q", mode: "single", search });
+    expect(result.answer).toBe(`${call} <result> error: ${message} </result>so`);
   });
 });
