@@ -3,9 +3,17 @@ import torch
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.initialise import ridge
-from recursivemas.training.pairs import as_received, character_ends, collect_pairs
+from recursivemas.training.pairs import (
+    as_received,
+    character_ends,
+    collect_latent_pairs,
+    collect_pairs,
+    likeliest,
+    mean_embedding,
+)
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks import hop
+from tests.training.conftest import QUESTIONS, make_links
 
 
 def test_as_received_matches_tokens_by_where_they_end(agents: dict[str, LoadedAgent]) -> None:
@@ -28,11 +36,44 @@ def test_collect_pairs_targets_are_what_the_agent_itself_finds_likeliest(
     pairs = collect_pairs(Recursion(system, agents, None), hop.questions(1, 20), temperature=0.0, seed=0)
     for name, agent in agents.items():
         scores = agent.model.get_output_embeddings()(pairs[name].hidden)
-        assert torch.equal(scores.argmax(-1), pairs[name].targets)
+        assert torch.equal(scores.argmax(-1), pairs[name].targets[:, 0])
         assert len(pairs[name].targets) > 20
-    sent = [agents["planner"].decode([t]) for t in pairs["planner"].targets.tolist()]
-    read = [agents["critic"].decode([t]) if t >= 0 else "" for t in pairs["planner"].received["critic"].tolist()]
+    sent = [agents["planner"].decode([t]) for t in pairs["planner"].targets[:, 0].tolist()]
+    read = [agents["critic"].decode([t]) if t >= 0 else "" for t in pairs["planner"].received["critic"][:, 0].tolist()]
     assert sent == read
+
+
+def test_collect_pairs_with_candidates_weighs_them_by_the_agents_own_probability(
+    system: System, agents: dict[str, LoadedAgent]
+) -> None:
+    pairs = collect_pairs(Recursion(system, agents, None), hop.questions(1, 8), temperature=1.0, seed=0, candidates=3)
+    for name, agent in agents.items():
+        found, scores = pairs[name], agent.model.get_output_embeddings()(pairs[name].hidden).double()
+        best = scores.softmax(-1).sort(-1, descending=True).values[:, :3]
+        torch.testing.assert_close(found.weights.double(), best / best.sum(1, keepdim=True), atol=1e-5, rtol=1e-4)
+        wanted = sum(found.weights[:, k, None] * agent.embed(found.targets[:, k]) for k in range(3))
+        torch.testing.assert_close(mean_embedding(agent, found.targets, found.weights), wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_mean_embedding_leaves_out_what_nobody_reads(agents: dict[str, LoadedAgent]) -> None:
+    agent = agents["critic"]
+    mean = mean_embedding(agent, torch.tensor([[5, -1, 7]]), torch.tensor([[0.5, 0.3, 0.2]]))
+    torch.testing.assert_close(mean[0], (5 * agent.embed(5) + 2 * agent.embed(7)) / 7)
+
+
+def test_collect_latent_pairs_are_the_thoughts_of_a_latent_run(system: System, agents: dict[str, LoadedAgent]) -> None:
+    recursion = Recursion(system, agents, make_links(system, agents).requires_grad_(False))
+    records = [
+        record.model_copy(update={"question": text})
+        for record, text in zip(hop.questions(1, 3), QUESTIONS, strict=True)
+    ]
+    pairs = collect_latent_pairs(recursion, records, seed=0, candidates=2)
+    turns = recursion.run(QUESTIONS).turns
+    for name, agent in agents.items():
+        thoughts = torch.cat([t.thoughts.flatten(0, 1) for t in turns if t.agent == name and t.thoughts is not None])
+        nearest = torch.cdist(pairs[name].hidden, thoughts).min(1).values
+        assert len(nearest) >= 3 and float(nearest.max()) < 1e-3
+        assert torch.equal(pairs[name].targets, likeliest(agent, pairs[name].hidden, 2)[0])
 
 
 def test_ridge_recovers_an_affine_map() -> None:

@@ -24,7 +24,7 @@ from tests.training.conftest import MakeSystem
 SETTINGS: dict[str, Any] = {
     "inner_width": 16,
     "outer_width": 16,
-    "inner": {"questions": 24, "steps": 30, "batch_size": 32},
+    "inner": {"questions": 24, "steps": 30, "batch_size": 32, "refinements": 2, "refinement_steps": 8},
     "outer": {"alignment_steps": 20, "steps": 16, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 2},
 }
 
@@ -73,7 +73,7 @@ def command(path: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "recursivemas.cli.app", "train", str(path), "--out", str(out), *settings]
 
 
-@pytest.mark.parametrize("phase", ["inner solver", "outer"])
+@pytest.mark.parametrize("phase", ["inner solver, refinement 2", "outer"])
 def test_train_killed_at_any_moment_continues_to_the_same_links(
     make_system: MakeSystem, tmp_path: Path, phase: str
 ) -> None:

@@ -41,6 +41,9 @@ def convert_command(
     source: Annotated[Path, typer.Argument(help="A recursivelink.json, a folder of .pt adapters, or nested lists.")],
     out: Annotated[Path, typer.Option(help="File, or folder for .pt adapters.")],
     to: Annotated[Literal["recursivelink", "released", "nested"], typer.Option()] = "recursivelink",
+    dtype: Annotated[
+        Literal["float32", "float16"] | None, typer.Option(help="Of the numbers in a recursivelink.json; as they are.")
+    ] = None,
     system: Annotated[Path | None, typer.Option(help="The system whose graph names the links; to read others.")] = None,
     inner: Annotated[list[str] | None, typer.Option(help="AGENT=FILE in the folder; repeat.")] = None,
     outer: Annotated[list[str] | None, typer.Option(help="EDGE=FILE in the folder; repeat.")] = None,
@@ -56,7 +59,7 @@ def convert_command(
     if to == "nested":
         to_nested(links, out)
     else:
-        links.save(out)
+        (links if dtype is None else links.rounded(dtype)).save(out)
     typer.echo(str(out))
 
 

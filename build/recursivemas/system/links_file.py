@@ -193,6 +193,17 @@ class LinkFile(Closed):
             link = self.outer.get(edge)
             _check_size(f"outer link {edge!r}", link, hidden_sizes[source], hidden_sizes[target], self.outer)
 
+    def rounded(self, dtype: Literal["float32", "float16"]) -> Self:
+        """The same links with every number in `dtype`."""
+
+        def convert(link: Link) -> Link:
+            tensors = {k: TensorRecord.from_array(t.array(), dtype) for k, t in link.tensors.items()}
+            return link.model_copy(update={"tensors": tensors})
+
+        inner = {key: convert(link) for key, link in self.inner.items()}
+        outer = {key: convert(link) for key, link in self.outer.items()}
+        return self.model_copy(update={"inner": inner, "outer": outer})
+
     def save(self, path: Path) -> None:
         """Writes the file atomically."""
         write_text_atomic(path, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")

@@ -36,6 +36,11 @@ class InnerLoop(Closed):
         questions: Training questions; what the agents write about them in text mode gives the pairs.
         temperature: Of that writing; 0 is greedy. Above 0 the cosine pulls R_in towards the mean of what might be
             written.
+        candidates: Tokens that a target averages, by the agent's own probability; 1 is the token that was written.
+            Several give the mean of what might be written at once, instead of by sampling.
+        refinements: Times that pairs are collected once more, from latent rollouts with the links as they are, and
+            inner links and alignment go on with all pairs.
+        refinement_steps: Optimizer steps of every link each time.
         steps: Optimizer steps.
         batch_size: Pairs (h_t, y_{t+1}) a step.
         learning_rate: Peak, after warm-up.
@@ -44,6 +49,9 @@ class InnerLoop(Closed):
 
     questions: int = Field(default=2048, ge=1)
     temperature: float = Field(default=0.0, ge=0.0, le=10.0)
+    candidates: int = Field(default=1, ge=1)
+    refinements: int = Field(default=0, ge=0)
+    refinement_steps: int = Field(default=500, ge=0)
     steps: int = Field(default=1500, ge=0)
     batch_size: int = Field(default=1024, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)

@@ -5,16 +5,14 @@ hidden states are matched with what the receiver reads at the same place, not wi
 have there, because agents that know different things do not think the same.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.inner_loop import embedding_loss, embedding_scale
+from recursivemas.training.inner_loop import embedding_scale
 from recursivemas.training.links import InnerLink, OuterLink
-from recursivemas.training.pairs import Pairs
+from recursivemas.training.pairs import Pairs, mean_embedding
 
 
 def ridge(inputs: Tensor, wanted: Tensor, penalty: float = 1e-2) -> tuple[Tensor, Tensor]:
@@ -38,37 +36,36 @@ def ridge(inputs: Tensor, wanted: Tensor, penalty: float = 1e-2) -> tuple[Tensor
 
 
 @torch.no_grad()
-def matched_thoughts(pairs: Pairs, inner: InnerLink, receiver: str) -> tuple[Tensor, Tensor]:
-    """A sender's thoughts where the receiver reads a token of the same text.
+def matched_thoughts(pairs: Pairs, inner: InnerLink, receiver: LoadedAgent) -> tuple[Tensor, Tensor]:
+    """A sender's thoughts where the receiver reads a token of the same text, and its embedding of that.
 
     Args:
         pairs: Of the sender.
         inner: The sender's inner link.
-        receiver: Agent id.
+        receiver: Who reads.
 
     Returns:
-        R_in of the sender (N, S) and the receiver's tokens (N,).
+        R_in of the sender (N, S) and the receiver's embeddings (N, D), the mean one where there are several candidates.
     """
-    tokens = pairs.received[receiver]
-    found = tokens >= 0
-    return inner(pairs.hidden[found]), tokens[found]
+    tokens = pairs.received[receiver.agent.id]
+    found = (tokens >= 0).any(1)
+    return inner(pairs.hidden[found]), mean_embedding(receiver, tokens[found], pairs.weights[found])
 
 
 @torch.no_grad()
-def start_outer(link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, tokens: Tensor, method: str) -> float:
+def start_outer(link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, wanted: Tensor, method: str) -> float:
     """Sets an outer link to its starting point.
 
     Args:
         link: Changed in place.
         receiver: Whose embedding scale an `ln_res` link's output takes.
         thoughts: (N, S) R_in of the sender's hidden states.
-        tokens: (N,) what the receiver reads at the same places.
+        wanted: (N, D) the receiver's embeddings of what it reads at the same places.
         method: `ridge`, or `random` to leave W3 as it is.
 
     Returns:
         Mean cosine between the link's output and the receiver's embeddings.
     """
-    wanted = receiver.embedding_table[tokens].float()
     if link.variant == "ln_res":
         link.ln_target.weight.fill_(embedding_scale(receiver))
     if method == "ridge":
@@ -78,10 +75,3 @@ def start_outer(link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, tokens
         if link.b3 is not None:
             link.b3.copy_(bias)
     return float(functional.cosine_similarity(link(thoughts), wanted, dim=-1).mean())
-
-
-def alignment_loss(
-    link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, tokens: Tensor, norm_weight: float
-) -> tuple[Tensor, Mapping[str, float]]:
-    """R_out(R_in(h)) towards the receiver's embedding of the same text: (N, S) and (N,) ids."""
-    return embedding_loss(link(thoughts), receiver.embedding_table[tokens].float(), norm_weight)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import InnerLink
-from recursivemas.training.pairs import Pairs
+from recursivemas.training.pairs import Pairs, mean_embedding
 
 
 def embedding_scale(agent: LoadedAgent) -> float:
@@ -50,7 +50,7 @@ def inner_loss(
     link: InnerLink, agent: LoadedAgent, pairs: Pairs, chosen: Tensor, norm_weight: float
 ) -> tuple[Tensor, Mapping[str, float]]:
     """The loss of one batch: pairs `chosen`, (batch,) indices."""
-    wanted = agent.embedding_table[pairs.targets[chosen]].float()
+    wanted = mean_embedding(agent, pairs.targets[chosen], pairs.weights[chosen])
     return embedding_loss(link(pairs.hidden[chosen]), wanted, norm_weight)
 
 
@@ -59,4 +59,4 @@ def nearest_token_accuracy(link: InnerLink, agent: LoadedAgent, pairs: Pairs, li
     """Share of pairs whose R_in(h_t) is nearest, by cosine, to the embedding of y_{t+1}."""
     predicted = functional.normalize(link(pairs.hidden[:limit]), dim=-1)
     table = functional.normalize(agent.embedding_table.float(), dim=-1)
-    return float(((predicted @ table.T).argmax(-1) == pairs.targets[:limit]).float().mean())
+    return float(((predicted @ table.T).argmax(-1) == pairs.targets[:limit, 0]).float().mean())

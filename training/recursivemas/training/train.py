@@ -20,15 +20,15 @@ from recursivemas.system.links_file import LinkFile
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, checksums, load_agents
 from recursivemas.training.data import TrainingData
-from recursivemas.training.initialise import alignment_loss, matched_thoughts, start_outer
-from recursivemas.training.inner_loop import inner_loss, nearest_token_accuracy, start_inner
+from recursivemas.training.initialise import matched_thoughts, start_outer
+from recursivemas.training.inner_loop import embedding_loss, inner_loss, nearest_token_accuracy, start_inner
 from recursivemas.training.links import Links
-from recursivemas.training.optimise import Run, Schedule
+from recursivemas.training.optimise import Run, Schedule, save_atomic
 from recursivemas.training.outer_loop import GradientWatch, outer_loss
-from recursivemas.training.pairs import Pairs, collect_pairs
+from recursivemas.training.pairs import Pairs, collect_latent_pairs, collect_pairs, join
 from recursivemas.training.recursion import Recursion
 
-PAIR_STREAM, OUTER_STREAM = 0, 1
+PAIR_STREAM, OUTER_STREAM, LATENT_STREAM = 0, 1, 2
 Progress = Callable[[str, int, int], None]
 
 
@@ -56,30 +56,62 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._pairs: dict[str, Pairs] | None = None
+        self._joined = 0
 
     @property
     def pairs(self) -> dict[str, Pairs]:
-        """Pairs of every agent, gathered once."""
+        """Pairs of every agent's text, gathered once; refinements add to them."""
         if self._pairs is None:
             settings = self.system.training
             records = self.data.batch(PAIR_STREAM, 0, settings.inner.questions)
             recursion = Recursion(self.system, self.agents, None)
-            self._pairs = collect_pairs(recursion, records, settings.inner.temperature, settings.seed)
+            inner = settings.inner
+            self._pairs = collect_pairs(recursion, records, inner.temperature, settings.seed, inner.candidates)
         return self._pairs
 
     def train(self) -> None:
         """All phases, those already done left out; what outer links were before each is kept for comparison."""
+        inner, outer = self.system.training.inner, self.system.training.outer
         for agent in self.agents:
             self.run.phase(f"start inner {agent}", lambda agent=agent: self._start_inner(agent))
-            self._inner(agent)
+            self._inner(f"inner {agent}", agent, inner.steps)
         self._keep("random")
         for edge in self.links.outer:
             self.run.phase(f"start outer {edge}", lambda edge=edge: self._start_outer(edge))
         self._keep("started")
         for edge in self.links.outer:
-            self._align(edge)
+            self._align(f"align {edge}", edge, outer.alignment_steps)
+        for number in range(1, inner.refinements + 1):
+            self._refine(number, inner.refinement_steps)
         self._keep("aligned")
         self.train_outer()
+
+    def _refine(self, number: int, steps: int) -> None:
+        """Goes on with inner links and alignment, with pairs of latent rollouts added."""
+        self.run.phase(f"collect {number}", lambda: self._collect(number))
+        phases = [(f"inner {agent}, refinement {number}", agent, self._inner) for agent in self.agents]
+        phases += [(f"align {edge}, refinement {number}", edge, self._align) for edge in self.links.outer]
+        if all(name in self.run.done for name, _, _ in phases):
+            return
+        for earlier in range(self._joined + 1, number + 1):
+            found = torch.load(self._pairs_file(earlier), weights_only=True, map_location=self.accelerator.device)
+            self._pairs = {key: join(pairs, Pairs(**found[key])) for key, pairs in self.pairs.items()}
+        self._joined = number
+        for name, key, act in phases:
+            act(name, key, steps)
+
+    def _pairs_file(self, number: int) -> Path:
+        return self.run.folder / f"pairs-{number}.pt"
+
+    def _collect(self, number: int) -> None:
+        """Keeps pairs of latent rollouts on disk: the links they depend on are about to change."""
+        settings = self.system.training
+        if self.run.main:
+            records = self.data.batch(LATENT_STREAM, number, settings.inner.questions)
+            recursion = Recursion(self.system, self.agents, self.links)
+            pairs = collect_latent_pairs(recursion, records, settings.seed + number, settings.inner.candidates)
+            save_atomic(self._pairs_file(number), {key: vars(each) for key, each in pairs.items()})
+        self.accelerator.wait_for_everyone()
 
     def _keep(self, name: str) -> None:
         """Writes the links as they are to `stages/<name>.json`."""
@@ -94,8 +126,8 @@ class Trainer:
     def _start_inner(self, agent: str) -> None:
         start_inner(self.links.inner[agent], self.agents[agent])
 
-    def _inner(self, agent: str) -> None:
-        name, settings, link = f"inner {agent}", self.system.training.inner, self.links.inner[agent]
+    def _inner(self, name: str, agent: str, steps: int) -> None:
+        settings, link = self.system.training.inner, self.links.inner[agent]
         if name in self.run.done:
             return
         pairs = self.pairs[agent]
@@ -104,33 +136,33 @@ class Trainer:
             chosen = self._chosen(len(pairs.targets), settings.batch_size, step)
             return inner_loss(link, self.agents[agent], pairs, chosen, settings.norm_weight)
 
-        self._optimise(name, link, Schedule(settings.steps, settings.learning_rate, warmup_steps=20), loss)
+        self._optimise(name, link, Schedule(steps, settings.learning_rate, warmup_steps=20), loss)
         accuracy = nearest_token_accuracy(link, self.agents[agent], pairs)
         self.run.log(phase=name, nearest_token_accuracy=accuracy)
 
-    def _matched(self, edge: str) -> Any:
+    def _matched(self, edge: str) -> tuple[LoadedAgent, tuple[torch.Tensor, torch.Tensor]]:
         source, target = next((e.source, e.target) for e in self.system.edges if e.id == edge)
-        return target, matched_thoughts(self.pairs[source], self.links.inner[source], target)
+        receiver = self.agents[target]
+        return receiver, matched_thoughts(self.pairs[source], self.links.inner[source], receiver)
 
     def _start_outer(self, edge: str) -> None:
-        target, (thoughts, tokens) = self._matched(edge)
+        receiver, (thoughts, wanted) = self._matched(edge)
         method = self.system.training.outer.initialisation
-        cosine = start_outer(self.links.outer[edge], self.agents[target], thoughts, tokens, method)
+        cosine = start_outer(self.links.outer[edge], receiver, thoughts, wanted, method)
         self.run.log(phase=f"start outer {edge}", method=method, matched=len(thoughts), cosine=cosine)
 
-    def _align(self, edge: str) -> None:
-        name, settings, link = f"align {edge}", self.system.training, self.links.outer[edge]
+    def _align(self, name: str, edge: str, steps: int) -> None:
+        """R_out(R_in(h)) towards the receiver's embedding of the same text."""
+        settings, link = self.system.training, self.links.outer[edge]
         if name in self.run.done:
             return
-        target, (thoughts, tokens) = self._matched(edge)
+        _, (thoughts, wanted) = self._matched(edge)
 
         def loss(step: int, _micro: int) -> Any:
-            chosen = self._chosen(len(tokens), settings.inner.batch_size, step)
-            weight = settings.inner.norm_weight
-            return alignment_loss(link, self.agents[target], thoughts[chosen], tokens[chosen], weight)
+            chosen = self._chosen(len(wanted), settings.inner.batch_size, step)
+            return embedding_loss(link(thoughts[chosen]), wanted[chosen], settings.inner.norm_weight)
 
-        outer = settings.outer
-        self._optimise(name, link, Schedule(outer.alignment_steps, outer.alignment_learning_rate, 20), loss)
+        self._optimise(name, link, Schedule(steps, settings.outer.alignment_learning_rate, 20), loss)
 
     def train_outer(self) -> None:
         """The outer loop alone."""
