@@ -3,22 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from recursivemas.build.backends import prepare
 from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.models import load_model_config
-from recursivemas.build.models.module import build_module
 from recursivemas.build.quantize import SCHEMES
 from recursivemas.build.weights import TENSOR_CACHE
-from recursivemas.patches.cpu_model import CpuModel, cpu_target, relative_error
-from recursivemas.patches.definition import define, export
 from recursivemas.patches.parity import check_parity, save_random_checkpoint
 from recursivemas.patches.samples import sample_config
 from recursivemas.patches.source import Mlc
-from recursivemas.patches.sources import find_sources
-from recursivemas.patches.weights import MlcWeights
 from recursivemas.system.errors import InputError
 
 pytest.importorskip("transformers", reason="transformers is not installed")
@@ -61,21 +54,6 @@ def test_both_backends_write_the_same_bytes(mlc: Mlc, architecture: str, scheme:
     theirs = _written(checkpoint, scheme, "mlc", tmp_path / "mlc")
     assert TENSOR_CACHE in ours
     assert ours == theirs
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", SHARED)
-def test_both_backends_compute_the_same_hidden_states(mlc: Mlc, architecture: str, tmp_path: Path) -> None:
-    checkpoint, scheme, target = _checkpoint(architecture, tmp_path), SCHEMES["q0f32"], cpu_target()
-    definition = define(mlc, checkpoint.config, scheme, target)
-    exported = export(definition, target)
-    sources = find_sources(definition, exported.tensors, checkpoint)
-    weights = [value for _, value in MlcWeights(definition, exported.tensors, sources, checkpoint, scheme).arrays()]
-    config = load_model_config(checkpoint.config)
-    models = (CpuModel(build_module(config, scheme, target), weights), CpuModel(exported.module, weights))
-    ids = np.arange(3, 23, dtype=np.int32)
-    ours, theirs = (model.get_last_hidden(model.embed(ids)[None]) for model in models)
-    assert relative_error(theirs, ours) <= 1e-4
 
 
 @pytest.mark.slow

@@ -94,10 +94,3 @@ def test_longest_context_stays_where_the_definition_is_right(raw: dict[str, Any]
 def test_longest_context_must_be_known() -> None:
     with pytest.raises(InputError, match="max_position_embeddings"):
         longest_context(SimpleNamespace(), {})
-
-
-def test_transformers4_refuses_soft_capped_attention_that_would_be_ignored() -> None:
-    for config in ({"model_type": "gemma2"}, {"model_type": "gemma2", "attn_logit_softcapping": 50.0}):
-        with pytest.raises(InputError, match="attn_logit_softcapping is not supported"):
-            transformers4(config)
-    assert transformers4({"model_type": "gemma2", "attn_logit_softcapping": None})["model_type"] == "gemma2"

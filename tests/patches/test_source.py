@@ -79,7 +79,7 @@ def test_find_mlc_refuses_a_folder_without_a_tree(tmp_path: Path, monkeypatch: p
 
 def test_import_mlc_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SOURCE_VARIABLE, raising=False)
-    monkeypatch.setattr(source.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(source, "_installed", lambda: iter(()))
     with pytest.raises(InputError, match=SOURCE_VARIABLE):
         import_mlc()
 
@@ -87,7 +87,10 @@ def test_import_mlc_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_find_mlc_finds_an_installed_package(fake_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SOURCE_VARIABLE)
     monkeypatch.syspath_prepend(str(fake_tree / "python"))
-    assert find_mlc() == (fake_tree / "python" / "mlc_llm").resolve()
+    expected = (fake_tree / "python" / "mlc_llm").resolve()
+    assert find_mlc() == expected
+    assert import_mlc().root == expected
+    assert find_mlc() == expected  # also when a bare package stands for it
 
 
 def test_known_tree_is_recognised(mlc: Mlc) -> None:

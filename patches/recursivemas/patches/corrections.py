@@ -31,6 +31,7 @@ class Corrections:
         logit_scale: Logits are multiplied by this.
         local_rope: Sliding layers have a RoPE base of their own.
         tanh_gelu: GELU is its tanh form.
+        score_cap: Attention scores are soft-capped at this.
     """
 
     reason: str = ""
@@ -38,6 +39,7 @@ class Corrections:
     logit_scale: float = 1.0
     local_rope: LocalRope | None = None
     tanh_gelu: bool = False
+    score_cap: float | None = None
 
 
 def corrections_for(architecture: str, config: Any, raw: Mapping[str, Any]) -> Corrections:
@@ -73,6 +75,16 @@ def _gpt_bigcode(_: Any, raw: Mapping[str, Any]) -> Corrections:
     )
 
 
+def _gemma2(_: Any, raw: Mapping[str, Any]) -> Corrections:
+    cap = raw.get("attn_logit_softcapping", 50.0)
+    if cap is None:
+        return Corrections()
+    return Corrections(
+        f"Gemma 2's attention scores are soft-capped at attn_logit_softcapping ({cap:g}); MLC-LLM does not cap them.",
+        score_cap=float(cap),
+    )
+
+
 def _gemma3(config: Any, raw: Mapping[str, Any]) -> Corrections:
     text = raw.get("text_config") or raw
     pattern = config.text_config.sliding_window_pattern
@@ -87,6 +99,7 @@ _RULES: dict[str, Callable[[Any, Mapping[str, Any]], Corrections]] = {
     "cohere": _cohere,
     "gpt_bigcode": _gpt_bigcode,
     "gptj": _gptj,
+    "gemma2": _gemma2,
     "gemma3": _gemma3,
     "gemma3_text": _gemma3,
 }

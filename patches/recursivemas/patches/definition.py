@@ -18,6 +18,7 @@ from recursivemas.patches.compat.kv_cache import CacheBuild, CacheShape, buildin
 from recursivemas.patches.corrections import Corrections, corrections_for
 from recursivemas.patches.hidden_states import LatentModel, expose
 from recursivemas.patches.model_config import longest_context, mlc_config, transformers4
+from recursivemas.patches.score_cap import cap_scores
 from recursivemas.patches.source import Mlc
 from recursivemas.system.errors import InputError
 
@@ -89,7 +90,7 @@ def define(mlc: Mlc, raw: Mapping[str, Any], scheme: Scheme, target: tvm.target.
         raise InputError(f"MLC-LLM's {name} cannot be stored as {scheme.name}; it offers {', '.join(entry.quantize)}")
     corrections = corrections_for(name, config, transformers4(raw))
     vocab_size = _vocab_size(config, raw)
-    with target, building(CacheBuild()):
+    with target, building(CacheBuild(placeholder=True)):
         model, quantize_map = entry.quantize[quantization.kind](config, quantization)
         _bind_vocabulary(model, vocab_size, name)
         latent = expose(model, scheme.dtype, corrections)
@@ -189,6 +190,8 @@ def export(definition: Definition, target: tvm.target.Target) -> Exported:
         module, parameters, _ = Exporter(debug=False).build(spec)
     if build.made is None:
         raise InputError(f"MLC-LLM's {definition.architecture} has no paged KV cache")
+    if definition.corrections.score_cap is not None:
+        module = cap_scores(module, definition.corrections.score_cap)
     module[_STEP] = module[_STEP].without_attr("global_symbol")  # Private: latent_step_* and decode call it.
     tensors = tuple(
         StoredTensor(name, tuple(int(size) for size in parameter.shape), str(parameter.dtype))

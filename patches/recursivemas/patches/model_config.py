@@ -32,15 +32,9 @@ def transformers4(raw: Mapping[str, Any]) -> dict[str, Any]:
         raw: The parsed `config.json`, in either spelling.
 
     Raises:
-        InputError: `rope_parameters` is no object, or the model needs what MLC-LLM's definition leaves out.
+        InputError: `rope_parameters` is no object.
     """
     config = dict(raw)
-    # Gemma 2's attention scores are soft-capped at 50 unless its configuration says null; MLC-LLM does not cap them.
-    if config.get("model_type") == "gemma2" and config.get("attn_logit_softcapping", 50.0) is not None:
-        raise InputError(
-            "config.json: attn_logit_softcapping is not supported for gemma2: MLC-LLM's definition ignores it and "
-            "would compute other hidden states; only checkpoints with attn_logit_softcapping null can be compiled"
-        )
     if isinstance(config.get("text_config"), Mapping):
         config["text_config"] = transformers4(config["text_config"])
     rope = config.pop("rope_parameters", None)

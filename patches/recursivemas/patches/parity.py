@@ -89,7 +89,7 @@ def check_parity(mlc: Mlc, config: dict[str, Any]) -> Parity:
         folder = Path(scratch)
         save_random_checkpoint(config, folder)
         ids = np.random.default_rng(1).integers(3, 150, size=sum(_PIECES)).astype(np.int32)
-        expected = _reference(folder, ids)
+        expected = reference(folder, ids)
         model = _exported(mlc, Checkpoint(folder))
         embeddings = model.embed(ids)
         first, parts = 0, []
@@ -110,7 +110,7 @@ def _exported(mlc: Mlc, checkpoint: Checkpoint) -> CpuModel:
     return CpuModel(exported.module, [value for _, value in weights.arrays()])
 
 
-def _reference(folder: Path, ids: NDArray[np.int32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def reference(folder: Path, ids: NDArray[np.int32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """transformers' input embeddings (T, D), hidden states after the last normalisation (T, D) and logits (T, V)."""
     import torch
     from transformers import AutoModelForCausalLM

@@ -31,7 +31,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "query_pre_attn_scalar": 16,
         "sliding_window": 128,
         "final_logit_softcapping": 30.0,
-        "attn_logit_softcapping": None,
+        "attn_logit_softcapping": 2.0,
     },
     "gemma3_text": {
         "tie_word_embeddings": True,

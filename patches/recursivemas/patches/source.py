@@ -7,7 +7,6 @@ library), so a bare package object stands in for it; no byte code is written int
 import ast
 import hashlib
 import importlib
-import importlib.util
 import os
 import sys
 import types
@@ -64,9 +63,15 @@ def find_mlc() -> Path | None:
             f"{SOURCE_VARIABLE}={given}: no MLC-LLM source tree there (python/{PACKAGE}/model is missing); "
             "give the folder of a clone of mlc-ai/mlc-llm"
         )
-    spec = importlib.util.find_spec(PACKAGE)
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return Path(places[0]).resolve() if places and (Path(places[0]) / "model").is_dir() else None
+    return next((place for place in _installed() if (place / "model").is_dir()), None)
+
+
+def _installed() -> Iterator[Path]:
+    """Folders of an installed package. `importlib.util.find_spec` would stumble over the bare package that
+    `import_mlc` puts in its place."""
+    for finder in sys.meta_path:
+        spec = finder.find_spec(PACKAGE, None)
+        yield from (Path(place).resolve() for place in (spec.submodule_search_locations or [] if spec else []))
 
 
 def describe(root: Path) -> str:

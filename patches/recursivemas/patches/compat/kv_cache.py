@@ -41,10 +41,13 @@ class CacheBuild:
 
     Attributes:
         interleaved_rope: Whether RoPE turns neighbouring pairs where the model asked for halves.
+        placeholder: Only name a cache: MLC-LLM's loaders export a model for its parameters and throw the rest away,
+            and building the kernels of a cache takes seconds.
         made: Set when the cache has been built.
     """
 
     interleaved_rope: bool = False
+    placeholder: bool = False
     made: CacheShape | None = None
 
 
@@ -108,6 +111,9 @@ def create_generic(
     """
     build = _current.get(CacheBuild())
     build.made = CacheShape(num_hidden_layers, num_attention_heads, num_key_value_heads, qk_head_dim, v_head_dim)
+    if build.placeholder:
+        nothing = relax.call_pure_packed("no_kv_cache", ty_args=relax.AnyType())
+        return PagedKVCache(_expr=nothing, _name="paged_kv_cache")
     turned = qk_head_dim if rotary_dim is None else rotary_dim
     table = None
     if rope_mode == RopeMode.NORMAL and rope_ext_factors is None and qk_head_dim == v_head_dim:
