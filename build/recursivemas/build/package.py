@@ -8,22 +8,31 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recursivemas.build.agent_folder import CompileOptions
 from recursivemas.build.agents import BuiltAgent, built_agents
+from recursivemas.build.measured import measured_reports
+from recursivemas.build.quantize import find_scheme
 from recursivemas.build.release_folder import SBOM
 from recursivemas.build.sbom import system_sbom
 from recursivemas.build.source_revision import source_revision
 from recursivemas.build.stamp import read_stamp, stamp_of, write_stamp
 from recursivemas.system.chat_template import chat_wrap
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json
 from recursivemas.system.links_file import LinkFile, load_links
-from recursivemas.system.manifest import AgentRecord, FileRecord, Manifest, PromptRecord, TaskRecord, load_manifest
+from recursivemas.system.manifest import (
+    AgentRecord,
+    FileRecord,
+    Manifest,
+    PromptRecord,
+    TaskRecord,
+    VariantRecord,
+    load_manifest,
+)
 from recursivemas.system.questions import load_questions
 from recursivemas.system.system import Agent, System, load_system
 
@@ -38,8 +47,10 @@ class Supplied:
     """What a build takes as it is, made elsewhere.
 
     Attributes:
-        agents: Folder with agent folders by agent id, from `rmas compile`; agents are compiled here when absent.
-        measured: Reports on this system, from `rmas eval`; kept in the manifest and shown in the model card.
+        agents: Folder with agent folders by agent id, from `rmas compile`, and with those of a variant in a folder
+            of its quantization's name; agents are compiled here when absent.
+        measured: Reports on this system, from `rmas eval`, or folders with some; kept in the manifest and shown in
+            the model card and on the page.
     """
 
     agents: Path | None = None
@@ -53,6 +64,7 @@ def build_system(
     options: CompileOptions,
     progress: Progress = lambda _: None,
     supplied: Supplied | None = None,
+    variants: Sequence[str] = (),
 ) -> Manifest:
     """Builds a system's folder.
 
@@ -63,6 +75,7 @@ def build_system(
         options: How to compile the agents.
         progress: Told what is being done, one line at a time.
         supplied: What was made elsewhere.
+        variants: Quantizations to carry too, in order of preference; a page takes the first that its GPU can run.
 
     Returns:
         The manifest that was written.
@@ -75,9 +88,15 @@ def build_system(
     if out.exists() and any(out.iterdir()) and not (out / "system.json").is_file():
         raise InputError(f"{out}: exists and is not an earlier build (no system.json); choose another --out")
     supplied = supplied or Supplied()
-    stamp = _stamp(system, system_path, links_path, options, supplied)
-    measured = _measured(system, supplied)
+    stamp = _stamp(system, system_path, links_path, options, supplied, variants)
+    measured = measured_reports(supplied.measured, system.name, links_path, progress)
     agents = built_agents(system, options, progress, supplied.agents)
+    others = {
+        name: built_agents(
+            system, replace(options, quantization=name), progress, supplied.agents and supplied.agents / name
+        )
+        for name in _other_schemes(variants, options.quantization)
+    }
     links.check_fits(
         {agent_id: agent.hidden_size for agent_id, agent in agents.items()},
         {edge.id: (edge.source, edge.target) for edge in system.edges},
@@ -87,7 +106,7 @@ def build_system(
         root = Path(temporary) / "system"
         root.mkdir()
         progress(f"Putting {system.name} together")
-        manifest = _assemble(system, _provenance(system_path, links, agents, measured), links, agents, root)
+        manifest = _assemble(system, _provenance(system_path, links, agents, measured), links, agents, root, others)
         if out.exists():
             shutil.rmtree(out)
         root.replace(out)
@@ -96,7 +115,12 @@ def build_system(
 
 
 def is_current(
-    system_path: Path, links_path: Path, out: Path, options: CompileOptions, supplied: Supplied | None = None
+    system_path: Path,
+    links_path: Path,
+    out: Path,
+    options: CompileOptions,
+    supplied: Supplied | None = None,
+    variants: Sequence[str] = (),
 ) -> bool:
     """Whether `out` was built from these very inputs by this very program, and all its files are there.
 
@@ -109,24 +133,31 @@ def is_current(
     files = ((out / file.path, file.size_bytes) for file in manifest.files)
     if any(not path.is_file() or path.stat().st_size != size for path, size in files):
         return False
-    return read_stamp(out) == _stamp(load_system(system_path), system_path, links_path, options, supplied or Supplied())
+    system = load_system(system_path)
+    return read_stamp(out) == _stamp(system, system_path, links_path, options, supplied or Supplied(), variants)
 
 
-def _stamp(system: System, system_path: Path, links_path: Path, options: CompileOptions, supplied: Supplied) -> str:
+def _other_schemes(variants: Sequence[str], own: str) -> list[str]:
+    """Checked names, each once."""
+    names = list(dict.fromkeys(find_scheme(name).name for name in variants))
+    if own in names:
+        raise InputError(f"--variant {own}: that is the system's own quantization; choose another")
+    return names
+
+
+def _stamp(
+    system: System,
+    system_path: Path,
+    links_path: Path,
+    options: CompileOptions,
+    supplied: Supplied,
+    variants: Sequence[str],
+) -> str:
     inputs = [system_path, links_path, *(Path(agent.model) for agent in system.agents if Path(agent.model).is_dir())]
     if system.task is not None and system.task.data is not None:
         inputs.append(Path(system.task.data))
     inputs += [*supplied.measured, *([supplied.agents] if supplied.agents else [])]
-    return stamp_of([path for path in inputs if path.exists()], options=vars(options))
-
-
-def _measured(system: System, supplied: Supplied) -> dict[str, Any]:
-    """Reports of measurements by their file's name."""
-    reports = {path.stem: read_json(path, "report; `rmas eval --out` writes one") for path in supplied.measured}
-    for path, report in zip(supplied.measured, reports.values(), strict=True):
-        if not isinstance(report, dict) or report.get("system") != system.name:
-            raise InputError(f"{path}: not a report about the system {system.name!r} (its key 'system' says otherwise)")
-    return reports
+    return stamp_of([path for path in inputs if path.exists()], options=vars(options), variants=list(variants))
 
 
 def _check_activation(links: LinkFile, path: Path) -> None:
@@ -139,18 +170,22 @@ def _check_activation(links: LinkFile, path: Path) -> None:
 
 
 def _assemble(
-    system: System, provenance: dict[str, Any], links: LinkFile, agents: Mapping[str, BuiltAgent], root: Path
+    system: System,
+    provenance: dict[str, Any],
+    links: LinkFile,
+    agents: Mapping[str, BuiltAgent],
+    root: Path,
+    others: Mapping[str, Mapping[str, BuiltAgent]],
 ) -> Manifest:
     links.save(root / _LINKS)
     links_name = _name_by_content(root / _LINKS)
-    for agent in agents.values():
+    for agent in [*agents.values(), *(each for built in others.values() for each in built.values())]:
         if not (root / agent.path).exists():
             shutil.copytree(agent.compiled.folder, root / agent.path)
     task = _task(system, root)
     (root / SBOM).write_text(system_sbom(system.name, provenance, provenance["versions"]["emscripten"]), "utf-8")
     files = tuple(FileRecord.of(path, root) for path in sorted(root.rglob("*")) if path.is_file())
     features, limits = _requirements(agents.values())
-    distinct = {agent.path: agent.record["memory_bytes"] for agent in agents.values()}
     links_size = next(file.size_bytes for file in files if file.path == links_name)
     manifest = Manifest(
         name=system.name,
@@ -160,12 +195,13 @@ def _assemble(
         latent_steps=system.latent_steps,
         decoding=system.decoding,
         agents=tuple(_agent_record(agent, agents[agent.id]) for agent in system.agents),
+        variants=tuple(_variant(system, name, built, links_size) for name, built in others.items()),
         edges=system.edges,
         task=task,
         links=links_name,
         required_features=features,
         required_limits=limits,
-        memory_bytes=sum(distinct.values()) + links_size,
+        memory_bytes=_memory_bytes(agents) + links_size,
         files=files,
         provenance=provenance,
     )
@@ -224,6 +260,24 @@ def _agent_record(agent: Agent, built: BuiltAgent) -> AgentRecord:
         tools=agent.tools,
         **built.record,
     )
+
+
+def _variant(system: System, name: str, agents: Mapping[str, BuiltAgent], links_size: int) -> VariantRecord:
+    features, limits = _requirements(agents.values())
+    return VariantRecord.model_validate(
+        {
+            "quantization": name,
+            "agents": [_agent_record(agent, agents[agent.id]) for agent in system.agents],
+            "required_features": features,
+            "required_limits": limits,
+            "memory_bytes": _memory_bytes(agents) + links_size,
+        }
+    )
+
+
+def _memory_bytes(agents: Mapping[str, BuiltAgent]) -> int:
+    """Of each distinct checkpoint once."""
+    return sum({agent.path: agent.record["memory_bytes"] for agent in agents.values()}.values())
 
 
 def _requirements(agents: Iterable[BuiltAgent]) -> tuple[tuple[str, ...], dict[str, int]]:
