@@ -50,7 +50,12 @@ def compile_(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str,
     def run() -> dict[str, Any]:
         agent = compile_agent(resolve_model(str(checkpoint)), out, CompileOptions(scheme, "relax"))
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        return {"written_mb": agent.size_bytes / 1e6, "linker_peak_mib": children}
+        return {
+            "written_mb": agent.size_bytes / 1e6,
+            "linker_peak_mib": children,
+            "memory_bytes": agent.ours["memory_bytes"],
+            "required_limits": agent.ours["required_limits"],
+        }
 
     return run
 

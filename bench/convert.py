@@ -52,12 +52,12 @@ def main() -> None:
         checkpoint = Path(scratch, "qwen2.5-0.5b-random")
         console.print("Writing a random checkpoint of Qwen2.5-0.5B's shape (1 GB)")
         write_random_checkpoint(checkpoint, QWEN2_5_0_5B, dtype="bfloat16", seed=0)
-        results = {f"convert {name}": _measure("convert", checkpoint, name, Path(scratch, name)) for name in SCHEMES}
-        results["compile q4f16_1"] = _measure("compile", checkpoint, "q4f16_1", Path(scratch, "agent"))
+        results = {f"convert {name}": measure("convert", checkpoint, name, Path(scratch, name)) for name in SCHEMES}
+        results["compile q4f16_1"] = measure("compile", checkpoint, "q4f16_1", Path(scratch, "agent"))
         comparison = None
         if os.environ.get("MLC_LLM_SOURCE_DIR"):
             theirs = Path(scratch, "mlc")
-            results[f"MLC-LLM {_MLC_SCHEME}"] = _measure("mlc", checkpoint, _MLC_SCHEME, theirs)
+            results[f"MLC-LLM {_MLC_SCHEME}"] = measure("mlc", checkpoint, _MLC_SCHEME, theirs)
             comparison = _compare(results, Path(scratch, _MLC_SCHEME), theirs)
     _show(console, results, comparison)
     report = {
@@ -73,7 +73,8 @@ def main() -> None:
     console.print(f"written to {EVIDENCE}")
 
 
-def _measure(job: str, checkpoint: Path, scheme: str, out: Path) -> dict[str, Any]:
+def measure(job: str, checkpoint: Path, scheme: str, out: Path) -> dict[str, Any]:
+    """Runs one job of `_convert_child` in a process of its own and returns what it measured."""
     command = [sys.executable, "-m", "bench._convert_child", job, str(checkpoint), scheme, str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -1,0 +1,165 @@
+"""The paper's Sequential-Light trio at its real size: checkpoint to agent folder, in float16 and in float32.
+
+Random weights (seed 0) in the shapes of the three checkpoints' `config.json`; everything else is `rmas compile`. Each
+compilation runs in a process of its own. Reported beside time and memory: the largest buffer that a page allocates,
+against what every WebGPU device offers and what desktop browsers do. Every shader of these shapes is compiled with
+Dawn, Chrome's WebGPU (web/tools/wgsl.mjs); what a float16 library computes is not checked: that needs a GPU.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.convert import measure
+from recursivemas.build import abi
+from recursivemas.build.library import model_metadata
+from recursivemas.build.models import load_model_config
+from recursivemas.build.models.module import build_module
+from recursivemas.build.pipeline import build_executable, webgpu_target
+from recursivemas.build.quantize import find_scheme
+from recursivemas.build.random_checkpoint import write_random_checkpoint
+from recursivemas.build.shaders import shaders_of
+from recursivemas.system.files import write_text_atomic
+
+EVIDENCE = Path("docs/evidence/bench-real-size.json")
+SCHEMES = ("q4f16_1", "q4f32_1")
+
+# What WebGPU promises on every device, in bytes; desktop browsers offer up to 2 GiB and more where the GPU has it.
+PROMISED = {"maxStorageBufferBindingSize": 128 << 20, "maxBufferSize": 256 << 20}
+
+_COMMON = {"hidden_act": "silu", "tie_word_embeddings": True}
+MODELS: dict[str, dict[str, Any]] = {
+    "Qwen3-1.7B": {
+        **_COMMON,
+        "model_type": "qwen3",
+        "architectures": ["Qwen3ForCausalLM"],
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151936,
+        "max_position_embeddings": 40960,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+    },
+    "Llama-3.2-1B": {
+        **_COMMON,
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "vocab_size": 128256,
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 32.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        },
+    },
+    "Qwen2.5-Math-1.5B": {
+        **_COMMON,
+        "model_type": "qwen2",
+        "architectures": ["Qwen2ForCausalLM"],
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+    },
+}
+
+
+def main() -> None:
+    """Prints the table and writes `docs/evidence/bench-real-size.json`."""
+    console = Console()
+    results: dict[str, Any] = {}
+    for name, config in MODELS.items():
+        with tempfile.TemporaryDirectory(prefix="rmas-bench-") as scratch:
+            checkpoint = Path(scratch, name)
+            console.print(f"Writing a random checkpoint of {name}'s shape")
+            write_random_checkpoint(checkpoint, config, dtype="bfloat16", seed=0, shards=2)
+            for scheme in SCHEMES:
+                out = Path(scratch, scheme)
+                result = measure("compile", checkpoint, scheme, out)
+                shutil.rmtree(out)
+                results[f"{name} {scheme}"] = result | _checked(config, scheme)
+    _show(console, results)
+    report = {
+        "command": "python -m bench real_size",
+        "seed": 0,
+        "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "numpy")},
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "load_average_at_the_end": os.getloadavg(),
+        "promised_by_every_device": PROMISED,
+        "numerics_of_float16": "not yet run: no GPU",
+        "results": results,
+    }
+    write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
+    console.print(f"written to {EVIDENCE}")
+
+
+def _checked(raw: Mapping[str, Any], quantization: str) -> dict[str, int]:
+    """Number of shaders, and how many of them Dawn refuses."""
+    config, scheme, target = load_model_config(raw), find_scheme(quantization), webgpu_target()
+    ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
+    executable = build_executable(
+        abi.complete(build_module(config, scheme, target)),
+        {**model_metadata(config, scheme), "recursivemas": ours},
+        schedule="gpu",
+        bounds={"seq_len": config.prefill_chunk_size},
+        target=target,
+    )
+    sources = {shader.name: shader.source for shader in shaders_of(executable)}
+    command = ["node", "tools/wgsl.mjs"]
+    done = subprocess.run(command, cwd="web", input=json.dumps(sources), capture_output=True, text=True, check=True)
+    return {"shaders": len(sources), "shaders_that_dawn_refuses": len(json.loads(done.stdout))}
+
+
+def _show(console: Console, results: Mapping[str, Mapping[str, Any]]) -> None:
+    table = Table(
+        "agent", "wall s", "CPU s", "peak MiB", "linker peak MiB", "written MB", "largest buffer MB", "GPU MB"
+    )
+    for name, result in results.items():
+        table.add_row(
+            name,
+            f"{result['wall_s']:.1f}",
+            f"{result['cpu_s']:.1f}",
+            f"{result['imports_mib'] + result['peak_above_imports_mib']:.0f}",
+            f"{result['linker_peak_mib']:.0f}",
+            f"{result['written_mb']:.0f}",
+            f"{result['required_limits']['maxStorageBufferBindingSize'] / 1e6:.1f}",
+            f"{result['memory_bytes'] / 1e6:.0f}",
+        )
+    console.print(table)
+    refused = sum(result["shaders_that_dawn_refuses"] for result in results.values())
+    console.print(
+        f"{sum(result['shaders'] for result in results.values())} shaders compiled with Dawn, {refused} refused"
+    )
+
+
+if __name__ == "__main__":
+    main()
