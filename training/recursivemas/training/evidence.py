@@ -26,7 +26,7 @@ from recursivemas.training.evaluate import evaluate
 from recursivemas.training.evidence_report import write_evidence
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
-from recursivemas.training.train import train_system
+from recursivemas.training.train import new_links, train_system
 
 SEEDS = (0, 1, 2)
 QUESTIONS = 540
@@ -39,7 +39,7 @@ class Experiment:
 
     Attributes:
         system: YAML file in `systems/`.
-        full: Whether every control, the depth grid and the latent-step sweep are measured, too.
+        full: Whether shuffled answers, cross-entropy from ridge, the depth grid and the latent-step sweep are measured, too.
         depths: Rounds to train for, besides the system's own.
         sampled_text: Whether text is sampled at temperature 1, too, alone and by vote.
     """
@@ -141,18 +141,22 @@ class Job:
         for rounds in self.rounds():
             self.measure("trained links", trained, rounds=rounds)
             self.measure("text, greedy", None, mode="text", rounds=rounds)
+        self.measure("random links, inner and outer", self._random(), rounds=last)
         self.measure("untrained outer links", stages["random"], rounds=last)
         self.measure("ridge links", stages["started"], rounds=last)
         self.measure("aligned links, no cross-entropy (warm start)", stages["aligned"], rounds=last)
         self.measure("deciding agent alone", None, mode="single", rounds=1)
         self.measure("deciding agent looped", trained, mode="loop", rounds=last)
-        if self.experiment.full:
-            self.measure("control: hand-offs are zeros", trained, rounds=last, control="zeros")
-            self.measure("control: another question's hand-offs", trained, rounds=last, control="other_question")
+        self.measure("control: hand-offs are zeros", trained, rounds=last, control="zeros")
+        self.measure("control: another question's hand-offs", trained, rounds=last, control="other_question")
         if self.experiment.sampled_text:
             self._sampled_text()
         if self.experiment.full:
-            self._sweeps(trained, stages["aligned"])
+            self._sweeps(trained, stages["started"], stages["aligned"])
+
+    def _random(self) -> LinkFile:
+        """Links that never saw a step of training."""
+        return new_links(self.system, self.agents).to_file(self.system.name, {"stage": "new"})
 
     def _sampled_text(self) -> None:
         last = self.system.rounds
@@ -172,11 +176,12 @@ class Job:
         correct = "".join("01"[value] for value in right)
         self.keep({"row": f"text, sampled, vote of {TEXT_VOTES}", "seed": self.seed, **voted, "correct": correct})
 
-    def _sweeps(self, trained: LinkFile, aligned: LinkFile) -> None:
+    def _sweeps(self, trained: LinkFile, ridge: LinkFile, aligned: LinkFile) -> None:
         last = self.system.rounds
         for steps in (1, 3, 4):
             self.measure("latent-step sweep", trained, rounds=last, latent_steps=steps)
         self.measure("trained links", trained, rounds=last + 1)
+        self.measure("ridge links, then cross-entropy", self.train("ridge", None, ridge), rounds=last)
         shuffled = self.train("shuffled", ShuffledAnswers(self.source, self.seed), aligned)
         self.measure("control: trained on shuffled answers", shuffled, rounds=last)
         for depth in self.experiment.depths:
@@ -194,16 +199,16 @@ def run_job(name: str, seed: int, work: Path, systems: Path) -> Path:
     if path.is_file():
         return path
     torch.set_num_threads(1)
-    began = time.perf_counter()
+    began = time.process_time()
     job = Job(name, seed, work, systems)
     job.run()
-    seconds = round(time.perf_counter() - began, 1)
+    seconds = round(time.process_time() - began, 1)
     write_text_atomic(path, json.dumps(raw_record(name, seed, job.folder, seconds)) + "\n")
     return path
 
 
-def raw_record(name: str, seed: int, folder: Path, seconds: float | None) -> dict[str, Any]:
-    """What a job has found so far; `seconds` is None when it has not finished."""
+def raw_record(name: str, seed: int, folder: Path, cpu_seconds: float | None) -> dict[str, Any]:
+    """What a job has found so far; `cpu_seconds` is None when it has not finished."""
 
     def lines(path: Path) -> list[Any]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -212,7 +217,7 @@ def raw_record(name: str, seed: int, folder: Path, seconds: float | None) -> dic
     return {
         "experiment": name,
         "seed": seed,
-        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "cells": lines(folder / "cells.jsonl"),
         "outer_log": log,
     }
