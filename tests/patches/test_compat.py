@@ -12,8 +12,17 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.script import tirx as T  # noqa: N812
 
+from recursivemas.build.relax_functions import define
 from recursivemas.patches import compat
-from recursivemas.patches.compat import call_tir_order, gelu_form, kv_cache, relax_names, rope, thread_limit
+from recursivemas.patches.compat import (
+    call_tir_order,
+    expert_mask,
+    gelu_form,
+    kv_cache,
+    relax_names,
+    rope,
+    thread_limit,
+)
 from recursivemas.patches.compat.intercept import View, intercept, seeing
 from recursivemas.patches.source import Mlc, import_mlc, mlc_module
 
@@ -121,6 +130,41 @@ def test_with_threads_shrinks_blocks_that_are_too_large() -> None:
 def test_with_threads_leaves_blocks_that_fit() -> None:
     kernel = _threaded(128)
     assert thread_limit.with_threads(kernel, 256) is kernel
+
+
+def test_expert_mask_counts_tokens_expert_after_expert() -> None:
+    class Module(nn.Module):
+        def forward(self, chosen: Tensor) -> Tensor:
+            return expert_mask.moe_cumsum(chosen, 3)
+
+    mod, _ = Module().export_tvm({"forward": {"chosen": nn.spec.Tensor(["tokens", 2], "int32")}})
+    vm = relax.VirtualMachine(relax.build(mod, "llvm"), tvm.cpu())
+    chosen = np.array([[0, 2], [2, 1], [0, 1], [2, 0]], np.int32)
+    expected = np.cumsum([expert in row for expert in range(3) for row in chosen])
+    np.testing.assert_array_equal(vm["forward"](tvm.runtime.tensor(chosen)).numpy(), expected)
+
+
+def test_a_placeholder_stands_for_a_cache_that_nobody_uses() -> None:
+    build = kv_cache.CacheBuild(placeholder=True)
+    shape = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+    builder = relax.BlockBuilder()
+
+    def body() -> relax.Expr:
+        cache = kv_cache.create_generic(
+            **shape,
+            qk_head_dim=16,
+            v_head_dim=16,
+            rope_mode=kv_cache.RopeMode.NORMAL,
+            rope_scale=1.0,
+            rope_theta=1e4,
+            dtype="float32",
+        )
+        return cache._expr
+
+    with kv_cache.building(build):  # without a target, which kernels would need
+        define(builder, "main", [], body)
+    assert [name.name_hint for name in builder.finalize().get_global_vars()] == ["main"]
+    assert build.made == kv_cache.CacheShape(**shape, qk_head_dim=16, v_head_dim=16)
 
 
 def test_gelu_form_names_the_tanh_form(monkeypatch: pytest.MonkeyPatch) -> None:
