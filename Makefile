@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 SYSTEMS ?= hop-sequential
+# Every system whose trained links are in the repository.
+SHIPPED := $(patsubst systems/links/%.recursivelink.json,%,$(wildcard systems/links/*.recursivelink.json))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup page systems playground lint test test-all check format bench clean
+.PHONY: help setup page systems playground site lint test test-all check format bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,10 +47,14 @@ web/dist/index.html: web/node_modules/.installed web/index.html web/vite.config.
 systems: $(VENV)/.core ## build SYSTEMS (default: hop-sequential)
 	@for system in $(SYSTEMS); do \
 	  $(BIN)/rmas build systems/$$system.yaml --links systems/links/$$system.recursivelink.json \
-	    --out dist/$$system --if-changed || exit 1; done
+	    --measured docs/evidence --out dist/$$system --if-changed || exit 1; done
 
 playground: page systems ## from a fresh clone to the running demo
 	@$(BIN)/rmas serve dist --port $(PORT)
+
+site: page ## the page and every shipped system in site/, for any static host
+	@$(MAKE) --no-print-directory systems SYSTEMS="$(SHIPPED)"
+	@$(BIN)/rmas site $(addprefix dist/,$(SHIPPED)) --out site
 
 lint: setup ## formatter, linters, type checkers
 	@$(BIN)/ruff format --check .

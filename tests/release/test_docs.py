@@ -33,6 +33,14 @@ def commands(path: Path) -> list[str]:
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 
+def files(path: Path) -> dict[str, str]:
+    """Files that a document tells to write: blocks whose first line is a comment with the file's name."""
+    found = re.findall(
+        r"^```\w+\n(# (\S+/\S+\.\w+)\n.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    return {name: text for text, name in found}
+
+
 WITH_COMMANDS = [path for path in DOCUMENTS if commands(path)]
 
 
@@ -40,14 +48,19 @@ WITH_COMMANDS = [path for path in DOCUMENTS if commands(path)]
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A place that looks like a clone after `make setup`; what commands write does not reach the real one."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in (".venv", "systems", "docs", "Makefile", "scripts", "pyproject.toml", "web", "build", "training"):
+    for name in (".venv", "docs", "Makefile", "scripts", "pyproject.toml", "web", "build", "training"):
         (folder / name).symlink_to(ROOT / name)
+    (folder / "systems").mkdir()  # a real folder: documents say what to write there
+    for path in (ROOT / "systems").iterdir():
+        (folder / "systems" / path.name).symlink_to(path)
     return folder
 
 
 @pytest.mark.parametrize("path", WITH_COMMANDS, ids=name_of)
 def test_commands_of_console_blocks_run(path: Path, clone: Path) -> None:
-    environment = {**os.environ, "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    for name, text in files(path).items():
+        (clone / name).write_text(text, encoding="utf-8")
     for command in commands(path):
         if command.startswith("make "):  # the tests themselves, or a server that stays: only what it would do
             command = command.split("#")[0].replace("make ", "make --dry-run ")
@@ -64,6 +77,7 @@ def test_commands_of_console_blocks_run(path: Path, clone: Path) -> None:
 
 def test_documents_have_commands_that_run() -> None:
     assert len(WITH_COMMANDS) >= 3
+    assert list(files(ROOT / "README.md")) == ["systems/mine.yaml"]
     assert any("publish" in command and "--dry-run" in command for path in WITH_COMMANDS for command in commands(path))
 
 

@@ -96,7 +96,6 @@ def test_artifacts_of_another_origin_without_cors_are_a_clear_error(browser: Bro
         assert f"{artifacts}/system.json" in str(caught.value)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ranges", [True, False], ids=["with ranges", "without ranges"])
 def test_connection_that_breaks_off(browser: Browser, site: Path, system: Path, ranges: bool) -> None:
     shard = max(system.rglob("params_shard_*.bin"), key=lambda path: path.stat().st_size)
@@ -108,7 +107,6 @@ def test_connection_that_breaks_off(browser: Browser, site: Path, system: Path, 
     assert not habits.cut
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
 def test_precompressed_libraries(browser: Browser, site: Path, system: Path, tmp_path: Path, encoding: str) -> None:
     copy = tmp_path / "site"

@@ -21,7 +21,7 @@ SCHEME = "q4f32_1"
 def workplace(folder: Path) -> Path:
     """A folder like a clean clone on a runner, with nothing compiled but the web runtime."""
     folder.mkdir()
-    for name in (".venv", "systems", "Makefile", "scripts", "pyproject.toml"):
+    for name in (".venv", "systems", "docs", "Makefile", "scripts", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     cache = folder / "cache"
     cache.mkdir()
@@ -81,13 +81,15 @@ def test_workflow_and_a_single_build_give_the_same_bytes(tmp_path: Path) -> None
 
     other = workplace(tmp_path / "somewhere-else")
     links = "systems/links/hop-sequential.recursivelink.json"
-    command = f".venv/bin/rmas build systems/hop-sequential.yaml --links {links} --quantization {SCHEME} --out once"
+    command = f".venv/bin/rmas build systems/hop-sequential.yaml --links {links} --quantization {SCHEME}"
+    command += " --measured docs/evidence --out once"
     run(command, other)
     assert digests(by_workflow) == digests(other / "once")
     kinds = {Path(path).suffix for path in digests(by_workflow)}
     assert {".bin", ".wasm", ".json"} <= kinds
 
     provenance = release.manifest.provenance
+    assert provenance["measured"], "what was measured of the default system is not in its manifest"
     assert {"system_sha256", "checkpoints", "links", "source_revision", "versions"} <= set(provenance)
     assert {"recursivemas", "apache-tvm", "apache-tvm-ffi", "emscripten"} <= set(provenance["versions"])
     assert all(len(each["weights_sha256"]) == 64 for each in provenance["checkpoints"].values())
