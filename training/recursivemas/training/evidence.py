@@ -39,7 +39,7 @@ class Experiment:
 
     Attributes:
         system: YAML file in `systems/`.
-        full: Whether shuffled answers, cross-entropy from ridge, the depth grid and the latent-step sweep are measured, too.
+        full: Whether shuffled answers, cross-entropy from ridge, depths and latent steps are measured, too.
         depths: Rounds to train for, besides the system's own.
         sampled_text: Whether text is sampled at temperature 1, too, alone and by vote.
     """

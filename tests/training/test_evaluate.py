@@ -1,0 +1,130 @@
+"""Evaluation, its controls, `rmas eval` and the evidence tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from recursivemas.cli.app import app
+from recursivemas.system.errors import InputError
+from recursivemas.system.system import System
+from recursivemas.training import data as data_module
+from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.data import hub_records
+from recursivemas.training.evaluate import CONTROLS, evaluate, other_question
+from recursivemas.training.evidence import ShuffledAnswers
+from recursivemas.training.evidence_report import aggregate
+from recursivemas.training.recursion import Recursion
+from recursivemas.training.tasks import hop
+from tests.training.conftest import make_links
+
+
+def test_evaluate_counts_what_the_system_answers(system: System, agents: dict[str, LoadedAgent]) -> None:
+    recursion = Recursion(system, agents, make_links(system, agents).requires_grad_(False))
+    records = hop.questions(3, 12)
+    answers = recursion.run([record.question for record in records]).texts
+    # Every second question gets what the system says as its right answer.
+    records = [
+        record.model_copy(update={"answer": text if index % 2 else "nowhere", "group": "odd" if index % 2 else "even"})
+        for index, (record, text) in enumerate(zip(records, answers, strict=True))
+    ]
+    cell = evaluate(recursion, records, batch_size=5)
+    assert cell.correct == (False, True) * 6
+    assert cell.by_group == {"even": 0.0, "odd": 1.0}
+    assert (cell.right, cell.questions, cell.accuracy) == (6, 12, 0.5)
+    assert cell.low < 0.5 < cell.high
+
+
+def test_control_zeros_makes_outer_links_irrelevant(system: System, agents: dict[str, LoadedAgent]) -> None:
+    one, two = make_links(system, agents).requires_grad_(False), make_links(system, agents).requires_grad_(False)
+    for parameter in two._outer_modules.parameters():
+        torch.nn.init.normal_(parameter)
+    questions = [record.question for record in hop.questions(3, 6)]
+
+    def last_thoughts(links: Any, control: Any) -> torch.Tensor:
+        thoughts = Recursion(system, agents, links, CONTROLS[control]).run(questions).turns[-1].thoughts
+        assert thoughts is not None
+        return thoughts
+
+    assert torch.equal(last_thoughts(one, "zeros"), last_thoughts(two, "zeros"))
+    assert not torch.allclose(last_thoughts(one, "none"), last_thoughts(two, "none"))
+    assert not torch.allclose(last_thoughts(one, "none"), last_thoughts(one, "other_question"))
+
+
+def test_control_other_question_hands_over_a_neighbours_thoughts() -> None:
+    value = torch.arange(6.0).reshape(3, 1, 2)
+    assert other_question("a->b", 1, value).flatten().tolist() == [4, 5, 0, 1, 2, 3]
+
+
+def test_shuffled_answers_keep_the_questions_and_move_the_answers() -> None:
+    plain = data_module.TrainingData("generator:hop", 0).batch(1, 0, 9)
+    moved = ShuffledAnswers("generator:hop", 0).batch(1, 0, 9)
+    assert [record.question for record in moved] == [record.question for record in plain]
+    assert [record.answer for record in moved] == [*(record.answer for record in plain[1:]), plain[0].answer]
+
+
+def test_rmas_eval_writes_table_json_and_picture(
+    system: System, agents: dict[str, LoadedAgent], tmp_path: Path
+) -> None:
+    declared = tmp_path / "system.yaml"
+    declared.write_text(yaml.safe_dump(system.model_dump(mode="json", by_alias=True, exclude={"edges"})))
+    links = tmp_path / "links.json"
+    make_links(system, agents).to_file(system.name, {}).save(links)
+    questions = tmp_path / "q.jsonl"
+    questions.write_text("".join(record.model_dump_json(exclude_none=True) + "\n" for record in hop.questions(1, 4)))
+    options = ["--links", str(links), "--data", str(questions), "--rounds", "1,2", "--out", str(tmp_path / "out")]
+    modes = ["--mode", "latent,text,single,loop", "--control", "none,zeros"]
+    result = CliRunner().invoke(app, ["eval", str(declared), *options, *modes], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "eval.json").read_text())
+    found = [(cell["mode"], cell["rounds"], cell["control"]) for cell in report["cells"]]
+    latent = [("latent", r, c) for r in (1, 2) for c in ("none", "zeros")]
+    others = [("text", 1, "none"), ("text", 2, "none"), ("single", 1, "none"), ("loop", 1, "none"), ("loop", 2, "none")]
+    assert found == [*latent, *others]
+    assert all(cell["low"] <= cell["accuracy"] <= cell["high"] for cell in report["cells"])
+    text, single = (next(cell for cell in report["cells"] if cell["mode"] == mode) for mode in ("text", "single"))
+    assert text["decoded_tokens"] > single["decoded_tokens"]
+    assert (tmp_path / "out" / "eval.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_hub_records_reads_the_wanted_split(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"question": split, "answer": "1"}) + "\n")
+    asked: list[tuple[str, str]] = []
+
+    def download(name: str, repo_type: str, allow_patterns: list[str]) -> str:
+        asked.append((name, repo_type))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert hub_records("someone/things")[0].question == "test"
+    assert hub_records("someone/things:train")[0].question == "train"
+    assert asked == [("someone/things", "dataset")] * 2
+    with pytest.raises(InputError, match="no JSONL file named like 'dev'"):
+        hub_records("someone/things:dev")
+
+
+def test_hub_records_out_of_reach_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: Any, **__: Any) -> str:
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(InputError, match=r"neither a file here nor a hub data set within reach: no route$"):
+        hub_records("someone/things")
+
+
+def test_aggregate_means_over_seeds_and_never_claims_certainty() -> None:
+    def cell(row: str, correct: str) -> dict[str, Any]:
+        base = {"mode": "latent", "rounds": 3, "latent_steps": 2, "control": "none", "time_ms": 1.0}
+        return {"row": row, **base, "decoded_tokens": 1.0, "forward_positions": 9.0, "correct": correct}
+
+    raw = [{"cells": [cell("all", "1" * 50), cell("some", "1" * 40 + "0" * 10)]}, {"cells": [cell("all", "1" * 50)]}]
+    every, some = aggregate(raw)
+    assert (every["accuracy"], every["seeds"], every["questions_per_seed"]) == (1.0, 2, 50)
+    assert 0.9 < every["low"] < 0.95 and every["high"] == 1.0
+    assert (some["accuracy"], some["accuracy_by_seed"], some["seeds"]) == (0.8, [0.8], 1)
+    assert some["low"] < 0.7 and some["high"] > 0.88

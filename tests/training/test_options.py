@@ -1,0 +1,80 @@
+"""What the settings of training do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recursivemas.system.links_file import load_links
+from recursivemas.training.agents import load_agents
+from recursivemas.training.curves import draw_curves
+from recursivemas.training.train import agents_dtype, train_system
+from tests.training.conftest import MakeSystem
+
+INNER = {"questions": 8, "steps": 2, "batch_size": 8}
+OUTER = {"alignment_steps": 2, "steps": 4, "batch_size": 2, "warmup_steps": 1}
+
+
+def outer_log(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["phase"] == "outer"]
+
+
+def rounds_of(line: dict[str, Any]) -> set[str]:
+    return {key.rsplit("/", 1)[1] for key in line if key.startswith("handoff_gradient/")}
+
+
+def test_supervision_of_every_round_scores_each(make_system: MakeSystem, tmp_path: Path) -> None:
+    outer = {**OUTER, "supervision": "every", "gradient_checkpointing": True}
+    train_system(make_system("distillation", inner=INNER, outer=outer), tmp_path)
+    for line in outer_log(tmp_path):
+        scored = [line["loss_round/1"], line["loss_round/2"]]
+        assert abs(line["loss"] - sum(scored) / 2) < 1e-5
+    draw_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curriculum_begins_with_one_round(make_system: MakeSystem, tmp_path: Path) -> None:
+    train_system(make_system("distillation", inner=INNER, outer={**OUTER, "curriculum": True}), tmp_path)
+    rounds = [
+        max(int(key.split("/")[1]) for key in line if key.startswith("loss_round/")) for line in outer_log(tmp_path)
+    ]
+    assert rounds == [1, 2, 2, 2]
+
+
+def test_bfloat16_agents_train_float32_links_with_a_bottleneck(make_system: MakeSystem, tmp_path: Path) -> None:
+    settings = {"precision": "bfloat16", "variant": "paper", "inner_width": 3, "outer_width": 5}
+    system = make_system("distillation", inner=INNER, outer={**OUTER, "train_inner": True}, **settings)
+    agents = load_agents(system, dtype=agents_dtype("bfloat16", torch.device("cpu")))
+    links = train_system(system, tmp_path, agents=agents)
+    assert {agent.dtype for agent in agents.values()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in links.parameters()} == {torch.float32}
+    file = load_links(tmp_path / "recursivelink.json")
+    assert file.variant == "paper"
+    assert {link.width for link in file.inner.values()} == {3}
+    assert {link.width for link in file.outer.values()} == {5}
+    # Steps smaller than bfloat16 can hold are not lost.
+    weights = file.inner["planner"].tensors["w1"].array()
+    rounded = torch.tensor(np.array(weights)).to(torch.bfloat16).float().numpy()
+    assert not np.array_equal(weights, rounded)
+
+
+def test_handoff_clip_bounds_what_reaches_a_link(make_system: MakeSystem, tmp_path: Path) -> None:
+    norms = {}
+    for clip in (0.0, 1e-4):
+        out = tmp_path / str(clip)
+        train_system(make_system("distillation", inner=INNER, outer={**OUTER, "steps": 1, "handoff_clip": clip}), out)
+        norms[clip] = outer_log(out)[0]["gradient_norm"]
+    assert norms[1e-4] < norms[0.0] / 10
+
+
+def test_random_initialisation_is_worse_than_ridge(make_system: MakeSystem, tmp_path: Path) -> None:
+    cosines = {}
+    for method in ("ridge", "random"):
+        outer = {**OUTER, "alignment_steps": 0, "steps": 0, "initialisation": method}
+        train_system(make_system("distillation", inner={**INNER, "questions": 64}, outer=outer), tmp_path / method)
+        lines = [json.loads(line) for line in (tmp_path / method / "metrics.jsonl").read_text().splitlines()]
+        cosines[method] = min(line["cosine"] for line in lines if line["phase"].startswith("start outer"))
+    assert cosines["ridge"] > cosines["random"] + 0.2
