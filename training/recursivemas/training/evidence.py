@@ -31,6 +31,7 @@ from recursivemas.training.train import new_links, train_system
 SEEDS = (0, 1, 2)
 QUESTIONS = 540
 TEXT_VOTES = 4
+FROM_RIDGE = {"learning_rate": 3e-4, "steps": 60}
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,20 @@ class Experiment:
 
     Attributes:
         system: YAML file in `systems/`.
-        full: Whether shuffled answers, cross-entropy from ridge, depths and latent steps are measured, too.
-        depths: Rounds to train for, besides the system's own.
+        sweeps: Whether latent steps and one round more than trained for are measured, too.
+        depths: Rounds to train for with cross-entropy from ridge links, which alignment has not made right already.
         sampled_text: Whether text is sampled at temperature 1, too, alone and by vote.
     """
 
     system: str
-    full: bool = False
+    sweeps: bool = False
     depths: tuple[int, ...] = ()
     sampled_text: bool = False
 
 
 EXPERIMENTS: dict[str, Experiment] = {
-    "chain": Experiment("hop-sequential.yaml", full=True, depths=(1, 2), sampled_text=True),
-    "superposition": Experiment("drift-sequential.yaml", full=True, sampled_text=True),
+    "chain": Experiment("hop-sequential.yaml", sweeps=True, depths=(1, 2, 3), sampled_text=True),
+    "superposition": Experiment("drift-sequential.yaml", sweeps=True, sampled_text=True),
     "mixture": Experiment("drift-mixture.yaml"),
     "distillation": Experiment("hop-distillation.yaml"),
     "deliberation": Experiment("fare-deliberation.yaml"),
@@ -127,8 +128,14 @@ class Job:
     def train(
         self, name: str, data: TrainingData | None, start: LinkFile | None, rounds: int | None = None
     ) -> LinkFile:
-        """Trains links into a folder of their own, or takes those that are there."""
-        system = self.system.model_copy(update={"rounds": rounds or self.system.rounds})
+        """Trains links into a folder of their own, or takes those that are there.
+
+        Cross-entropy that does not begin with aligned links has more to learn and gets a larger rate.
+        """
+        training = self.system.training
+        if start is not None:
+            training = training.model_copy(update={"outer": training.outer.model_copy(update=FROM_RIDGE)})
+        system = self.system.model_copy(update={"rounds": rounds or self.system.rounds, "training": training})
         out = self.folder / name
         train_system(system, out, resume=True, agents=self.agents, data=data, start=start)
         return load_links(out / "recursivelink.json")
@@ -151,8 +158,11 @@ class Job:
         self.measure("control: another question's hand-offs", trained, rounds=last, control="other_question")
         if self.experiment.sampled_text:
             self._sampled_text()
-        if self.experiment.full:
-            self._sweeps(trained, stages["started"], stages["aligned"])
+        if self.experiment.sweeps:
+            for steps in (1, 3, 4):
+                self.measure("latent-step sweep", trained, rounds=last, latent_steps=steps)
+            self.measure("trained links", trained, rounds=last + 1)
+        self._depths(stages["started"])
 
     def _random(self) -> LinkFile:
         """Links that never saw a step of training."""
@@ -176,18 +186,16 @@ class Job:
         correct = "".join("01"[value] for value in right)
         self.keep({"row": f"text, sampled, vote of {TEXT_VOTES}", "seed": self.seed, **voted, "correct": correct})
 
-    def _sweeps(self, trained: LinkFile, ridge: LinkFile, aligned: LinkFile) -> None:
-        last = self.system.rounds
-        for steps in (1, 3, 4):
-            self.measure("latent-step sweep", trained, rounds=last, latent_steps=steps)
-        self.measure("trained links", trained, rounds=last + 1)
-        self.measure("ridge links, then cross-entropy", self.train("ridge", None, ridge), rounds=last)
-        shuffled = self.train("shuffled", ShuffledAnswers(self.source, self.seed), aligned)
-        self.measure("control: trained on shuffled answers", shuffled, rounds=last)
+    def _depths(self, ridge: LinkFile) -> None:
+        """Cross-entropy alone, from ridge links: training depth, and what the answers teach."""
         for depth in self.experiment.depths:
-            links = self.train(f"depth{depth}", None, aligned, depth)
+            links = self.train(f"depth{depth}", None, ridge, depth)
             for rounds in self.rounds():
-                self.measure(f"trained for {depth} rounds", links, rounds=rounds)
+                self.measure(f"ridge links, then cross-entropy for {depth} rounds", links, rounds=rounds)
+        if self.experiment.depths:
+            shuffled = self.train("shuffled", ShuffledAnswers(self.source, self.seed), ridge)
+            row = "control: ridge links, then cross-entropy on shuffled answers"
+            self.measure(row, shuffled, rounds=self.system.rounds)
 
 
 _STAGES = ("random", "started", "aligned")
