@@ -4,17 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 import yaml
 from typer.testing import CliRunner
 
 from recursivemas.cli.app import app
-from recursivemas.system.errors import InputError
 from recursivemas.system.system import System
 from recursivemas.training import data as data_module
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.data import hub_records
 from recursivemas.training.evaluate import CONTROLS, evaluate, other_question
 from recursivemas.training.evidence import ShuffledAnswers
 from recursivemas.training.evidence_report import aggregate
@@ -89,32 +86,6 @@ def test_rmas_eval_writes_table_json_and_picture(
     text, single = (next(cell for cell in report["cells"] if cell["mode"] == mode) for mode in ("text", "single"))
     assert text["decoded_tokens"] > single["decoded_tokens"]
     assert (tmp_path / "out" / "eval.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_hub_records_reads_the_wanted_split(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"question": split, "answer": "1"}) + "\n")
-    asked: list[tuple[str, str]] = []
-
-    def download(name: str, repo_type: str, allow_patterns: list[str]) -> str:
-        asked.append((name, repo_type))
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert hub_records("someone/things")[0].question == "test"
-    assert hub_records("someone/things:train")[0].question == "train"
-    assert asked == [("someone/things", "dataset")] * 2
-    with pytest.raises(InputError, match="no JSONL file named like 'dev'"):
-        hub_records("someone/things:dev")
-
-
-def test_hub_records_out_of_reach_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(*_: Any, **__: Any) -> str:
-        raise ConnectionError("no route\nto host")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    with pytest.raises(InputError, match=r"neither a file here nor a hub data set within reach: no route$"):
-        hub_records("someone/things")
 
 
 def test_aggregate_means_over_seeds_and_never_claims_certainty() -> None:

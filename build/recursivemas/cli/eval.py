@@ -20,7 +20,10 @@ Name = TypeVar("Name", bound=str)
 def eval_command(
     system: Annotated[Path, typer.Argument(help="A systems/<name>.yaml.")],
     links: Annotated[Path | None, typer.Option(help="recursivelink.json; text and single mode need none.")] = None,
-    data: Annotated[str | None, typer.Option(help="JSONL file or hub data set; the task's own by default.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="JSONL file or hub data set owner/name[/config][:split]; the task's own by default."),
+    ] = None,
     rounds: Annotated[str | None, typer.Option(help="For example 1,2,3; the system's by default.")] = None,
     latent_steps: Annotated[str | None, typer.Option(help="For example 1,2,4; the system's by default.")] = None,
     mode: Annotated[str, typer.Option(help="Of latent, text, single, loop; several with commas.")] = "latent",

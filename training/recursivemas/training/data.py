@@ -25,7 +25,7 @@ FIRST_TRAINING_SEED = 1_000_000
 
 
 def load_records(source: str) -> list[QuestionRecord]:
-    """Questions of a JSONL file, or of a hub data set's (`owner/name[:split]`).
+    """Questions of a JSONL file, or of a hub data set (`owner/name[/config][:split]`).
 
     Raises:
         InputError: When neither can be read.
@@ -33,27 +33,9 @@ def load_records(source: str) -> list[QuestionRecord]:
     path = Path(source)
     if path.exists() or path.suffix == ".jsonl" or path.is_absolute():
         return load_questions(path)
+    from recursivemas.training.hub_data import hub_records
+
     return hub_records(source)
-
-
-def hub_records(source: str) -> list[QuestionRecord]:
-    """JSONL files of a hub data set `owner/name[:split]`, with columns question, answer and optional choices.
-
-    Raises:
-        InputError: When the data set cannot be fetched or has no such file.
-    """
-    import huggingface_hub
-
-    name, _, split = source.partition(":")
-    try:
-        folder = Path(huggingface_hub.snapshot_download(name, repo_type="dataset", allow_patterns=["*.jsonl"]))
-    except Exception as error:  # the hub client raises many kinds; each means that there are no data
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"data {source!r}: neither a file here nor a hub data set within reach: {reason}") from None
-    files = sorted(file for file in folder.rglob("*.jsonl") if (split or "test") in file.name)
-    if not files:
-        raise InputError(f"data set {name!r} has no JSONL file named like {split or 'test'!r}; download and convert it")
-    return load_questions(files[0])
 
 
 class TrainingData:
