@@ -7,6 +7,10 @@ PORT ?= 8080
 SYSTEMS ?= hop-sequential
 # Every system whose trained links are in the repository.
 SHIPPED := $(patsubst systems/links/%.recursivelink.json,%,$(wildcard systems/links/*.recursivelink.json))
+# Tests run in WORKERS processes, those with a browser in one of them (tests/conftest.py). The models are so small that
+# more threads in each only wait for each other.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
@@ -64,15 +68,15 @@ lint: setup ## formatter, linters, type checkers
 
 check: lint ## lint, and the quick tests
 	@cd web && npm test --silent
-	@$(BIN)/python -m pytest -q -m "not slow and not browser"
+	@$(PYTEST) -q -m "not slow and not browser"
 
 test: lint page systems ## lint, and every test but the slow ones
 	@cd web && npm test --silent
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-all: lint page systems ## the slow ones too
 	@cd web && npm test --silent
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 format: setup ## format everything
 	@$(BIN)/ruff format .
