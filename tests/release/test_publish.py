@@ -14,6 +14,7 @@ from recursivemas.build.model_card import model_card
 from recursivemas.build.release_folder import check_release_folder
 from recursivemas.cli.app import app
 from recursivemas.system.errors import InputError
+from recursivemas.system.manifest import VariantRecord
 
 from .made_system import make_system
 
@@ -169,3 +170,13 @@ def test_card_metadata_of_one_licence_is_that_licence(system: Path) -> None:
     same = release.manifest.model_copy(update={"provenance": {"checkpoints": models}})
     card = model_card(type(release)(release.folder, same, release.record), "https://example.org/walk")
     assert yaml.safe_load(card.split("---\n")[1])["license"] == "apache-2.0"
+
+
+def test_card_says_which_other_weights_a_system_carries(system: Path) -> None:
+    release = check_release_folder(system)
+    own = release.manifest
+    half = VariantRecord(quantization="q4f16_1", agents=own.agents, memory_bytes=2_000_000)
+    both = own.model_copy(update={"variants": (half,)})
+    card = model_card(type(release)(release.folder, both, release.record), "https://example.org/walk")
+    assert "Also carried: `q4f16_1`" in card and "`shader-f16`" in card
+    assert "Also carried" not in model_card(release, "https://example.org/walk")

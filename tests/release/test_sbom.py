@@ -93,6 +93,13 @@ def test_licence_is_what_the_checkpoint_declares(files: dict[str, str], expected
     assert declared_licence(ResolvedModel(tmp_path, "model")) == expected
 
 
+def test_every_shipped_agent_declares_the_licence_of_the_repository() -> None:
+    folders = [path.parent for path in (ROOT / "systems/agents").glob("*/config.json")]
+    assert len(folders) >= 3
+    assert {declared_licence(ResolvedModel(folder, folder.name)) for folder in folders} == {"apache-2.0"}
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
 def test_source_revision_is_a_commit() -> None:
     revision = source_revision()
     if not (ROOT / ".git").exists():

@@ -96,6 +96,11 @@ def _agents_table(manifest: Manifest) -> str:
         )
     used = sorted({agent.quantization for agent in manifest.agents})
     notes = [f"`{name}`: {_SCHEMES[name]}." for name in used]
+    notes += [
+        f"Also carried: `{each.quantization}`, {_SCHEMES[each.quantization]}, {each.memory_bytes / 1e6:.0f} MB of GPU "
+        "memory; a page takes it where the GPU can run it."
+        for each in manifest.variants
+    ]
     return "\n".join([*rows, "", *notes, ""])
 
 
@@ -135,7 +140,10 @@ def _one_report(name: str, report: Any) -> str:
 
 def _evaluation(name: str, report: Mapping[str, Any]) -> str:
     """A report of `rmas eval` as a table."""
-    rows = [f"`{name}`: questions of `{report.get('data')}`, seed {report.get('seed')}, in PyTorch.", ""]
+    rows = [
+        f"`{name}`: questions of `{report.get('data')}`, seed {report.get('seed')}, in PyTorch, unquantized.",
+        "",
+    ]
     rows += ["| mode | control | rounds | latent steps | accuracy | 95 % | tokens decoded | questions |"]
     rows += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
     for cell in report["cells"]:
@@ -195,7 +203,7 @@ def _limits(manifest: Manifest) -> str:
     memory = f"{manifest.memory_bytes / 1e6:.0f} MB"
     return f"""- Needs a browser with WebGPU (features: {features}) and about {memory} of GPU memory.
 - A turn has at most {context} positions, latent thoughts included.
-- Links work with these very agents and this quantization only; other agents need other links.
+- Links work with these very agents only; other agents need other links. They were trained with unquantized weights.
 - Quantized agents answer differently from their base models. What the base models get wrong or must not be used for
   holds here too; their licences apply.
 """

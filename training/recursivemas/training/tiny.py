@@ -228,6 +228,20 @@ def chain_accuracy(spec: AgentSpec, model: Any, vocabulary: dict[str, int], seed
     return float(right[torch.from_numpy(drawn.states & drawn.scored)[:, 1:]].float().mean())
 
 
+CARD = """---
+license: apache-2.0
+library_name: transformers
+tags: [recursivemas]
+---
+
+# {name}
+
+A tiny {family} that knows one small task, for the systems of RecursiveMAS in the browser; of no use elsewhere. It was
+made from its seed by the command in `provenance.json`.
+"""
+"""Says above all under which licence the agent may be passed on; builds carry that into the manifest."""
+
+
 def save_agent(folder: Path, model: Any, tokenizer: Tokenizer, provenance: dict[str, Any]) -> None:
     """Writes a checkpoint folder (float16 weights) under a temporary name and renames it."""
     temporary = folder.with_name(folder.name + ".part")
@@ -244,6 +258,8 @@ def save_agent(folder: Path, model: Any, tokenizer: Tokenizer, provenance: dict[
     )
     wrapped.save_pretrained(temporary)
     (temporary / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
+    card = CARD.format(name=folder.name, family=model.config.model_type)
+    (temporary / "README.md").write_text(card, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
