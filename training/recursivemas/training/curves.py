@@ -30,23 +30,25 @@ def smooth(values: Sequence[float], width: int = 15) -> np.ndarray[Any, np.dtype
 def draw_curves(metrics: Path, path: Path) -> None:
     """Draws a metrics log; works while it grows."""
     lines = [line for line in read_metrics(metrics) if "step" in line]
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
-    for phase in dict.fromkeys(line["phase"] for line in lines):
-        own = [line for line in lines if line["phase"] == phase]
-        steps = [line["step"] for line in own]
-        if phase == "outer":
+    figure, axes = plt.subplots(2, 2, figsize=(14, 8), layout="constrained")
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        parts.setdefault(line["phase"].partition(", refinement")[0], []).append(line)
+    for name, own in parts.items():
+        steps = list(range(1, len(own) + 1))
+        if name == "outer":
             _draw_outer(axes[1], own, steps)
             continue
-        axes[0, 0].plot(steps, smooth([line["loss"] for line in own]), label=phase)
-        axes[0, 1].plot(steps, smooth([line["cosine"] for line in own]), label=phase)
-    axes[0, 0].set(title="inner links and alignment: loss", yscale="log", xlabel="step")
-    axes[0, 1].set(title="inner links and alignment: cosine", xlabel="step")
+        axes[0, 0].plot(steps, smooth([line["loss"] for line in own]), label=name)
+        axes[0, 1].plot(steps, smooth([1 - line["cosine"] for line in own]), label=name)
+    axes[0, 0].set(title="inner links and alignment, refinements after one another: loss", yscale="log", xlabel="step")
+    axes[0, 1].set(title="inner links and alignment: 1 - cosine", yscale="log", xlabel="step")
     axes[1, 0].set(title="outer loop: cross-entropy of the answer", xlabel="step")
     axes[1, 1].set(title="gradient norm per hand-off and round, before clipping", yscale="log", xlabel="step")
     for axis in axes.flat:
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
-            axis.legend(fontsize=6)
+            axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     save_figure(figure, path)
 
 

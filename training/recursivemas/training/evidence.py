@@ -221,7 +221,10 @@ def raw_record(name: str, seed: int, folder: Path, cpu_seconds: float | None) ->
     def lines(path: Path) -> list[Any]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
-    log = [line for line in lines(folder / "main" / "metrics.jsonl") if line["phase"] == "outer"]
+    # Where alignment has left cross-entropy nothing to do, gradients say little; from ridge links they do.
+    depths = EXPERIMENTS[name].depths
+    metrics = folder / (f"depth{max(depths)}" if depths else "main") / "metrics.jsonl"
+    log = [line for line in lines(metrics) if line["phase"] == "outer"] if metrics.is_file() else []
     return {
         "experiment": name,
         "seed": seed,
