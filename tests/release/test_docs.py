@@ -109,6 +109,12 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
             assert (path.parent / target).exists(), target
 
 
+def test_readme_leads_to_every_document() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [name for path in DOCUMENTS if (name := name_of(path)) != "README.md" and f"]({name})" not in text]
+    assert missing == []
+
+
 def test_manifest_table_names_every_key() -> None:
     text = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
     section = text[text.index("### `system.json`") : text.index("### `recursivelink.json`")]
