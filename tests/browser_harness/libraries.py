@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from tests.browser.chromium import launch
 from tests.browser_harness.server import serve
@@ -54,6 +54,13 @@ def open_libraries(browser: Browser, files: Path) -> Iterator["Libraries"]:
         page.close()
 
 
+class HarnessPage(Protocol):
+    """A page, or what stands for one."""
+
+    def evaluate(self, script: str, argument: Any = None) -> Any:
+        """Evaluates JavaScript, calling it with the argument if it is a function."""
+
+
 class Libraries:
     """The harness page.
 
@@ -61,7 +68,7 @@ class Libraries:
         adapter: What the browser says about the WebGPU device.
     """
 
-    def __init__(self, page: Page, files: Path, failures: list[str]) -> None:
+    def __init__(self, page: HarnessPage, files: Path, failures: list[str]) -> None:
         self._page = page
         self._files = files
         self._failures = failures

@@ -1,0 +1,67 @@
+/**
+ * The harness page without a browser: harness.js in Node, on whatever WebGPU the `webgpu` package (Dawn) finds.
+ *
+ * Reads one JSON array [script, argument] a line, evaluates the script as a function of the argument, and answers with
+ * one line: {"value"} or {"error"}. The first line is the adapter, or {"error"} where there is none with float16.
+ */
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
+
+const [web, origin] = process.argv.slice(2);
+const { create, globals } = await import(pathToFileURL(`${web}/node_modules/webgpu/index.js`).href);
+const gpu = create([]);
+
+/** What tvmjs wants of a browser's cache. */
+class MemoryCache {
+  #responses = new Map();
+  async add(request) {
+    this.#responses.set(request.url ?? request, await fetch(request));
+  }
+  async match(request) {
+    return this.#responses.get(request.url ?? request)?.clone();
+  }
+  async keys() {
+    return [...this.#responses.keys()].map((url) => ({ url: String(url) }));
+  }
+  async delete(request) {
+    return this.#responses.delete(request.url ?? request);
+  }
+}
+const cache = new MemoryCache();
+const fetchAbsolute = globalThis.fetch;
+
+Object.assign(globalThis, globals, {
+  window: globalThis,
+  location: new URL(origin),
+  fetch: (input, init) => fetchAbsolute(typeof input === "string" ? new URL(input, origin) : input, init),
+  caches: { open: async () => cache },
+  tvmjs: createRequire(import.meta.url)(`${web}/node_modules/@mlc-ai/web-runtime/lib/index.js`),
+});
+Object.defineProperty(globalThis, "navigator", { value: { gpu }, configurable: true });
+
+const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+const log = console.error;
+Object.assign(console, { log, info: log, debug: log });
+
+const adapter = await gpu.requestAdapter();
+if (!adapter?.features.has("shader-f16")) {
+  answer({ error: adapter ? `${adapter.info.description} has no shader-f16` : "no WebGPU adapter" });
+  process.exit(0);
+}
+// biome-ignore lint/security/noGlobalEval: a test's own scripts, as a browser's page evaluates them
+const evaluate = (source) => globalThis.eval(source);
+evaluate(readFileSync(new URL("harness.js", import.meta.url), "utf8"));
+answer({ value: adapter.info.description });
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [script, argument] = JSON.parse(line);
+  try {
+    const made = evaluate(`(${script})`);
+    answer({ value: (await (typeof made === "function" ? made(argument) : made)) ?? null });
+  } catch (error) {
+    answer({ error: String(error?.stack ?? error) });
+  }
+}
+process.exit(0); // Dawn keeps the event loop alive.

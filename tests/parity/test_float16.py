@@ -1,0 +1,166 @@
+"""Float16 libraries against PyTorch, on any WebGPU adapter of this machine that has float16 (a GPU, or llvmpipe).
+
+Chromium's software adapter has none, so this runs in Node with the `webgpu` package; tests/browser_harness/node.py
+says how to give it an adapter. Schedules are the GPU's, as shipped. The reference is PyTorch in float32 with the very
+numbers that the weights stand for; ours may be twice as far from it as PyTorch's own float16 is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from recursivemas.build.checkpoint import Checkpoint
+from recursivemas.build.library import compile_library
+from recursivemas.build.models import load_model_config, param_specs
+from recursivemas.build.quantize import GroupQuantizer, dequantize, find_scheme
+from recursivemas.build.weights import write_weights
+from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS
+from tests.browser_harness.libraries import Libraries, Library, Ref
+from tests.browser_harness.node import NoAdapterError, open_node
+from tests.parity.test_links import VARIANTS, _inner, _outer, _packed, _random_link
+from tests.parity.tiny_models import CASES, Case, make_model, relative, save
+
+pytestmark = pytest.mark.slow
+
+Half = NDArray[np.float16]
+BUILDS = [(case, "q4f16_1") for case in CASES] + [(CASES[1], "q0f16")]
+
+
+@dataclass(frozen=True)
+class HalfAgent:
+    """A tiny model compiled for float16, and in PyTorch with the same numbers.
+
+    Attributes:
+        library: On the adapter.
+        params: Its packed parameters, uploaded.
+        model: float32, eager attention; every weight is what the stored ones stand for.
+    """
+
+    library: Library
+    params: Ref
+    model: Any
+
+    def hidden_states(self, embed: Half, *, half: bool = False) -> NDArray[np.float32]:
+        """(1, T, D) to (1, T, D) in PyTorch, in float32 or in float16."""
+        with torch.no_grad():
+            model = self.model.half() if half else self.model
+            inputs = torch.from_numpy(embed if half else embed.astype(np.float32))
+            states = model.model(inputs_embeds=inputs, use_cache=False).last_hidden_state
+            self.model.float()  # exact: every weight is a float16 number
+        array: NDArray[np.float32] = states.float().numpy()
+        return array
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="module")
+def libraries(files: Path) -> Iterator[Libraries]:
+    try:
+        with open_node(files) as (opened, adapter):
+            print(f"float16 on {adapter}")
+            yield opened
+    except NoAdapterError as error:
+        pytest.skip(f"float16 not run: {error}")
+
+
+def _round_as_stored(model: torch.nn.Module, *, group: bool) -> None:
+    quantizer = GroupQuantizer("float16")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if group and parameter.ndim == 2:
+                weight = parameter.numpy()
+                value = dequantize(*quantizer.quantize(np.ascontiguousarray(weight)), weight.shape[1])
+                parameter.copy_(torch.from_numpy(value.astype(np.float32)))
+            else:
+                parameter.copy_(parameter.half().float())
+
+
+@pytest.fixture(scope="module", params=BUILDS, ids=lambda build: f"{build[0].name}-{build[1]}")
+def agent(request: pytest.FixtureRequest, libraries: Libraries, files: Path) -> Iterator[HalfAgent]:
+    torch.set_num_threads(1)
+    case: Case = request.param[0]
+    scheme = find_scheme(request.param[1])
+    folder = files / f"{case.name}-{scheme.name}"
+    folder.mkdir()
+    model = make_model(case)
+    config = load_model_config(save(model, folder / "checkpoint"), prefill_chunk_size=64)
+    write_weights(Checkpoint(folder / "checkpoint"), param_specs(config), scheme, folder)
+    library = libraries.load(compile_library(config, scheme, folder / "library.wasm"))
+    _round_as_stored(model, group=scheme.group)
+    yield HalfAgent(library, library.params(folder), model)
+    library.unload()
+
+
+def _embed(agent: HalfAgent, positions: int) -> Half:
+    size = agent.library.metadata["recursivemas"]["hidden_size"]
+    return np.random.default_rng(0).normal(size=(1, positions, size)).astype(np.float16)
+
+
+def _close(agent: HalfAgent, embed: Half, hidden: Half) -> None:
+    assert hidden.dtype == np.float16
+    expected = agent.hidden_states(embed)
+    allowed = 2 * relative(agent.hidden_states(embed, half=True), expected)
+    assert allowed < 0.02
+    assert relative(hidden.astype(np.float32), expected) < allowed
+
+
+def test_get_last_hidden_is_as_close_as_float16_can_be(agent: HalfAgent) -> None:
+    embed = _embed(agent, 39)
+    _close(agent, embed, agent.library.kv_cache().forward("get_last_hidden", embed, agent.params))
+    cache = agent.library.kv_cache()
+    parts = [cache.forward("get_last_hidden", embed[:, a:b], agent.params) for a, b in ((0, 17), (17, 18), (18, 39))]
+    _close(agent, embed, np.concatenate(parts, axis=1))
+
+
+def test_logits_are_float32_of_float16_hidden_states(agent: HalfAgent) -> None:
+    embed = _embed(agent, 20)
+    hidden = agent.hidden_states(embed)[0, -3:].astype(np.float16)
+    logits = agent.library.call("lm_head", hidden, agent.params)
+    with torch.no_grad():
+        expected = agent.model.lm_head(torch.from_numpy(hidden.astype(np.float32))).numpy()
+    assert logits.dtype == np.float32
+    assert relative(logits, expected) < 1e-3
+    decoded = agent.library.kv_cache()
+    decoded.forward("prefill", embed[:, :-1], agent.params)
+    last = decoded.forward("decode", embed[:, -1:], agent.params)[0, 0]
+    with torch.no_grad():
+        expected = agent.model.lm_head(torch.from_numpy(agent.hidden_states(embed)[0, -1])).numpy()
+    assert relative(last, expected) < 0.02
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_links_compute_in_float32_and_round_once(agent: HalfAgent, variant: Any) -> None:
+    size = agent.library.metadata["recursivemas"]["hidden_size"]
+    hidden = np.random.default_rng(1).normal(size=(5, size)).astype(np.float16)
+    rows = torch.from_numpy(hidden.astype(np.float32))
+    inner = _random_link(INNER_TENSORS[variant], size, size, 24)
+    outer = _random_link(OUTER_TENSORS[variant], size, 50, 100)
+    for name, link, reference in (("inner", inner, _inner), ("outer", outer, _outer)):
+        got = agent.library.call(f"{name}_link_{variant}", hidden, _packed(link))
+        assert got.dtype == np.float16
+        # One rounding to float16 is half of 2 ** -10.
+        assert relative(got.astype(np.float32), reference(variant, rows, link).numpy()) < 2**-11
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_latent_step_runs_the_agent_on_the_inner_link(agent: HalfAgent, variant: Any) -> None:
+    embed = _embed(agent, 19)
+    size = embed.shape[2]
+    link = _random_link(INNER_TENSORS[variant], size, size, 24)
+    cache = agent.library.kv_cache()
+    hidden = cache.forward("latent_prefill", embed, agent.params)
+    stepped = cache.forward(f"latent_step_{variant}", hidden, agent.params, _packed(link))
+    bent = _inner(variant, torch.from_numpy(hidden.astype(np.float32)), link).numpy().astype(np.float16)
+    both = np.concatenate([embed, bent], axis=1)
+    expected = agent.hidden_states(both)[:, -1:]
+    allowed = 2 * relative(agent.hidden_states(both, half=True)[:, -1:], expected)
+    assert relative(stepped.astype(np.float32), expected) < max(allowed, 2e-3)
