@@ -2,12 +2,13 @@
 
 Each system is built in each quantization that runs on the software adapter and answers the same questions in both. For
 `q4f32_1` PyTorch runs with the dequantised weights, and the answers are compared with those of the unquantized agents,
-too. `rmas build --measured` puts the reports into the manifest, so that the model card shows them.
+too. `rmas build --measured` puts the reports into the manifest, so that the model card shows them. `python -m bench.parity NAME` measures one system.
 """
 
 import hashlib
 import importlib.metadata
 import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +26,14 @@ QUANTIZATIONS = ("q0f32", "q4f32_1")
 QUESTIONS = 20
 
 
-def main() -> None:
-    """Measures every system of `systems/` whose links and agents are in the repository."""
+def main(names: Sequence[str] = ()) -> None:
+    """Measures every system of `systems/` whose links and agents are in the repository, or those named."""
     console = Console()
     for links in sorted((ROOT / "systems/links").glob("*.recursivelink.json")):
         path = ROOT / "systems" / f"{links.name.removesuffix('.recursivelink.json')}.yaml"
         system = load_system(path)
+        if names and system.name not in names:
+            continue
         if system.task is None or system.task.data is None or not all(Path(a.model).is_dir() for a in system.agents):
             continue
         rows = [measure(path, links, quantization) for quantization in QUANTIZATIONS]
@@ -139,4 +142,4 @@ def _questions(system: System) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
