@@ -2,7 +2,9 @@
 
 Each system is built in each quantization that runs on the software adapter and answers the same questions in both. For
 `q4f32_1` PyTorch runs with the dequantised weights, and the answers are compared with those of the unquantized agents,
-too. `rmas build --measured` puts the reports into the manifest, so that the model card shows them. `python -m bench.parity NAME` measures one system.
+too. `rmas build --measured` puts the reports into the manifest, so that the model card shows them.
+
+`python -m bench.parity NAME` measures one system.
 """
 
 import hashlib
