@@ -7,7 +7,7 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 /** The web runtime asks for these when it runs in Node; a browser never gets there. */
 const NODE_ONLY = new Set(["fs", "path", "crypto", "perf_hooks", "ws"]);
 
-function withoutNodeModules(): Plugin {
+export function withoutNodeModules(): Plugin {
   const empty = "\0node-only";
   return {
     name: "without-node-modules",

@@ -1,6 +1,7 @@
 /** The page. */
 import type { ComponentType, JSX } from "preact";
 import { useRef } from "preact/hooks";
+import { DropTarget } from "./parts/bring";
 import { LoadPanel } from "./parts/loading";
 import { ProblemBanner } from "./parts/problem";
 import { QuestionCard } from "./parts/question";
@@ -63,6 +64,7 @@ export function App(): JSX.Element {
       </main>
       <Status />
       <SystemDialog dialog={dialog} />
+      <DropTarget />
     </>
   );
 }

@@ -3,6 +3,7 @@ import { render } from "preact";
 import { App } from "./app";
 import type { Backend } from "./backend";
 import { restoreTheme } from "./parts/theme";
+import { watchSleep } from "./state/sleep";
 import { createStore, StoreContext } from "./state/store";
 import "./styles/index.css";
 
@@ -10,6 +11,7 @@ import "./styles/index.css";
 export function mount(root: Element, backend: Backend): void {
   restoreTheme();
   const store = createStore(backend, window);
+  watchSleep(document, () => store.session.noteSleep());
   render(
     <StoreContext.Provider value={store}>
       <App />

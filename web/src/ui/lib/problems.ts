@@ -2,13 +2,20 @@
 import { EngineError, type EngineErrorCode } from "../../engine/api";
 import { CatalogError } from "../catalog";
 import { TraceError } from "../trace/file";
+import { FolderError } from "./folder";
 
 /** What the page can offer to do. */
-export type Remedy = "reload-system" | "try-again" | "reset-settings" | "choose-system" | "dismiss";
+export type Remedy =
+  | "reload-system"
+  | "try-again"
+  | "reset-settings"
+  | "own-links"
+  | "choose-system"
+  | "dismiss";
 
 /** A problem as it is shown. */
 export interface Problem {
-  readonly code: EngineErrorCode | "catalog" | "trace";
+  readonly code: EngineErrorCode | "catalog" | "trace" | "folder";
   readonly title: string;
   /** What to do, in a sentence or two. */
   readonly advice: string;
@@ -78,8 +85,8 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
   ),
   "bad-links": words(
     "The links do not fit these agents",
-    "The system’s recursivelink.json was trained for other agents, or is damaged. Build the system again with the right links.",
-    ["choose-system"],
+    "This recursivelink.json was trained for other agents, or is damaged. Use the system’s own links, or open a file that was trained for these agents.",
+    ["own-links", "choose-system"],
   ),
   "bad-library": words(
     "An agent’s program does not fit this page",
@@ -129,6 +136,18 @@ export function problemOf(thrown: unknown): Problem | undefined {
     return {
       code: "trace",
       ...words("This run cannot be opened", "Choose a file that was saved by this page.", ["dismiss"], false),
+      detail: thrown.message,
+    };
+  }
+  if (thrown instanceof FolderError) {
+    return {
+      code: "folder",
+      ...words(
+        "This cannot be opened",
+        "Drop the folder of a built system (the one with system.json in it), a recursivelink.json, or a saved run. A folder must be dropped again after the page was reloaded: the page may not remember where it lies.",
+        ["choose-system", "dismiss"],
+        false,
+      ),
       detail: thrown.message,
     };
   }

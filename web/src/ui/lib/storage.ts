@@ -1,7 +1,5 @@
-/** What is kept in this browser, and for the next visit. */
+/** What of the page is kept for the next visit; the agents' files are kept by the engine. */
 
-/** All caches of the project begin with this: `recursivemas-files` (the engine's) and `recursivemas-page`. */
-const PREFIX = "recursivemas-";
 const PAGE_CACHE = "recursivemas-page";
 
 /**
@@ -23,19 +21,7 @@ export async function keepPage(): Promise<void> {
   }
 }
 
-/** @returns bytes kept for this address, as far as the browser says; undefined when it does not. */
-export async function keptBytes(): Promise<number | undefined> {
-  try {
-    const names = (await caches.keys()).filter((name) => name.startsWith(PREFIX));
-    if (names.length === 0) return 0;
-    return (await navigator.storage.estimate()).usage;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Deletes every file that this project keeps in the browser. */
-export async function forgetAll(): Promise<void> {
-  const names = (await caches.keys()).filter((name) => name.startsWith(PREFIX));
-  await Promise.all(names.map((name) => caches.delete(name)));
+/** Deletes the page itself from what is kept; the agents' files are the engine's to delete. */
+export async function forgetPage(): Promise<void> {
+  if (typeof caches !== "undefined") await caches.delete(PAGE_CACHE);
 }

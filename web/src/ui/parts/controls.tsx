@@ -96,7 +96,7 @@ export function Figure({
 }: {
   label: string;
   children: ComponentChildren;
-  title?: string;
+  title?: string | undefined;
 }): JSX.Element {
   return (
     <div class="figure" title={title}>

@@ -5,7 +5,7 @@ import { showToken } from "../lib/format";
 import { type GraphLayout, layOut, type PlacedEdge, type Point } from "../lib/graph-layout";
 import type { Progress, TurnProgress } from "../state/progress";
 import type { Lens } from "../state/recording";
-import type { AgentView, SystemView } from "../state/system-view";
+import { type AgentView, nameOf, type SystemView } from "../state/system-view";
 import { spokenAnswer } from "../task/tools";
 import { agentClass, indexOf, markPath } from "./mark";
 import { useWidth } from "./use-width";
@@ -110,7 +110,7 @@ function Node({ agent, layout, active, system, progress, lenses, latentSteps }: 
       <path class="node-mark" d={markPath(indexOf(system, agent.id), radius * 0.36)} />
       <Beads count={beads} filled={turn?.steps ?? 0} orbit={orbit} />
       <text class="node-name" y={orbit + 22}>
-        {agent.id}
+        {nameOf(agent)}
       </text>
       <text class="node-caption" y={orbit + 39}>
         {caption(agent, turn, lenses[index])}

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import type { FileSpec, System } from "../../engine/api";
 import { formatBytes } from "../lib/format";
 import { useStore } from "../state/store";
+import { printQuery } from "../state/url";
 import { Bar } from "./controls";
 import { Mark } from "./mark";
 
@@ -13,9 +14,13 @@ interface Group {
 }
 
 export function LoadPanel(): JSX.Element | null {
-  const { session } = useStore();
+  const { session, page } = useStore();
   const system = session.system.value;
   const phase = session.phase.value;
+  const guide = (event: MouseEvent): void => {
+    event.preventDefault();
+    page.set({ view: "explain" });
+  };
   if (!system || phase === "ready" || phase === "opening") return null;
   const { latest } = session.loading.value;
   const total = system.files.reduce((sum, file) => sum + file.sizeBytes, 0);
@@ -27,6 +32,15 @@ export function LoadPanel(): JSX.Element | null {
           {phase === "loading" ? words(latest?.phase) : offer(total, system.memoryBytes)}
         </p>
       </div>
+      {phase !== "loading" && (
+        <p class="load-guide">
+          New here?{" "}
+          <a href={`?${printQuery({ ...page.state.value, view: "explain" })}`} onClick={guide}>
+            How it works
+          </a>{" "}
+          explains it in two minutes, with or without the agents.
+        </p>
+      )}
       <Bar share={phase === "loading" ? (latest?.fraction ?? 0) : 0} label="Loading" />
       <ul class="load-groups">
         {groupFiles(system).map((group) => (

@@ -6,6 +6,7 @@ import { useStore } from "../state/store";
 const LABELS: Record<Remedy, string> = {
   "reload-system": "Load the agents again",
   "try-again": "Try again",
+  "own-links": "Use the system’s own links",
   "reset-settings": "Use the system’s own settings",
   "choose-system": "Choose another system",
   dismiss: "All right",
@@ -21,6 +22,7 @@ export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }
       page.reset();
       session.dismissProblem();
     },
+    "own-links": () => void session.useLinks(undefined),
     "choose-system": onChooseSystem,
     dismiss: () => session.dismissProblem(),
   };

@@ -1,10 +1,12 @@
-/** Choosing a system: from the list beside the page, or by its address. */
+/** Choosing a system: from the list beside the page, by its address, or from the visitor's machine. */
 import type { JSX, RefObject } from "preact";
-import { useEffect, useId, useState } from "preact/hooks";
+import { useId, useState } from "preact/hooks";
 import { systemAddress } from "../lib/address";
 import { formatBytes } from "../lib/format";
-import { forgetAll, keptBytes } from "../lib/storage";
+import { openSystem } from "../state/open";
 import { useStore } from "../state/store";
+import { FromDisk } from "./bring";
+import { Kept } from "./kept";
 
 export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement | null> }): JSX.Element {
   const { session, page } = useStore();
@@ -13,7 +15,7 @@ export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement |
   const close = (): void => dialog.current?.close();
   const open = (target: string): void => {
     close();
-    page.set({ system: target, number: null, question: null, off: [], prompts: {}, firstPrompts: {} });
+    openSystem({ page }, target);
   };
   const catalog = session.catalog.value;
   const chosen = page.state.value.system;
@@ -55,40 +57,11 @@ export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement |
       <p class="fine">
         A system is data and compiled WebAssembly. Open only what you trust: it runs on your graphics card.
       </p>
+      <FromDisk onOpen={close} />
       <Kept dialog={dialog} />
       <button type="button" class="link" onClick={close}>
         Close
       </button>
     </dialog>
-  );
-}
-
-/** What is kept in this browser, and a way to be rid of it. */
-function Kept({ dialog }: { dialog: RefObject<HTMLDialogElement | null> }): JSX.Element {
-  const { remembered } = useStore();
-  const [bytes, setBytes] = useState<number | undefined>(undefined);
-  useEffect(() => {
-    const look = (): void => void keptBytes().then(setBytes);
-    const element = dialog.current;
-    look();
-    element?.addEventListener("toggle", look);
-    return () => element?.removeEventListener("toggle", look);
-  }, [dialog]);
-  const forget = async (): Promise<void> => {
-    await forgetAll();
-    remembered.clear();
-    setBytes(await keptBytes());
-  };
-  return (
-    <p class="fine kept">
-      {bytes
-        ? `${formatBytes(bytes)} are kept in this browser for the next visit. `
-        : "Nothing is kept in this browser. "}
-      {bytes !== undefined && bytes > 0 && (
-        <button type="button" class="link" onClick={() => void forget()}>
-          Delete
-        </button>
-      )}
-    </p>
   );
 }

@@ -7,6 +7,7 @@ export function SystemLine(): JSX.Element {
   const { session } = useStore();
   const system = session.system.value;
   const handle = session.handle.value;
+  const links = session.links.value;
   if (!system) {
     return (
       <header class="system-line">
@@ -24,6 +25,7 @@ export function SystemLine(): JSX.Element {
       ? `${formatBytes(session.liveBytes.value)} of GPU memory in use`
       : `${formatBytes(system.memoryBytes)} of GPU memory`,
     ...(handle ? [deviceName(handle.device)] : []),
+    ...(links ? [`links from ${links.name}`] : []),
   ];
   return (
     <header class="system-line">

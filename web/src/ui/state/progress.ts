@@ -53,6 +53,8 @@ export interface Progress {
   readonly latentSteps: number;
   /** Positions of all agents' forward passes: prompts, spliced rows, latent steps after a turn's first, tokens. */
   readonly positions: number;
+  /** GPU memory that is held, as the engine counted last; 0 before it did. */
+  readonly liveBytes: number;
   /** Since the run began. */
   readonly ms: number;
 }
@@ -66,12 +68,14 @@ export const NOTHING_YET: Progress = {
   decodedTokens: 0,
   latentSteps: 0,
   positions: 0,
+  liveBytes: 0,
   ms: 0,
 };
 
 /** @returns the progress after one more event. */
 export function advance(before: Progress, { at, event }: TimedEvent): Progress {
-  return { ...change(before, event), ms: at };
+  const counters = "counters" in event ? event.counters : undefined;
+  return { ...change(before, event), liveBytes: counters?.liveBytes ?? before.liveBytes, ms: at };
 }
 
 function change(before: Progress, event: RunEvent): Progress {

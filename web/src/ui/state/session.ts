@@ -2,6 +2,7 @@
 import { batch, type ReadonlySignal, signal } from "@preact/signals";
 import {
   EngineError,
+  type LocalFiles,
   type RunEvent,
   type RunOptions,
   type RunResult,
@@ -11,9 +12,11 @@ import {
 } from "../../engine/api";
 import type { Backend } from "../backend";
 import type { Catalog } from "../catalog";
+import { FOLDER, type Folder, FolderError, type ForeignLinks } from "../lib/folder";
 import { type Problem, problemOf } from "../lib/problems";
 import { advanceLoading, type Loading, NOT_LOADING } from "./file-progress";
 import type { Remembered } from "./remembered";
+import { keepAwake } from "./sleep";
 
 /**
  * `opening`: reading the manifest. `unloaded`: it is known how big the system is. `loading`, `ready`. `failed`: see
@@ -31,7 +34,12 @@ export class Session {
   readonly #handle = signal<SystemHandle | undefined>(undefined);
   readonly #busy = signal(false);
   readonly #liveBytes = signal(0);
+  readonly #links = signal<ForeignLinks | undefined>(undefined);
+  readonly #slept = signal(false);
+  /** Folders that the visitor opened, by the address that stands for them. They live as long as the page. */
+  readonly #folders = new Map<string, Folder>();
   #url = "";
+  #files: LocalFiles | undefined;
   #opening = new AbortController();
   #loadController: AbortController | undefined;
 
@@ -71,7 +79,36 @@ export class Session {
     return this.#liveBytes;
   }
 
-  /** Opens a system by its URL; without one, the first of the list beside the page. */
+  /** Links that the visitor opened in place of the system's own. */
+  get links(): ReadonlySignal<ForeignLinks | undefined> {
+    return this.#links;
+  }
+  /** Whether the tab was asleep during the last run, whose time then means nothing. */
+  get slept(): ReadonlySignal<boolean> {
+    return this.#slept;
+  }
+
+  /** @returns the address that stands for a folder of the visitor's, for `open`. */
+  addFolder(folder: Folder): string {
+    const address = `${FOLDER}${folder.name}`;
+    this.#folders.set(address, folder);
+    return address;
+  }
+
+  /** Takes other links for the open system's agents, or its own again, and loads them if agents were loaded. */
+  async useLinks(links: ForeignLinks | undefined): Promise<void> {
+    const wasLoaded = this.#phase.value === "ready" || this.#phase.value === "failed";
+    this.#links.value = links;
+    this.#problem.value = undefined;
+    if (wasLoaded) await this.load();
+  }
+
+  /** The browser froze the tab, or woke it. */
+  noteSleep(): void {
+    if (this.#busy.value) this.#slept.value = true;
+  }
+
+  /** Opens a system by its URL, or a folder by its address; without one, the first of the list beside the page. */
   async open(url: string): Promise<void> {
     this.#opening.abort();
     this.#opening = new AbortController();
@@ -82,23 +119,36 @@ export class Session {
       this.#system.value = undefined;
       this.#questions.value = [];
       this.#problem.value = undefined;
+      this.#links.value = undefined;
     });
+    this.#url = url;
     try {
       await this.#readCatalog(url === "", aborted);
-      const first = this.#catalog.value[0]?.url ?? "systems/index.json";
-      const target = url === "" ? first : url;
-      const system = await this.backend.readSystem(target, aborted);
+      const target = this.#target(url);
+      const system = await this.backend.readSystem(target.url, aborted, target.files);
       if (aborted.aborted) return;
-      this.#url = new URL(target, document.baseURI).href;
+      this.#url = target.files ? target.url : new URL(target.url, document.baseURI).href;
+      this.#files = target.files;
       batch(() => {
         this.#system.value = system;
         this.#phase.value = "unloaded";
       });
     } catch (error) {
-      if (!aborted.aborted) this.fail(error);
+      if (aborted.aborted) return;
+      this.#phase.value = "failed";
+      this.fail(error);
       return;
     }
-    if (this.remembered.has(this.#url)) await this.load();
+    if (!this.#files && this.remembered.has(this.#url)) await this.load();
+  }
+
+  /** Where the manifest is; the page is told apart from its folder by the address's first letters. */
+  #target(url: string): { url: string; files?: LocalFiles } {
+    if (url === "") return { url: this.#catalog.value[0]?.url ?? "systems/index.json" };
+    if (!url.startsWith(FOLDER)) return { url };
+    const folder = this.#folders.get(url);
+    if (!folder) throw new FolderError(`the folder ${url.slice(FOLDER.length)} is not open in this page`);
+    return { url: folder.manifest, files: folder.files };
   }
 
   /** A missing list matters only when the system is to be taken from it. */
@@ -125,6 +175,8 @@ export class Session {
     try {
       const handle = await this.backend.loadSystem(this.#url, {
         signal: controller.signal,
+        ...(this.#files ? { files: this.#files } : {}),
+        ...(this.#links.value ? { links: this.#links.value.text } : {}),
         onProgress: (progress) => {
           this.#loadingState.value = advanceLoading(this.#loadingState.value, progress);
         },
@@ -133,7 +185,7 @@ export class Session {
         await handle.dispose();
         return;
       }
-      this.remembered.add(this.#url);
+      if (!this.#files) this.remembered.add(this.#url);
       batch(() => {
         this.#handle.value = handle;
         this.#questions.value = handle.questions;
@@ -180,10 +232,11 @@ export class Session {
     if (!handle || this.#busy.value) throw new EngineError("busy", "the system is not ready for another run");
     batch(() => {
       this.#busy.value = true;
+      this.#slept.value = false;
       this.#problem.value = undefined;
     });
     try {
-      const result = await handle.run(options, hooks);
+      const result = await keepAwake(() => handle.run(options, hooks));
       this.#liveBytes.value = result.counters.liveBytes;
       return result;
     } catch (error) {

@@ -1,5 +1,5 @@
 /** Everything the page's parts share. */
-import { computed, effect, type ReadonlySignal, untracked } from "@preact/signals";
+import { computed, effect, type ReadonlySignal, type Signal, signal, untracked } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { TaskQuestion } from "../../engine/api";
@@ -15,8 +15,7 @@ import { createPage, type Page } from "./page";
 import type { Asked } from "./recording";
 import { type Remembered, rememberIn } from "./remembered";
 import { Session } from "./session";
-import { runOptions } from "./settings";
-import { viewOf } from "./system-view";
+import { arranged, runOptions } from "./settings";
 import { Watch } from "./watch";
 
 /** The question as it stands. */
@@ -36,6 +35,8 @@ export interface Store {
   readonly compare: Compare;
   readonly measure: Measure;
   readonly ablate: Ablate;
+  /** Whether the visitor lets the deciding agent search. Asked anew on every visit, and never part of a link. */
+  readonly search: Signal<boolean>;
   readonly question: ReadonlySignal<CurrentQuestion>;
   /** What a run would ask now; undefined before the system is known. */
   readonly asked: ReadonlySignal<Asked | undefined>;
@@ -45,6 +46,7 @@ export function createStore(backend: Backend, window: Window): Store {
   const page = createPage(window);
   const remembered = rememberIn(() => window.localStorage);
   const session = new Session(backend, remembered);
+  const search = signal(false);
   const parts = {
     watch: new Watch(session),
     compare: new Compare(session),
@@ -60,8 +62,8 @@ export function createStore(backend: Backend, window: Window): Store {
     if (!system) return undefined;
     const { text, expected, choices } = question.value;
     const scoring: Scoring = system.task?.scoring ?? "exact";
-    const options = runOptions(system, page.state.value, text);
-    return { system: viewOf(system), expected, choices, scoring, options };
+    const options = runOptions(system, page.state.value, text, search.value);
+    return { system: arranged(system, page.state.value), expected, choices, scoring, options };
   });
   let opened: string | undefined;
   effect(() => {
@@ -73,7 +75,7 @@ export function createStore(backend: Backend, window: Window): Store {
       void session.open(system);
     });
   });
-  return { page, session, remembered, ...parts, question, asked };
+  return { page, session, remembered, ...parts, search, question, asked };
 }
 
 function currentQuestion(

@@ -22,6 +22,13 @@ export interface SystemView {
   readonly edges: readonly EdgeView[];
 }
 
+/** What an agent is called where there is room for its role as well, each word said once. */
+export function nameOf({ id, role }: Pick<AgentView, "id" | "role">): string {
+  const plain = (text: string): string => text.toLowerCase().replace(/[-_\s]+/g, " ");
+  if (plain(id).includes(plain(role))) return id;
+  return plain(role).includes(plain(id)) ? role : `${id} · ${role}`;
+}
+
 /** The system's own description reduced to what is drawn. */
 export function viewOf(system: SystemView): SystemView {
   return {

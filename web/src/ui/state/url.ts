@@ -110,6 +110,10 @@ export const FIELDS = {
   thinkBeforeAnswer: flag("think"),
   answerPrefix: optionalText("prefix"),
   textTokens: number("tt", 1, 4096, true),
+  /** Ids of the agents that take part, in running order; empty: the system's own. */
+  order: list("order"),
+  /** By agent id: what a visitor calls its part. */
+  roles: record("role"),
   /** Ids of edges that carry nothing. */
   off: list("off"),
   /** By agent id. */

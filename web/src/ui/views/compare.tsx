@@ -4,7 +4,8 @@ import type { Mode } from "../../engine/api";
 import { formatCount, formatDuration } from "../lib/format";
 import { Verdict } from "../parts/controls";
 import { Score } from "../parts/score";
-import type { Lane } from "../state/compare";
+import { COMPARED, type Lane } from "../state/compare";
+import { NOTHING_YET } from "../state/progress";
 import type { Asked } from "../state/recording";
 import { lensesOf, shapeOf, verdict } from "../state/recording";
 import { useStore } from "../state/store";
@@ -48,16 +49,27 @@ export function CompareView(): JSX.Element {
         </div>
       </div>
       {lanes.length === 0 || !compare.asked.value ? (
-        <p class="view-empty">
-          One question, the same agents, the same rounds and steps. Words cost a decoded token each, and what
-          is lost in writing them down stays lost; thoughts pass as they are.
-        </p>
+        <>
+          <p class="view-empty">
+            One question, the same agents, the same rounds and steps. Words cost a decoded token each, and
+            what is lost in writing them down stays lost; thoughts pass as they are.
+          </p>
+          {current && <Lanes lanes={WAITING} asked={current} />}
+        </>
       ) : (
         <Lanes lanes={lanes} asked={compare.asked.value} />
       )}
     </div>
   );
 }
+
+/** What there will be, before the first comparison. */
+const WAITING: readonly Lane[] = COMPARED.map((mode) => ({
+  mode,
+  state: "waiting",
+  progress: NOTHING_YET,
+  recording: undefined,
+}));
 
 /** The largest of each measure, which the bars are drawn against. */
 interface Scale {

@@ -43,6 +43,14 @@ export function MeasureView(): JSX.Element {
       ) : (
         <SurveyForm />
       )}
+      {table.length === 0 && (session.phase.value !== "ready" || held.length > 0) && (
+        <p class="view-empty">
+          The system’s questions were kept out of its training, and their answers are known. Each is asked in
+          every way that is ticked; the chart grows with the answers and can be stopped at any moment. Who
+          wants to see rounds matter takes Latent with 1, 2 and 3 rounds; who wants to see what words cost
+          adds Text.
+        </p>
+      )}
       {table.length > 0 && (
         <>
           <AccuracyChart scores={table} />

@@ -1,6 +1,6 @@
 /** Run and watch: the graph, the score, the answer. */
 import type { JSX } from "preact";
-import { formatCount, formatDuration } from "../lib/format";
+import { formatBytes, formatCount, formatDuration } from "../lib/format";
 import { Figure, Verdict } from "../parts/controls";
 import { Graph } from "../parts/graph";
 import { Reading, Score } from "../parts/score";
@@ -48,8 +48,9 @@ const LONG_ANSWER_TOKENS = 24;
 
 /** The answer as it comes, whether it is right, and what it took. */
 function AnswerPanel(): JSX.Element {
-  const { watch, asked } = useStore();
+  const { watch, asked, session } = useStore();
   const recording = watch.recording.value;
+  const asleep = session.slept.value;
   const options = (recording ?? asked.value)?.options;
   const long = (options?.decoding?.maxNewTokens ?? 0) > LONG_ANSWER_TOKENS;
   const progress = watch.progress.value;
@@ -65,6 +66,7 @@ function AnswerPanel(): JSX.Element {
         <div class="answer-verdict">
           {result && recording && <Verdict right={verdict(recording)} expected={recording.expected} />}
           {recording && !recording.result && !live && <span class="verdict">stopped before the answer</span>}
+          {asleep && <span class="verdict slept">the tab was asleep: the time says nothing</span>}
         </div>
       </div>
       <dl class="figures">
@@ -76,7 +78,10 @@ function AnswerPanel(): JSX.Element {
         >
           {formatCount(progress.positions)}
         </Figure>
-        <Figure label="time">
+        <Figure label="GPU memory" title="Bytes of GPU buffers, counted where they are made and freed">
+          {progress.liveBytes > 0 ? formatBytes(progress.liveBytes) : "–"}
+        </Figure>
+        <Figure label="time" title={asleep ? "The tab was asleep for a part of it" : undefined}>
           {result ? formatDuration(result.ms) : progress.ms > 0 ? formatDuration(progress.ms) : "–"}
         </Figure>
       </dl>

@@ -1,0 +1,121 @@
+/** What a visitor drops on the page or picks from the disk: a built system's folder, other links, a saved run. */
+import type { LocalFiles } from "../../engine/api";
+
+/** Addresses of opened folders begin with this. */
+export const FOLDER = "folder:";
+
+/** More files than any built system has; a whole disk dropped by mistake would take minutes to read. */
+const MOST_FILES = 10_000;
+/** Links and saved runs are JSON that must fit in memory. */
+const LARGEST_TEXT_BYTES = 512e6;
+
+/** A built system on the visitor's machine. */
+export interface Folder {
+  readonly name: string;
+  /** Path of its `system.json` among the files. */
+  readonly manifest: string;
+  readonly files: LocalFiles;
+}
+
+/** Another `recursivelink.json`. */
+export interface ForeignLinks {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** What was given cannot be opened: one line that says why. */
+export class FolderError extends Error {}
+
+/** What was given, by kind. */
+export type Given =
+  | { readonly kind: "folder"; readonly folder: Folder }
+  | { readonly kind: "links"; readonly links: ForeignLinks }
+  | { readonly kind: "trace"; readonly text: string };
+
+/**
+ * @param files - by path, as dropped or picked.
+ * @throws FolderError when it is nothing that the page knows.
+ */
+export async function recognise(files: LocalFiles): Promise<Given> {
+  const manifest = [...files.keys()]
+    .filter((path) => path === "system.json" || path.endsWith("/system.json"))
+    .sort((a, b) => a.split("/").length - b.split("/").length)[0];
+  if (manifest !== undefined && files.size > 1) return { kind: "folder", folder: folderOf(files, manifest) };
+  const [only] = files;
+  if (!only || files.size > 1) {
+    throw new FolderError("expected the folder of a built system, with its system.json; there is none in it");
+  }
+  const [path, blob] = only;
+  if (manifest !== undefined) {
+    throw new FolderError("system.json alone is not enough: drop the whole folder that it lies in");
+  }
+  if (blob.size > LARGEST_TEXT_BYTES)
+    throw new FolderError(`${path} is too large to be links or a saved run`);
+  const text = await blob.text();
+  const format = formatOf(text);
+  if (format === "recursivemas.links") return { kind: "links", links: { name: path, text } };
+  if (format === "recursivemas.trace") return { kind: "trace", text };
+  throw new FolderError(
+    `${path} is neither a system's folder, nor a recursivelink.json, nor a run that was saved here`,
+  );
+}
+
+function folderOf(files: LocalFiles, manifest: string): Folder {
+  const root = manifest.slice(0, -"system.json".length);
+  const inside = [...files].filter(([path]) => path.startsWith(root));
+  return {
+    name: root.split("/").at(-2) ?? "folder",
+    manifest: "system.json",
+    files: new Map(inside.map(([path, file]) => [path.slice(root.length), file])),
+  };
+}
+
+function formatOf(text: string): unknown {
+  try {
+    const data: unknown = JSON.parse(text);
+    return typeof data === "object" && data !== null && "format" in data ? data.format : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @returns the files of a folder or file input, by path. */
+export function filesOfInput(picked: FileList): LocalFiles {
+  return new Map(Array.from(picked, (file) => [file.webkitRelativePath || file.name, file]));
+}
+
+/**
+ * @param items - of a drop; must be read before the event handler returns, which this does.
+ * @returns every file below what was dropped, by path.
+ */
+export async function filesOfDrop(items: DataTransferItemList): Promise<LocalFiles> {
+  const entries = Array.from(items).flatMap((item) => item.webkitGetAsEntry() ?? []);
+  const files = new Map<string, Blob>();
+  const visit = async (entry: FileSystemEntry): Promise<void> => {
+    if (files.size > MOST_FILES)
+      throw new FolderError(`more than ${MOST_FILES} files: drop one system's folder`);
+    if (entry.isFile) {
+      const file = await new Promise<File>((resolve, reject) =>
+        (entry as FileSystemFileEntry).file(resolve, reject),
+      );
+      files.set(entry.fullPath.replace(/^\//, ""), file);
+    } else {
+      for (const each of await children(entry as FileSystemDirectoryEntry)) await visit(each);
+    }
+  };
+  for (const entry of entries) await visit(entry);
+  return files;
+}
+
+/** A directory hands out its entries a hundred at a time. */
+async function children(directory: FileSystemDirectoryEntry): Promise<readonly FileSystemEntry[]> {
+  const reader = directory.createReader();
+  const all: FileSystemEntry[] = [];
+  for (;;) {
+    const some = await new Promise<FileSystemEntry[]>((resolve, reject) =>
+      reader.readEntries(resolve, reject),
+    );
+    if (some.length === 0) return all;
+    all.push(...some);
+  }
+}

@@ -1,0 +1,36 @@
+/** Opening what a visitor brings: a system's folder, other links, a saved run. */
+import type { LocalFiles } from "../../engine/api";
+import { recognise } from "../lib/folder";
+import { readTrace } from "../trace/file";
+import type { Store } from "./store";
+import { INITIAL } from "./url";
+
+/** What belongs to one system and makes no sense for the next. */
+const OF_A_SYSTEM = ["number", "question", "order", "roles", "off", "prompts", "firstPrompts"] as const;
+
+/** Opens a system by its address, with nothing left of the one before. */
+export function openSystem({ page }: Pick<Store, "page">, address: string): void {
+  page.set({ ...Object.fromEntries(OF_A_SYSTEM.map((name) => [name, INITIAL[name]])), system: address });
+}
+
+/** Opens files that were dropped or picked; what cannot be opened becomes the session's problem. */
+export async function openFiles(store: Store, reading: LocalFiles | Promise<LocalFiles>): Promise<void> {
+  const { session, watch, page } = store;
+  if (session.busy.value) return;
+  try {
+    const given = await recognise(await reading);
+    if (given.kind === "folder") {
+      const address = session.addFolder(given.folder);
+      // The same folder again may hold other files by now.
+      if (page.state.value.system === address) await session.open(address);
+      else openSystem(store, address);
+    } else if (given.kind === "links") {
+      await session.useLinks(given.links);
+    } else {
+      watch.open(readTrace(given.text));
+      page.set({ view: "inside" });
+    }
+  } catch (error) {
+    session.fail(error);
+  }
+}
