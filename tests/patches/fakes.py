@@ -13,7 +13,7 @@ VOCABULARY = 12
 
 
 class Layer(nn.Module):
-    """Adds a linear map and reads the cache's positions, so that the cache is used."""
+    """Adds a linear map; the cache is handed on and not used."""
 
     def __init__(self) -> None:
         self.proj = nn.Linear(HIDDEN, HIDDEN, bias=False)

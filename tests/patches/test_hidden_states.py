@@ -2,14 +2,42 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tvm
 from numpy.typing import NDArray
+from tvm import relax
 
+from recursivemas.patches import definition as definition_module
+from recursivemas.patches.compat.kv_cache import CacheBuild
 from recursivemas.patches.corrections import Corrections
-from recursivemas.patches.cpu_model import CpuModel, cpu_target
+from recursivemas.patches.cpu_model import cpu_target
 from recursivemas.patches.definition import Definition, _bind_vocabulary, export
 from recursivemas.patches.hidden_states import expose
 
 from .fakes import HIDDEN, VOCABULARY, BareBody, Body, Language, NormedHead, Outer
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fakes' layers do not attend, so that the kernels of a cache, which take seconds to build, can be left out."""
+    monkeypatch.setattr(definition_module, "CacheBuild", lambda *_, **__: CacheBuild(placeholder=True))
+
+
+class Model:
+    """A fake on the CPU."""
+
+    def __init__(self, module: tvm.IRModule, weights: list[NDArray[np.float32]]) -> None:
+        self._vm = relax.VirtualMachine(relax.build(module, cpu_target()), tvm.cpu())
+        self._params = [tvm.runtime.tensor(each) for each in weights]
+
+    def embed(self, input_ids: NDArray[np.int32]) -> NDArray[Any]:
+        return self._vm["embed"](tvm.runtime.tensor(input_ids), self._params).numpy()
+
+    def get_last_hidden(self, input_embed: NDArray[Any]) -> NDArray[Any]:
+        cache = tvm.runtime.ShapeTuple([0])  # handed through
+        return self._vm["get_last_hidden"](tvm.runtime.tensor(input_embed), cache, self._params)[0].numpy()
+
+    def lm_head(self, hidden: NDArray[Any]) -> NDArray[Any]:
+        return self._vm["lm_head"](tvm.runtime.tensor(hidden), self._params).numpy()
 
 
 def _definition(model: Any, corrections: Corrections = Corrections()) -> Definition:  # noqa: B008
@@ -26,11 +54,11 @@ def _definition(model: Any, corrections: Corrections = Corrections()) -> Definit
     )
 
 
-def _run(definition: Definition) -> tuple[CpuModel, dict[str, NDArray[np.float32]]]:
+def _run(definition: Definition) -> tuple[Model, dict[str, NDArray[np.float32]]]:
     exported = export(definition, cpu_target())
     rng = np.random.default_rng(0)
     weights = {each.name: rng.standard_normal(each.shape).astype(np.float32) for each in exported.tensors}
-    return CpuModel(exported.module, list(weights.values()), max_positions=32), weights
+    return Model(exported.module, list(weights.values())), weights
 
 
 def _layers(x: NDArray[Any], weights: dict[str, NDArray[np.float32]], stem: str) -> NDArray[Any]:

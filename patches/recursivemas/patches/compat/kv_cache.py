@@ -112,7 +112,7 @@ def create_generic(
     build = _current.get(CacheBuild())
     build.made = CacheShape(num_hidden_layers, num_attention_heads, num_key_value_heads, qk_head_dim, v_head_dim)
     if build.placeholder:
-        nothing = relax.call_pure_packed("no_kv_cache", ty_args=relax.AnyType())
+        nothing = relax.call_pure_packed("vm.builtin.null_value", ty_args=relax.AnyType())
         return PagedKVCache(_expr=nothing, _name="paged_kv_cache")
     turned = qk_head_dim if rotary_dim is None else rotary_dim
     table = None
