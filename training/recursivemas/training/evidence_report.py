@@ -89,7 +89,8 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
     _, y, error = _with_errors(bars)
     right.barh(names, y, xerr=error, capsize=2, color="#4c78a8")
     for index, row in enumerate(bars):
-        right.text(0.01, index, f"{row['accuracy']:.3f}, {row['decoded_tokens']:.0f} tokens", va="center", fontsize=7)
+        tokens = f"{row['decoded_tokens']:.0f} token{'' if round(row['decoded_tokens']) == 1 else 's'} decoded"
+        right.text(0.01, index, f"{row['accuracy']:.3f}, {tokens}", va="center", fontsize=7)
     right.invert_yaxis()
     right.set(title="every row, last round", xlim=(0, 1.03))
     right.tick_params(axis="y", labelsize=7)
@@ -112,15 +113,16 @@ def _with_errors(rows: Sequence[dict[str, Any]]) -> tuple[list[int], list[float]
 
 def draw_stability(name: str, logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
     """Gradient norm that arrives at each hand-off, by round, before clipping; text hands over no gradient at all."""
-    figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axis = plt.subplots(figsize=(10, 5), layout="constrained")
     keys = sorted({key for log in logs for line in log for key in line if key.startswith("handoff_gradient/")})
     for key in keys:
         length = min(len(log) for log in logs)
         norms = np.median([[line.get(key, np.nan) for line in log[:length]] for log in logs], axis=0)
         axis.plot(range(1, length + 1), smooth(list(norms), 9), label=key.removeprefix("handoff_gradient/"))
     axis.axhline(0, color="black", linestyle=":", label="text boundary: 0, a sampled token has no gradient")
-    axis.set_yscale("symlog", linthresh=1e-2)
+    axis.set_yscale("symlog", linthresh=1e-4)
+    axis.set_ylim(bottom=-5e-5)
     axis.set(title=f"{name}: gradient norm per hand-off and round (median of seeds)", xlabel="outer step")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     save_figure(figure, path)
