@@ -3,7 +3,7 @@
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,27 @@ from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from recursivemas.build.serve import site_app
+from recursivemas.training.recursion import Recursion
 from tests.browser.chromium import launch
 
 WEB = Path(__file__).parents[2] / "web"
 
-__all__ = ["EngineError", "EnginePage", "build_harness", "launch", "matrix", "open_page", "relative_error", "serving"]
+TOLERANCE = 1e-3
+
+__all__ = [
+    "EngineError",
+    "EnginePage",
+    "assert_same_turns",
+    "build_harness",
+    "launch",
+    "matrix",
+    "open_page",
+    "relative_error",
+    "serving",
+]
 
 
 class EngineError(AssertionError):
@@ -44,18 +58,21 @@ def build_harness(out: Path) -> Path:
 
 
 @contextmanager
-def serving(harness: Path, systems: Path, below: str = "") -> Iterator[str]:
+def serving(
+    harness: Path, systems: Path, below: str = "", around: Callable[[ASGIApp], ASGIApp] = lambda app: app
+) -> Iterator[str]:
     """Serves the harness and a folder of built systems exactly as `rmas serve` does.
 
     Args:
         harness: From `build_harness`.
         systems: A folder of built systems.
         below: A sub-path such as ``/some/where``.
+        around: Puts something around the server's application, to break connections on purpose.
 
     Yields:
         The page's URL, ending in ``/``.
     """
-    app = site_app(harness, systems)
+    app = around(site_app(harness, systems))
     mounted = Starlette(routes=[Mount(below, app)]) if below else app
     server = uvicorn.Server(uvicorn.Config(mounted, port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -177,3 +194,27 @@ def relative_error(came: NDArray[Any], expected: NDArray[Any]) -> float:
     """‖a - b‖ / ‖b‖."""
     assert came.shape == expected.shape
     return float(np.linalg.norm(came - expected) / np.linalg.norm(expected))
+
+
+def assert_same_turns(came: dict[str, Any], expected: list[Any], reference: Recursion) -> None:
+    """Every turn's thoughts and every hand-off that is read equal PyTorch's.
+
+    Args:
+        came: From `EnginePage.run` with both traced.
+        expected: The reference's turns.
+        reference: What they came from.
+    """
+    assert [(turn["agent"], turn["round"]) for turn in came["turns"]] == [
+        (turn.agent, turn.round - 1) for turn in expected
+    ]
+    for ours, theirs in zip(came["turns"], expected, strict=True):
+        if theirs.thoughts is not None:
+            assert relative_error(matrix(ours["thoughts"]), theirs.thoughts[0].numpy()) < TOLERANCE
+    hand_offs = {(turn.round - 1, edge): states for turn in expected for edge, states in turn.hand_offs.items()}
+    assert came["handoffs"]
+    for handed in came["handoffs"]:
+        states = hand_offs.pop((handed["round"], handed["edge"]))
+        assert relative_error(matrix(handed["states"]), states[0].numpy()) < TOLERANCE
+    feedback = {edge.id for edge in reference.system.edges if edge.feedback}
+    last = max(turn.round for turn in expected) - 1
+    assert all(edge in feedback and round_index == last for round_index, edge in hand_offs), "a hand-off is missing"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.browser.engine_page import EngineError, launch, open_page, serving
 
@@ -145,6 +146,59 @@ def test_engine_says_when_there_is_no_webgpu(harness: Path, default_system: Path
                 with pytest.raises(EngineError) as failure:
                     page.load(SYSTEM)
                 assert failure.value.code == "no-webgpu"
+
+
+class BreaksOnce:
+    """A server whose connection breaks in the middle of the first shard that is asked for.
+
+    Attributes:
+        ranges: The Range header of every request for that shard.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.path = ""
+        self.ranges: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].endswith(".bin") or self.path not in ("", scope["path"]):
+            return await self.app(scope, receive, send)
+        self.path = scope["path"]
+        self.ranges.append(dict(scope["headers"]).get(b"range", b"").decode())
+        if len(self.ranges) > 1:
+            return await self.app(scope, receive, send)
+
+        async def half(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                body = message["body"]
+                await send({**message, "body": body[: len(body) // 2], "more_body": True})
+                raise ConnectionAbortedError
+            await send(message)
+
+        try:
+            await self.app(scope, receive, half)
+        except ConnectionAbortedError:
+            # Returning without the rest makes the server close the connection.
+            return None
+
+
+def test_engine_goes_on_with_a_broken_download_where_it_broke(
+    browser: Browser, harness: Path, default_system: Path
+) -> None:
+    servers: list[BreaksOnce] = []
+
+    def around(app: ASGIApp) -> ASGIApp:
+        servers.append(BreaksOnce(app))
+        return servers[0]
+
+    with serving(harness, default_system, around=around) as url, open_page(browser, url) as page:
+        loaded = page.load(SYSTEM)
+    whole, rest = servers[0].ranges
+    assert whole == ""
+    came = int(rest.removeprefix("bytes=").removesuffix("-"))
+    assert 0 < came < (default_system / servers[0].path.partition("hop-sequential/")[2]).stat().st_size
+    counts = [each["loadedBytes"] for each in loaded["progress"]]
+    assert counts == sorted(counts), "nothing was downloaded twice"
 
 
 def test_engine_stops_loading_when_cancelled(browser: Browser, harness: Path, default_system: Path) -> None:

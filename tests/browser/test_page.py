@@ -127,8 +127,7 @@ def test_page_run_can_be_cancelled_at_any_moment(page: Playground) -> None:
 
 
 def test_page_shows_every_thought_and_replays_the_run(page: Playground, questions: list[QuestionRecord]) -> None:
-    page.ask(15)
-    page.run()
+    page.answered(15)
     expect(page.page.locator(".score .note-button")).to_have_count(18)
     hops = int(questions[14].question.rpartition("@")[2])
     expect(page.page.locator(".walk-leg")).to_have_count(hops)
@@ -145,8 +144,7 @@ def test_page_shows_every_thought_and_replays_the_run(page: Playground, question
 
 
 def test_page_thoughts_are_read_with_the_keyboard(page: Playground) -> None:
-    page.ask(15)
-    page.run()
+    page.answered(15)
     notes = page.page.locator(".score .note-button")
     notes.nth(0).focus()
     page.page.keyboard.press("ArrowRight")
@@ -197,8 +195,7 @@ def test_page_measures_and_can_be_stopped(page: Playground) -> None:
 
 
 def test_page_saves_a_run_and_opens_it_again(page: Playground, tmp_path: Path) -> None:
-    page.ask(15)
-    page.run()
+    page.answered(15)
     answer = page.answer
     page.view("Look inside")
     with page.page.expect_download() as download:
@@ -226,8 +223,7 @@ def test_page_refuses_a_file_that_is_no_run(page: Playground, tmp_path: Path) ->
 
 
 def test_page_looks_inside_and_cuts_edges(page: Playground) -> None:
-    page.ask(15)
-    page.run()
+    page.answered(15)
     page.view("Look inside")
     expect(page.page.locator(".lens tbody tr")).to_have_count(5)
     expect(page.page.locator(".heat")).to_have_count(18 * 18)
@@ -271,8 +267,7 @@ def test_page_explains_a_prompt_that_cannot_be_used_and_keeps_it(page: Playgroun
 
 
 def test_page_guides_through_a_run(page: Playground) -> None:
-    page.ask(15)
-    page.run()
+    page.answered(15)
     page.view("How it works")
     expect(page.page.locator(".chapter-count")).to_have_text("1 of 6")
     page.page.get_by_role("button", name="Next", exact=True).click()
@@ -312,8 +307,7 @@ def test_page_does_not_move_while_it_runs(page: Playground) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_page_is_accessible(page: Playground, view: str, theme: str) -> None:
-    page.ask(15)
-    page.run()
+    page.answered(15)
     page.page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
     page.view(view)
     page.page.evaluate(AXE.read_text(encoding="utf-8"))
@@ -328,8 +322,7 @@ def test_page_is_accessible(page: Playground, view: str, theme: str) -> None:
 
 @pytest.mark.parametrize("width", [390, 340])
 def test_page_fits_a_phone(page: Playground, width: int) -> None:
-    page.ask(15)
-    page.run()
+    page.answered(15)
     page.page.set_viewport_size({"width": width, "height": 844})
     for view in VIEWS:
         page.view(view)
@@ -346,8 +339,7 @@ def test_page_fits_a_phone(page: Playground, width: int) -> None:
 
 def test_page_gallery(page: Playground, tmp_path: Path) -> None:
     """Writes the pictures for review into the folder that RMAS_GALLERY names."""
-    page.ask(15)
-    page.run()
+    page.answered(15)
     pictures: list[Path] = []
     for theme in ("light", "dark"):
         page.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """What the playground says when something is wrong: plain words, a way out, inputs kept."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -96,6 +97,65 @@ def test_page_with_a_broken_manifest_says_so(broken: Playground, copy: Path) -> 
     expect(broken.page.locator(".problem")).to_have_count(0)
 
 
+@pytest.mark.parametrize(
+    ("change", "title", "words"),
+    [
+        (
+            {"required_features": ["shader-f16"]},
+            "Your graphics card lacks something this system needs",
+            ("single precision", "shader-f16"),
+        ),
+        (
+            {"required_limits": {"maxBufferSize": 1 << 50}},
+            "This system is too big for your graphics card",
+            ("smaller system", "maxBufferSize"),
+        ),
+    ],
+    ids=["no shader-f16", "too little memory"],
+)
+def test_page_says_what_the_graphics_card_lacks_before_it_downloads(
+    broken: Playground, copy: Path, change: dict[str, Any], title: str, words: tuple[str, str]
+) -> None:
+    change_manifest(copy, lambda data: data.update(change))
+    broken.open("?n=7&rounds=2")
+    broken.button.click()
+    expect(broken.page.locator(".problem h2")).to_have_text(title)
+    broken.page.get_by_text("In the engine’s own words").click()
+    assert all(word in broken.problem for word in words)
+    assert not [each for each in broken.requests if each.endswith((".bin", ".wasm"))]
+    assert "n=7" in broken.page.url
+    expect(broken.page.get_by_label("Rounds", exact=True)).to_have_value("2")
+    broken.page.get_by_role("button", name="Choose another system").click()
+    expect(broken.page.get_by_role("heading", name="Choose a system")).to_be_visible()
+
+
+OUT_OF_MEMORY = """
+{
+  const pop = GPUDevice.prototype.popErrorScope;
+  GPUDevice.prototype.popErrorScope = async function () {
+    await pop.call(this);
+    return new GPUOutOfMemoryError("not enough memory left");
+  };
+}
+"""
+
+
+def test_page_says_that_memory_ran_out_and_loads_again(browser: Browser, built: Path, default_system: Path) -> None:
+    with (
+        serving(built, default_system) as url,
+        open_playground(browser, url, inject=OUT_OF_MEMORY) as playground,
+    ):
+        playground.open()
+        playground.button.click()
+        expect(playground.page.locator(".problem h2")).to_have_text("The graphics card ran out of memory")
+        assert "Close other tabs" in playground.problem
+        # Other tabs were closed.
+        playground.page.context.unroute("**/assets/worker-*.js")
+        playground.page.get_by_role("button", name="Load the agents again").click()
+        expect(playground.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
+        expect(playground.page.locator(".problem")).to_have_count(0)
+
+
 def test_page_shows_text_from_outside_as_text(broken: Playground, copy: Path) -> None:
     markup = "<img src=x onerror=alert(1)><b>bold</b>"
 
@@ -174,11 +234,14 @@ def test_page_survives_a_lost_device_without_a_reload(browser: Browser, built: P
         expect(playground.page.locator(".problem h2")).to_have_text(
             "The graphics card went away", timeout=RUN_TIMEOUT_MS
         )
-        playground.page.get_by_role("button", name="Load the agents again").click()
-        expect(playground.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
+        playground.page.get_by_role("button", name="Load the agents again and go on").click()
+        # The run that was broken off goes on by itself.
+        expect(playground.page.locator(".answer .verdict", has_text=re.compile("^(right|wrong)"))).to_be_visible(
+            timeout=LOAD_TIMEOUT_MS
+        )
+        expect(playground.page.locator(".problem")).to_have_count(0)
         expect(playground.page.get_by_label("Choose a question")).to_have_value("9")
         expect(playground.page.get_by_label("Rounds", exact=True)).to_have_value("2")
-        playground.run()
         assert playground.answer not in ("", "–")
         assert playground.complaints == []
 

@@ -65,7 +65,7 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
   ),
   "device-lost": words(
     "The graphics card went away",
-    "The browser lost it, as happens when a driver restarts or a laptop sleeps. Your question and settings are still here: load the agents again and carry on.",
+    "The browser lost it, as happens when a driver restarts or a laptop sleeps. Your question and settings are still here: load the agents again, and a run that was broken off starts anew.",
     RELOAD,
   ),
   download: words(

@@ -4,7 +4,7 @@ import type { Remedy } from "../lib/problems";
 import { useStore } from "../state/store";
 
 const LABELS: Record<Remedy, string> = {
-  "reload-system": "Load the agents again",
+  "reload-system": "Load the agents again and go on",
   "try-again": "Try again",
   "own-links": "Use the system’s own links",
   "reset-settings": "Use the system’s own settings",
@@ -13,10 +13,10 @@ const LABELS: Record<Remedy, string> = {
 };
 
 export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }): JSX.Element {
-  const { session, page } = useStore();
+  const { session, page, watch } = useStore();
   const problem = session.problem.value;
   const actions: Record<Remedy, () => void> = {
-    "reload-system": () => void session.load(),
+    "reload-system": () => void session.load().then(() => watch.resume()),
     "try-again": () => void session.tryAgain(),
     "reset-settings": () => {
       page.reset();

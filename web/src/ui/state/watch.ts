@@ -30,6 +30,8 @@ export class Watch {
   readonly progress: ReadonlySignal<Progress>;
   readonly tempo = signal(1);
   #controller: AbortController | undefined;
+  /** What was asked when the agents went away. */
+  #interrupted: Asked | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly session: Session) {
@@ -62,6 +64,7 @@ export class Watch {
     this.pause();
     const controller = new AbortController();
     this.#controller = controller;
+    this.#interrupted = undefined;
     const options = { ...asked.options, trace: { handoffs: true, thoughts: true, lensTopK: 5 } };
     const events: TimedEvent[] = [];
     const began = performance.now();
@@ -94,6 +97,7 @@ export class Watch {
       // The session shows the problem; what was seen of the run stays.
       cancelAnimationFrame(scheduled);
       batch(show);
+      if (!controller.signal.aborted) this.#interrupted = asked;
     } finally {
       this.#live.value = false;
     }
@@ -101,6 +105,12 @@ export class Watch {
 
   cancel(): void {
     this.#controller?.abort();
+  }
+
+  /** Runs again what failed in the middle, once the agents are there again. */
+  async resume(): Promise<void> {
+    const asked = this.#interrupted;
+    if (asked && this.session.phase.value === "ready") await this.start(asked);
   }
 
   /** Shows a recording from elsewhere, such as an opened trace. */
@@ -117,6 +127,7 @@ export class Watch {
     this.cancel();
     this.pause();
     batch(() => {
+      this.#interrupted = undefined;
       this.#recording.value = undefined;
       this.#frame.value = 0;
       this.#selection.value = undefined;

@@ -1,0 +1,218 @@
+"""The default system in headless Chromium: what a latent step costs, and what a visit costs.
+
+Counts (synchronisations, bytes read back, dispatches) are made where the GPU is called and hold on any machine. Times
+are of this machine and of SwiftShader, WebGPU on the CPU, where a readback costs next to nothing: compare them with
+each other only. Links in JavaScript with a readback at every step are how the recursiveMASWebLLM playground works; both
+ways alternate in the same run.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, expect
+from rich.console import Console
+from rich.table import Table
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import write_text_atomic
+from tests.browser.chromium import launch
+from tests.browser.engine_page import EnginePage, build_harness, open_page, serving
+from tests.browser.playground import Playground, open_playground, zipped_size
+
+EVIDENCE = Path("docs/evidence/bench-browser.json")
+PAGE, SYSTEMS = Path("web/dist"), Path("dist")
+SYSTEM = "systems/hop-sequential/system.json"
+FEW, MANY = 2, 18  # latent steps a turn; the difference of their times is that of the steps alone
+REPEATS = 5
+RUNS = 20
+TABLES = {
+    "steps": "a latent step (3 agents, rounds = 1)",
+    "tokens": "a decoded token",
+    "visits": "visits",
+    "page": "the page",
+    "memory": f"{RUNS} runs",
+}
+
+LONG_TASKS = """
+() => {
+  window.longTasks = [];
+  new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map((each) => each.duration)))
+    .observe({ type: "longtask" });
+}
+"""
+
+
+def main() -> None:
+    """Prints the tables and writes `docs/evidence/bench-browser.json`."""
+    console = Console()
+    if not (PAGE / "index.html").exists() or not (SYSTEMS / "hop-sequential/system.json").exists():
+        raise InputError("the page or the default system is not built; run 'make page systems' first")
+    results: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="rmas-bench-") as scratch, launch() as browser:
+        with serving(build_harness(Path(scratch, "harness")), SYSTEMS) as url, open_page(browser, url) as engine:
+            loaded = engine.load(SYSTEM)
+            question = loaded["questions"][0]["question"]
+            results["steps"] = latent_steps(engine, question)
+            results["tokens"] = decoded_tokens(engine, question)
+            gpu_memory = gpu_bytes(engine, question)
+        results["visits"], results["page"], heap = visits(browser)
+        results["memory"] = gpu_memory | heap
+    for key, title in TABLES.items():
+        show(console, title, results[key])
+    if loaded["device"]["architecture"] == "swiftshader":
+        console.print("Times are of WebGPU on the CPU, where waiting for the 'GPU' is free; the counts hold anywhere.")
+    report = {
+        "command": "python -m bench browser",
+        "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "playwright")},
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "device": loaded["device"],
+        "load_average_at_the_end": os.getloadavg(),
+        "results": results,
+    }
+    write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
+    console.print(f"written to {EVIDENCE}")
+
+
+def show(console: Console, title: str, rows: dict[str, Any]) -> None:
+    """One table of names and values."""
+    table = Table(title, "value", title_justify="left")
+    for name, value in rows.items():
+        table.add_row(name, f"{value:,.2f}".removesuffix(".00") if isinstance(value, float) else str(value))
+    console.print(table)
+
+
+def latent_steps(engine: EnginePage, question: str) -> dict[str, Any]:
+    """Time of a latent step by difference of two lengths, compiled links and links in JavaScript in turn; counts."""
+    spent: dict[str, list[float]] = {"gpu": [], "javascript": []}
+    runs: dict[str, dict[str, Any]] = {}
+    for repeat in range(REPEATS + 1):
+        for path, times in spent.items():
+            few, many = (engine.run(question, rounds=1, latentSteps=m, handoff=path) for m in (FEW, MANY))
+            runs[path] = many
+            if repeat:  # the first run compiles shaders
+                times.append((turn_ms(many) - turn_ms(few)) / (2 * (MANY - FEW)))
+    compiled, scripted = (statistics.median(spent[path]) for path in ("gpu", "javascript"))
+    found: dict[str, Any] = {
+        "ms, compiled links": compiled,
+        "ms, links in JavaScript at every step": scripted,
+        "JavaScript / compiled, ratio of medians": scripted / compiled,
+    }
+    for path, name in (("gpu", "compiled links"), ("javascript", "links in JavaScript")):
+        steps = [each["counters"] for each in runs[path]["events"] if each["kind"] == "step" and each["step"] > 0]
+        for count, words in (("syncs", "synchronisations"), ("readbackBytes", "bytes read back")):
+            found[f"{words}, {name}"] = spread([step[count] for step in steps])
+        found[f"dispatches, {name}"] = spread([step["dispatches"] for step in steps])
+        turn = runs[path]["turns"][0]["counters"]
+        found[f"synchronisations a turn with its hand-off, {name}"] = turn["syncs"]
+    return found
+
+
+def turn_ms(run: dict[str, Any]) -> float:
+    """Time of the turns that think: every agent's but the deciding one's."""
+    return float(sum(turn["ms"] for turn in run["turns"][:-1]))
+
+
+def spread(values: list[int]) -> str:
+    """Least and most, once if they are equal."""
+    return str(min(values)) if min(values) == max(values) else f"{min(values)} to {max(values)}"
+
+
+def decoded_tokens(engine: EnginePage, question: str) -> dict[str, Any]:
+    """Time and counts of a decoded token, in text mode: picking it, and feeding the one before."""
+    tokens: list[dict[str, Any]] = []
+    for repeat in range(REPEATS + 1):
+        run = engine.run(question, rounds=1, mode="text", decoding={"textTokens": MANY})
+        fed = [a for a, b in zip(run["events"][1:], run["events"], strict=False) if a["kind"] == b["kind"] == "token"]
+        tokens += fed if repeat else []
+    return {
+        "ms": statistics.median([each["ms"] for each in tokens]),
+        "synchronisations": spread([each["counters"]["syncs"] for each in tokens]),
+        "bytes read back": spread([each["counters"]["readbackBytes"] for each in tokens]),
+        "dispatches": spread([each["counters"]["dispatches"] for each in tokens]),
+        "tokens measured": len(tokens),
+    }
+
+
+def gpu_bytes(engine: EnginePage, question: str) -> dict[str, Any]:
+    """Bytes of GPU buffers after each of the runs."""
+    alive = [engine.run(question)["counters"]["liveBytes"] for _ in range(RUNS)]
+    return {
+        "GPU bytes alive after run 1": alive[0],
+        f"GPU bytes alive after run {RUNS}": alive[-1],
+        "GPU bytes alive after dispose": engine.dispose()["liveBytes"],
+    }
+
+
+def visits(browser: Browser) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The page as a visitor meets it: two visits, then many runs."""
+    with serving(PAGE, SYSTEMS) as url, kept_context(browser, url) as page:
+        began = time.perf_counter()
+        page.open()
+        shown = time.perf_counter() - began
+        scripts = [each for each in page.requests if each.endswith(".js")]
+        zipped = zipped_size([PAGE / each.removeprefix(url) for each in scripts if each.startswith(url)])
+        page.load()
+        loaded = time.perf_counter() - began
+        page.run()
+        first = time.perf_counter() - began
+        page.page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+        page.page.goto("about:blank")
+        began = time.perf_counter()
+        page.page.goto(url)
+        expect(page.button).to_contain_text("Run")
+        reloaded = time.perf_counter() - began
+        page.run()
+        second = time.perf_counter() - began
+        page.run()
+        before = heap_bytes(page)
+        page.page.evaluate(LONG_TASKS)
+        for _ in range(RUNS):
+            page.run()
+        tasks = page.page.evaluate("() => window.longTasks")
+        after = heap_bytes(page)
+    seen = {
+        "first visit: page there, s": shown,
+        "first visit: agents loaded, s": loaded,
+        "first visit: first answer, s": first,
+        "second visit: agents loaded, s": reloaded,
+        "second visit: first answer, s": second,
+    }
+    budget = {
+        "JavaScript of the first view, kB gzipped": zipped / 1000,
+        f"tasks over 50 ms during {RUNS} runs": len(tasks),
+        "longest task while a system runs, ms": max(tasks, default=0.0) if tasks else "none over 50",
+    }
+    heap = {
+        "JavaScript heap before, kB": before / 1000,
+        f"JavaScript heap after {RUNS} more runs, kB": after / 1000,
+    }
+    return seen, budget, heap
+
+
+@contextmanager
+def kept_context(browser: Browser, url: str) -> Iterator[Playground]:
+    """A page whose storage and service worker live from visit to visit."""
+    with open_playground(browser, url, service_workers="allow") as page:
+        yield page
+
+
+def heap_bytes(page: Playground) -> float:
+    """The page's JavaScript heap after a collection."""
+    session = page.page.context.new_cdp_session(page.page)
+    session.send("HeapProfiler.collectGarbage")
+    used = float(session.send("Runtime.getHeapUsage")["usedSize"])
+    session.detach()
+    return used
+
+
+if __name__ == "__main__":
+    main()
