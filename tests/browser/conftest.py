@@ -10,6 +10,7 @@ from playwright.sync_api import Browser
 
 from recursivemas.build.agent_folder import CompileOptions
 from recursivemas.build.package import build_system
+from recursivemas.build.random_checkpoint import write_random_checkpoint
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import load_system
 from recursivemas.training.agents import load_agents
@@ -88,6 +89,52 @@ def build_variant(systems_folder: Path, default_system: Path, tmp_path_factory: 
         return Recursion(system, loaded, links)
 
     return build
+
+
+CHATTY = {
+    "model_type": "qwen3",
+    "architectures": ["Qwen3ForCausalLM"],
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 259,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": False,
+}
+
+
+@pytest.fixture(scope="session")
+def chatty_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random checkpoint with ChatML."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "chatty"
+    write_random_checkpoint(folder, CHATTY, dtype="float32", seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chatty_system(chatty_checkpoint: Path, systems_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A system of that one agent, which carries float32 and float16."""
+    folder = tmp_path_factory.mktemp("chatty-system")
+    agent = {"id": "tiny", "role": "talker", "model": str(chatty_checkpoint), "prompt": "{question}"}
+    agent["chat_template"] = True  # type: ignore[assignment]
+    system = {
+        "version": 1,
+        "name": "chatty",
+        "pattern": "graph",
+        "rounds": 1,
+        "latent_steps": 1,
+        "agents": [agent],
+        "edges": [],
+    }
+    (folder / "chatty.yaml").write_text(yaml.safe_dump(system), encoding="utf-8")
+    Links.create({"tiny": 48}, {}, "paper", 8, 8).to_file("chatty", {}).save(folder / "links.json")
+    out = systems_folder / "chatty"
+    options = CompileOptions("q0f32")
+    build_system(folder / "chatty.yaml", folder / "links.json", out, options, variants=["q0f16"])
+    return out
 
 
 @pytest.fixture(scope="session")
