@@ -50,7 +50,6 @@ if (!adapter?.features.has("shader-f16")) {
   answer({ error: adapter ? `${adapter.info.description} has no shader-f16` : "no WebGPU adapter" });
   process.exit(0);
 }
-// biome-ignore lint/security/noGlobalEval: a test's own scripts, as a browser's page evaluates them
 const evaluate = (source) => globalThis.eval(source);
 evaluate(readFileSync(new URL("harness.js", import.meta.url), "utf8"));
 answer({ value: adapter.info.description });

@@ -6,55 +6,21 @@ numbers that the weights stand for; ours may be twice as far from it as PyTorch'
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.library import compile_library
-from recursivemas.build.models import load_model_config, param_specs
-from recursivemas.build.quantize import GroupQuantizer, dequantize, find_scheme
-from recursivemas.build.weights import write_weights
 from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS
-from tests.browser_harness.libraries import Libraries, Library, Ref
+from tests.browser_harness.libraries import Libraries
 from tests.browser_harness.node import NoAdapterError, open_node
+from tests.parity.half_agents import BUILDS, Half, HalfAgent, make_half_agent
 from tests.parity.test_links import VARIANTS, _inner, _outer, _packed, _random_link
-from tests.parity.tiny_models import CASES, Case, make_model, relative, save
+from tests.parity.tiny_models import relative
 
 pytestmark = pytest.mark.slow
-
-Half = NDArray[np.float16]
-BUILDS = [(case, "q4f16_1") for case in CASES] + [(CASES[1], "q0f16")]
-
-
-@dataclass(frozen=True)
-class HalfAgent:
-    """A tiny model compiled for float16, and in PyTorch with the same numbers.
-
-    Attributes:
-        library: On the adapter.
-        params: Its packed parameters, uploaded.
-        model: float32, eager attention; every weight is what the stored ones stand for.
-    """
-
-    library: Library
-    params: Ref
-    model: Any
-
-    def hidden_states(self, embed: Half, *, half: bool = False) -> NDArray[np.float32]:
-        """(1, T, D) to (1, T, D) in PyTorch, in float32 or in float16."""
-        with torch.no_grad():
-            model = self.model.half() if half else self.model
-            inputs = torch.from_numpy(embed if half else embed.astype(np.float32))
-            states = model.model(inputs_embeds=inputs, use_cache=False).last_hidden_state
-            self.model.float()  # exact: every weight is a float16 number
-        array: NDArray[np.float32] = states.float().numpy()
-        return array
 
 
 @pytest.fixture(scope="module")
@@ -72,32 +38,11 @@ def libraries(files: Path) -> Iterator[Libraries]:
         pytest.skip(f"float16 not run: {error}")
 
 
-def _round_as_stored(model: torch.nn.Module, *, group: bool) -> None:
-    quantizer = GroupQuantizer("float16")
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if group and parameter.ndim == 2:
-                weight = parameter.numpy()
-                value = dequantize(*quantizer.quantize(np.ascontiguousarray(weight)), weight.shape[1])
-                parameter.copy_(torch.from_numpy(value.astype(np.float32)))
-            else:
-                parameter.copy_(parameter.half().float())
-
-
 @pytest.fixture(scope="module", params=BUILDS, ids=lambda build: f"{build[0].name}-{build[1]}")
 def agent(request: pytest.FixtureRequest, libraries: Libraries, files: Path) -> Iterator[HalfAgent]:
-    torch.set_num_threads(1)
-    case: Case = request.param[0]
-    scheme = find_scheme(request.param[1])
-    folder = files / f"{case.name}-{scheme.name}"
-    folder.mkdir()
-    model = make_model(case)
-    config = load_model_config(save(model, folder / "checkpoint"), prefill_chunk_size=64)
-    write_weights(Checkpoint(folder / "checkpoint"), param_specs(config), scheme, folder)
-    library = libraries.load(compile_library(config, scheme, folder / "library.wasm"))
-    _round_as_stored(model, group=scheme.group)
-    yield HalfAgent(library, library.params(folder), model)
-    library.unload()
+    made = make_half_agent(libraries, files, *request.param)
+    yield made
+    made.library.unload()
 
 
 def _embed(agent: HalfAgent, positions: int) -> Half:
