@@ -26,6 +26,7 @@ def train_command(
 
     `accelerate launch --no-python rmas train …` spreads the same command over GPUs.
     """
+    import accelerate
     import torch
 
     from recursivemas.training.curves import draw_curves
@@ -49,6 +50,8 @@ def train_command(
             bar.update(tasks[phase], completed=step)
 
         train_system(declared, out, resume, checkpoint_every, show, data=questions)
+    if not accelerate.PartialState().is_main_process:
+        return
     draw_curves(out / "metrics.jsonl", out / "curves.png")
     typer.echo(f"{out / 'recursivelink.json'}, {out / 'metrics.jsonl'}, {out / 'curves.png'}")
 

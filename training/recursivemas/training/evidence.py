@@ -31,7 +31,7 @@ from recursivemas.training.train import new_links, train_system
 SEEDS = (0, 1, 2)
 QUESTIONS = 540
 TEXT_VOTES = 4
-FROM_RIDGE = {"learning_rate": 3e-4, "steps": 60}
+FROM_RIDGE = {"learning_rate": 5e-5, "steps": 60}
 
 
 @dataclass(frozen=True)
@@ -209,14 +209,16 @@ def run_job(name: str, seed: int, work: Path, systems: Path) -> Path:
     torch.set_num_threads(1)
     began = time.process_time()
     job = Job(name, seed, work, systems)
+    whole = not job.cells
     job.run()
-    seconds = round(time.process_time() - began, 1)
+    # A job that went on from an earlier process cannot say what it took.
+    seconds = round(time.process_time() - began, 1) if whole else None
     write_text_atomic(path, json.dumps(raw_record(name, seed, job.folder, seconds)) + "\n")
     return path
 
 
 def raw_record(name: str, seed: int, folder: Path, cpu_seconds: float | None) -> dict[str, Any]:
-    """What a job has found so far; `cpu_seconds` is None when it has not finished."""
+    """What a job has found so far; `cpu_seconds` is None when it was stopped in between."""
 
     def lines(path: Path) -> list[Any]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

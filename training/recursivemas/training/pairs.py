@@ -39,6 +39,11 @@ class Pairs:
     weights: Tensor
     received: dict[str, Tensor]
 
+    def to(self, device: torch.device) -> "Pairs":
+        """The same pairs on a device."""
+        received = {key: tokens.to(device) for key, tokens in self.received.items()}
+        return Pairs(self.hidden.to(device), self.targets.to(device), self.weights.to(device), received)
+
 
 def mean_embedding(agent: LoadedAgent, tokens: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean of input embeddings; what nobody reads (-1) has no weight.

@@ -94,8 +94,9 @@ class Trainer:
         if all(name in self.run.done for name, _, _ in phases):
             return
         for earlier in range(self._joined + 1, number + 1):
-            found = torch.load(self._pairs_file(earlier), weights_only=True, map_location=self.accelerator.device)
-            self._pairs = {key: join(pairs, Pairs(**found[key])) for key, pairs in self.pairs.items()}
+            found = torch.load(self._pairs_file(earlier), weights_only=True, map_location="cpu")
+            device = self.accelerator.device
+            self._pairs = {key: join(pairs, Pairs(**found[key]).to(device)) for key, pairs in self.pairs.items()}
         self._joined = number
         for name, key, act in phases:
             act(name, key, steps)
