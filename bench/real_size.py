@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ from recursivemas.build.pipeline import build_executable, webgpu_target
 from recursivemas.build.quantize import find_scheme
 from recursivemas.build.random_checkpoint import write_random_checkpoint
 from recursivemas.build.shaders import shaders_of
+from recursivemas.build.wgsl import refused_by_dawn
 from recursivemas.system.files import write_text_atomic
 
 EVIDENCE = Path("docs/evidence/bench-real-size.json")
@@ -133,10 +133,8 @@ def _checked(raw: Mapping[str, Any], quantization: str) -> dict[str, int]:
         bounds={"seq_len": config.prefill_chunk_size},
         target=target,
     )
-    sources = {shader.name: shader.source for shader in shaders_of(executable)}
-    command = ["node", "tools/wgsl.mjs"]
-    done = subprocess.run(command, cwd="web", input=json.dumps(sources), capture_output=True, text=True, check=True)
-    return {"shaders": len(sources), "shaders_that_dawn_refuses": len(json.loads(done.stdout))}
+    shaders = shaders_of(executable)
+    return {"shaders": len(shaders), "shaders_that_dawn_refuses": len(refused_by_dawn(shaders))}
 
 
 def _show(console: Console, results: Mapping[str, Mapping[str, Any]]) -> None:

@@ -19,8 +19,8 @@ from recursivemas.build.runtime import ensure_runtime
 from recursivemas.build.runtime.toolchain import Emscripten
 from recursivemas.build.shaders import Shader, check_limits, shaders_of
 from recursivemas.build.weights import stored_tensors
+from recursivemas.build.wgsl import refused_by_dawn
 from recursivemas.system.errors import InputError
-from tests.browser_harness.wgsl import wgsl_problems
 
 TINY = {
     "model_type": "qwen3",
@@ -113,7 +113,7 @@ def test_compile_library_refuses_heads_that_no_attention_kernel_fits(
 def test_shaders_compile_and_fit_what_every_page_may_rely_on(quantization: str) -> None:
     shaders = _shaders(quantization)
     check_limits(shaders)
-    assert wgsl_problems(shaders) == {}
+    assert refused_by_dawn(shaders) == {}
     assert len({shader.name for shader in shaders}) == len(shaders) > 40
     for shader in shaders:
         assert ("enable f16;" in shader.source) == bool(re.search(r"\bf16\b(?!;)", shader.source)), shader.name
@@ -136,7 +136,7 @@ def test_wgsl_that_chrome_would_refuse_is_found(body: str, complaint: str) -> No
         f"fn main(@builtin(global_invocation_id) i : vec3<u32>) {{ {body} }}"
     )
     good = Shader("good", source.replace(body, "x[i.x] = x[i.x] * 2.0h;"), 64, 0, 1)
-    problems = wgsl_problems([good, Shader("bad", source, 64, 0, 1)])
+    problems = refused_by_dawn([good, Shader("bad", source, 64, 0, 1)])
     assert list(problems) == ["bad"]
     assert complaint in problems["bad"]
 

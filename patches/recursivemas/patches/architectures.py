@@ -13,6 +13,7 @@ from recursivemas.build import abi
 from recursivemas.build.pipeline import build_executable, webgpu_target
 from recursivemas.build.quantize import SCHEMES
 from recursivemas.build.shaders import check_limits, shaders_of
+from recursivemas.build.wgsl import has_dawn, refused_by_dawn
 from recursivemas.patches.backend import library_metadata, model_facts, model_sizes
 from recursivemas.patches.definition import define, export
 from recursivemas.patches.parity import check_parity, transformers_has
@@ -123,7 +124,10 @@ def _build(mlc: Mlc, config: dict[str, Any]) -> tuple[float, str]:
     metadata = {**library_metadata(facts, exported, scheme), "recursivemas": ours}
     module = abi.complete(exported.module)
     executable = build_executable(module, metadata, schedule="gpu", bounds={"seq_len": chunk}, target=target)
-    check_limits(shaders_of(executable))
+    shaders = shaders_of(executable)
+    check_limits(shaders)
+    for shader, problem in (refused_by_dawn(shaders) if has_dawn() else {}).items():
+        raise InputError(f"Dawn refuses the shader {shader}: {problem}")
     return definition.latent.embed_scale, definition.corrections.reason
 
 
@@ -141,6 +145,7 @@ def versions(mlc: Mlc) -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
+    found["WGSL"] = "compiled with Dawn" if has_dawn() else "not compiled"
     return found
 
 

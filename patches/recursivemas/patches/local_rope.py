@@ -57,11 +57,11 @@ class LocalRopeCache:
 
         def turn(x: te.Tensor, where: te.Tensor, speed: te.Tensor) -> te.Tensor:
             def value(b: tirx.Var, t: tirx.Var, h: tirx.Var, d: tirx.Var) -> tirx.Expr:
-                angle = rope.angle(where[t], speed[d % half])
+                sine, cosine = rope.turn(where[t], speed[d % half])
                 other = tirx.if_then_else(
                     d < half, -x[b, t, h, (d + half) % head_dim], x[b, t, h, (d - half) % head_dim]
                 )
-                turned = x[b, t, h, d].astype("float32") * tirx.cos(angle) + other.astype("float32") * tirx.sin(angle)
+                turned = x[b, t, h, d].astype("float32") * cosine + other.astype("float32") * sine
                 return tirx.if_then_else(h < keys_end, turned.astype(x.dtype), x[b, t, h, d])
 
             return te.compute(x.shape, value, name="local_rope")

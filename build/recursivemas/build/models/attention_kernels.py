@@ -20,9 +20,43 @@ _THREADS = 256
 # pi / 2 in four parts. The first three have few enough bits that their products with whole numbers below 2 ** 13 are
 # exact in float32, and few enough decimal digits to survive TVM, which prints constants with seven.
 _QUARTER_TURN = (1.5625, 7.8125e-3, 4.837512969970703125e-4, 7.549789948768648e-8)
+QUARTERS_PER_RADIAN = 0.6366197723675814
 # Polynomials in r * r for |r| <= pi / 4, highest power first: (sin(r) - r) / r ** 3 and cos(r).
 _SINE = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 _COSINE = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2, -0.5, 1.0)
+
+
+def polynomial(x: tirx.Expr, *coefficients: float) -> tirx.Expr:
+    """In float32, by Horner's scheme, the highest power first."""
+    value = tirx.const(coefficients[0], "float32")
+    for coefficient in coefficients[1:]:
+        value = value * x + tirx.const(coefficient, "float32")
+    return value
+
+
+def less_quarter_turns(angle: tirx.Expr, quarters: tirx.Expr) -> tirx.Expr:
+    """`angle` - `quarters` * pi / 2, exact to float32's rounding for up to 2 ** 13 quarters."""
+    for part in _QUARTER_TURN:
+        angle = angle - quarters * tirx.const(part, "float32")
+    return angle
+
+
+def sine_and_cosine(angle: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
+    """Of a float32 angle of at most 2 ** 13 quarter turns, exact to float32's rounding, as one expression each.
+
+    Source: Cephes's `sinf` and `cosf`.
+    """
+    quarters = tirx.round(angle * tirx.const(QUARTERS_PER_RADIAN, "float32"))
+    near = less_quarter_turns(angle, quarters)
+    square = near * near
+    sine = near + near * square * polynomial(square, *_SINE)
+    cosine = polynomial(square, *_COSINE)
+    quadrant = tirx.bitwise_and(quarters.astype("int32"), 3)
+    swapped = quadrant % 2 == 1
+    one, minus = tirx.const(1.0, "float32"), tirx.const(-1.0, "float32")
+    sign_of_sine = tirx.Select(quadrant >= 2, minus, one)
+    sign_of_cosine = tirx.Select(tirx.any(quadrant == 1, quadrant == 2), minus, one)
+    return tirx.Select(swapped, cosine, sine) * sign_of_sine, tirx.Select(swapped, sine, cosine) * sign_of_cosine
 
 
 def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str) -> tirx.PrimFunc:
@@ -33,17 +67,6 @@ def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str) 
     """
     half = head_dim // 2
     heads = q_heads + 2 * kv_heads
-
-    def polynomial(x: tirx.Expr, *coefficients: float) -> tirx.Expr:
-        value = tirx.const(coefficients[0], "float32")
-        for coefficient in coefficients[1:]:
-            value = value * x + tirx.const(coefficient, "float32")
-        return value
-
-    def reduced(angle: tirx.Expr, quarters: tirx.Expr) -> tirx.Expr:
-        for part in _QUARTER_TURN:
-            angle = angle - quarters * tirx.const(part, "float32")
-        return angle
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def split_rotary(
@@ -80,9 +103,9 @@ def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str) 
                     pair[1] = T.Cast("float32", qkv[t, h, d + half])
                     if h < q_heads + kv_heads:
                         angle[0] = T.Cast("float32", positions[t]) * frequencies[d]
-                        angle[1] = T.round(angle[0] * T.float32(0.6366197723675814))
+                        angle[1] = T.round(angle[0] * T.float32(QUARTERS_PER_RADIAN))
                         quadrant[0] = T.bitwise_and(T.Cast("int32", angle[1]), 3)
-                        angle[0] = reduced(angle[0], angle[1])
+                        angle[0] = less_quarter_turns(angle[0], angle[1])
                         angle[1] = angle[0] * angle[0]
                         near[0] = angle[0] + angle[0] * angle[1] * polynomial(angle[1], *_SINE)
                         near[1] = polynomial(angle[1], *_COSINE)

@@ -8,6 +8,7 @@ from recursivemas.patches.compat import (
     kv_cache,
     relax_names,
     thread_limit,
+    topk_init,
 )
 from recursivemas.patches.compat.bridge import Bridge
 
@@ -19,6 +20,7 @@ AFTER_IMPORT: tuple[Bridge, ...] = (
     call_tir_order.BRIDGE,
     thread_limit.BRIDGE,
     expert_mask.BRIDGE,
+    topk_init.BRIDGE,
     gelu_form.BRIDGE,
     gptj_loader.BRIDGE,
 )

@@ -15,12 +15,9 @@ from numpy.typing import NDArray
 from tvm import relax, tirx
 from tvm.script import tirx as T  # noqa: N812
 
-_KERNEL = "tir_split_rotary"
+from recursivemas.build.models.attention_kernels import sine_and_cosine
 
-# 2 pi in two parts; products of the first with a count of turns below 2 ** 16 are exact in float32.
-_TURN_HIGH = 6.28125
-_TURN_LOW = 0.0019353071795864769
-_TURNS_PER_RADIAN = 0.15915494309189535
+_KERNEL = "tir_split_rotary"
 
 
 @dataclass(frozen=True)
@@ -108,11 +105,9 @@ def yarn_factor(scaling: Mapping[str, Any]) -> float:
     return magnitude(above) / magnitude(below) if above and below else magnitude(1.0)
 
 
-def angle(position: tirx.Expr, frequency: tirx.Expr) -> tirx.Expr:
-    """position * frequency, less the nearest whole number of turns."""
-    whole = position.astype("float32") * frequency
-    turns = tirx.round(whole * tirx.const(_TURNS_PER_RADIAN, "float32"))
-    return whole - turns * tirx.const(_TURN_HIGH, "float32") - turns * tirx.const(_TURN_LOW, "float32")
+def turn(position: tirx.Expr, frequency: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
+    """Sine and cosine of position * frequency, exact to float32's rounding; WGSL promises its own to 2 ** -11 only."""
+    return sine_and_cosine(position.astype("float32") * frequency)
 
 
 def split_rotary(rope: RopeTable, q_heads: int, kv_heads: int, head_dim: int, dtype: str) -> tirx.PrimFunc:
@@ -122,12 +117,13 @@ def split_rotary(rope: RopeTable, q_heads: int, kv_heads: int, head_dim: int, dt
     interleaved = rope.interleaved
     factor = tirx.const(rope.factor, "float32")
 
-    def turned(x: T.Buffer, t: tirx.Var, h: tirx.Var, d: tirx.Var, turn: tirx.Expr) -> tirx.Expr:
+    def turned(x: T.Buffer, t: tirx.Var, h: tirx.Var, d: tirx.Var, by: tuple[tirx.Expr, tirx.Expr]) -> tirx.Expr:
         if interleaved:
             other = tirx.if_then_else(d % 2 == 0, -x[t, h, d + 1], x[t, h, d - 1])
         else:
             other = tirx.if_then_else(d < pairs, -x[t, h, d + pairs], x[t, h, d - pairs])
-        value = x[t, h, d].astype("float32") * tirx.cos(turn) + other.astype("float32") * tirx.sin(turn)
+        sine, cosine = by
+        value = x[t, h, d].astype("float32") * cosine + other.astype("float32") * sine
         return (value * factor).astype(dtype)
 
     def pair(d: tirx.Var) -> tirx.Expr:
@@ -156,12 +152,12 @@ def split_rotary(rope: RopeTable, q_heads: int, kv_heads: int, head_dim: int, dt
                 vt, vh, vd = T.axis.remap("SSS", [t, h, d])
                 if vh < q_heads:
                     if vd < pairs * 2:
-                        q[vt, vh, vd] = turned(qkv, vt, vh, vd, angle(positions[vt], frequencies[pair(vd)]))
+                        q[vt, vh, vd] = turned(qkv, vt, vh, vd, turn(positions[vt], frequencies[pair(vd)]))
                     else:
                         q[vt, vh, vd] = qkv[vt, vh, vd]
                 elif vh < keys_end:
                     if vd < pairs * 2:
-                        k[vt, vh - q_heads, vd] = turned(qkv, vt, vh, vd, angle(positions[vt], frequencies[pair(vd)]))
+                        k[vt, vh - q_heads, vd] = turned(qkv, vt, vh, vd, turn(positions[vt], frequencies[pair(vd)]))
                     else:
                         k[vt, vh - q_heads, vd] = qkv[vt, vh, vd]
                 else:
