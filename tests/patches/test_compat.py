@@ -22,6 +22,7 @@ from recursivemas.patches.compat import (
     relax_names,
     rope,
     thread_limit,
+    topk_init,
 )
 from recursivemas.patches.compat.intercept import View, intercept, seeing
 from recursivemas.patches.source import Mlc, import_mlc, mlc_module
@@ -142,6 +143,17 @@ def test_expert_mask_counts_tokens_expert_after_expert() -> None:
     chosen = np.array([[0, 2], [2, 1], [0, 1], [2, 0]], np.int32)
     expected = np.cumsum([expert in row for expert in range(3) for row in chosen])
     np.testing.assert_array_equal(vm["forward"](tvm.runtime.tensor(chosen)).numpy(), expected)
+
+
+def test_topk_init_sets_every_place() -> None:
+    @T.prim_func(s_tir=True)
+    def kernel(scores: T.Buffer((3,), "float32"), experts: T.Buffer((3,), "int32")) -> None:
+        topk_init.init_local_top_k(3, "float32", scores, experts)
+
+    scores, experts = (tvm.runtime.tensor(np.full(3, 7, dtype)) for dtype in ("float32", "int32"))
+    tvm.compile(kernel, target="llvm")(scores, experts)
+    np.testing.assert_array_equal(experts.numpy(), [0, 1, 2])
+    assert (scores.numpy() < -3e38).all()
 
 
 def test_a_placeholder_stands_for_a_cache_that_nobody_uses() -> None:
