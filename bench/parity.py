@@ -7,7 +7,6 @@ too. `rmas build --measured` puts the reports into the manifest, so that the mod
 `python -m bench.parity NAME` measures one system.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import sys
@@ -19,11 +18,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench._shipped import EVIDENCE, Shipped, shipped
 from recursivemas.system.files import write_text_atomic
-from recursivemas.system.system import System, load_system
+from recursivemas.system.system import System
 
-ROOT = Path(__file__).parents[1]
-EVIDENCE = ROOT / "docs" / "evidence"
 QUANTIZATIONS = ("q0f32", "q4f32_1")
 QUESTIONS = 20
 
@@ -31,37 +29,30 @@ QUESTIONS = 20
 def main(names: Sequence[str] = ()) -> None:
     """Measures every system of `systems/` whose links and agents are in the repository, or those named."""
     console = Console()
-    for links in sorted((ROOT / "systems/links").glob("*.recursivelink.json")):
-        path = ROOT / "systems" / f"{links.name.removesuffix('.recursivelink.json')}.yaml"
-        system = load_system(path)
-        if names and system.name not in names:
-            continue
-        if system.task is None or system.task.data is None or not all(Path(a.model).is_dir() for a in system.agents):
-            continue
-        rows = [measure(path, links, quantization) for quantization in QUANTIZATIONS]
+    for each in shipped(names):
+        rows = [measure(each, quantization) for quantization in QUANTIZATIONS]
         table = Table("system", *rows[0])
         for row in rows:
-            table.add_row(
-                system.name, *(f"{value:.1e}" if isinstance(value, float) else str(value) for value in row.values())
-            )
+            cells = (f"{value:.1e}" if isinstance(value, float) else str(value) for value in row.values())
+            table.add_row(each.system.name, *cells)
         console.print(table)
-        out = EVIDENCE / f"bench-parity-{system.name}.json"
-        write_text_atomic(out, json.dumps(_report(system, links, rows), indent=1) + "\n")
+        out = EVIDENCE / f"bench-parity-{each.system.name}.json"
+        write_text_atomic(out, json.dumps(_report(each, rows), indent=1) + "\n")
         console.print(f"written to {out}")
 
 
-def _report(system: System, links: Path, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _report(each: Shipped, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "command": "python -m bench parity",
-        "system": system.name,
-        "links_sha256": hashlib.sha256(links.read_bytes()).hexdigest(),
+        "system": each.system.name,
+        "links_sha256": each.links_sha256,
         "where": "headless Chromium with WebGPU on SwiftShader, against PyTorch in float32",
         "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "torch")},
         "parity": {row.pop("quantization"): row for row in [dict(row) for row in rows]},
     }
 
 
-def measure(system_path: Path, links_path: Path, quantization: str) -> dict[str, Any]:
+def measure(each: Shipped, quantization: str) -> dict[str, Any]:
     """One system in one quantization.
 
     Returns:
@@ -72,19 +63,19 @@ def measure(system_path: Path, links_path: Path, quantization: str) -> dict[str,
     from recursivemas.build.package import build_system
     from tests.browser.engine_page import build_harness, launch, open_page, serving
 
-    exact, same = _reference(system_path, links_path, "q0f32"), _reference(system_path, links_path, quantization)
+    exact, same = _reference(each, "q0f32"), _reference(each, quantization)
     questions = _questions(exact.system)
     errors: list[float] = []
     agree = agree_unquantized = 0
     with tempfile.TemporaryDirectory(prefix="rmas-parity-") as scratch:
         systems = Path(scratch, "systems")
-        build_system(system_path, links_path, systems / exact.system.name, CompileOptions(quantization))
+        build_system(each.path, each.links, systems / each.system.name, CompileOptions(quantization))
         with (
             launch() as browser,
             serving(build_harness(Path(scratch, "page")), systems) as url,
             open_page(browser, url) as engine,
         ):
-            engine.load(f"systems/{exact.system.name}/system.json")
+            engine.load(f"systems/{each.system.name}/system.json")
             for question in questions:
                 came = engine.run(question, trace={"handoffs": True})
                 expected = same.run([question])
@@ -117,7 +108,7 @@ def hand_off_errors(came: dict[str, Any], turns: Sequence[Any]) -> list[float]:
     ]
 
 
-def _reference(system_path: Path, links_path: Path, quantization: str) -> Any:
+def _reference(each: Shipped, quantization: str) -> Any:
     import torch
 
     from recursivemas.system.links_file import load_links
@@ -127,12 +118,11 @@ def _reference(system_path: Path, links_path: Path, quantization: str) -> Any:
     from tests.parity.tiny_models import quantize_in_place
 
     torch.set_num_threads(1)
-    system = load_system(system_path)
-    agents = load_agents(system)
+    agents = load_agents(each.system)
     if quantization != "q0f32":
         for agent in agents.values():
             quantize_in_place(agent.model)
-    return Recursion(system, agents, Links.from_file(load_links(links_path)))
+    return Recursion(each.system, agents, Links.from_file(load_links(each.links)))
 
 
 def _questions(system: System) -> list[str]:

@@ -29,7 +29,7 @@ def write(folder: Path, name: str, **report: Any) -> Path:
 def test_reports_about_this_system_are_taken_from_a_folder(links: Path, tmp_path: Path) -> None:
     digest = hashlib.sha256(links.read_bytes()).hexdigest()
     folder = tmp_path / "evidence"
-    write(folder, "accuracy", system="walk", cells=[])
+    write(folder, "accuracy", system="walk", links_sha256=digest, cells=[])
     write(folder, "parity", system="walk", links_sha256=digest)
     write(folder, "of-another", system="run")
     write(folder, "of-nothing", command="python -m bench convert")
@@ -45,10 +45,11 @@ def test_report_that_is_named_must_be_about_this_system(links: Path, tmp_path: P
         measured_reports([tmp_path / "nowhere.json"], "walk", links)
 
 
-def test_report_about_other_links_is_never_shown(links: Path, tmp_path: Path) -> None:
-    path = write(tmp_path / "evidence", "accuracy", system="walk", links_sha256="0" * 64)
-    with pytest.raises(InputError, match="measured with other links"):
+@pytest.mark.parametrize("said", [{"links_sha256": "0" * 64}, {}], ids=["other links", "no links named"])
+def test_report_about_other_links_is_never_shown(links: Path, tmp_path: Path, said: dict[str, str]) -> None:
+    path = write(tmp_path / "evidence", "accuracy", system="walk", **said)
+    with pytest.raises(InputError, match="not measured with the links of"):
         measured_reports([path], "walk", links)
-    said: list[str] = []
-    assert measured_reports([path.parent], "walk", links, said.append) == {}
-    assert len(said) == 1 and "measure again, it is left out" in said[0]
+    lines: list[str] = []
+    assert measured_reports([path.parent], "walk", links, lines.append) == {}
+    assert len(lines) == 1 and "measure again, it is left out" in lines[0]

@@ -1,7 +1,7 @@
 """What was measured of a system, to be kept in its manifest: reports of `rmas eval`, of `python -m bench parity`.
 
-A report is a JSON object whose `system` is the system's name. One that says which link file it measured
-(`links_sha256`) counts for that file only, so that a model card never shows the figures of other links.
+A report is a JSON object whose `system` is the system's name and whose `links_sha256` says which link file it measured:
+a model card never shows the figures of other links.
 """
 
 import hashlib
@@ -35,8 +35,8 @@ def measured_reports(
     digest = hashlib.sha256(links.read_bytes()).hexdigest()
     found: dict[str, Any] = {}
     for path, report in _reports(paths, system):
-        if report.get("links_sha256", digest) != digest:
-            problem = f"{path}: measured with other links than {links}; measure again"
+        if report.get("links_sha256") != digest:
+            problem = f"{path}: not measured with the links of {links} (its key 'links_sha256' says so); measure again"
             if path in paths:
                 raise InputError(problem)
             say(f"{problem}, it is left out")

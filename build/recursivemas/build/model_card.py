@@ -174,8 +174,8 @@ def _usage(manifest: Manifest, address: str) -> str:
     url = f"{address}/system.json"
     return f"""In the playground: open it with `?system={url}`.
 
-From JavaScript, with the project's engine (`npm run build:lib && npm pack ./lib` in its folder `web` makes the package; it
-verifies every file's sha256):
+From JavaScript, with the project's engine (`npm run build:lib && npm pack ./lib` in its folder `web` makes the package;
+it verifies every file's sha256):
 
 ```js
 import {{ loadSystem }} from "recursivemas";
