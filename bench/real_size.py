@@ -115,7 +115,7 @@ def main() -> None:
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "load_average_at_the_end": os.getloadavg(),
         "promised_by_every_device": PROMISED,
-        "numerics_of_float16": "not yet run: no GPU",
+        "numerics_of_float16": "not yet run on a graphics card; tiny models on a software one: bench-float16.json",
         "results": results,
     }
     write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
