@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from recursivemas.build.agent_folder import CompileOptions
+from recursivemas.build.package import build_system
+from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import load_manifest
+from tests.browser.conftest import DEFAULT_LINKS, DEFAULT_SYSTEM
 from tests.browser.engine_page import open_page, serving
 
 pytestmark = pytest.mark.browser
@@ -34,3 +38,13 @@ def test_page_takes_the_variant_that_the_gpu_can_run(browser: Browser, harness: 
         assert loaded["progress"][-1]["totalBytes"] == expected
         outcome = page.run("Where is the ferry?", decoding={"maxNewTokens": 3})
         assert len(outcome["answerTokenIds"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [(["q0f32"], "--variant q0f32: that is the system's own quantization"), (["q8"], "unknown quantization 'q8'")],
+)
+def test_build_refuses_variants_before_it_compiles(variants: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        build_system(DEFAULT_SYSTEM, DEFAULT_LINKS, tmp_path / "out", CompileOptions("q0f32"), variants=variants)
+    assert not list(tmp_path.iterdir())

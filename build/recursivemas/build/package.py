@@ -87,7 +87,7 @@ def build_system(
     _check_activation(links, links_path)
     if out.exists() and any(out.iterdir()) and not (out / "system.json").is_file():
         raise InputError(f"{out}: exists and is not an earlier build (no system.json); choose another --out")
-    supplied = supplied or Supplied()
+    supplied, names = supplied or Supplied(), _other_schemes(variants, options.quantization)
     stamp = _stamp(system, system_path, links_path, options, supplied, variants)
     measured = measured_reports(supplied.measured, system.name, links_path, progress)
     agents = built_agents(system, options, progress, supplied.agents)
@@ -95,7 +95,7 @@ def build_system(
         name: built_agents(
             system, replace(options, quantization=name), progress, supplied.agents and supplied.agents / name
         )
-        for name in _other_schemes(variants, options.quantization)
+        for name in names
     }
     links.check_fits(
         {agent_id: agent.hidden_size for agent_id, agent in agents.items()},
