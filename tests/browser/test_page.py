@@ -126,6 +126,52 @@ def test_page_run_can_be_cancelled_at_any_moment(page: Playground) -> None:
     assert page.answer != "–"
 
 
+def test_page_tells_that_the_tab_was_asleep_and_goes_on(page: Playground) -> None:
+    page.ask(15)
+    page.page.get_by_label("Rounds", exact=True).fill("6")
+    page.page.get_by_label("Rounds", exact=True).press("Enter")
+    page.button.click()
+    page.page.wait_for_selector(".note.full")
+    # Headless Chromium freezes no page; these are the events with which a browser tells that it did.
+    for event in ("freeze", "resume"):
+        page.page.evaluate("(name) => document.dispatchEvent(new Event(name))", event)
+    page.wait()
+    expect(page.page.locator(".verdict.slept")).to_have_text("the tab was asleep: the time says nothing")
+    assert page.answer not in ("", "–")
+    page.reset()
+    page.run()
+    expect(page.page.locator(".verdict.slept")).to_have_count(0)
+
+
+def test_page_runs_the_agents_in_another_order(
+    page: Playground, reference: Recursion, questions: list[QuestionRecord]
+) -> None:
+    page.ask(15)
+    page.view("Change")
+    page.page.get_by_role("button", name="Run the critic earlier").click()
+    page.page.get_by_label("Role of the critic").fill("map maker")
+    page.page.get_by_label("Role of the critic").press("Enter")
+    expect(page.page.locator(".graph .node-name").first).to_have_text("critic · map maker")
+    page.query("order=critic&order=planner&order=solver")
+    page.run()
+    agents = tuple(reference.system.agent(each) for each in ("critic", "planner", "solver"))
+    place = {agent.id: index for index, agent in enumerate(agents)}
+    edges = tuple(
+        edge.model_copy(update={"feedback": place[edge.target] <= place[edge.source]})
+        for edge in reference.system.edges
+    )
+    turned = reference.system.model_copy(update={"agents": agents, "edges": edges})
+    expected = Recursion(turned, reference.agents, reference.links).run([questions[14].question], rounds=3)
+    assert page.answer == expected.texts[0]
+    assert page.figure("decoded tokens") == str(expected.decoded_tokens[0])
+    page.view("Change")
+    page.page.get_by_text("sequential, as trained").click()
+    page.page.wait_for_function("() => !location.search.includes('order=')")
+    page.page.get_by_text("without feedback").click()
+    page.query("off=solver")
+    expect(page.page.get_by_role("checkbox", name=re.compile("solver → planner"))).not_to_be_checked()
+
+
 def test_page_shows_every_thought_and_replays_the_run(page: Playground, questions: list[QuestionRecord]) -> None:
     page.answered(15)
     expect(page.page.locator(".score .note-button")).to_have_count(18)
