@@ -237,10 +237,15 @@ def raw_record(name: str, seed: int, folder: Path, cpu_seconds: float | None) ->
 
 
 def report_unfinished(names: Sequence[str], seeds: Sequence[int], work: Path, out: Path) -> None:
-    """Writes what stopped jobs have measured; the table says which seeds and questions each row has."""
+    """Writes what jobs have measured, finished or not; the table says how many seeds each row has."""
     for name in names:
-        folders = {seed: work / f"{name}-{seed}" for seed in seeds}
-        raw = [raw_record(name, seed, folder, None) for seed, folder in folders.items() if folder.is_dir()]
+        raw = []
+        for seed in seeds:
+            whole, folder = work / f"{name}-{seed}.json", work / f"{name}-{seed}"
+            if whole.is_file():
+                raw.append(json.loads(whole.read_text(encoding="utf-8")))
+            elif (folder / "cells.jsonl").is_file():
+                raw.append(raw_record(name, seed, folder, None))
         if raw:
             write_evidence(name, EXPERIMENTS[name].system, raw, out)
 

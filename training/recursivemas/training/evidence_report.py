@@ -64,8 +64,9 @@ def write_evidence(name: str, system: str, raw: Sequence[dict[str, Any]], out: P
     }
     write_text_atomic(out / f"{name}.json", json.dumps(record, indent=1) + "\n")
     draw_rows(name, rows, out / f"{name}.png")
-    if any(each["outer_log"] for each in raw):
-        draw_stability(name, [each["outer_log"] for each in raw], out / f"{name}-stability.png")
+    logs = [each["outer_log"] for each in raw if each["outer_log"]]
+    if logs:
+        draw_stability(name, logs, out / f"{name}-stability.png")
 
 
 def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
