@@ -93,7 +93,7 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
         tokens = f"{row['decoded_tokens']:.0f} token{'' if round(row['decoded_tokens']) == 1 else 's'} decoded"
         right.text(row["high"] + 0.015, index, f"{row['accuracy']:.3f}, {tokens}", va="center", fontsize=7)
     right.invert_yaxis()
-    right.set(title="every row, last round", xlim=(0, 1.32), xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
+    right.set(title="every row, last round", xlim=(0, 1.45), xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
     right.tick_params(axis="y", labelsize=7)
     for axis in (left, right):
         axis.grid(alpha=0.3)
