@@ -1,0 +1,118 @@
+"""The shipped tiny systems of all four patterns: the engine against PyTorch, and the page as a visitor sees them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from recursivemas.build.agent_folder import CompileOptions
+from recursivemas.build.package import build_system
+from recursivemas.system.questions import QuestionRecord, load_questions
+from recursivemas.system.system import load_system
+from recursivemas.training.recursion import Recursion
+from tests.browser.conftest import REPOSITORY, load_reference
+from tests.browser.engine_page import assert_same_turns, open_page, serving
+from tests.browser.playground import LOAD_TIMEOUT_MS, Playground, build_page, open_playground
+
+pytestmark = pytest.mark.browser
+
+# What links are shipped for; the default system has tests of its own.
+SHIPPED = sorted(
+    path.name.removesuffix(".recursivelink.json")
+    for path in (REPOSITORY / "systems/links").glob("*.recursivelink.json")
+    if not path.name.startswith("hop-sequential.")
+)
+PATTERNS = {name: load_system(REPOSITORY / f"systems/{name}.yaml").pattern for name in SHIPPED}
+QUESTIONS = (4, 31, 77)
+
+
+def links_of(name: str) -> Path:
+    return REPOSITORY / f"systems/links/{name}.recursivelink.json"
+
+
+@pytest.fixture(scope="module")
+def shipped(default_system: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every shipped system, built; agents that are shared come from the cache."""
+    folder = tmp_path_factory.mktemp("shipped")
+    (folder / default_system.name).symlink_to(default_system)
+    for name in SHIPPED:
+        source = REPOSITORY / f"systems/{name}.yaml"
+        build_system(source, links_of(name), folder / name, CompileOptions(load_system(source).quantization))
+    return folder
+
+
+def reference_of(name: str) -> tuple[Recursion, list[QuestionRecord]]:
+    recursion = load_reference(REPOSITORY / f"systems/{name}.yaml", links_of(name))
+    assert recursion.system.task is not None and recursion.system.task.data is not None
+    return recursion, list(load_questions(recursion.system.task.data))
+
+
+def test_every_pattern_is_shipped() -> None:
+    assert {*PATTERNS.values(), "sequential"} == {"sequential", "mixture", "distillation", "deliberation"}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_engine_agrees_with_pytorch_on(browser: Browser, harness: Path, shipped: Path, name: str) -> None:
+    reference, questions = reference_of(name)
+    with serving(harness, shipped) as url, open_page(browser, url) as engine:
+        engine.load(f"systems/{name}/system.json")
+        for number in QUESTIONS:
+            question = questions[number].question
+            came = engine.run(question, rounds=3, trace={"handoffs": True, "thoughts": True})
+            expected = reference.run([question], rounds=3)
+            assert_same_turns(came, expected.turns, reference)
+            assert (came["answerTokenIds"], came["answer"]) == (expected.token_ids[0], expected.texts[0])
+            assert came["decodedTokens"] == expected.decoded_tokens[0]
+        assert engine.complaints == []
+
+
+@pytest.fixture(scope="module")
+def visited(browser: Browser, shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playground]:
+    built = build_page(tmp_path_factory.mktemp("page"))
+    with serving(built, shipped) as url, open_playground(browser, url) as page:
+        page.open()
+        yield page
+        assert page.complaints == []
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_page_runs(visited: Playground, name: str, tmp_path: Path) -> None:
+    reference, questions = reference_of(name)
+    page = visited.page
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.locator(".system-button").click()
+    page.get_by_role("dialog").get_by_role("button", name=re.compile(f"^{name}\\b")).click()
+    expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
+    visited.load()
+    assert page.locator(".graph .node").count() == len(reference.system.agents)
+    assert page.locator(".graph .edge").count() == len(reference.system.edges)
+    number = QUESTIONS[0]
+    visited.ask(number + 1)
+    visited.run()
+    expected = reference.run([questions[number].question], rounds=reference.system.rounds)
+    assert visited.figure("decoded tokens") == str(expected.decoded_tokens[0])
+    if PATTERNS[name] == "deliberation":
+        call = re.search(r"<calculator>\s*(.*?)\s*</calculator>\s*<result>\s*(.*?)\s*</result>", expected.texts[0])
+        assert call is not None, expected.texts[0]
+        shown = page.locator(".answer .tool-call")
+        expect(shown.locator("small")).to_have_text("calculator")
+        expect(shown).to_contain_text(f"{call[1]} = {call[2]}")
+    else:
+        assert visited.answer == expected.texts[0]
+    assert page.locator(".answer .verdict.right, .answer .verdict.wrong").count() == 1
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_timeout(100)
+        sizes = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+        assert sizes[0] <= sizes[1]
+        visited.shoot(f"{name}-{width}", tmp_path)
+
+
+def test_page_changes_to_another_pattern_from_change(visited: Playground) -> None:
+    page = visited.page
+    page.set_viewport_size({"width": 1280, "height": 800})
+    visited.view("Change")
+    page.get_by_role("button", name="sequential (hop-sequential)").click()
+    expect(page.get_by_role("heading", name="hop-sequential", level=1)).to_be_visible(timeout=LOAD_TIMEOUT_MS)
