@@ -42,8 +42,8 @@ def compile_(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str,
     """`rmas compile`, whole."""
     import recursivemas.build.library  # noqa: F401  TVM's import is not the compiler's time
     from recursivemas.build.agent_folder import CompileOptions, compile_agent
-    from recursivemas.build.hub import resolve_model
     from recursivemas.build.runtime import ensure_runtime
+    from recursivemas.system.hub import resolve_model
 
     ensure_runtime()  # built once per machine
 

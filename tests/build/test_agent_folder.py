@@ -18,10 +18,10 @@ from safetensors.numpy import load_file, save_file
 
 from recursivemas.build.agent_folder import CompileOptions, compile_agent, read_agent_folder
 from recursivemas.build.backends import RelaxModel
-from recursivemas.build.hub import resolve_model
 from recursivemas.build.library_metadata import read_library_metadata
 from recursivemas.build.random_checkpoint import CHATML, write_random_checkpoint
 from recursivemas.system.errors import InputError
+from recursivemas.system.hub import resolve_model
 
 CONFIG = {
     "model_type": "qwen2",

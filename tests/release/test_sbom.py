@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from recursivemas.build.hub import ResolvedModel
 from recursivemas.build.licence import declared_licence
 from recursivemas.build.sbom import page_sbom, system_sbom
 from recursivemas.build.source_revision import source_revision
+from recursivemas.system.hub import ResolvedModel
 
 ROOT = Path(__file__).parents[2]
 PROVENANCE: dict[str, Any] = {

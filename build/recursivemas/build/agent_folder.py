@@ -19,7 +19,6 @@ from recursivemas.build.atomic import atomic_folder
 from recursivemas.build.backends import ModelFacts, PreparedModel, prepare
 from recursivemas.build.chat_config import CHAT_CONFIG, chat_config
 from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.hub import ResolvedModel
 from recursivemas.build.library_metadata import read_library_metadata
 from recursivemas.build.licence import declared_licence
 from recursivemas.build.quantize import Scheme, find_scheme
@@ -28,6 +27,7 @@ from recursivemas.build.tokenizer import read_tokenizer
 from recursivemas.build.weights import Progress, WeightsSummary
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer
+from recursivemas.system.hub import ResolvedModel
 
 FORMAT_VERSION = 1
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from recursivemas.build.agent_folder import AgentFolder, CompileOptions, compile_agent, read_agent_folder
-from recursivemas.build.hub import ResolvedModel, resolve_model
 from recursivemas.build.runtime.objects import cache_folder
 from recursivemas.build.stamp import stamp_of
 from recursivemas.system.errors import InputError
+from recursivemas.system.hub import ResolvedModel, resolve_model
 from recursivemas.system.system import Agent, System
 
 Progress = Callable[[str], None]

@@ -7,7 +7,7 @@ import huggingface_hub
 import yaml
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # its HTTP client's, unexported
 
-from recursivemas.build.hub import ResolvedModel
+from recursivemas.system.hub import ResolvedModel
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
 

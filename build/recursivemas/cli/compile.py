@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
 from recursivemas.build.agent_folder import CompileOptions, check_replaceable, compile_agent
-from recursivemas.build.hub import resolve_model
 from recursivemas.build.quantize import find_scheme
+from recursivemas.system.hub import resolve_model
 
 
 def compile_command(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recursivemas.system.chat_template import chat_wrap
 from recursivemas.system.errors import InputError
+from recursivemas.system.hub import resolve_model
 from recursivemas.system.prompt import Segment, Text, parse_template
 from recursivemas.system.system import Agent, System
 
@@ -90,22 +91,12 @@ def resolve_checkpoint(agent: Agent) -> Path:
     """The folder of an agent's checkpoint; a hub id is downloaded into the hub's cache.
 
     Raises:
-        InputError: When it is neither a folder nor reachable on the hub.
+        InputError: When it is neither a folder nor to be had from the hub.
     """
-    folder = Path(agent.model)
-    if folder.is_dir():
-        return folder
-    if folder.is_absolute():
-        raise InputError(f"agent {agent.id!r}: no checkpoint folder at {folder}; make it or name a hub id owner/name")
-    import huggingface_hub
-
     try:
-        return Path(huggingface_hub.snapshot_download(agent.model, revision=agent.revision))
-    except Exception as error:  # the hub client raises many kinds; each means that there is no checkpoint
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"agent {agent.id!r}: {agent.model} is not a folder here and could not be fetched from the hub: {reason}"
-        ) from None
+        return resolve_model(agent.model, agent.revision).folder
+    except InputError as error:
+        raise InputError(f"agent {agent.id!r}: {error}") from None
 
 
 def load_agent(
@@ -120,8 +111,11 @@ def load_agent(
         InputError: When the checkpoint cannot be read.
     """
     folder = resolve_checkpoint(agent)
+    transformers.utils.logging.disable_progress_bar()
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation=attention, use_safetensors=True
+        )
         # Not AutoTokenizer: for some families it rebuilds a tokenizer of its own instead of reading tokenizer.json,
         # which is the file that the browser reads.
         tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)

@@ -12,9 +12,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
-from recursivemas.build import hub
-from recursivemas.build.hub import resolve_model
+from recursivemas.system import hub
 from recursivemas.system.errors import InputError
+from recursivemas.system.hub import resolve_model
 
 COMMIT = "0123456789012345678901234567890123456789"
 
@@ -120,7 +120,7 @@ def test_resolve_model_asks_for_room_before_it_downloads(snapshot: Path, monkeyp
 def test_resolve_model_offline_fails_at_once_with_the_real_library(tmp_path: Path) -> None:
     """An address where nothing listens: the real client must give up, well inside the time limit of the child."""
     script = (
-        "from recursivemas.build.hub import resolve_model\n"
+        "from recursivemas.system.hub import resolve_model\n"
         "from recursivemas.system.errors import InputError\n"
         "import json\n"
         "try:\n    resolve_model('Qwen/Qwen2.5-0.5B-Instruct')\n"
