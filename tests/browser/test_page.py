@@ -128,19 +128,15 @@ def test_page_run_can_be_cancelled_at_any_moment(page: Playground) -> None:
 
 def test_page_tells_that_the_tab_was_asleep_and_goes_on(page: Playground) -> None:
     page.ask(15)
-    page.page.get_by_label("Rounds", exact=True).fill("6")
-    page.page.get_by_label("Rounds", exact=True).press("Enter")
+    page.asked = 0
     page.button.click()
-    page.page.wait_for_selector(".note.full")
+    expect(page.button).to_have_text("Cancel")
     # Headless Chromium freezes no page; these are the events with which a browser tells that it did.
     for event in ("freeze", "resume"):
         page.page.evaluate("(name) => document.dispatchEvent(new Event(name))", event)
     page.wait()
     expect(page.page.locator(".verdict.slept")).to_have_text("the tab was asleep: the time says nothing")
     assert page.answer not in ("", "–")
-    page.reset()
-    page.run()
-    expect(page.page.locator(".verdict.slept")).to_have_count(0)
 
 
 def test_page_runs_the_agents_in_another_order(

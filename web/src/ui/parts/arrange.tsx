@@ -114,7 +114,7 @@ function Order({ system }: { system: System }): JSX.Element {
               <button
                 type="button"
                 class="link"
-                aria-label={`Leave the ${agent.id} out`}
+                aria-label={`Leave out the ${agent.id}`}
                 disabled={agents.length === 1}
                 onClick={() => set(agents.filter((each) => each !== agent))}
               >
