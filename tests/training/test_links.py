@@ -65,3 +65,15 @@ def test_links_file_round_trip_is_exact(variant: str, bias: bool) -> None:
     assert again.to_file("test", {"seed": 1}) == file
     for name, tensor in links.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_links_file_rounded_to_float16_is_near_and_half_the_size() -> None:
+    torch.manual_seed(0)
+    file = Links.create({"a": 6, "b": 8}, {"a->b": ("a", "b")}).to_file("s", {})
+    small = file.rounded("float16")
+    assert {record.dtype for link in small.outer.values() for record in link.tensors.values()} == {"float16"}
+    weight, rounded = (each.outer["a->b"].tensors["w3"] for each in (file, small))
+    assert len(rounded.data) < 0.55 * len(weight.data)
+    assert abs(rounded.array().astype("float32") - weight.array()).max() < 2e-3
+    again = small.rounded("float32").outer["a->b"].tensors["w3"].array()
+    assert (again == rounded.array().astype("float32")).all()
