@@ -162,8 +162,12 @@ class Run:
             total, figures = 0.0, {}
             for micro in range(schedule.accumulation):
                 loss, figures = loss_function(step, micro)
-                (loss / schedule.accumulation).backward()
+                loss.backward()
                 total += loss.item() / schedule.accumulation
+            # Divided here and not before, so that what is clipped within the graph is what it would be in one batch.
+            for parameter in parameters if schedule.accumulation > 1 else ():
+                if parameter.grad is not None:
+                    parameter.grad /= schedule.accumulation
             if reduce_gradients is not None:
                 reduce_gradients(parameters)
             limit = schedule.gradient_clip if schedule.gradient_clip is not None else math.inf
