@@ -22,7 +22,7 @@ def eval_command(
     links: Annotated[Path | None, typer.Option(help="recursivelink.json; text and single mode need none.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="JSONL file or hub data set owner/name[/config][:split]; the task's own by default."),
+        typer.Option(help="JSONL file or hub data set owner/name:split; the task's own by default."),
     ] = None,
     rounds: Annotated[str | None, typer.Option(help="For example 1,2,3; the system's by default.")] = None,
     latent_steps: Annotated[str | None, typer.Option(help="For example 1,2,4; the system's by default.")] = None,
