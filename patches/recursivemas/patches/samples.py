@@ -160,28 +160,40 @@ _OWN: dict[str, dict[str, Any]] = {
         "eos_token_id": 2,
         "pad_token_id": 0,
     },
-    "ministral3": {"head_dim": 16},
-    "deepseek_v2": {
-        "moe_intermediate_size": 32,
-        "n_routed_experts": 4,
-        "num_experts_per_tok": 2,
-        "n_shared_experts": 1,
-        "first_k_dense_replace": 1,
-        "kv_lora_rank": 32,
-        "q_lora_rank": None,
-        "qk_rope_head_dim": 8,
-        "qk_nope_head_dim": 16,
-        "v_head_dim": 16,
-        "routed_scaling_factor": 1.0,
-        "n_group": 1,
-        "topk_group": 1,
-        "topk_method": "greedy",
-        "moe_layer_freq": 1,
-        "norm_topk_prob": False,
-        "scoring_func": "softmax",
-        "attention_bias": False,
-        "rope_theta": 10000.0,
-        "rope_scaling": None,
+    "gemma3": {
+        "text_config": {
+            "model_type": "gemma3_text",
+            **_COMMON,
+            "tie_word_embeddings": True,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "head_dim": 16,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": 16,
+            "sliding_window": 24,
+        },
+        "vision_config": {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        "mm_tokens_per_image": 4,
+    },
+    "ministral3": {
+        "head_dim": 16,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 128,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "llama_4_scaling_beta": 0.1,
+        },
     },
     "deepseek": {
         "moe_intermediate_size": 32,
@@ -265,7 +277,7 @@ _OWN: dict[str, dict[str, Any]] = {
     },
 }
 
-_BARE = frozenset(("gpt2", "gpt_bigcode", "gptj", "chatglm", "qwen", "phi-msft"))
+_BARE = frozenset(("gemma3", "gpt2", "gpt_bigcode", "gptj", "chatglm", "qwen", "phi-msft"))
 """Families whose keys have names of their own."""
 
 
