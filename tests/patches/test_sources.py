@@ -67,6 +67,15 @@ def test_find_sources_refuses_what_the_model_has_no_use_for(tmp_path: Path) -> N
         find_sources(definition, _stored("a"), _checkpoint(tmp_path, **arguments, extra=TABLE))
 
 
+def test_find_sources_leaves_out_what_is_for_pictures_alone(tmp_path: Path) -> None:
+    tensors = {"a": TABLE, "model__vision_tower__patch": TABLE, "multi_modal_projector__norm": TABLE[0]}
+    definition, stored = _definition({"a": ["a"]}), _stored("a")
+    found = find_sources(definition, stored, _checkpoint(tmp_path, '{"vision_config": {}}', **tensors))
+    assert found.names == {"a": ("a",)}
+    with pytest.raises(InputError, match="2 tensors"):
+        find_sources(definition, stored, _checkpoint(tmp_path, **tensors))
+
+
 def test_find_sources_refuses_a_parameter_nobody_maps(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not say where tensor 'b' is to be read from"):
         find_sources(_definition({"a": ["a"]}), _stored("a", "b"), _checkpoint(tmp_path, a=TABLE))

@@ -99,6 +99,8 @@ def mlc_config(config_class: Any, raw: Mapping[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(config_class)}
     if "rope_parameters" in known:  # Ministral 3 is described in the transformers 5 spelling only.
         config["rope_parameters"] = _ministral3_rope(raw)
+    if "vocab_size" in known and "vocab_size" in (nested := config.get("text_config") or {}):
+        config.setdefault("vocab_size", nested["vocab_size"])
     if "sliding_window_size" in known and "text_config" not in known:
         config.pop("sliding_window", None)  # No rolling buffer: the context is kept within the window instead.
     if config_class.__name__ == "GPTNeoXConfig":

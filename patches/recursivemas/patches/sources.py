@@ -14,6 +14,9 @@ from recursivemas.system.errors import InputError
 _HARMLESS = re.compile(r"(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(attn|attention)\.(masked_)?bias)$")
 """Buffers that older versions of transformers saved; they follow from `config.json`."""
 
+_PICTURES = re.compile(r"(^|\.)(vision_tower|multi_modal_projector)\.")
+"""What a model that also sees has for its pictures alone; agents are given none."""
+
 _PREFIXES = ("transformer.", "model.")
 """What a checkpoint of the language model has and one of the bare model lacks; MLC-LLM's mappings know one of them."""
 
@@ -94,6 +97,8 @@ def _check_present(definition: Definition, wanted: Sequence[str], checkpoint: Ch
             )
     known = {*wanted, *definition.extern_map.unused_params}
     extra = [name for name in checkpoint.tensors if name not in known and not _HARMLESS.search(name)]
+    if "vision_config" in checkpoint.config:
+        extra = [name for name in extra if not _PICTURES.search(name)]
     extra = [name for name in extra if not _is_copy(name, checkpoint, wanted)]
     if extra:
         raise InputError(
