@@ -16,7 +16,7 @@ Schedule = Literal["gpu", "software"]
 
 # WebGPU guarantees 256 invocations per workgroup to every page.
 THREADS = 256
-_HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm"}
+_HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "vector-width": 128}
 
 
 def webgpu_target() -> tvm.target.Target:

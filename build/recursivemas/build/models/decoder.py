@@ -26,7 +26,7 @@ class Decoder:
     def embed(self, input_ids: relax.Expr) -> relax.Expr:
         """(T,) int32 to (T, D)."""
         table = self._params.matrix("model.embed_tokens.weight")
-        return self._emit(relax.op.take(table, input_ids, axis=0))
+        return self._emit(relax.op.take(table, input_ids, axis=0, mode="clip"))
 
     def hidden_states(self, input_embed: relax.Expr, kv_cache: relax.Expr) -> relax.Expr:
         """(1, T, D) to the last-layer hidden states after the final norm, (1, T, D); the cache grows by T positions."""
