@@ -61,6 +61,7 @@ export function FromDisk({ onOpen }: { onOpen: () => void }): JSX.Element {
           <button
             type="button"
             class="button"
+            disabled={session.busy.value}
             onClick={() => {
               onOpen();
               void session.useLinks(undefined);

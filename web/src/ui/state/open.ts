@@ -22,8 +22,10 @@ export async function openFiles(store: Store, reading: LocalFiles | Promise<Loca
     if (given.kind === "folder") {
       const address = session.addFolder(given.folder);
       // The same folder again may hold other files by now.
-      if (page.state.value.system === address) await session.open(address);
-      else openSystem(store, address);
+      if (page.state.value.system === address) {
+        store.clear();
+        await session.open(address);
+      } else openSystem(store, address);
     } else if (given.kind === "links") {
       await session.useLinks(given.links);
     } else {

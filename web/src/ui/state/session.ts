@@ -95,12 +95,22 @@ export class Session {
     return address;
   }
 
-  /** Takes other links for the open system's agents, or its own again, and loads them if agents were loaded. */
+  /**
+   * Takes other links for the open system's agents, or its own again, and loads them if agents were loaded or are
+   * being loaded.
+   *
+   * @throws FolderError when no system is open.
+   */
   async useLinks(links: ForeignLinks | undefined): Promise<void> {
-    const wasLoaded = this.#phase.value === "ready" || this.#phase.value === "failed";
-    this.#links.value = links;
-    this.#problem.value = undefined;
-    if (wasLoaded) await this.load();
+    if (!this.#system.value)
+      throw new FolderError("expected links after a system was opened; none is open yet");
+    const wanted = this.#phase.value !== "unloaded";
+    this.cancelLoading();
+    batch(() => {
+      this.#links.value = links;
+      this.#problem.value = undefined;
+    });
+    if (wanted) await this.load();
   }
 
   /** The browser froze the tab, or woke it. */
@@ -114,6 +124,7 @@ export class Session {
     this.#opening = new AbortController();
     const { signal: aborted } = this.#opening;
     await this.unload();
+    if (aborted.aborted) return;
     batch(() => {
       this.#phase.value = "opening";
       this.#system.value = undefined;
@@ -164,20 +175,24 @@ export class Session {
   /** Downloads and loads the open system. Resolves in the end whatever happens; `phase` says what did. */
   async load(): Promise<void> {
     if (this.#phase.value === "loading" || !this.#system.value) return;
-    await this.unload();
     const controller = new AbortController();
+    const freed = this.unload();
+    // Before anything is waited for, so that a second call finds this one under way.
     this.#loadController = controller;
     batch(() => {
       this.#phase.value = "loading";
       this.#problem.value = undefined;
       this.#loadingState.value = NOT_LOADING;
     });
+    await freed;
+    if (controller.signal.aborted) return;
     try {
       const handle = await this.backend.loadSystem(this.#url, {
         signal: controller.signal,
         ...(this.#files ? { files: this.#files } : {}),
         ...(this.#links.value ? { links: this.#links.value.text } : {}),
         onProgress: (progress) => {
+          if (this.#loadController !== controller) return;
           this.#loadingState.value = advanceLoading(this.#loadingState.value, progress);
         },
       });
@@ -194,7 +209,8 @@ export class Session {
       handle.lost.catch((error: unknown) => {
         if (this.#handle.value === handle) this.fail(error);
       });
-      this.#liveBytes.value = (await handle.counters()).liveBytes;
+      const { liveBytes } = await handle.counters();
+      if (this.#handle.value === handle) this.#liveBytes.value = liveBytes;
     } catch (error) {
       if (this.#loadController === controller) this.fail(error);
     }

@@ -40,6 +40,8 @@ export interface Store {
   readonly question: ReadonlySignal<CurrentQuestion>;
   /** What a run would ask now; undefined before the system is known. */
   readonly asked: ReadonlySignal<Asked | undefined>;
+  /** Forgets every run, because what made them is no longer what is open. */
+  clear(): void;
 }
 
 export function createStore(backend: Backend, window: Window): Store {
@@ -65,17 +67,28 @@ export function createStore(backend: Backend, window: Window): Store {
     const options = runOptions(system, page.state.value, text, search.value);
     return { system: arranged(system, page.state.value), expected, choices, scoring, options };
   });
+  const clear = (): void => {
+    for (const part of Object.values(parts)) part.clear();
+  };
   let opened: string | undefined;
   effect(() => {
     const { system } = page.state.value;
     if (system === opened) return;
     opened = system;
     untracked(() => {
-      for (const part of Object.values(parts)) part.clear();
+      clear();
       void session.open(system);
     });
   });
-  return { page, session, remembered, ...parts, search, question, asked };
+  let linked = session.links.value;
+  effect(() => {
+    const links = session.links.value;
+    if (links === linked) return;
+    linked = links;
+    // What other links gave must not pass for what these give.
+    untracked(clear);
+  });
+  return { page, session, remembered, ...parts, search, question, asked, clear };
 }
 
 function currentQuestion(

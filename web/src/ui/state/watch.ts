@@ -94,8 +94,9 @@ export class Watch {
         this.#frame.value = events.length;
       });
     } catch {
-      // The session shows the problem; what was seen of the run stays.
+      // The session shows the problem; what was seen of the run stays, unless it was cleared away.
       cancelAnimationFrame(scheduled);
+      if (this.#controller !== controller) return;
       batch(show);
       if (!controller.signal.aborted) this.#interrupted = asked;
     } finally {
@@ -125,6 +126,7 @@ export class Watch {
 
   clear(): void {
     this.cancel();
+    this.#controller = undefined;
     this.pause();
     batch(() => {
       this.#interrupted = undefined;
