@@ -1,5 +1,6 @@
 /** Counting what a batch of runs came to. Pure. */
 import type { Mode } from "../../engine/api";
+import { groups } from "./groups";
 import { wilson } from "./statistics";
 
 /** One run of a batch. */
@@ -68,18 +69,6 @@ export function groupScores(trials: readonly Trial[], mode: Mode): GroupScore[] 
     accuracy: each.filter(({ right }) => right).length / each.length,
     of: each.length,
   }));
-}
-
-type NonEmpty<T> = [T, ...T[]];
-
-function groups<T>(items: readonly T[], key: (item: T) => string): NonEmpty<T>[] {
-  const found = new Map<string, NonEmpty<T>>();
-  for (const item of items) {
-    const group = found.get(key(item));
-    if (group) group.push(item);
-    else found.set(key(item), [item]);
-  }
-  return [...found.values()];
 }
 
 /** @returns the trials as CSV with a header. */

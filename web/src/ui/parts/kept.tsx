@@ -4,6 +4,7 @@ import type { JSX, RefObject } from "preact";
 import { useEffect } from "preact/hooks";
 import { forgetFiles, type KeptFile, keptFiles } from "../../engine/api";
 import { formatBytes, formatCount } from "../lib/format";
+import { groups } from "../lib/groups";
 import { forgetPage } from "../lib/storage";
 import { useStore } from "../state/store";
 
@@ -29,20 +30,25 @@ export function Kept({ dialog }: { dialog: RefObject<HTMLDialogElement | null> }
     remembered.clear();
     if (files.value.length === 0) await forgetPage();
   };
-  const bySystem = Map.groupBy(files.value, ({ system }) => system);
+  const bySystem = groups(files.value, ({ system }) => system);
   return (
     <section class="kept" aria-label="Kept in this browser">
       <h3>Kept in this browser</h3>
-      {bySystem.size === 0 ? (
+      {bySystem.length === 0 ? (
         <p class="fine">Nothing. What is downloaded is kept here, so that the next visit needs no network.</p>
       ) : (
         <>
           <ul>
-            {[...bySystem].map(([system, some]) => (
-              <KeptSystem key={system} system={system} files={some} onForget={() => void forget(some)} />
+            {bySystem.map((some) => (
+              <KeptSystem
+                key={some[0].system}
+                system={some[0].system}
+                files={some}
+                onForget={() => void forget(some)}
+              />
             ))}
           </ul>
-          {bySystem.size > 1 && (
+          {bySystem.length > 1 && (
             <button type="button" class="link" onClick={() => void forget(files.value)}>
               Delete everything
             </button>
