@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { recognise } from "../../src/ui/lib/folder";
+import { problemOf } from "../../src/ui/lib/problems";
 import { SHAPES, shapeOfSystem } from "../../src/ui/lib/shapes";
 import { arranged, runOptions, SEARCH_URL } from "../../src/ui/state/settings";
 import { nameOf } from "../../src/ui/state/system-view";
@@ -31,6 +32,20 @@ describe("what a visitor brings", () => {
       links: { name: "a.json" },
     });
     expect(await given({ "b.json": '{"format":"recursivemas.trace"}' })).toMatchObject({ kind: "trace" });
+  });
+
+  test("is refused in words when it cannot be read", async () => {
+    class Gone extends Blob {
+      override text(): Promise<string> {
+        return Promise.reject(new DOMException("The file changed", "NotReadableError"));
+      }
+    }
+    const refused = recognise(new Map([["a.json", new Gone()]]));
+    await expect(refused).rejects.toThrow("a.json cannot be read: The file changed; choose it again");
+    expect(await refused.catch((error: unknown) => problemOf(error))).toMatchObject({
+      code: "folder",
+      fatal: false,
+    });
   });
 
   test.each([

@@ -6,7 +6,7 @@ export const FOLDER = "folder:";
 
 /** More files than any built system has; a whole disk dropped by mistake would take minutes to read. */
 const MOST_FILES = 10_000;
-/** Links and saved runs are JSON that must fit in memory. */
+/** Links and saved runs are JSON; browsers hold no string that is much longer. */
 const LARGEST_TEXT_BYTES = 512e6;
 
 /** A built system on the visitor's machine. */
@@ -49,15 +49,40 @@ export async function recognise(files: LocalFiles): Promise<Given> {
   if (manifest !== undefined) {
     throw new FolderError("system.json alone is not enough: drop the whole folder that it lies in");
   }
-  if (blob.size > LARGEST_TEXT_BYTES)
-    throw new FolderError(`${path} is too large to be links or a saved run`);
-  const text = await blob.text();
+  const text = await readText(path, blob, FolderError);
   const format = formatOf(text);
   if (format === "recursivemas.links") return { kind: "links", links: { name: path, text } };
   if (format === "recursivemas.trace") return { kind: "trace", text };
   throw new FolderError(
     `${path} is neither a system's folder, nor a recursivelink.json, nor a run that was saved here`,
   );
+}
+
+/**
+ * @param path - for messages.
+ * @param Refusal - what is thrown when the file is too large or cannot be read.
+ */
+export async function readText(
+  path: string,
+  blob: Blob,
+  Refusal: new (message: string) => Error,
+): Promise<string> {
+  if (blob.size > LARGEST_TEXT_BYTES) throw new Refusal(`${path} is too large to be links or a saved run`);
+  return await readable(path, blob.text(), Refusal);
+}
+
+/** Files change, go away or are kept from the browser after they were chosen; that is no mistake of the page. */
+async function readable<T>(
+  path: string,
+  reading: Promise<T>,
+  Refusal: new (message: string) => Error,
+): Promise<T> {
+  try {
+    return await reading;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Refusal(`${path} cannot be read: ${reason}; choose it again`);
+  }
 }
 
 function folderOf(files: LocalFiles, manifest: string): Folder {
@@ -95,10 +120,11 @@ export async function filesOfDrop(items: DataTransferItemList): Promise<LocalFil
     if (files.size > MOST_FILES)
       throw new FolderError(`more than ${MOST_FILES} files: drop one system's folder`);
     if (entry.isFile) {
-      const file = await new Promise<File>((resolve, reject) =>
+      const path = entry.fullPath.replace(/^\//, "");
+      const file = new Promise<File>((resolve, reject) =>
         (entry as FileSystemFileEntry).file(resolve, reject),
       );
-      files.set(entry.fullPath.replace(/^\//, ""), file);
+      files.set(path, await readable(path, file, FolderError));
     } else {
       for (const each of await children(entry as FileSystemDirectoryEntry)) await visit(each);
     }
@@ -112,9 +138,8 @@ async function children(directory: FileSystemDirectoryEntry): Promise<readonly F
   const reader = directory.createReader();
   const all: FileSystemEntry[] = [];
   for (;;) {
-    const some = await new Promise<FileSystemEntry[]>((resolve, reject) =>
-      reader.readEntries(resolve, reject),
-    );
+    const reading = new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    const some = await readable(directory.name, reading, FolderError);
     if (some.length === 0) return all;
     all.push(...some);
   }

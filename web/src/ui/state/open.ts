@@ -1,5 +1,5 @@
 /** Opening what a visitor brings: a system's folder, other links, a saved run. */
-import type { LocalFiles } from "../../engine/api";
+import { EngineError, type LocalFiles } from "../../engine/api";
 import { recognise } from "../lib/folder";
 import { readTrace } from "../trace/file";
 import type { Store } from "./store";
@@ -16,9 +16,9 @@ export function openSystem({ page }: Pick<Store, "page">, address: string): void
 /** Opens files that were dropped or picked; what cannot be opened becomes the session's problem. */
 export async function openFiles(store: Store, reading: LocalFiles | Promise<LocalFiles>): Promise<void> {
   const { session, watch, page } = store;
-  if (session.busy.value) return;
   try {
     const given = await recognise(await reading);
+    if (session.busy.value) throw new EngineError("busy", "files are opened only while nothing runs");
     if (given.kind === "folder") {
       const address = session.addFolder(given.folder);
       // The same folder again may hold other files by now.

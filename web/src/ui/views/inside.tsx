@@ -2,6 +2,8 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useMemo, useRef } from "preact/hooks";
+import { EngineError } from "../../engine/api";
+import { readText } from "../lib/folder";
 import { saveFile } from "../lib/save";
 import { type Space, spacesOf } from "../lib/spaces";
 import { Cuts } from "../parts/cuts";
@@ -11,9 +13,6 @@ import { Norms } from "../parts/norms";
 import type { Recording } from "../state/recording";
 import { useStore } from "../state/store";
 import { type Finished, readTrace, TraceError, writeTrace } from "../trace/file";
-
-/** A saved run of a large system is tens of megabytes; more than this is something else. */
-const MOST_BYTES = 256e6;
 
 export function InsideView(): JSX.Element {
   const { watch } = useStore();
@@ -51,8 +50,9 @@ function TraceTools({ finished }: { finished: Finished | undefined }): JSX.Eleme
   const open = async (file: File | undefined): Promise<void> => {
     if (!file) return;
     try {
-      if (file.size > MOST_BYTES) throw new TraceError("the file is larger than any run this page saves");
-      watch.open(readTrace(await file.text()));
+      const run = readTrace(await readText(file.name, file, TraceError));
+      if (watch.live.value) throw new EngineError("busy", "a saved run is opened only while nothing runs");
+      watch.open(run);
       session.dismissProblem();
     } catch (error) {
       session.fail(error);
