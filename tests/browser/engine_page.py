@@ -165,9 +165,14 @@ class EnginePage:
         outcome: dict[str, int] = self._call("dispose")
         return outcome
 
-    def cancel_load(self, url: str, phase: str) -> None:
-        """Loads a system and cancels at the first progress of a phase."""
-        self._call("cancelLoad", url, phase)
+    def cancel_load(self, url: str, phase: str) -> dict[str, Any]:
+        """Loads a system and cancels at the first progress of a phase.
+
+        Returns:
+            ``code``, how it failed, and ``late``, how often progress was told after that.
+        """
+        outcome: dict[str, Any] = self._call("cancelLoad", url, phase)
+        return outcome
 
     def lost(self) -> None:
         """Waits for the device to be lost.

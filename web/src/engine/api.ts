@@ -201,6 +201,9 @@ export async function loadSystem(
 ): Promise<SystemHandle> {
   const { signal, onProgress, ...settings } = options;
   const client = new Client(port);
+  // Shaders that are being compiled and weights on their way to the GPU cannot be called back: the worker goes, whole.
+  const stop = (): void => client.end(new EngineError("cancelled", "cancelled while loading"));
+  signal?.addEventListener("abort", stop, { once: true });
   let loaded: Loaded;
   try {
     const absolute = absoluteUrl(url, settings.files);
@@ -208,6 +211,8 @@ export async function loadSystem(
   } catch (error) {
     client.end(EngineError.from(error));
     throw error;
+  } finally {
+    signal?.removeEventListener("abort", stop);
   }
   return {
     system: loaded.system,

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { loadSystem, type WorkerPort } from "../../src/engine/api";
 import { EngineError } from "../../src/engine/errors";
 import type { FromWorker, ToWorker } from "../../src/engine/messages";
-import type { RunEvent } from "../../src/engine/types";
+import type { LoadProgress, RunEvent } from "../../src/engine/types";
 import { failure, says } from "./errors";
 import { system } from "./fixtures";
 
@@ -116,6 +116,32 @@ describe("the page's side of the worker", () => {
         self.say({ kind: "failed", id: message.id, error: { code: "no-webgpu", message: "none" } });
     });
     expect(await failure(() => loadSystem("s.json", {}, worker))).toMatch(says("no-webgpu", "none"));
+    expect(worker.terminated).toBe(true);
+  });
+
+  test("ends the worker at once when a load is cancelled, and lets no more progress through", async () => {
+    const progress: LoadProgress = {
+      phase: "compile",
+      label: "",
+      loadedBytes: 1,
+      totalBytes: 1,
+      cachedBytes: 0,
+      fraction: 0.6,
+    };
+    const worker = new FakePort((message, self) => {
+      if (message.kind !== "load") return;
+      self.say({ kind: "progress", id: message.id, progress });
+      self.say({ kind: "progress", id: message.id, progress });
+    });
+    const controller = new AbortController();
+    const seen: LoadProgress[] = [];
+    const onProgress = (each: LoadProgress): void => {
+      seen.push(each);
+      controller.abort();
+    };
+    const load = () => loadSystem("s.json", { signal: controller.signal, onProgress }, worker);
+    expect(await failure(load)).toMatch(says("cancelled", "while loading"));
+    expect(seen).toHaveLength(1);
     expect(worker.terminated).toBe(true);
   });
 

@@ -73,15 +73,21 @@ const harness = {
       return { ...result, events };
     }),
 
-  /** Cancels a load at the first progress of a phase. */
+  /** Cancels a load at the first progress of a phase; tells how it failed and how much progress came after. */
   cancelLoad: (url: string, phase: LoadProgress["phase"]) =>
     outcome(async () => {
       const controller = new AbortController();
+      let late = 0;
       const onProgress = (progress: LoadProgress): void => {
-        if (progress.phase === phase) controller.abort();
+        if (controller.signal.aborted) late += 1;
+        else if (progress.phase === phase) controller.abort();
       };
-      await loadSystem(url, { cache: false, signal: controller.signal, onProgress });
-      return {};
+      const load = loadSystem(url, { cache: false, signal: controller.signal, onProgress });
+      const code = await load.then(
+        () => "none",
+        (error: unknown) => EngineError.from(error).code,
+      );
+      return { code, late };
     }),
 
   /** Waits for the device to be lost. */
