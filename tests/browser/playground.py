@@ -91,7 +91,7 @@ class Playground:
 
     def answered(self, number: int) -> None:
         """Sees to it that a whole run of a held-out question is in view, by the system's own settings."""
-        if (self.asked, self.button.inner_text()) != (number, "Run again") or self.answer in ("", "–"):
+        if (self.asked, self.button.inner_text()) != (number, "Run again"):
             self.ask(number)
             self.run()
             self.asked = number

@@ -324,6 +324,24 @@ def test_page_guides_through_a_run(page: Playground) -> None:
     expect(page.page.locator(".explain .answer-text")).to_be_visible()
 
 
+def test_page_guide_leaves_the_run_as_it_was(page: Playground) -> None:
+    page.answered(15)
+    answer = page.answer
+    page.view("How it works")
+    expect(page.page.locator(".chapter-count")).to_have_text("1 of 6")
+    expect(page.page.locator(".explain .note.full")).to_have_count(0)
+    page.view("Watch")
+    expect(page.page.locator(".answer-body")).to_have_text(answer)
+    expect(page.page.locator(".score .note.full")).to_have_count(18)
+    moment = page.page.get_by_label("Moment of the run")
+    moment.press("Home")
+    page.view("How it works")
+    page.page.get_by_role("button", name="Next", exact=True).click()
+    page.view("Watch")
+    expect(page.page.locator(".score .note.full")).to_have_count(0)
+    moment.press("End")
+
+
 def test_page_goes_back_and_forth_between_views(page: Playground) -> None:
     page.view("Measure")
     page.view("Compare")

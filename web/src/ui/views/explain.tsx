@@ -22,6 +22,14 @@ export function ExplainView(): JSX.Element {
     // A new run begins the guide anew.
     if (watch.live.value) chapter.value = 0;
   });
+  useEffect(() => {
+    const before = { recording: watch.recording.peek(), frame: watch.frame.peek() };
+    // The guide moves through the run that the other views show: they find it as they left it, a new run at its end.
+    return () => {
+      watch.pause();
+      watch.seek(watch.recording.peek() === before.recording ? before.frame : Number.POSITIVE_INFINITY);
+    };
+  }, [watch]);
   const opening = guided ? chapters[0]?.until : undefined;
   useEffect(() => {
     if (opening !== undefined) watch.seek(opening);
