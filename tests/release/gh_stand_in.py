@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> int:
     release = root / tag
     if verb == "create":
         release.mkdir()
-        _save(release, {"tagName": tag, "isDraft": "--draft" in rest, "notes": Path(rest[-1]).read_text()})
+        title = rest[rest.index("--title") + 1]
+        _save(release, {"name": title, "isDraft": "--draft" in rest, "body": Path(rest[-1]).read_text()})
         return 0
     if not release.is_dir():
         print("release not found", file=sys.stderr)
@@ -48,7 +49,10 @@ def main(arguments: list[str]) -> int:
             return 1
         _attach(release, Path(rest[0]))
     elif verb == "edit":
-        _save(release, {**json.loads((release / ".release").read_text()), "isDraft": "--draft=false" not in rest})
+        data = json.loads((release / ".release").read_text())
+        if "--notes-file" in rest:
+            data["body"] = Path(rest[rest.index("--notes-file") + 1]).read_text()
+        _save(release, {**data, "isDraft": data["isDraft"] and "--draft=false" not in rest})
     return 0
 
 

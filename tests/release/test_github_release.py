@@ -79,9 +79,9 @@ def test_release_holds_the_system_and_its_sums(gh: Gh, system: Path, tmp_path: P
     assert gh.release()["isDraft"] is False
     label = check_release_folder(system).label
     assets = gh.assets()
-    assert set(assets) == {f"{label}.zip", f"{label}.sha256"}
-    sums = dict(reversed(line.split("  ")) for line in assets[f"{label}.sha256"].decode().splitlines())
-    assert sums == {f"{label}.zip": hashlib.sha256(assets[f"{label}.zip"]).hexdigest()}
+    assert set(assets) == {f"{label}.zip", f"{label}.md", f"{label}.sha256"}
+    sums = dict(reversed(line.split("  ")) for line in assets.pop(f"{label}.sha256").decode().splitlines())
+    assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in assets.items()}
     (tmp_path / "a.zip").write_bytes(assets[f"{label}.zip"])
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         archive.extractall(tmp_path / "out")
@@ -109,7 +109,7 @@ def test_release_survives_a_passing_fault(gh: Gh, system: Path, error: str) -> N
     gh.faults([("release upload", error)])
     assert publish(system)[0] == 0
     label = check_release_folder(system).label
-    assert set(gh.assets()) == {f"{label}.zip", f"{label}.sha256"}
+    assert set(gh.assets()) == {f"{label}.zip", f"{label}.md", f"{label}.sha256"}
 
 
 def test_release_that_stopped_stays_a_draft_and_a_second_run_completes(gh: Gh, system: Path) -> None:
@@ -121,6 +121,69 @@ def test_release_that_stopped_stays_a_draft_and_a_second_run_completes(gh: Gh, s
     assert publish(system)[0] == 0
     assert gh.release()["isDraft"] is False
     assert not any(name.endswith(".half") for name in gh.assets())
+
+
+def finish() -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["publish", "--release", "v1", "--finish"])
+    return result.exit_code, result.output if result.exception is None else str(result.exception)
+
+
+def test_release_of_several_systems_is_a_draft_until_it_is_finished(gh: Gh, system: Path, tmp_path: Path) -> None:
+    other = make_system(tmp_path / "other", name="ride")
+    for each in (system, other):
+        assert publish(each, "--draft")[0] == 0
+        assert gh.release()["isDraft"] is True
+    code, output = finish()
+    assert code == 0, output
+    assert output.strip() == "https://github.example/releases/v1"
+    release = gh.release()
+    assert release["isDraft"] is False
+    assert release["name"] == "v1", "neither system's name"
+    for name, folder in (("walk", system), ("ride", other)):
+        assert release["body"].count(f"## {name}, q4f32_1") == 1
+        assert f"{check_release_folder(folder).label}.md" in gh.assets()
+
+
+def test_release_notes_keep_what_people_wrote_and_grow_once(gh: Gh, system: Path, tmp_path: Path) -> None:
+    publish(system)
+    release = gh.release()
+    (gh.root / "v1/.release").write_text(json.dumps({**release, "body": "By hand.\n\n" + release["body"]}))
+    other = make_system(tmp_path / "ride", name="ride")
+    for _ in range(2):
+        assert publish(other)[0] == 0
+    body = gh.release()["body"]
+    assert body.startswith("By hand.")
+    assert body.count("## walk") == body.count("## ride") == 1
+    assert "critic: owner/critic, licence llama3.2" in body
+
+
+def test_finish_refuses_half_a_system(gh: Gh, system: Path) -> None:
+    assert "no release v1" in finish()[1]
+    sums = f"{check_release_folder(system).label}.sha256"
+    gh.faults([("release upload", "HTTP 422: no")])
+    publish(system, "--draft")
+    assert "nothing is attached" in finish()[1]
+    publish(system, "--draft")
+    (gh.root / "v1" / sums).unlink()
+    code, output = finish()
+    assert code != 0
+    assert "has not arrived whole" in output
+    assert gh.release()["isDraft"] is True
+    publish(system, "--draft")
+    assert finish()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--release", "v1"], "nothing to publish"),
+        (["--finish"], "rmas publish --release TAG --finish"),
+        (["dist/walk", "--release", "v1", "--finish"], "sends nothing"),
+        (["dist/walk", "--hub", "owner/walk", "--draft"], "--draft is about a GitHub Release"),
+    ],
+)
+def test_draft_and_finish_refuse_what_makes_no_sense(arguments: list[str], said: str) -> None:
+    assert said in str(CliRunner().invoke(app, ["publish", *arguments]).exception)
 
 
 def test_release_with_a_token_that_may_only_read_says_so(gh: Gh, system: Path) -> None:

@@ -69,6 +69,7 @@ def test_job_asks_for_its_own_permissions_and_ends(name: str, job_id: str, job: 
         "publish-hub": {"id-token"},
         "build-system-attest": {"id-token", "attestations"},
         "build-system-publish": {"contents", "id-token"},
+        "build-system-finish": {"contents"},
         "pages-deploy": {"pages", "id-token"},
     }
     assert writes == allowed.get(f"{name}-{job_id}", set())
@@ -96,6 +97,8 @@ def test_artifacts_are_kept_before_anything_is_published() -> None:
     jobs = WORKFLOWS["build-system"]["jobs"]
     assert jobs["attest"]["needs"] == ["plan", "system"]
     assert jobs["publish"]["needs"] == ["plan", "attest"]
+    assert jobs["publish"]["with"]["draft"] is True
+    assert jobs["finish"]["needs"] == "publish", "a release is public only with every system in it"
     assert jobs["system"]["steps"][-1]["uses"].startswith("actions/upload-artifact@")
     assert "run_id" in WORKFLOWS["publish"][True]["workflow_dispatch"]["inputs"], "publishing can be repeated alone"
 

@@ -1,10 +1,12 @@
 """Attaching a system's files to a GitHub Release with the `gh` command.
 
-A new release stays a draft until everything is attached, so nobody sees half of one. Assets that are there already with
-the same content are left alone; those that arrived broken are replaced.
+A new release stays a draft until everything is attached, so nobody sees half of one; where several systems go to one
+release, until it is finished. Assets that are there already with the same content are left alone; those that arrived
+broken are replaced. Notes only grow: what people wrote into them stays.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -19,17 +21,21 @@ from recursivemas.system.errors import InputError
 Say = Callable[[str], None]
 
 _ATTEMPTS = 4
+_LABELLED = re.compile(r"(.+-[0-9a-f]{12})\.")  # a system's file; its sums are attached last
 _TRANSIENT = ("HTTP 429", "HTTP 5", "timeout", "timed out", "connection", "EOF", "rate limit", "broken pipe")
 
 
-def publish_to_release(tag: str, assets: Sequence[Asset], *, title: str, notes: str, say: Say) -> Iterator[str]:
-    """Attaches assets to the release of a tag.
+def publish_to_release(
+    tag: str, assets: Sequence[Asset], *, label: str, notes: str, draft: bool, say: Say
+) -> Iterator[str]:
+    """Attaches a system's assets to the release of a tag and adds the system to its notes.
 
     Args:
         tag: The release's tag, of the repository that the working folder is a clone of (or `GH_REPO`).
         assets: What to attach.
-        title: Of a new release.
-        notes: Of a new release, Markdown.
+        label: Notes that hold this word name the system already.
+        notes: What to add to the notes, Markdown.
+        draft: Leave a draft a draft: more systems follow, then `finish_release`.
         say: Told what is being done.
 
     Yields:
@@ -38,15 +44,14 @@ def publish_to_release(tag: str, assets: Sequence[Asset], *, title: str, notes: 
     Raises:
         InputError: `gh` is missing or not logged in, GitHub refuses, or stays out of reach; run it again to go on.
     """
-    if shutil.which("gh") is None:
-        raise InputError("the gh command is missing; install it from https://cli.github.com and run 'gh auth login'")
+    _need_gh()
     for asset in assets:
         if asset.size_bytes >= GITHUB_LIMIT_BYTES:
             raise InputError(f"{asset.path.name}: {asset.size_bytes} bytes, a GitHub asset must be below 2 GiB")
     release = _view(tag)
     if release is None:
         say(f"Making a draft of the release {tag}")
-        _create(tag, title, notes)
+        _with_notes(["release", "create", tag, "--draft", "--title", tag], notes, say)
         release = _view(tag)
         if release is None:
             raise InputError(f"GitHub made the release {tag} but does not show it; run it again")
@@ -56,14 +61,57 @@ def publish_to_release(tag: str, assets: Sequence[Asset], *, title: str, notes: 
     for asset in missing:
         say(f"Attaching {asset.path.name}, {asset.size_bytes / 1e6:.1f} MB")
         _gh(["release", "upload", tag, str(asset.path), "--clobber"], say)
-    if release.get("isDraft"):
-        _gh(["release", "edit", tag, "--draft=false"], say)
-    final = _view(tag) or {}
-    there = {each["name"]: each for each in final.get("assets", [])}
+    arrived = _view(tag) or {}
+    there = {each["name"]: each for each in arrived.get("assets", [])}
     for asset in assets:
         if not _is_there(asset, there.get(asset.path.name)):
             raise InputError(f"release {tag}: {asset.path.name} did not arrive whole; run it again")
-    yield str(final.get("url", tag))
+    body = arrived.get("body") or ""
+    if label not in body:
+        _with_notes(["release", "edit", tag], f"{body.rstrip()}\n\n{notes}", say)
+    if not draft:
+        _make_public(tag, arrived, say)
+    elif not arrived.get("isDraft"):
+        say(f"The release {tag} was public already")
+    yield str((_view(tag) or {}).get("url", tag))
+
+
+def finish_release(tag: str, *, say: Say) -> Iterator[str]:
+    """Makes a draft public, to which every system has been attached.
+
+    Args:
+        tag: The release's tag.
+        say: Told what is being done.
+
+    Yields:
+        The release's address.
+
+    Raises:
+        InputError: There is no such release, it is empty, or a system in it is incomplete.
+    """
+    _need_gh()
+    release = _view(tag)
+    if release is None:
+        raise InputError(f"no release {tag} to finish; publish a system to it first: rmas publish DIR --release {tag}")
+    whole = {each["name"] for each in release.get("assets", []) if each.get("state", "uploaded") == "uploaded"}
+    if not whole:
+        raise InputError(f"release {tag}: nothing is attached; publish a system to it first")
+    for name in sorted({each["name"] for each in release["assets"]}):
+        label = _LABELLED.match(name)
+        if label and (name not in whole or f"{label[1]}.sha256" not in whole):
+            raise InputError(f"release {tag}: {label[1]} has not arrived whole; publish that system again, then finish")
+    _make_public(tag, release, say)
+    yield str((_view(tag) or {}).get("url", tag))
+
+
+def _need_gh() -> None:
+    if shutil.which("gh") is None:
+        raise InputError("the gh command is missing; install it from https://cli.github.com and run 'gh auth login'")
+
+
+def _make_public(tag: str, release: Mapping[str, Any], say: Say) -> None:
+    if release.get("isDraft"):
+        _gh(["release", "edit", tag, "--draft=false"], say)
 
 
 def _is_there(asset: Asset, found: Mapping[str, Any] | None) -> bool:
@@ -74,7 +122,7 @@ def _is_there(asset: Asset, found: Mapping[str, Any] | None) -> bool:
 
 
 def _view(tag: str) -> dict[str, Any] | None:
-    result = _run(["release", "view", tag, "--json", "tagName,isDraft,url,assets"])
+    result = _run(["release", "view", tag, "--json", "tagName,isDraft,url,body,assets"])
     if result.returncode == 0:
         found: dict[str, Any] = json.loads(result.stdout)
         return found
@@ -83,11 +131,11 @@ def _view(tag: str) -> dict[str, Any] | None:
     raise _refused(result)
 
 
-def _create(tag: str, title: str, notes: str) -> None:
+def _with_notes(arguments: Sequence[str], notes: str, say: Say) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "notes.md"
         file.write_text(notes, encoding="utf-8")
-        _gh(["release", "create", tag, "--draft", "--title", title, "--notes-file", str(file)], lambda _: None)
+        _gh([*arguments, "--notes-file", str(file)], say)
 
 
 def _gh(arguments: Sequence[str], say: Say) -> None:

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from recursivemas.build.github_release import publish_to_release
+from recursivemas.build.github_release import finish_release, publish_to_release
 from recursivemas.build.hub_upload import contents, hub_address, publish_to_hub, trusted_publishing
-from recursivemas.build.model_card import model_card
 from recursivemas.build.release_assets import pack_assets
 from recursivemas.build.release_folder import MANIFEST, ReleaseFolder, check_release_folder
+from recursivemas.build.release_notes import release_notes
 from recursivemas.system.errors import InputError
 
 Say = Callable[[str], None]
@@ -23,12 +23,14 @@ class Destination:
     Attributes:
         hub: `owner/name` on the Hugging Face Hub.
         release: Tag of a GitHub Release of the repository that the working folder belongs to.
+        draft: Whether a release that is a draft stays one, because more systems follow.
         assets: Folder in which the release's files are kept; otherwise they are removed afterwards.
         private: Whether a new Hub repository is private.
     """
 
     hub: str | None = None
     release: str | None = None
+    draft: bool = False
     assets: Path | None = None
     private: bool = False
 
@@ -53,7 +55,22 @@ def publish(folder: Path, destination: Destination, *, dry_run: bool, say: Say) 
     if destination.hub is not None:
         yield from _hub(checked, destination.hub, destination.private, dry_run, say)
     if destination.release is not None:
-        yield from _release(checked, destination.release, destination.assets, dry_run, say)
+        yield from _release(checked, destination.release, destination, dry_run, say)
+
+
+def finish(tag: str, *, dry_run: bool, say: Say) -> Iterator[str]:
+    """Makes a GitHub Release public that was left a draft.
+
+    Yields:
+        Lines of the result, for standard output.
+
+    Raises:
+        InputError: There is no such release, or a system in it is incomplete.
+    """
+    if dry_run:
+        yield f"would make the GitHub release {tag} public"
+        return
+    yield from finish_release(tag, say=say)
 
 
 def _hub(checked: ReleaseFolder, repo_id: str, private: bool, dry_run: bool, say: Say) -> Iterator[str]:
@@ -69,16 +86,16 @@ def _hub(checked: ReleaseFolder, repo_id: str, private: bool, dry_run: bool, say
     yield f"{hub_address(repo_id, commit)}/{MANIFEST}"
 
 
-def _release(checked: ReleaseFolder, tag: str, keep: Path | None, dry_run: bool, say: Say) -> Iterator[str]:
-    with _assets_folder(keep) as out:
+def _release(checked: ReleaseFolder, tag: str, where: Destination, dry_run: bool, say: Say) -> Iterator[str]:
+    with _assets_folder(where.assets) as out:
         say("Packing the release's files")
         assets = pack_assets(checked, out)
         if dry_run:
             yield f"would attach to the GitHub release {tag}:"
             yield from (f"  {asset.path.name}  {asset.size_bytes} bytes  {asset.sha256}" for asset in assets)
             return
-        notes = model_card(checked, f"https://<your host>/{checked.manifest.name}").split("---\n", 2)[2]
-        yield from publish_to_release(tag, assets, title=f"{checked.manifest.name} {tag}", notes=notes, say=say)
+        notes = release_notes(checked)
+        yield from publish_to_release(tag, assets, label=checked.label, notes=notes, draft=where.draft, say=say)
 
 
 @contextmanager

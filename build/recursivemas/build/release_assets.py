@@ -1,4 +1,4 @@
-"""A system as files for a GitHub Release: an archive in parts below the limit, its checksums, its bill of materials.
+"""A system as files for a GitHub Release: an archive in parts below the limit, its card, bill of materials and sums.
 
 The same system gives the same bytes. Names begin with the system's name and its manifest's sha256, so another build
 never has the same names, and several systems fit one release.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from recursivemas.build.model_card import model_card
 from recursivemas.build.release_folder import SBOM, ReleaseFolder
 
 GITHUB_LIMIT_BYTES = 2 << 30
@@ -53,7 +54,8 @@ def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES)
         part_bytes: Largest part of the archive; `cat` of the parts in order is the archive.
 
     Returns:
-        The archive or its parts, the bill of materials where the system has one, and the sha256 sums of all of them.
+        The archive or its parts, the model card, the bill of materials where the system has one, and the sha256 sums
+        of all of them.
     """
     label = release.label
     for old in out.glob(f"{label}.*"):
@@ -68,6 +70,9 @@ def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES)
     finally:
         partial.unlink(missing_ok=True)
     paths = _split(archive, part_bytes) if archive.stat().st_size > part_bytes else [archive]
+    card = out / f"{label}.md"
+    card.write_text(model_card(release, f"https://<your host>/{release.manifest.name}"), encoding="utf-8")
+    paths.append(card)
     if (release.folder / SBOM).is_file():
         sbom = out / f"{label}.cdx.json"
         sbom.write_bytes((release.folder / SBOM).read_bytes())

@@ -37,6 +37,12 @@ class ReleaseFolder:
         return sum(file.size_bytes for file in self.files)
 
     @property
+    def quantizations(self) -> tuple[str, ...]:
+        """How the weights are stored, the system's own first, then those it also carries."""
+        own = [agent.quantization for agent in self.manifest.agents]
+        return tuple(dict.fromkeys([*own, *(variant.quantization for variant in self.manifest.variants)]))
+
+    @property
     def label(self) -> str:
         """The system's name and the beginning of the manifest's sha256: another build has another label."""
         return f"{self.manifest.name}-{self.record.sha256[:12]}"
