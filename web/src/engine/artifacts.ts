@@ -5,9 +5,9 @@
  * The cache is addressed by content, so systems that share an agent share its files, and a rebuilt file is a new entry.
  */
 import { sha256 } from "./digest";
-import { type Fetch, fetchOk, networkError } from "./download";
+import { checkOk, type Fetch, networkError, pause } from "./download";
 import { EngineError, throwIfCancelled } from "./errors";
-import { CACHE_URL, keptResponse } from "./kept";
+import { CACHE_URL, keptResponse, partUrl } from "./kept";
 import type { FileSpec } from "./system";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -21,13 +21,16 @@ export interface ArtifactSources {
   readonly atHand?: boolean;
   /** Name of the system, kept beside its files in the cache for people to read. */
   readonly owner?: string;
+  /** Waits before a broken download is tried again. */
+  readonly pause?: typeof pause;
 }
 
 /** Called as bytes come: how many more, and whether they came from the cache. */
 export type OnBytes = (file: FileSpec, bytes: number, cached: boolean) => void;
 
 const PARALLEL_DOWNLOADS = 4;
-const MAX_RESUMES = 3;
+/** Before each try that follows one which brought nothing new; they are over sooner when the network is back. */
+const PAUSES_MS = [300, 1000, 3000];
 
 export class Artifacts {
   readonly #files: ReadonlyMap<string, FileSpec>;
@@ -55,16 +58,20 @@ export class Artifacts {
     const waiting = paths.map((path) => this.#spec(path));
     const stop = new AbortController();
     const signal = this.signal ? AbortSignal.any([this.signal, stop.signal]) : stop.signal;
+    const failures: unknown[] = [];
     const worker = async (): Promise<void> => {
-      for (let file = waiting.shift(); file; file = waiting.shift()) await this.#bring(file, onBytes, signal);
+      try {
+        for (let file = waiting.shift(); file && !signal.aborted; file = waiting.shift())
+          await this.#bring(file, onBytes, signal);
+      } catch (error) {
+        failures.push(error);
+        stop.abort();
+      }
     };
-    try {
-      await Promise.all(Array.from({ length: PARALLEL_DOWNLOADS }, worker));
-    } catch (error) {
-      stop.abort();
-      throwIfCancelled(this.signal);
-      throw error;
-    }
+    // After a failure the others still put away what they have.
+    await Promise.all(Array.from({ length: PARALLEL_DOWNLOADS }, worker));
+    throwIfCancelled(this.signal);
+    if (failures.length > 0) throw failures[0];
   }
 
   /**
@@ -121,10 +128,20 @@ export class Artifacts {
     return undefined;
   }
 
+  /** Takes the first bytes of a file out of the cache, where an earlier load left them. */
+  async #takePart(file: FileSpec): Promise<Bytes> {
+    const url = partUrl(file);
+    const entry = await this.sources.cache?.match(url);
+    if (!entry) return new Uint8Array();
+    const bytes = new Uint8Array(await entry.arrayBuffer());
+    await this.sources.cache?.delete(url);
+    return bytes.byteLength < file.sizeBytes ? bytes : new Uint8Array();
+  }
+
   /** @returns whether the cache took it; a full disk is no reason to stop. */
-  async #store(file: FileSpec, bytes: Bytes): Promise<boolean> {
+  async #store(file: FileSpec, bytes: Bytes, url = CACHE_URL + file.sha256): Promise<boolean> {
     try {
-      await this.sources.cache?.put(CACHE_URL + file.sha256, keptResponse(file, bytes, this.sources.owner));
+      await this.sources.cache?.put(url, keptResponse(file, bytes, this.sources.owner));
       return this.sources.cache !== undefined;
     } catch {
       return false;
@@ -136,9 +153,15 @@ export class Artifacts {
     onCount: (bytes: number) => void,
     signal: AbortSignal | undefined,
   ): Promise<Bytes> {
-    const url = new URL(file.path, this.base).href;
-    const bytes = await this.#receive(url, file, onCount, signal);
-    const digest = await sha256(bytes);
+    const part = await this.#takePart(file);
+    let bytes = await this.#receive(file, part, onCount, signal);
+    let digest = await sha256(bytes);
+    if (digest !== file.sha256 && part.byteLength > 0) {
+      // What was kept of an earlier try may be what is wrong.
+      onCount(-bytes.byteLength);
+      bytes = await this.#receive(file, new Uint8Array(), onCount, signal);
+      digest = await sha256(bytes);
+    }
     if (digest !== file.sha256) {
       throw new EngineError(
         "corrupt-file",
@@ -149,40 +172,86 @@ export class Artifacts {
     return bytes;
   }
 
-  /** Receives a file; a broken connection is taken up again where it broke, if the server can. */
+  /**
+   * Receives a file; a broken connection is taken up again where it broke, if the server can. When the network stays
+   * away, what came is kept for the next load.
+   *
+   * @param part - the first bytes, if they are here already.
+   */
   async #receive(
-    url: string,
     file: FileSpec,
+    part: Bytes,
     onCount: (bytes: number) => void,
     signal: AbortSignal | undefined,
   ): Promise<Bytes> {
-    const target = new Uint8Array(file.sizeBytes);
-    let received = 0;
-    for (let attempt = 0; ; attempt++) {
-      const headers: Record<string, string> = received > 0 ? { Range: `bytes=${received}-` } : {};
-      // Our own cache keeps what was verified; the browser's would keep it twice, or keep an older build.
-      const init: RequestInit = { headers, cache: "no-store", ...(signal ? { signal } : {}) };
-      const response = await fetchOk(url, init, this.sources.fetch);
-      if (received > 0 && response.status !== 206) {
-        onCount(-received);
-        received = 0;
-      }
+    const url = new URL(file.path, this.base).href;
+    const incoming = new Incoming(file, part, onCount);
+    let furthest = incoming.received;
+    for (let fruitless = 0; ; ) {
       try {
-        for await (const piece of pieces(response)) {
-          if (received + piece.byteLength > target.byteLength)
-            throw wrongSize(file, `more than ${file.sizeBytes}`);
-          target.set(piece, received);
-          received += piece.byteLength;
-          onCount(piece.byteLength);
-        }
+        await this.#continue(url, incoming, signal);
+        return incoming.whole();
       } catch (error) {
-        if (error instanceof EngineError) throw error;
-        if (signal?.aborted || attempt >= MAX_RESUMES) throw networkError(url, error, signal);
-        continue;
+        const wait = this.sources.atHand ? undefined : PAUSES_MS[fruitless];
+        const final = error instanceof EngineError || signal?.aborted || wait === undefined;
+        if (!final) await (this.sources.pause ?? pause)(wait, signal);
+        if (final || signal?.aborted) {
+          const damaged = error instanceof EngineError && error.code === "corrupt-file";
+          if (!damaged && incoming.received > 0) await this.#store(file, incoming.soFar(), partUrl(file));
+          throw error instanceof EngineError ? error : networkError(url, error, signal);
+        }
       }
-      if (received !== file.sizeBytes) throw wrongSize(file, String(received));
-      return target;
+      fruitless = incoming.received > furthest ? 0 : fruitless + 1;
+      furthest = Math.max(furthest, incoming.received);
     }
+  }
+
+  /** One request for what is missing of a file. */
+  async #continue(url: string, incoming: Incoming, signal: AbortSignal | undefined): Promise<void> {
+    const { received } = incoming;
+    const headers: Record<string, string> = received > 0 ? { Range: `bytes=${received}-` } : {};
+    // Our own cache keeps what was verified; the browser's would keep it twice, or keep an older build.
+    const init: RequestInit = { headers, cache: "no-store", ...(signal ? { signal } : {}) };
+    const response = checkOk(url, await this.sources.fetch(url, init));
+    if (response.status !== 206) incoming.restart();
+    for await (const piece of pieces(response)) incoming.add(piece);
+  }
+}
+
+/** A file's bytes as they come. */
+class Incoming {
+  readonly #target: Bytes;
+  received = 0;
+
+  constructor(
+    private readonly file: FileSpec,
+    part: Bytes,
+    private readonly onCount: (bytes: number) => void,
+  ) {
+    this.#target = new Uint8Array(file.sizeBytes);
+    if (part.byteLength > 0) this.add(part);
+  }
+
+  add(piece: Uint8Array): void {
+    if (this.received + piece.byteLength > this.#target.byteLength)
+      throw wrongSize(this.file, `more than ${this.file.sizeBytes}`);
+    this.#target.set(piece, this.received);
+    this.received += piece.byteLength;
+    this.onCount(piece.byteLength);
+  }
+
+  restart(): void {
+    if (this.received > 0) this.onCount(-this.received);
+    this.received = 0;
+  }
+
+  soFar(): Bytes {
+    return this.#target.slice(0, this.received);
+  }
+
+  whole(): Bytes {
+    if (this.received !== this.file.sizeBytes) throw wrongSize(this.file, String(this.received));
+    return this.#target;
   }
 }
 

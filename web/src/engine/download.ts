@@ -19,13 +19,33 @@ export async function fetchOk(
   } catch (error) {
     throw networkError(url, error, init.signal);
   }
-  if (!response.ok) {
-    throw new EngineError(
-      "download",
-      `${url}: the server answered ${response.status} ${response.statusText}`.trim(),
-    );
-  }
-  return response;
+  return checkOk(url, response);
+}
+
+/** @throws EngineError `download` unless the status is an `ok` one. */
+export function checkOk(url: string, response: Response): Response {
+  if (response.ok) return response;
+  throw new EngineError(
+    "download",
+    `${url}: the server answered ${response.status} ${response.statusText}`.trim(),
+  );
+}
+
+/** Waits before another try: until the time is over, the network is back, or the signal fires. */
+export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const settled = new AbortController();
+    const done = (): void => {
+      clearTimeout(timer);
+      settled.abort();
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    const once = { once: true, signal: settled.signal };
+    globalThis.addEventListener?.("online", done, once);
+    signal?.addEventListener("abort", done, once);
+    if (signal?.aborted) done();
+  });
 }
 
 /** What a failed fetch or an interrupted body becomes. */

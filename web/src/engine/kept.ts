@@ -12,6 +12,7 @@ const SIZE = "content-length";
 
 /** A file that is kept in this browser. */
 export interface KeptFile {
+  /** Followed by `.part` when these are only its first bytes, of a download that broke off. */
   readonly sha256: string;
   /** Name of the system that brought it; files are shared by all systems that list the same content. */
   readonly system: string;
@@ -25,9 +26,14 @@ export async function openCache(wanted: boolean): Promise<Cache | undefined> {
   return await caches.open(CACHE_NAME).catch(() => undefined);
 }
 
-/** A verified file as the cache takes it. */
+/** Where the first bytes of a file are kept whose download broke off; they are not verified yet. */
+export function partUrl(file: FileSpec): string {
+  return `${CACHE_URL}${file.sha256}.part`;
+}
+
+/** A file, or the first bytes of one, as the cache takes it. */
 export function keptResponse(file: FileSpec, bytes: Uint8Array<ArrayBuffer>, owner = ""): Response {
-  const headers = { [OWNER]: owner, [PATH]: encodeURI(file.path), [SIZE]: String(file.sizeBytes) };
+  const headers = { [OWNER]: owner, [PATH]: encodeURI(file.path), [SIZE]: String(bytes.byteLength) };
   return new Response(bytes, { headers });
 }
 

@@ -27,6 +27,8 @@ class FakeCache {
   delete = async (url: RequestInfo | URL): Promise<boolean> => this.entries.delete(String(url));
 }
 
+const pause = async (): Promise<void> => {};
+
 const ok = (content: Uint8Array<ArrayBuffer>) =>
   vi.fn(async (_url: string, _init?: RequestInit) => new Response(content));
 
@@ -108,9 +110,79 @@ describe("a system's files", () => {
       if (range) return new Response(content.slice(40), { status: 206 });
       return new Response(broken([content.slice(0, 40)]));
     };
-    const artifacts = new Artifacts(BASE, [specOf("w.bin", content)], { fetch, cache: undefined }, undefined);
+    const artifacts = new Artifacts(
+      BASE,
+      [specOf("w.bin", content)],
+      { fetch, cache: undefined, pause },
+      undefined,
+    );
     expect(await artifacts.read("w.bin")).toEqual(content);
     expect(ranges).toEqual([null, "bytes=40-"]);
+  });
+
+  test("go on when the network comes back, and later from what came before it went", async () => {
+    const content = Uint8Array.from({ length: 100 }, (_, i) => i);
+    const ranges: (string | null)[] = [];
+    /** Ten bytes a connection; every connection breaks, and `failing` requests get none. */
+    const flaky = (failing: number) => async (_url: string, init?: RequestInit) => {
+      const range = new Headers(init?.headers).get("Range");
+      ranges.push(range);
+      const from = Number(range?.match(/\d+/)?.[0] ?? 0);
+      if (ranges.length > 3 && ranges.length <= 3 + failing) throw new TypeError("Failed to fetch");
+      const status = range ? 206 : 200;
+      return from === 90
+        ? new Response(content.slice(90), { status })
+        : new Response(broken([content.slice(from, from + 10)]), { status });
+    };
+    const cache = new FakeCache();
+    const waits: number[] = [];
+    const counts: number[] = [];
+    const load = (failing: number) => {
+      ranges.length = 0;
+      counts.length = 0;
+      const wait = async (ms: number): Promise<void> => void waits.push(ms);
+      const sources = { fetch: flaky(failing), cache, pause: wait };
+      const artifacts = new Artifacts(BASE, [specOf("w.bin", content)], sources, undefined);
+      return artifacts.downloadAll(["w.bin"], (_, count) => counts.push(count));
+    };
+    expect(await failure(() => load(100))).toMatch(says("download", "Failed to fetch"));
+    expect(waits).toEqual([300, 300, 300, 300, 1000, 3000]);
+    expect([...cache.entries.values()]).toEqual([content.slice(0, 30)]);
+    await load(2);
+    expect(ranges[0]).toBe("bytes=30-");
+    expect(counts.reduce((a, b) => a + b)).toBe(100);
+    expect([...cache.entries.values()]).toEqual([content]);
+  });
+
+  test("are fetched whole when what was kept of them is wrong", async () => {
+    const content = bytes(100);
+    const file = specOf("w.bin", content);
+    const cache = new FakeCache();
+    cache.entries.set(`https://files.recursivemas.invalid/${file.sha256}.part`, bytes(30, 1));
+    const fetch = vi.fn(async (_url: string, init?: RequestInit) =>
+      new Headers(init?.headers).has("Range")
+        ? new Response(content.slice(30), { status: 206 })
+        : new Response(content),
+    );
+    const counts: number[] = [];
+    const artifacts = new Artifacts(BASE, [file], { fetch, cache }, undefined);
+    await artifacts.downloadAll(["w.bin"], (_, count) => counts.push(count));
+    expect(fetch).toHaveBeenCalledTimes(2);
+    expect(counts.reduce((a, b) => a + b)).toBe(100);
+    expect([...cache.entries.values()]).toEqual([content]);
+  });
+
+  test("stop waiting for the network when the load is cancelled", async () => {
+    const controller = new AbortController();
+    const fetch = async (): Promise<Response> => {
+      setTimeout(() => controller.abort(), 5);
+      throw new TypeError("Failed to fetch");
+    };
+    const sources = { fetch, cache: undefined };
+    const artifacts = new Artifacts(BASE, [specOf("w.bin", bytes(10))], sources, controller.signal);
+    const began = performance.now();
+    expect(await failure(() => artifacts.downloadAll(["w.bin"], () => {}))).toMatch(says("cancelled", ""));
+    expect(performance.now() - began).toBeLessThan(250);
   });
 
   test("start again when the server does not do ranges", async () => {
@@ -121,7 +193,12 @@ describe("a system's files", () => {
       return new Response(calls === 1 ? broken([content.slice(0, 40)]) : content);
     };
     const counts: number[] = [];
-    const artifacts = new Artifacts(BASE, [specOf("w.bin", content)], { fetch, cache: undefined }, undefined);
+    const artifacts = new Artifacts(
+      BASE,
+      [specOf("w.bin", content)],
+      { fetch, cache: undefined, pause },
+      undefined,
+    );
     await artifacts.downloadAll(["w.bin"], (_, count) => counts.push(count));
     expect(counts.reduce((a, b) => a + b)).toBe(100);
     expect(counts).toContain(-40);
@@ -134,7 +211,7 @@ describe("a system's files", () => {
       throw new TypeError("Failed to fetch");
     };
     const read = (fetch: typeof missing) =>
-      failure(() => new Artifacts(BASE, [file], { fetch, cache: undefined }, undefined).read("w.bin"));
+      failure(() => new Artifacts(BASE, [file], { fetch, cache: undefined, pause }, undefined).read("w.bin"));
     expect(await read(missing)).toMatch(says("download", "w.bin: the server answered 404 Not Found"));
     expect(await read(offline)).toMatch(says("download", "could not be fetched (Failed to fetch)"));
   });
