@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from recursivemas.build import release_assets
 from recursivemas.build.release_assets import GITHUB_LIMIT_BYTES, PART_BYTES, pack_assets
 from recursivemas.build.release_folder import check_release_folder
 from recursivemas.cli.app import app
+from recursivemas.system.manifest import VariantRecord
 
 from .made_system import make_system
 
@@ -100,6 +102,17 @@ def test_release_of_another_build_has_other_names(gh: Gh, system: Path, tmp_path
     first = set(gh.assets())
     publish(make_system(tmp_path / "newer", seed=1))
     assert len(gh.assets()) == 2 * len(first)
+
+
+def test_label_tells_quantizations_apart(system: Path) -> None:
+    release = check_release_folder(system)
+    sha = release.record.sha256[:12]
+    assert release.label == f"walk-q4f32_1-{sha}"
+    own = release.manifest
+    half = tuple(agent.model_copy(update={"quantization": "q4f16_1"}) for agent in own.agents)
+    both = own.model_copy(update={"variants": (VariantRecord(quantization="q4f16_1", agents=half, memory_bytes=1),)})
+    assert replace(release, manifest=own.model_copy(update={"agents": half})).label == f"walk-q4f16_1-{sha}"
+    assert replace(release, manifest=both).label == f"walk-q4f32_1-q4f16_1-{sha}"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A system as files for a GitHub Release: an archive in parts below the limit, its card, bill of materials and sums.
 
-The same system gives the same bytes. Names begin with the system's name and its manifest's sha256, so another build
-never has the same names, and several systems fit one release.
+The same system gives the same bytes. Names begin with the system's name, its quantization and its manifest's sha256, so
+another build never has the same names, and several systems fit one release.
 """
 
 import hashlib

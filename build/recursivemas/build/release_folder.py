@@ -44,8 +44,8 @@ class ReleaseFolder:
 
     @property
     def label(self) -> str:
-        """The system's name and the beginning of the manifest's sha256: another build has another label."""
-        return f"{self.manifest.name}-{self.record.sha256[:12]}"
+        """The system's name, its quantizations and the beginning of the manifest's sha256: every build has its own."""
+        return "-".join([self.manifest.name, *self.quantizations, self.record.sha256[:12]])
 
 
 def check_release_folder(folder: Path) -> ReleaseFolder:
