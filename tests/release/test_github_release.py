@@ -1,5 +1,6 @@
 """`rmas publish --release`: what is packed, and what `gh` is asked to do."""
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from recursivemas.build import release_assets
 from recursivemas.build.release_assets import GITHUB_LIMIT_BYTES, PART_BYTES, pack_assets
 from recursivemas.build.release_folder import check_release_folder
 from recursivemas.cli.app import app
+from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import VariantRecord
 
 from .made_system import make_system
@@ -242,11 +244,24 @@ def test_pack_splits_what_is_too_large_and_cat_joins_it(system: Path, tmp_path: 
     assert check.returncode == 0, check.stderr
 
 
-def test_pack_leaves_no_half_archive(system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
+@pytest.mark.parametrize("place", ["_add", "_copy"])
+def test_pack_on_a_full_disk_leaves_nothing_and_says_so(
+    system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    whole = getattr(release_assets, place)
+    calls: list[object] = []
 
-    monkeypatch.setattr(release_assets, "_add", fail)
-    with pytest.raises(OSError, match="disk full"):
-        pack_assets(check_release_folder(system), tmp_path)
-    assert not list(tmp_path.glob("*.zip*"))
+    def fail_later(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(*arguments)
+
+    monkeypatch.setattr(release_assets, place, fail_later)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "theirs.txt").touch()
+    with pytest.raises(InputError, match=r"out: walk-.* cannot be packed there \(No space left on device\)") as caught:
+        pack_assets(check_release_folder(system), tmp_path / "out", part_bytes=300_000)
+    assert "\n" not in str(caught.value)
+    assert len(calls) == 3
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs.txt"]

@@ -12,6 +12,7 @@ from typing import IO
 
 from recursivemas.build.model_card import model_card
 from recursivemas.build.release_folder import SBOM, ReleaseFolder
+from recursivemas.system.errors import InputError
 
 GITHUB_LIMIT_BYTES = 2 << 30
 """A release's asset must be smaller."""
@@ -56,19 +57,34 @@ def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES)
     Returns:
         The archive or its parts, the model card, the bill of materials where the system has one, and the sha256 sums
         of all of them.
+
+    Raises:
+        InputError: The disk is full or refuses. No half of a file is left.
     """
-    label = release.label
-    for old in out.glob(f"{label}.*"):
-        old.unlink()
-    archive = out / f"{label}.zip"
-    partial = archive.with_name(f"{archive.name}.part")
+    _remove(release, out)
     try:
-        with zipfile.ZipFile(partial, "w", allowZip64=True) as target:
-            for record in release.files:
-                _add(target, release.folder / record.path, f"{release.manifest.name}/{record.path}")
-        partial.replace(archive)
-    finally:
-        partial.unlink(missing_ok=True)
+        return _pack(release, out, part_bytes)
+    except BaseException as error:
+        _remove(release, out)
+        if isinstance(error, OSError):
+            raise InputError(
+                f"{out}: {release.label} cannot be packed there ({error.strerror or error}); it takes twice the "
+                f"system's {release.size_bytes / 1e6:.0f} MB: make room, or give another folder with --assets"
+            ) from error
+        raise
+
+
+def _remove(release: ReleaseFolder, out: Path) -> None:
+    for file in out.glob(f"{release.label}.*"):
+        file.unlink()
+
+
+def _pack(release: ReleaseFolder, out: Path, part_bytes: int) -> list[Asset]:
+    label = release.label
+    archive = out / f"{label}.zip"
+    with zipfile.ZipFile(archive, "w", allowZip64=True) as target:
+        for record in release.files:
+            _add(target, release.folder / record.path, f"{release.manifest.name}/{record.path}")
     paths = _split(archive, part_bytes) if archive.stat().st_size > part_bytes else [archive]
     card = out / f"{label}.md"
     card.write_text(model_card(release, f"https://<your host>/{release.manifest.name}"), encoding="utf-8")
