@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -15,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from recursivemas.build import release_assets
-from recursivemas.build.release_assets import GITHUB_LIMIT_BYTES, PART_BYTES, pack_assets
+from recursivemas.build.release_assets import GITHUB_LIMIT_BYTES, PART_BYTES, pack_assets, packed_assets
 from recursivemas.build.release_folder import check_release_folder
 from recursivemas.cli.app import app
 from recursivemas.system.errors import InputError
@@ -242,6 +243,26 @@ def test_pack_splits_what_is_too_large_and_cat_joins_it(system: Path, tmp_path: 
     assert PART_BYTES < GITHUB_LIMIT_BYTES
     check = subprocess.run(["sha256sum", "--check", f"{release.label}.sha256"], cwd=parts, capture_output=True)
     assert check.returncode == 0, check.stderr
+
+
+def test_release_takes_the_files_that_were_packed_before(gh: Gh, system: Path, tmp_path: Path) -> None:
+    out = tmp_path / "assets"
+    assert publish(system, "--assets", str(out), "--dry-run")[0] == 0
+    label = check_release_folder(system).label
+    archive = out / f"{label}.zip"
+    with zipfile.ZipFile(archive, "a") as changed:  # as if another zlib had packed it
+        changed.comment = b"attested"
+    sums = out / f"{label}.sha256"
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    sums.write_text(re.sub(r"\w+(?=  \S+\.zip\n)", digest, sums.read_text()))
+    kept = {path.name: path.read_bytes() for path in out.iterdir()}
+    code, output = publish(system, "--assets", str(out))
+    assert code == 0, output
+    assert gh.assets() == kept
+    archive.write_bytes(archive.read_bytes()[:-1])
+    assert packed_assets(check_release_folder(system), out) == [], "broken, so made again"
+    (out / f"{label}.md").unlink()
+    assert packed_assets(check_release_folder(system), out) == []
 
 
 @pytest.mark.parametrize("place", ["_add", "_copy"])

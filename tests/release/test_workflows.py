@@ -96,11 +96,23 @@ def test_checkout_keeps_no_credentials() -> None:
 def test_artifacts_are_kept_before_anything_is_published() -> None:
     jobs = WORKFLOWS["build-system"]["jobs"]
     assert jobs["attest"]["needs"] == ["plan", "system"]
+    assert "if" not in jobs["attest"], "a later run of publish finds attested files too"
     assert jobs["publish"]["needs"] == ["plan", "attest"]
     assert jobs["publish"]["with"]["draft"] is True
     assert jobs["finish"]["needs"] == "publish", "a release is public only with every system in it"
     assert jobs["system"]["steps"][-1]["uses"].startswith("actions/upload-artifact@")
     assert "run_id" in WORKFLOWS["publish"][True]["workflow_dispatch"]["inputs"], "publishing can be repeated alone"
+
+
+def test_release_gets_the_very_files_that_were_attested() -> None:
+    attest, release = WORKFLOWS["build-system"]["jobs"]["attest"], WORKFLOWS["publish"]["jobs"]["release"]
+    kept = [step["with"] for step in attest["steps"] if step.get("uses", "").startswith("actions/upload-artifact@")]
+    taken = [step["with"] for step in release["steps"] if step.get("uses", "").startswith("actions/download-artifact@")]
+    assert [each["path"] for each in kept] == ["assets/"]
+    assert "assets/*" in attest["steps"][-2]["with"]["subject-path"].split()
+    assert taken[-1]["path"] == "assets"
+    assert taken[-1]["name"].replace("inputs.", "matrix.") == kept[0]["name"]
+    assert "--assets assets" in release["steps"][-1]["run"]
 
 
 @pytest.mark.parametrize(("name", "job_id", "command"), COMMANDS, ids=[f"{n}-{j}: {c[:40]}" for n, j, c in COMMANDS])

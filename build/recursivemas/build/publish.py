@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recursivemas.build.github_release import finish_release, publish_to_release
 from recursivemas.build.hub_upload import contents, hub_address, publish_to_hub, trusted_publishing
-from recursivemas.build.release_assets import pack_assets
+from recursivemas.build.release_assets import pack_assets, packed_assets
 from recursivemas.build.release_folder import MANIFEST, ReleaseFolder, check_release_folder
 from recursivemas.build.release_notes import release_notes
 from recursivemas.system.errors import InputError
@@ -24,7 +24,8 @@ class Destination:
         hub: `owner/name` on the Hugging Face Hub.
         release: Tag of a GitHub Release of the repository that the working folder belongs to.
         draft: Whether a release that is a draft stays one, because more systems follow.
-        assets: Folder in which the release's files are kept; otherwise they are removed afterwards.
+        assets: Folder in which the release's files are kept, and taken from when they are there and whole; otherwise
+            they are removed afterwards.
         private: Whether a new Hub repository is private.
     """
 
@@ -88,8 +89,9 @@ def _hub(checked: ReleaseFolder, repo_id: str, private: bool, dry_run: bool, say
 
 def _release(checked: ReleaseFolder, tag: str, where: Destination, dry_run: bool, say: Say) -> Iterator[str]:
     with _assets_folder(where.assets) as out:
-        say("Packing the release's files")
-        assets = pack_assets(checked, out)
+        assets = packed_assets(checked, out)
+        say(f"Using the files of {checked.label} in {out}" if assets else "Packing the release's files")
+        assets = assets or pack_assets(checked, out)
         if dry_run:
             yield f"would attach to the GitHub release {tag}:"
             yield from (f"  {asset.path.name}  {asset.size_bytes} bytes  {asset.sha256}" for asset in assets)

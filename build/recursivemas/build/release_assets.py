@@ -74,6 +74,22 @@ def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES)
         raise
 
 
+def packed_assets(release: ReleaseFolder, out: Path) -> list[Asset]:
+    """Files that `pack_assets` made of this very build earlier, if all are there and match their sums; otherwise none.
+
+    Another machine's compression may give other bytes, so files that were attested are used, not made again.
+    """
+    sums = out / f"{release.label}.sha256"
+    if not sums.is_file():
+        return []
+    listed = dict(line.split("  ", 1)[::-1] for line in sums.read_text(encoding="utf-8").splitlines())
+    present = {path.name for path in out.glob(f"{release.label}.*")} - {sums.name}
+    if present != set(listed):
+        return []
+    assets = [Asset.of(out / name) for name in listed]
+    return [*assets, Asset.of(sums)] if all(asset.sha256 == listed[asset.path.name] for asset in assets) else []
+
+
 def _remove(release: ReleaseFolder, out: Path) -> None:
     for file in out.glob(f"{release.label}.*"):
         file.unlink()

@@ -20,7 +20,7 @@ def publish_command(
     ] = None,
     release: Annotated[str | None, typer.Option(help="Tag of a GitHub Release; made when there is none.")] = None,
     assets: Annotated[
-        Path | None, typer.Option(help="Keep the release's files in this folder; also made by --dry-run.")
+        Path | None, typer.Option(help="Keep the release's files in this folder, and use those that are there.")
     ] = None,
     draft: Annotated[
         bool, typer.Option("--draft", help="Leave a new release a draft: more systems follow, then --finish.")
