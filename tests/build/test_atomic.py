@@ -1,11 +1,13 @@
 """Folders appear whole or not at all."""
 
+import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from recursivemas.build.atomic import atomic_folder
+from recursivemas.build.atomic import atomic_folder, copy_folder
 
 
 def write(out: Path, text: str) -> None:
@@ -52,3 +54,18 @@ def test_atomic_folder_removes_what_a_killed_process_left(tmp_path: Path) -> Non
         (path / "x").mkdir(parents=True)
     write(tmp_path / "b", "1")
     assert {path.name for path in tmp_path.iterdir()} == {"b", alive.name}
+
+
+def test_copy_folder_raises_the_disks_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "c").write_text("1")
+    copy_folder(tmp_path / "a", tmp_path / "copy")
+    assert (tmp_path / "copy" / "b" / "c").read_text() == "1"
+
+    def fill(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy2", fill)
+    with pytest.raises(OSError) as caught:
+        copy_folder(tmp_path / "a", tmp_path / "other")
+    assert caught.value.errno == errno.ENOSPC

@@ -4,7 +4,6 @@ Source: DESIGN, formats; docs/abi.md. The folder holds `mlc-chat-config.json`, `
 `params_shard_*.bin`, the tokenizer, the checkpoint's licence and one `<agent>-<quantization>-webgpu.wasm`.
 """
 
-import errno
 import hashlib
 import importlib.metadata
 import json
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recursivemas.build.atomic import atomic_folder
+from recursivemas.build.atomic import check_replaceable, output_folder
 from recursivemas.build.backends import ModelFacts, PreparedModel, prepare
 from recursivemas.build.chat_config import CHAT_CONFIG, chat_config
 from recursivemas.build.checkpoint import Checkpoint
@@ -116,7 +115,7 @@ def compile_agent(
             nothing is left behind then.
     """
     scheme = find_scheme(options.quantization)
-    check_replaceable(out)
+    check_out(out)
     say(f"Reading {model.source or model.folder}")
     checkpoint = Checkpoint(model.folder)
     prepared = prepare(
@@ -137,20 +136,15 @@ def compile_agent(
     ]
     _check_disk(out, prepared.weights_nbytes() + sum(path.stat().st_size for path in extras) + _LIBRARY_BYTES)
     library = f"{_slug(model.name)}-{scheme.name}-webgpu.wasm"
-    try:
-        with atomic_folder(out) as folder:
-            say(f"Converting the weights to {scheme.name}")
-            summary = prepared.write_weights(folder, on_weights)
-            prepared.compile_library(folder / library, lambda line: say(line[:1].upper() + line[1:]))
-            for path in extras:
-                shutil.copyfile(path, folder / path.name)
-            config["recursivemas"] |= _ours(prepared, scheme, model, summary, folder / library)
-            text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-            (folder / CHAT_CONFIG).write_text(text, encoding="utf-8")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            raise InputError(f"{out}: cannot be written: {error.strerror}; nothing was left behind") from None
-        raise
+    with output_folder(out) as folder:
+        say(f"Converting the weights to {scheme.name}")
+        summary = prepared.write_weights(folder, on_weights)
+        prepared.compile_library(folder / library, lambda line: say(line[:1].upper() + line[1:]))
+        for path in extras:
+            shutil.copyfile(path, folder / path.name)
+        config["recursivemas"] |= _ours(prepared, scheme, model, summary, folder / library)
+        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+        (folder / CHAT_CONFIG).write_text(text, encoding="utf-8")
     return read_agent_folder(out)
 
 
@@ -171,16 +165,13 @@ def read_agent_folder(folder: Path) -> AgentFolder:
     return AgentFolder(folder, libraries[0], config)
 
 
-def check_replaceable(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Refuses to replace anything but an earlier agent folder or an empty one.
 
     Raises:
         InputError: `out` is something else.
     """
-    if out.is_dir() and any(out.iterdir()) and not (out / CHAT_CONFIG).is_file():
-        raise InputError(f"{out}: exists and is not an agent folder (no {CHAT_CONFIG}); choose another --out")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; --out must be a folder, new or of an earlier compilation")
+    check_replaceable(out, CHAT_CONFIG, "an agent folder")
 
 
 def _ours(

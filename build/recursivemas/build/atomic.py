@@ -1,10 +1,15 @@
 """A folder that appears whole or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from recursivemas.system.errors import InputError
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -45,6 +50,50 @@ def atomic_folder(out: Path) -> Iterator[Path]:
             with suppress(OSError):  # something else is in it by now
                 parent.rmdir()
         raise
+
+
+def check_replaceable(out: Path, mark: str, kind: str) -> None:
+    """Refuses to replace anything but an empty folder or an earlier artifact.
+
+    Args:
+        out: Where a new one shall appear.
+        mark: A file that every such artifact has, relative to it.
+        kind: What such an artifact is called, with its article.
+
+    Raises:
+        InputError: `out` is something else, or a file is in the way.
+    """
+    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{nearest}: is a file; --out must be a folder, new or {kind}")
+    if out.exists() and any(out.iterdir()) and not (out / mark).is_file():
+        raise InputError(f"{out}: exists and is not {kind} (no {mark}); choose another --out")
+
+
+@contextmanager
+def output_folder(out: Path) -> Iterator[Path]:
+    """`atomic_folder` for what a user asked for: a disk that is full or closed to writing is told in one line.
+
+    Raises:
+        InputError: It is; `out` is then as it was.
+    """
+    try:
+        with atomic_folder(out) as folder:
+            yield folder
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            raise InputError(f"{out}: cannot be written: {error.strerror}; nothing was left behind") from None
+        raise
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies a folder to where there is none; unlike `shutil.copytree` it ends at the first error, and raises that."""
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        if path.is_dir():
+            copy_folder(path, target / path.name)
+        else:
+            shutil.copy2(path, target / path.name)
 
 
 def _remove_abandoned(out: Path) -> None:

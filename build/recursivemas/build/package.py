@@ -6,8 +6,6 @@ Source: DESIGN, formats. The folder is written beside its place and renamed when
 import hashlib
 import importlib.metadata
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +13,13 @@ from typing import Any
 
 from recursivemas.build.agent_folder import CompileOptions
 from recursivemas.build.agents import BuiltAgent, built_agents
+from recursivemas.build.atomic import check_replaceable, copy_folder, output_folder
 from recursivemas.build.measured import measured_reports
 from recursivemas.build.quantize import find_scheme
-from recursivemas.build.release_folder import SBOM
+from recursivemas.build.release_folder import MANIFEST, SBOM
 from recursivemas.build.sbom import system_sbom
 from recursivemas.build.source_revision import source_revision
-from recursivemas.build.stamp import read_stamp, stamp_of, write_stamp
+from recursivemas.build.stamp import read_stamp, stamp_file, stamp_of, write_stamp
 from recursivemas.system.chat_template import chat_wrap
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import LinkFile, load_links
@@ -85,8 +84,7 @@ def build_system(
     """
     system, links = load_system(system_path), load_links(links_path)
     _check_activation(links, links_path)
-    if out.exists() and any(out.iterdir()) and not (out / "system.json").is_file():
-        raise InputError(f"{out}: exists and is not an earlier build (no system.json); choose another --out")
+    check_replaceable(out, MANIFEST, "an earlier build")
     supplied, names = supplied or Supplied(), _other_schemes(variants, options.quantization)
     stamp = _stamp(system, system_path, links_path, options, supplied, variants)
     measured = measured_reports(supplied.measured, system.name, links_path, progress)
@@ -101,15 +99,10 @@ def build_system(
         {agent_id: agent.hidden_size for agent_id, agent in agents.items()},
         {edge.id: (edge.source, edge.target) for edge in system.edges},
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        root = Path(temporary) / "system"
-        root.mkdir()
+    with output_folder(out) as root:
         progress(f"Putting {system.name} together")
         manifest = _assemble(system, _provenance(system_path, links, agents, measured), links, agents, root, others)
-        if out.exists():
-            shutil.rmtree(out)
-        root.replace(out)
+        stamp_file(out).unlink(missing_ok=True)  # it must not outlive the build that it speaks of
     write_stamp(out, stamp)
     return manifest
 
@@ -127,7 +120,7 @@ def is_current(
     Sizes are compared, not sha256: the page does that.
     """
     try:
-        manifest = load_manifest(out / "system.json")
+        manifest = load_manifest(out / MANIFEST)
     except InputError:
         return False
     files = ((out / file.path, file.size_bytes) for file in manifest.files)
@@ -181,7 +174,8 @@ def _assemble(
     links_name = _name_by_content(root / _LINKS)
     for agent in [*agents.values(), *(each for built in others.values() for each in built.values())]:
         if not (root / agent.path).exists():
-            shutil.copytree(agent.compiled.folder, root / agent.path)
+            (root / agent.path).parent.mkdir(exist_ok=True)
+            copy_folder(agent.compiled.folder, root / agent.path)
     task = _task(system, root)
     (root / SBOM).write_text(system_sbom(system.name, provenance, provenance["versions"]["emscripten"]), "utf-8")
     files = tuple(FileRecord.of(path, root) for path in sorted(root.rglob("*")) if path.is_file())
@@ -205,7 +199,7 @@ def _assemble(
         files=files,
         provenance=provenance,
     )
-    manifest.save(root / "system.json")
+    manifest.save(root / MANIFEST)
     return manifest
 
 

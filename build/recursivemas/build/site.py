@@ -2,16 +2,18 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recursivemas.build.atomic import check_replaceable, copy_folder, output_folder
 from recursivemas.build.precompress import precompress
 from recursivemas.build.release_folder import SBOM
 from recursivemas.build.sbom import page_sbom
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import load_manifest
+
+_INDEX = "systems/index.json"
 
 
 def find_systems(folder: Path) -> list[Path]:
@@ -22,7 +24,8 @@ def find_systems(folder: Path) -> list[Path]:
     """
     if (folder / "system.json").is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.glob("*/system.json")) if folder.is_dir() else []
+    # A dot begins the name of a build that is under way.
+    found = sorted(path.parent for path in folder.glob("[!.]*/system.json")) if folder.is_dir() else []
     if not found:
         raise InputError(f"{folder}: no built system there (expected a system.json); `rmas build` makes one")
     return found
@@ -72,23 +75,21 @@ def assemble_site(page: Path, systems: Sequence[Path], out: Path, *, gzip: bool 
     """
     check_page(page)
     folders = [found for folder in systems for found in find_systems(folder)]
-    if out.exists() and any(out.iterdir()) and not (out / "systems" / "index.json").is_file():
-        raise InputError(f"{out}: exists and is not an earlier site; choose another --out")
+    check_replaceable(out, _INDEX, "an earlier site")
     index = systems_index(folders)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        site = Path(temporary) / "site"
-        shutil.copytree(page, site)
+    names = [entry["name"] for entry in index["systems"]]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"{twice}: two of the systems have this name; leave one out")
+    with output_folder(out) as site:
+        for path in sorted(page.iterdir()):
+            (copy_folder if path.is_dir() else shutil.copy2)(path, site / path.name)
         (site / "systems").mkdir(exist_ok=True)
-        for entry, folder in zip(index["systems"], folders, strict=True):
-            shutil.copytree(folder, site / "systems" / entry["name"])
+        for name, folder in zip(names, folders, strict=True):
+            copy_folder(folder, site / "systems" / name)
         lock_file = page.parent / "package-lock.json"
         if lock_file.is_file():  # a page that was moved away from its sources has none beside it
             (site / SBOM).write_text(page_sbom(lock_file), encoding="utf-8")
-        (site / "systems" / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        (site / _INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
         if gzip:
             precompress(site)
-        if out.exists():
-            shutil.rmtree(out)
-        site.replace(out)
-    return [entry["name"] for entry in index["systems"]]
+    return names

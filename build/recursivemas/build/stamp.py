@@ -47,6 +47,7 @@ def stamp_of(paths: Iterable[Path], **options: Any) -> str:
 
 def stamp_file(artifact: Path) -> Path:
     """Where an artifact's stamp is kept."""
+    artifact = artifact.absolute()  # "." has a name only then
     return artifact.with_name(f".{artifact.name}.stamp")
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
-from recursivemas.build.agent_folder import CompileOptions, check_replaceable, compile_agent
+from recursivemas.build.agent_folder import CompileOptions, check_out, compile_agent
 from recursivemas.build.quantize import find_scheme
 from recursivemas.system.hub import resolve_model
 
@@ -42,7 +42,7 @@ def compile_command(
     """Converts a checkpoint's weights and compiles its model to one WebGPU library, ready for any static host."""
     started = time.perf_counter()
     find_scheme(quantization)  # before a download that may take long
-    check_replaceable(out)
+    check_out(out)
     console = Console(stderr=True, highlight=False)
     options = CompileOptions(quantization, backend, context_window, prefill_chunk)
     resolved = resolve_model(model, revision)

@@ -1,0 +1,171 @@
+"""`rmas build` and `rmas site`: a folder appears whole, and what was there stays when something is wrong."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from recursivemas.build import package, site
+from recursivemas.build.agent_folder import CompileOptions
+from recursivemas.build.package import Supplied, build_system, is_current
+from recursivemas.build.site import assemble_site, find_systems
+from recursivemas.cli.app import app
+from recursivemas.system.errors import InputError
+
+from .made_agents import LINKS, SYSTEM, make_agents
+
+OPTIONS = CompileOptions("q0f32")
+
+
+def build(root: Path, out: Path, options: CompileOptions = OPTIONS) -> None:
+    build_system(SYSTEM, LINKS, out, options, supplied=Supplied(root / "agents"))
+
+
+def make_site(root: Path, out: Path) -> None:
+    assemble_site(root / "page", [root / "built"], out)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Agents, a page, and a system built from the agents."""
+    make_agents(tmp_path / "agents")
+    (tmp_path / "page" / "assets").mkdir(parents=True)
+    (tmp_path / "page" / "index.html").write_text("<!doctype html>")
+    (tmp_path / "page" / "assets" / "a.js").write_text("1")
+    build(tmp_path, tmp_path / "built")
+    return tmp_path
+
+
+def test_build_replaces_an_earlier_build(root: Path) -> None:
+    (root / "built" / "stray").write_text("")
+    before = contents(root / "built")
+    build(root, root / "built")
+    assert contents(root / "built").keys() == before.keys() - {"stray"}
+    assert is_current(SYSTEM, LINKS, root / "built", OPTIONS, Supplied(root / "agents"))
+
+
+def test_site_replaces_an_earlier_site(root: Path) -> None:
+    make_site(root, root / "site")
+    (root / "site" / "stray").write_text("")
+    make_site(root, root / "site")
+    assert (root / "site" / "assets" / "a.js").read_text() == "1"
+    assert contents(root / "site" / "systems" / "hop-sequential") == contents(root / "built")
+    assert not (root / "site" / "stray").exists()
+
+
+def something_else(out: Path) -> None:
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+
+
+def a_file(out: Path) -> None:
+    out.write_text("notes")
+
+
+@pytest.mark.parametrize(("make", "kind"), [(build, "an earlier build"), (make_site, "an earlier site")])
+@pytest.mark.parametrize(
+    ("there", "inside", "message"),
+    [
+        (something_else, "", "exists and is not {kind} (no "),
+        (a_file, "", "is a file; --out must be a folder, new or {kind}"),
+        (a_file, "below/it", "is a file; --out must be a folder, new or {kind}"),
+    ],
+)
+def test_out_that_is_something_else_is_refused_and_kept(
+    root: Path,
+    make: Callable[[Path, Path], None],
+    kind: str,
+    there: Callable[[Path], None],
+    inside: str,
+    message: str,
+) -> None:
+    there(root / "out")
+    before = contents(root)
+    with pytest.raises(InputError) as caught:
+        make(root, root / "out" / inside)
+    assert message.format(kind=kind) in str(caught.value) and "\n" not in str(caught.value)
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (CompileOptions("q4f32_1"), "was compiled with quantization 'q0f32', this build needs 'q4f32_1'"),
+        (CompileOptions("q0f32", context_window_size=128), "was compiled with context_window_size 256"),
+        (CompileOptions("q0f32", prefill_chunk_size=32), "was compiled with prefill_chunk_size 64"),
+    ],
+)
+def test_build_refuses_prebuilt_agents_of_other_options(root: Path, options: CompileOptions, message: str) -> None:
+    before = contents(root)
+    with pytest.raises(InputError, match=message):
+        build(root, root / "built", options)
+    assert contents(root) == before
+
+
+def test_build_refuses_prebuilt_agents_of_another_model(root: Path) -> None:
+    shutil.rmtree(root / "agents")
+    make_agents(root / "agents", model="someone")
+    before = contents(root)
+    with pytest.raises(InputError, match="was compiled with model 'someone', this build needs 'planner'"):
+        build(root, root / "built")
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), InputError),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), InputError),
+        (OSError(errno.EIO, "Input/output error"), OSError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+@pytest.mark.parametrize(("make", "out"), [(build, "built"), (build, "new/system"), (make_site, "new/site")])
+def test_a_disk_that_fills_up_leaves_everything_as_it_was(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path, Path], None],
+    out: str,
+    error: BaseException,
+    becomes: type[BaseException],
+) -> None:
+    before = contents(root)
+
+    def fill(source: Path, target: Path) -> None:
+        shutil.copytree(source, target)
+        raise error
+
+    for module in (package, site):
+        monkeypatch.setattr(module, "copy_folder", fill)
+    with pytest.raises(becomes) as caught:
+        make(root, root / out)
+    if becomes is InputError:
+        assert str(caught.value).startswith(f"{root / out}: cannot be written: {error.args[1]}")
+    assert contents(root) == before
+    assert not (root / "new").exists()
+
+
+def test_build_command_tells_a_refusal_in_one_line(root: Path) -> None:
+    a_file(root / "out")
+    command = ["build", str(SYSTEM), "--links", str(LINKS), "--out", str(root / "out")]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception) == f"{root / 'out'}: is a file; --out must be a folder, new or an earlier build"
+
+
+def test_site_refuses_two_systems_of_one_name(root: Path) -> None:
+    with pytest.raises(InputError, match="hop-sequential: two of the systems have this name"):
+        assemble_site(root / "page", [root / "built", root / "built"], root / "site")
+    assert not (root / "site").exists()
+
+
+def test_find_systems_passes_over_a_build_under_way(root: Path) -> None:
+    shutil.copytree(root / "built", root / ".built.partial-1")
+    assert find_systems(root) == [root / "built"]
