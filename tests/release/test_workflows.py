@@ -86,6 +86,22 @@ def test_pull_requests_reach_no_secret_and_no_write_permission() -> None:
             assert all(set(job["permissions"].values()) == {"read"} for job in workflow["jobs"].values())
 
 
+def test_hub_token_reaches_only_the_steps_that_download_or_upload() -> None:
+    holders = {
+        (name, job_id, shlex.split(step["run"])[1])
+        for name, job_id, job in JOBS
+        for step in job.get("steps", [])
+        if "secrets." in json.dumps(step)
+    }
+    assert holders == {("build-system", "agent", "compile"), ("publish", "hub", "publish")}
+    for name, workflow in WORKFLOWS.items():
+        jobs = [{**job, "steps": [], "secrets": {}} for job in workflow["jobs"].values()]
+        assert "secrets." not in str({**workflow, "jobs": jobs}), f"{name}: a secret beside its step"
+    assert triggers(WORKFLOWS["build-system"]) == {"push", "workflow_dispatch"}
+    assert set(WORKFLOWS["build-system"][True]["push"]) == {"tags"}, "only who may write to the repository makes tags"
+    assert triggers(WORKFLOWS["publish"]) == {"workflow_call", "workflow_dispatch"}
+
+
 def test_checkout_keeps_no_credentials() -> None:
     for name, job_id, job in JOBS:
         for step in job.get("steps", []):
