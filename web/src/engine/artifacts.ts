@@ -212,7 +212,9 @@ export class Artifacts {
     const headers: Record<string, string> = received > 0 ? { Range: `bytes=${received}-` } : {};
     // Our own cache keeps what was verified; the browser's would keep it twice, or keep an older build.
     const init: RequestInit = { headers, cache: "no-store", ...(signal ? { signal } : {}) };
-    const response = checkOk(url, await this.sources.fetch(url, init));
+    // A browser's own `fetch` refuses to be called as a method.
+    const { fetch } = this.sources;
+    const response = checkOk(url, await fetch(url, init));
     if (response.status !== 206) incoming.restart();
     for await (const piece of pieces(response)) incoming.add(piece);
   }
