@@ -14,6 +14,7 @@ import yaml
 
 from recursivemas.build.release_plan import check_tag, plan_release
 from recursivemas.cli.app import app
+from recursivemas.patches.source import KNOWN_TREES, SOURCE_VARIABLE
 from recursivemas.system.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -155,6 +156,29 @@ def test_disk_is_freed_on_a_runner_only() -> None:
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.returncode == 1
     assert "only for GitHub's runners" in result.stderr
+
+
+def test_weekly_tests_find_the_mlc_llm_that_is_known_to_work(tmp_path: Path) -> None:
+    steps = [step.get("run") for step in WORKFLOWS["test"]["jobs"]["test"]["steps"]]
+    assert steps.index("bash .github/mlc-llm.sh") < steps.index("make test-all")
+    script = (ROOT / ".github/mlc-llm.sh").read_text()
+    commit = re.findall(r"^COMMIT=([0-9a-f]{40})$", script, re.MULTILINE)[0]
+    assert f"commit {commit[:8]}" in KNOWN_TREES.values()
+
+    there = tmp_path / "mlc-ai"
+    git = ["git", "-C", str(there), "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    (there / "python/mlc_llm/model").mkdir(parents=True)
+    (there / "python/mlc_llm/libinfo.py").touch()
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    runner = {"RUNNER_TEMP": str(tmp_path / "temp"), "GITHUB_ENV": str(tmp_path / "env")}
+    environment = {**os.environ, **runner, "MLC_LLM_URL": there.as_uri()}
+    subprocess.run(["bash", "-c", script.replace(commit, head)], env=environment, check=True)
+    name, _, place = (tmp_path / "env").read_text().strip().partition("=")
+    assert name == SOURCE_VARIABLE
+    assert (Path(place) / "python/mlc_llm/libinfo.py").is_file()
+    assert not Path(place).is_relative_to(ROOT)
 
 
 def test_plan_has_every_agent_in_every_quantization() -> None:
