@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from recursivemas.build.agent_folder import AgentFolder, CompileOptions, compile_agent, read_agent_folder
+from recursivemas.build.backends import chosen_backend
+from recursivemas.build.checkpoint import read_config
 from recursivemas.build.runtime.objects import cache_folder
-from recursivemas.build.stamp import stamp_of
+from recursivemas.build.runtime.toolchain import find_emscripten
+from recursivemas.build.stamp import compiler, stamp_of
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import ResolvedModel, resolve_model
 from recursivemas.system.system import Agent, System
@@ -58,7 +61,7 @@ class BuiltAgent:
 
 
 def built_agents(
-    system: System, options: CompileOptions, progress: Progress, prebuilt: Path | None = None
+    system: System, options: CompileOptions, progress: Progress = lambda _: None, prebuilt: Path | None = None
 ) -> dict[str, BuiltAgent]:
     """Compiles the agents of a system that are not in the cache yet.
 
@@ -72,8 +75,10 @@ def built_agents(
         By agent id.
 
     Raises:
-        InputError: A checkpoint or a prebuilt agent cannot be used.
+        InputError: A checkpoint or a prebuilt agent cannot be used, or emscripten is missing or too old.
     """
+    if prebuilt is None:
+        find_emscripten()  # before a download that may take long
     models: dict[tuple[str, str | None], BuiltAgent] = {}
     built: dict[str, BuiltAgent] = {}
     for agent in system.agents:
@@ -108,7 +113,13 @@ def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolde
 
 def _compiled(model: ResolvedModel, options: CompileOptions, progress: Progress) -> AgentFolder:
     names = [path for path in sorted(model.folder.iterdir()) if path.is_file()]
-    stamp = stamp_of(names, options=vars(options), model=[model.name, model.source, model.revision])
+    backend = chosen_backend(read_config(model.folder), options.backend)
+    stamp = stamp_of(
+        names,
+        options=vars(options),
+        model=[model.name, model.source, model.revision],
+        compiler=compiler([backend]),
+    )
     folder = cache_folder() / "agents" / stamp[:32]
     try:
         return read_agent_folder(folder)

@@ -128,17 +128,30 @@ def prepare(
         InputError: The backend does not have this model, or the checkpoint does not fit its configuration.
     """
     sizes = {"context_window_size": context_window_size, "prefill_chunk_size": prefill_chunk_size}
-    if backend not in BACKENDS:
-        raise InputError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
-    if backend == "mlc":
+    if chosen_backend(checkpoint.config, backend) == "mlc":
         return _prepare_mlc(checkpoint, scheme, sizes)
     try:
         config = load_model_config(checkpoint.config, **sizes)
     except InputError as error:
-        if backend == "auto" and not _is_ours(checkpoint) and _mlc_is_there():
-            return _prepare_mlc(checkpoint, scheme, sizes)
         raise InputError(f"{checkpoint.folder}: {error}") from None
     return RelaxModel(checkpoint, scheme, config)
+
+
+def chosen_backend(config: Mapping[str, Any], backend: str = "auto") -> str:
+    """`relax` or `mlc`: who defines the model of a `config.json`.
+
+    Args:
+        config: Parsed.
+        backend: One of `BACKENDS`.
+
+    Raises:
+        InputError: It is none of them, or the MLC-LLM that was named is not there.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    if backend == "auto":
+        return "mlc" if not _is_ours(config) and _mlc_is_there() else "relax"
+    return backend
 
 
 def _prepare_mlc(checkpoint: Checkpoint, scheme: Scheme, sizes: Mapping[str, int | None]) -> PreparedModel:
@@ -152,10 +165,10 @@ def _prepare_mlc(checkpoint: Checkpoint, scheme: Scheme, sizes: Mapping[str, int
     return model
 
 
-def _is_ours(checkpoint: Checkpoint) -> bool:
+def _is_ours(config: Mapping[str, Any]) -> bool:
     """Whether ours has the model, so that only the sizes asked for can be wrong."""
     try:
-        load_model_config(checkpoint.config)
+        load_model_config(config)
     except InputError:
         return False
     return True

@@ -73,7 +73,7 @@ class Checkpoint:
         """
         self.folder = folder
         _check_folder(folder)
-        self.config = _read_config(folder)
+        self.config = read_config(folder)
         self.tensors: dict[str, TensorInfo] = {}
         for file, expected in _weight_files(folder).items():
             found = _read_header(file)
@@ -176,7 +176,12 @@ def _gguf(path: Path) -> str:
     return f"{path}: a GGUF file cannot be converted; give the folder of the model's original safetensors checkpoint"
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a checkpoint folder.
+
+    Raises:
+        InputError: It is missing, damaged, or of a checkpoint that is quantized already.
+    """
     path = folder / "config.json"
     if not path.is_file() and any(folder.glob("*.gguf")):
         raise InputError(_gguf(next(folder.glob("*.gguf"))))

@@ -14,12 +14,14 @@ from typing import Any
 from recursivemas.build.agent_folder import CompileOptions
 from recursivemas.build.agents import BuiltAgent, built_agents
 from recursivemas.build.atomic import check_replaceable, copy_folder, output_folder
+from recursivemas.build.backends import chosen_backend
+from recursivemas.build.checkpoint import read_config
 from recursivemas.build.measured import measured_reports
 from recursivemas.build.quantize import find_scheme
 from recursivemas.build.release_folder import MANIFEST, SBOM
 from recursivemas.build.sbom import system_sbom
 from recursivemas.build.source_revision import source_revision
-from recursivemas.build.stamp import read_stamp, stamp_file, stamp_of, write_stamp
+from recursivemas.build.stamp import compiler, read_stamp, stamp_file, stamp_of, write_stamp
 from recursivemas.system.chat_template import chat_wrap
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import LinkFile, load_links
@@ -146,11 +148,20 @@ def _stamp(
     supplied: Supplied,
     variants: Sequence[str],
 ) -> str:
-    inputs = [system_path, links_path, *(Path(agent.model) for agent in system.agents if Path(agent.model).is_dir())]
+    checkpoints = [Path(agent.model) for agent in system.agents if Path(agent.model).is_dir()]
+    inputs = [system_path, links_path, *checkpoints]
     if system.task is not None and system.task.data is not None:
         inputs.append(Path(system.task.data))
     inputs += [*supplied.measured, *([supplied.agents] if supplied.agents else [])]
-    return stamp_of([path for path in inputs if path.exists()], options=vars(options), variants=list(variants))
+    backends = {chosen_backend(read_config(folder), options.backend) for folder in checkpoints}
+    if len(checkpoints) < len(system.agents):  # the hub is not asked for what only a build needs to know
+        backends |= {"relax", "mlc"} if options.backend == "auto" else {options.backend}
+    return stamp_of(
+        [path for path in inputs if path.exists()],
+        options=vars(options),
+        variants=list(variants),
+        compiler=None if supplied.agents else compiler(backends),
+    )
 
 
 def _check_activation(links: LinkFile, path: Path) -> None:

@@ -5,29 +5,61 @@ never in them.
 """
 
 import hashlib
+import importlib
 import importlib.metadata
+import importlib.util
 import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import recursivemas.build
 import recursivemas.system
+from recursivemas.build.runtime import runtime_key
 from recursivemas.system.files import write_text_atomic
+
+_PATCHES = "recursivemas.patches"
+"""Imported when it is asked for: an installation may lack it."""
 
 
 @cache
 def program_digest() -> str:
     """Sha256 over this program's own sources and the versions that decide what it writes."""
-    digest = hashlib.sha256()
-    for package in (recursivemas.build, recursivemas.system):
-        for root in package.__path__:
-            for path in sorted(Path(root).rglob("*")):
-                if path.is_file() and "__pycache__" not in path.parts:
-                    digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    digest = hashlib.sha256(_sources_digest(recursivemas.build, recursivemas.system).encode())
     for name in ("apache-tvm", "apache-tvm-ffi", "numpy", "tokenizers"):
         digest.update(f"{name}=={importlib.metadata.version(name)}\n".encode())
+    return digest.hexdigest()
+
+
+def compiler(backends: Iterable[str]) -> dict[str, str | None]:
+    """What else decides how agents come out: the browser runtime, and for the backend `mlc` MLC-LLM and our patches.
+
+    Args:
+        backends: Those that agents are compiled with.
+
+    Returns:
+        For `stamp_of`.
+
+    Raises:
+        InputError: Emscripten, the runtime's sources or the MLC-LLM that was named cannot be used.
+    """
+    key: dict[str, str | None] = {"runtime": runtime_key()}
+    if "mlc" in backends and importlib.util.find_spec(_PATCHES) is not None:
+        source = importlib.import_module(f"{_PATCHES}.source")
+        root = source.find_mlc()
+        key["patches"] = _sources_digest(importlib.import_module(_PATCHES))
+        key["mlc-llm"] = None if root is None else source.describe(root)
+    return key
+
+
+def _sources_digest(*packages: ModuleType) -> str:
+    digest = hashlib.sha256()
+    for root in (root for package in packages for root in package.__path__):
+        for path in sorted(Path(root).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

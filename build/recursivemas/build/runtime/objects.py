@@ -58,8 +58,7 @@ def ensure_runtime(progress: Callable[[str], None] | None = None) -> RuntimeObje
         RuntimeError: With the compiler's message, when the sources do not compile.
     """
     emscripten, sources = find_emscripten(), find_sources()
-    recipe = hashlib.sha256("\n".join([sources.digest(), *FLAGS, *_INCLUDES, *UNITS]).encode()).hexdigest()
-    key = f"tvm-{sources.version}-emcc-{emscripten.version}-{recipe[:16]}"
+    key = _key(emscripten, sources)
     folder = cache_folder() / "runtime" / key
     objects = tuple(folder / f"{unit}.o" for unit in UNITS)
     if not folder.is_dir():
@@ -70,6 +69,20 @@ def ensure_runtime(progress: Callable[[str], None] | None = None) -> RuntimeObje
                     progress("compiling the browser runtime (once per machine, about a minute)")
                 _build(emscripten, sources, folder)
     return RuntimeObjects(emscripten, objects, key)
+
+
+def runtime_key() -> str:
+    """What `ensure_runtime` would name its build, which is not made.
+
+    Raises:
+        InputError: When emscripten or the sources are missing or too old.
+    """
+    return _key(find_emscripten(), find_sources())
+
+
+def _key(emscripten: Emscripten, sources: Sources) -> str:
+    recipe = hashlib.sha256("\n".join([sources.digest(), *FLAGS, *_INCLUDES, *UNITS]).encode()).hexdigest()
+    return f"tvm-{sources.version}-emcc-{emscripten.version}-{recipe[:16]}"
 
 
 def _build(emscripten: Emscripten, sources: Sources, folder: Path) -> None:
