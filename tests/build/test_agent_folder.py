@@ -257,6 +257,23 @@ def test_compile_asks_for_room_before_it_writes(checkpoint: Path, monkeypatch: p
     assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name]
 
 
+def test_compile_looks_for_emscripten_before_it_converts(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(checkpoint))
+    monkeypatch.setattr(RelaxModel, "write_weights", lambda *_: pytest.fail("weights were converted first"))
+    with pytest.raises(InputError, match=r"emscripten .* is not on the PATH"):
+        compile_agent(resolve_model(str(checkpoint)), checkpoint.parent / "agent", OPTIONS)
+    assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+
+def test_compile_command_looks_for_emscripten_before_it_downloads(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "recursivemas.cli.app", "compile", "owner/model", "-q", "q4f32_1", "-o", "out"]
+    environment = {**os.environ, "PATH": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("rmas: emscripten (emcc 3.1.6 or newer) is not on the PATH")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("error", "becomes"),
     [

@@ -21,7 +21,7 @@ from recursivemas.build.checkpoint import Checkpoint
 from recursivemas.build.library_metadata import read_library_metadata
 from recursivemas.build.licence import declared_licence
 from recursivemas.build.quantize import Scheme, find_scheme
-from recursivemas.build.runtime.toolchain import find_emscripten
+from recursivemas.build.runtime.toolchain import Emscripten, find_emscripten
 from recursivemas.build.tokenizer import read_tokenizer
 from recursivemas.build.weights import Progress, WeightsSummary
 from recursivemas.system.errors import InputError
@@ -111,11 +111,12 @@ def compile_agent(
         on_weights: Told how many bytes of weights are converted.
 
     Raises:
-        InputError: The checkpoint or an option cannot be used, `out` is something else, or the disk is too small;
-            nothing is left behind then.
+        InputError: The checkpoint or an option cannot be used, `out` is something else, emscripten is missing or too
+            old, or the disk is too small; nothing is left behind then.
     """
     scheme = find_scheme(options.quantization)
     check_out(out)
+    emscripten = find_emscripten()
     say(f"Reading {model.source or model.folder}")
     checkpoint = Checkpoint(model.folder)
     prepared = prepare(
@@ -142,7 +143,7 @@ def compile_agent(
         prepared.compile_library(folder / library, lambda line: say(line[:1].upper() + line[1:]))
         for path in extras:
             shutil.copyfile(path, folder / path.name)
-        config["recursivemas"] |= _ours(prepared, scheme, model, summary, folder / library)
+        config["recursivemas"] |= _ours(prepared, scheme, model, summary, folder / library, emscripten)
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (folder / CHAT_CONFIG).write_text(text, encoding="utf-8")
     return read_agent_folder(out)
@@ -175,7 +176,12 @@ def check_out(out: Path) -> None:
 
 
 def _ours(
-    prepared: PreparedModel, scheme: Scheme, model: ResolvedModel, summary: WeightsSummary, library: Path
+    prepared: PreparedModel,
+    scheme: Scheme,
+    model: ResolvedModel,
+    summary: WeightsSummary,
+    library: Path,
+    emscripten: Emscripten,
 ) -> dict[str, Any]:
     facts = prepared.facts
     metadata = read_library_metadata(library)
@@ -199,7 +205,7 @@ def _ours(
         "required_limits": _required_limits(facts, summary, metadata),
         "versions": {
             **{name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm")},
-            "emscripten": find_emscripten().version,
+            "emscripten": emscripten.version,
         },
     }
 

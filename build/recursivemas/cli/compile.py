@@ -10,6 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 from recursivemas.build.agent_folder import CompileOptions, check_out, compile_agent
 from recursivemas.build.quantize import find_scheme
+from recursivemas.build.runtime.toolchain import find_emscripten
 from recursivemas.system.hub import resolve_model
 
 
@@ -43,6 +44,7 @@ def compile_command(
     started = time.perf_counter()
     find_scheme(quantization)  # before a download that may take long
     check_out(out)
+    find_emscripten()
     console = Console(stderr=True, highlight=False)
     options = CompileOptions(quantization, backend, context_window, prefill_chunk)
     resolved = resolve_model(model, revision)
