@@ -7,14 +7,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 
+from recursivemas.build.release_assets import pack_assets
+from recursivemas.build.release_folder import check_release_folder
 from recursivemas.cli.app import app
+from recursivemas.system.links_file import load_links
 from recursivemas.system.manifest import Manifest
+from recursivemas.training.convert import RELEASED_NAMES
+
+from .made_system import make_system
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
-BLOCK = re.compile(r"^```(console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(console|bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def name_of(path: Path) -> str:
@@ -39,6 +46,42 @@ def files(path: Path) -> dict[str, str]:
         r"^```\w+\n(# (\S+/\S+\.\w+)\n.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
     return {name: text for text, name in found}
+
+
+SHELL_BLOCKS = [text for path in DOCUMENTS for kind in ("bash", "sh") for text in blocks(path, kind)]
+
+RUN = ("sha256sum --check", "gh attestation verify", "rmas links convert")
+"""Words of the shell blocks that are run below, each after what it expects has been put into a folder."""
+
+NOT_RUN = {
+    "npm pack ./lib": "half a minute of building; tests/browser/test_package.py packs, installs and runs the package",
+    "make site": "minutes of building, then a server that stays; test_hosting.py makes a site and serves it",
+    "HF_TOKEN=…": "sends to the Hub and to GitHub; test_hub_upload.py and test_github_release.py do so to stand-ins",
+}
+
+
+def shell_block(words: str) -> str:
+    """The only block with these words."""
+    (text,) = (text for text in SHELL_BLOCKS if words in text)
+    return text
+
+
+def run_in(folder: Path, text: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a shell block as a reader would, programs in the folder `bin` first."""
+    path = f"{folder / 'bin'}:{ROOT / '.venv/bin'}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-e", "-c", text], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+
+
+def download(folder: Path, part_bytes: int) -> str:
+    """Puts two builds of a system into a folder, as if downloaded; returns the label of the second."""
+    label = ""
+    for seed in range(2):
+        release = check_release_folder(make_system(folder / f"made-{seed}" / "walk", seed=seed))
+        pack_assets(release, folder, part_bytes)
+        label = release.label
+    return label
 
 
 WITH_COMMANDS = [path for path in DOCUMENTS if commands(path)]
@@ -75,6 +118,61 @@ def test_commands_of_console_blocks_run(path: Path, clone: Path) -> None:
         assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
 
 
+def test_every_shell_block_is_run_or_says_why_not() -> None:
+    for text in SHELL_BLOCKS:
+        assert sum(words in text for words in (*RUN, *NOT_RUN)) == 1, text
+    for words in (*RUN, *NOT_RUN):
+        assert shell_block(words)
+
+
+@pytest.mark.parametrize("part_bytes", [700_000, 10_000_000], ids=["parts", "whole"])
+def test_recipe_checks_joins_and_unpacks_one_download_of_several(tmp_path: Path, part_bytes: int) -> None:
+    text = shell_block("sha256sum --check")
+    example = re.findall(r"^label=(\S+)", text, re.MULTILINE)
+    assert [re.sub(r"[0-9a-f]{12}$", "", each) for each in example] == ["hop-sequential-q4f16_1-"]
+    label = download(tmp_path, part_bytes)
+    result = run_in(tmp_path, text.replace(example[0], label))
+    assert result.returncode == 0, result.stderr
+    assert check_release_folder(tmp_path / "walk").label == label
+    assert [path.name for path in tmp_path.glob("*.zip") if path.name.startswith(label)] == [f"{label}.zip"]
+
+
+def test_recipe_stops_at_a_broken_download(tmp_path: Path) -> None:
+    label = download(tmp_path, 700_000)
+    with (tmp_path / f"{label}.zip.002").open("ab") as part:
+        part.write(b"!")
+    text = shell_block("sha256sum --check")
+    result = run_in(tmp_path, re.sub(r"^label=\S+", f"label={label}", text, flags=re.MULTILINE))
+    assert result.returncode != 0
+    assert f"{label}.zip.002: FAILED" in result.stdout
+    assert not (tmp_path / "walk").exists()
+
+
+def test_recipe_verifies_every_file_of_a_download(tmp_path: Path) -> None:
+    label = download(tmp_path, 700_000)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gh").write_text('#!/bin/sh\ntest "$1 $2 $4" = "attestation verify --repo" && basename "$3"\n')
+    (tmp_path / "bin/gh").chmod(0o755)
+    text = shell_block("gh attestation verify")
+    result = run_in(tmp_path, re.sub(r"^label=\S+", f"label={label}", text, flags=re.MULTILINE))
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.split()) == sorted(path.name for path in tmp_path.glob(f"{label}.*"))
+
+
+def test_recipe_converts_released_links(clone: Path) -> None:
+    text = shell_block("rmas links convert")
+    for kind, name in re.findall(r"--(inner|outer) '[^=]+=([^']+)'", text):
+        matrices = {"proj1.weight", "proj2.weight", "residual_proj.weight"}
+        state = {part: torch.zeros((4, 4) if part in matrices else 4) for part in RELEASED_NAMES[kind]}
+        (clone / "downloads" / name).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, clone / "downloads" / name)
+    result = run_in(clone, text)
+    assert result.returncode == 0, result.stderr
+    links = load_links(clone / "links.json")
+    assert list(links.inner) == ["planner", "critic", "solver"]
+    assert list(links.outer) == ["planner->critic", "critic->solver", "solver->planner"]
+
+
 def test_documents_have_commands_that_run() -> None:
     assert len(WITH_COMMANDS) >= 3
     assert list(files(ROOT / "README.md")) == ["systems/mine.yaml"]
@@ -85,7 +183,8 @@ def test_documents_have_commands_that_run() -> None:
 def test_every_rmas_command_and_make_target_exists(path: Path) -> None:
     """Of the blocks that are not run too: those that need a network, a secret or an hour."""
     group = typer.main.get_command(app)
-    lines = "\n".join(blocks(path, "bash") + blocks(path, "console")).replace("\\\n", " ").splitlines()
+    text = "\n".join(block for kind in ("bash", "sh", "console") for block in blocks(path, kind))
+    lines = text.replace("\\\n", " ").splitlines()
     for call in re.findall(r"(?:^|&& |\$ |=… )rmas ([^&|#\n]*)", "\n".join(lines), re.MULTILINE):
         name, *arguments = shlex.split(call)
         if name == "--help":
