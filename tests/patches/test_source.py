@@ -3,11 +3,28 @@ from pathlib import Path
 
 import pytest
 
+from recursivemas.build.backends import prepare
+from recursivemas.build.checkpoint import Checkpoint
+from recursivemas.build.quantize import find_scheme
+from recursivemas.build.random_checkpoint import write_random_checkpoint
 from recursivemas.patches import source
 from recursivemas.patches.source import SOURCE_VARIABLE, Mlc, find_mlc, import_mlc
 from recursivemas.system.errors import InputError
 
 from .conftest import FILES, write_tree
+
+TINY = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "vocab_size": 259,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": False,
+}
 
 
 def _listing(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -63,6 +80,49 @@ def test_import_mlc_refuses_a_version_it_cannot_bridge(fake_tree: Path) -> None:
     for part in ("9.9.test", "tir_of_old", "known to work", "79d603f0"):
         assert part in message
     assert not [name for name in sys.modules if name.startswith("mlc_llm")]
+
+
+_ENTRY = """
+    import dataclasses
+    @dataclasses.dataclass
+    class Config:
+        from_dict = classmethod(lambda cls, values: cls())
+    entry = {{"model_task": "chat", "source": {{}}, "config": Config, "quantize": {quantize}}}
+    MODELS = {{"llama": type("Model", (), entry)()}}
+"""
+_SCHEME = "import types\nQUANTIZATION = {'q0f32': types.SimpleNamespace(kind='no-quant')}"
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"model/model.py": "MODELS = {'llama': None}"}, "AttributeError"),
+        ({"model/model.py": _ENTRY.format(quantize="{}"), "quantization/quantization.py": ""}, "AttributeError"),
+        ({"model/model.py": _ENTRY.format(quantize="{}")}, "KeyError: 'q0f32'"),
+        (
+            {"model/model.py": _ENTRY.format(quantize="3"), "quantization/quantization.py": _SCHEME},
+            "TypeError: argument of type 'int'",
+        ),
+        (
+            {
+                "model/model.py": _ENTRY.format(quantize="{'no-quant': lambda config: None}"),
+                "quantization/quantization.py": _SCHEME,
+            },
+            "TypeError",
+        ),
+    ],
+)
+def test_prepare_tells_in_one_line_what_is_wrong_with_an_unknown_version(
+    fake_tree: Path, tmp_path: Path, files: dict[str, str], reason: str
+) -> None:
+    write_tree(fake_tree, files)
+    write_random_checkpoint(tmp_path / "checkpoint", TINY)
+    with pytest.raises(InputError) as caught:
+        prepare(Checkpoint(tmp_path / "checkpoint"), find_scheme("q0f32"), "mlc")
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (str(tmp_path / "checkpoint"), "9.9.test", "definitions ", reason, "known to work", "79d603f0"):
+        assert part in message
 
 
 def test_import_mlc_refuses_an_empty_registry(fake_tree: Path) -> None:

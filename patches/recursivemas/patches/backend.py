@@ -17,7 +17,7 @@ from recursivemas.build.quantize import Scheme
 from recursivemas.build.weights import Progress, WeightsSummary
 from recursivemas.patches.compat.kv_cache import CacheShape
 from recursivemas.patches.definition import Definition, Exported, define, export
-from recursivemas.patches.source import import_mlc
+from recursivemas.patches.source import Mlc, import_mlc, unusable
 from recursivemas.patches.sources import find_sources
 from recursivemas.patches.weights import MlcWeights
 from recursivemas.system.errors import InputError
@@ -26,14 +26,14 @@ from recursivemas.system.errors import InputError
 class MlcModel:
     """A checkpoint whose model MLC-LLM defines."""
 
-    def __init__(self, checkpoint: Checkpoint, scheme: Scheme, context: int | None, chunk: int | None) -> None:
+    def __init__(self, mlc: Mlc, checkpoint: Checkpoint, scheme: Scheme, context: int | None, chunk: int | None):
         """Defines the model and checks everything that needs no weights.
 
         Raises:
-            InputError: There is no usable MLC-LLM, it does not have the model, or the checkpoint does not fit.
+            InputError: MLC-LLM does not have the model, or the checkpoint does not fit.
         """
         self._target = webgpu_target()
-        self._definition = define(import_mlc(), checkpoint.config, scheme, self._target)
+        self._definition = define(mlc, checkpoint.config, scheme, self._target)
         self._scheme = scheme
         sizes = model_sizes(self._definition, context, chunk)
         self._exported = export(self._definition, self._target)
@@ -104,10 +104,16 @@ def prepare(
     Raises:
         InputError: There is no usable MLC-LLM, it does not have the model, or the checkpoint does not fit.
     """
+    folder = str(checkpoint.folder)
     try:
-        return MlcModel(checkpoint, scheme, context_window_size, prefill_chunk_size)
+        mlc = import_mlc()
+        try:
+            return MlcModel(mlc, checkpoint, scheme, context_window_size, prefill_chunk_size)
+        except (InputError, OSError, MemoryError):
+            raise
+        except Exception as error:  # Whatever a version we do not know does when a model is made.
+            raise unusable(mlc.root, "define this model", error) from error
     except InputError as error:
-        folder = str(checkpoint.folder)
         raise (error if folder in str(error) else InputError(f"{folder}: {error}")) from error.__cause__
 
 

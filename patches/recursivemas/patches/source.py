@@ -154,12 +154,17 @@ def import_mlc() -> Mlc:
         raise
     except Exception as error:  # Whatever a version we do not know does on import.
         _forget()
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(
-            f"MLC-LLM at {root} ({describe(root)}) cannot be used with TVM {_tvm_version()}: {reason}; known to work: "
-            f"{KNOWN_TO_WORK}"
-        ) from error
+        raise unusable(root, "be used", error) from error
     return Mlc(root, describe(root), models, quantizations)
+
+
+def unusable(root: Path, doing: str, error: Exception) -> InputError:
+    """What to raise when MLC-LLM is not as we know it: the version seen, what went wrong, the version that works."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return InputError(
+        f"MLC-LLM at {root} ({describe(root)}) cannot {doing} with TVM {_tvm_version()}: {reason}; known to work: "
+        f"{KNOWN_TO_WORK}"
+    )
 
 
 @contextmanager
