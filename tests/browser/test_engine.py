@@ -160,12 +160,13 @@ def test_engine_takes_other_prompts_and_fewer_edges(engine: EnginePage, question
 def test_engine_shows_what_a_thought_is_close_to_saying(
     engine: EnginePage, reference: Recursion, questions: list[str]
 ) -> None:
-    result = engine.run(questions[0], rounds=1, trace={"lensTopK": 3})
+    steps = 20  # more than the lens reads back at once
+    result = engine.run(questions[0], rounds=1, latentSteps=steps, trace={"lensTopK": 3})
     lens = result["turns"][0]["lens"]
-    assert [len(row) for row in lens] == [3, 3]
+    assert [len(row) for row in lens] == [3] * steps
     from recursivemas.training.rollout import logits
 
-    turn = reference.run([questions[0]], rounds=1).turns[0]
+    turn = reference.run([questions[0]], rounds=1, latent_steps=steps).turns[0]
     assert turn.thoughts is not None
     agent = reference.agents["planner"]
     probabilities = logits(agent, turn.thoughts[0]).softmax(-1)

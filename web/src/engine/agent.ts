@@ -7,13 +7,14 @@
  * Source: docs/abi.md, docs/recursion.md rules 3 and 5.
  */
 import { EngineError } from "./errors";
+import { topProbabilities } from "./lens";
 import type { Library } from "./library";
 import type { Model } from "./model";
 import type { Compiled, Runtime, Tensor, TvmObject } from "./runtime";
 import { bytesToFloat, copyRows, floatToBytes, planChunks, States } from "./states";
 import type { AgentSpec } from "./system";
 import type { Tokenizer } from "./tokenizer";
-import type { Matrix } from "./types";
+import type { TokenProbability } from "./types";
 
 /** A piece of input: token ids, or rows that are input embeddings already. */
 export type Part =
@@ -37,6 +38,8 @@ export interface AgentLinks {
 
 /** The one sequence of a KV cache. */
 const SEQUENCE = 0;
+/** Rows of logits that the lens holds at once: 16 MB for a vocabulary of 256k. */
+const LENS_ROWS = 16;
 
 export class Agent {
   private readonly runtime: Runtime;
@@ -133,7 +136,7 @@ export class Agent {
   recordThought(thoughts: States, row: number): void {
     const { rowBytes } = thoughts;
     this.runtime.scoped(() => {
-      this.runtime.copyWithin(this.#expect("hidden"), thoughts.tensor, row * rowBytes, rowBytes);
+      this.runtime.copyWithin(this.#expect("hidden"), 0, thoughts.tensor, row * rowBytes, rowBytes);
     });
   }
 
@@ -196,15 +199,20 @@ export class Agent {
     });
   }
 
-  /** Logit lens: logits (rows, V) of hidden states, read back. */
-  async lens(states: States): Promise<Matrix> {
-    const call = (): unknown => this.library.lmHead(states.tensor, this.model.params);
-    const logits = this.#states(call, states.rows, this.spec.vocabSize, "float32");
-    try {
-      return await logits.read();
-    } finally {
-      logits.free();
+  /** Logit lens: each hidden state's k likeliest tokens; logits are made and read back a few rows at a time. */
+  async lens(states: States, k: number): Promise<TokenProbability[][]> {
+    const likeliest: TokenProbability[][] = [];
+    for (let start = 0; start < states.rows; start += LENS_ROWS) {
+      const rows = Math.min(LENS_ROWS, states.rows - start);
+      const call = (): unknown => this.library.lmHead(this.#slice(states, start, rows), this.model.params);
+      const logits = this.#states(call, rows, this.spec.vocabSize, "float32");
+      try {
+        likeliest.push(...topProbabilities(await logits.read(), k, this.tokenizer));
+      } finally {
+        logits.free();
+      }
     }
+    return likeliest;
   }
 
   /** Waits until the GPU has done everything: one synchronisation. */
@@ -246,6 +254,15 @@ export class Agent {
 
   #tokens(ids: readonly number[]): Tensor {
     return this.runtime.upload([ids.length], "int32", new Uint8Array(Int32Array.from(ids).buffer));
+  }
+
+  /** Some of the rows, in the present scope; a copy unless they are all of them. */
+  #slice(states: States, start: number, rows: number): Tensor {
+    if (rows === states.rows) return states.tensor;
+    const { columns, dtype, rowBytes } = states;
+    const slice = this.runtime.empty([rows, columns], dtype);
+    this.runtime.copyWithin(states.tensor, start * rowBytes, slice, 0, rows * rowBytes);
+    return slice;
   }
 
   /** Runs a function that returns one matrix, and keeps it. */

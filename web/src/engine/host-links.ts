@@ -11,7 +11,7 @@ import type { Performer } from "./recursion";
 import type { States } from "./states";
 import type { AgentSpec } from "./system";
 import type { Tokenizer } from "./tokenizer";
-import type { Matrix } from "./types";
+import type { TokenProbability } from "./types";
 
 const LAYER_NORM_EPS = 1e-5;
 
@@ -108,8 +108,8 @@ class HostLinkedAgent implements Performer {
     this.agent.decode(id);
   }
 
-  lens(states: States): Promise<Matrix> {
-    return this.agent.lens(states);
+  lens(states: States, k: number): Promise<TokenProbability[][]> {
+    return this.agent.lens(states, k);
   }
 
   uploadStates(values: Float32Array<ArrayBuffer>): States {

@@ -7,7 +7,6 @@
 import type { Agent, Part } from "./agent";
 import type { Fetch } from "./download";
 import { throwIfCancelled } from "./errors";
-import { topProbabilities } from "./lens";
 import { type Plan, planRun } from "./plan";
 import { UniformSource } from "./random";
 import { searchFor } from "./search";
@@ -458,8 +457,7 @@ class Run {
     const { trace } = this.plan;
     const matrix: { thoughts?: Matrix } = trace.thoughts ? { thoughts: await thoughts.read() } : {};
     if (!trace.lensTopK) return matrix;
-    const logits = await agent.lens(thoughts);
-    return { ...matrix, lens: topProbabilities(logits, trace.lensTopK, agent.tokenizer) };
+    return { ...matrix, lens: await agent.lens(thoughts, trace.lensTopK) };
   }
 
   async #pause(): Promise<void> {

@@ -216,9 +216,9 @@ export class Runtime {
     return (result as tvmjs.TVMArray).get(index) as Tensor;
   }
 
-  /** Copies the start of a tensor to a byte of another, in order with this runtime's other commands, without a submit. */
-  copyWithin(from: Tensor, to: Tensor, toByte: number, bytes: number): void {
-    this.#context.deviceCopyWithinGPU(pointer(from), 0, pointer(to), toByte, bytes);
+  /** Copies bytes of a tensor to another, in order with this runtime's other commands, without a submit. */
+  copyWithin(from: Tensor, fromByte: number, to: Tensor, toByte: number, bytes: number): void {
+    this.#context.deviceCopyWithinGPU(pointer(from), fromByte, pointer(to), toByte, bytes);
   }
 
   /** The GPU buffer behind a tensor. */

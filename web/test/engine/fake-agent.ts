@@ -6,7 +6,7 @@ import type { Part } from "../../src/engine/agent";
 import type { Performer, Stage } from "../../src/engine/recursion";
 import type { States } from "../../src/engine/states";
 import type { AgentSpec, System } from "../../src/engine/system";
-import type { Counters, Matrix } from "../../src/engine/types";
+import type { Counters, Matrix, TokenProbability } from "../../src/engine/types";
 
 const NO_COUNTS: Counters = {
   syncs: 0,
@@ -140,11 +140,8 @@ export class FakeAgent implements Performer {
     this.#note(`decode ${id}`);
   }
 
-  lens = async (states: States): Promise<Matrix> => ({
-    rows: states.rows,
-    columns: 2,
-    data: new Float32Array(states.rows * 2),
-  });
+  lens = async (states: States, k: number): Promise<TokenProbability[][]> =>
+    Array.from({ length: states.rows }, () => Array(k).fill({ tokenId: 0, text: "", probability: 0.5 }));
 
   sync = async (): Promise<void> => this.#note("sync");
 
