@@ -13,7 +13,7 @@ from recursivemas.system.errors import InputError
 
 def publish_command(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="A built system: dist/<system>; none with --finish.")
+        Path | None, typer.Argument(metavar="DIR", help="A built system: dist/<system>; none with --finish.")
     ] = None,
     hub: Annotated[
         str | None, typer.Option(help="Repository on the Hugging Face Hub, owner/name; made when it does not exist.")
