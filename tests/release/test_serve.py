@@ -8,7 +8,9 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -124,23 +126,49 @@ def test_site_with_gzip_has_every_compressed_form(page: Path, system: Path, tmp_
     assert {path: path.read_bytes() for path in precompress(page) if path in first} == first
 
 
-def serve_command(page: Path, system: Path, port: int) -> list[str]:
+def serve_command(*places: object, port: int = 0) -> list[str]:
     """`rmas serve` as people start it."""
-    places = [str(system.parent), "--page", str(page), "--port", str(port)]
-    return [sys.executable, "-m", "recursivemas.cli.app", "serve", *places]
+    return [sys.executable, "-m", "recursivemas.cli.app", "serve", *map(str, places), "--port", str(port)]
+
+
+@contextmanager
+def serving(*places: object, **options: Any) -> Iterator[str]:
+    """The address that `rmas serve` tells; afterwards it is stopped from the keyboard and must end quietly."""
+    process = subprocess.Popen(
+        serve_command(*places), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+    assert process.stdout is not None
+    found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+    try:
+        assert found is not None
+        yield found.group()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode in (0, 130)
+    assert "Traceback" not in told
+
+
+def fetched(address: str) -> bytes:
+    with urllib.request.urlopen(address) as response:
+        content: bytes = response.read()
+    return content
 
 
 def test_command_serves_on_a_free_port_until_it_is_stopped(page: Path, system: Path) -> None:
-    process = subprocess.Popen(serve_command(page, system, 0), stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
-        assert found is not None
-        with urllib.request.urlopen(f"{found.group()}systems/walk/{SHARD}") as response:
-            assert response.read() == (system / SHARD).read_bytes()
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) is not None
+    with serving(system.parent, "--page", page) as address:
+        assert fetched(f"{address}systems/walk/{SHARD}") == (system / SHARD).read_bytes()
+
+
+def test_command_serves_a_site_with_its_own_page(page: Path, system: Path, tmp_path: Path) -> None:
+    assemble_site(page, [system], tmp_path / "site", gzip=True)
+    (tmp_path / "elsewhere").mkdir()
+    with serving(tmp_path / "site", cwd=tmp_path / "elsewhere") as address:
+        assert fetched(address) == (page / "index.html").read_bytes()
+        assert b'"walk/system.json"' in fetched(f"{address}systems/index.json")
+        assert fetched(f"{address}systems/walk/{SHARD}") == (system / SHARD).read_bytes()
 
 
 def test_command_on_a_port_that_is_taken_says_how_to_choose_another(page: Path, system: Path) -> None:
@@ -148,7 +176,7 @@ def test_command_on_a_port_that_is_taken_says_how_to_choose_another(page: Path, 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = subprocess.run(serve_command(page, system, port), capture_output=True, text=True)
+        result = subprocess.run(serve_command(system.parent, "--page", page, port=port), capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.startswith(f"rmas: port {port} on 127.0.0.1 cannot be used")
     assert "make playground PORT=" in result.stderr and result.stderr.count("\n") == 1

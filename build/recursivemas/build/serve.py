@@ -95,7 +95,7 @@ def site_app(page: Path, folder: Path) -> Starlette:
 
     Args:
         page: The built page.
-        folder: A built system or a folder of them.
+        folder: A built system, a folder of them, or a site.
 
     Raises:
         InputError: When the page or a system is not built.

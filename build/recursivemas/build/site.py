@@ -16,12 +16,19 @@ from recursivemas.system.manifest import load_manifest
 _INDEX = "systems/index.json"
 
 
+def is_site(folder: Path) -> bool:
+    """Whether `rmas site` made a folder."""
+    return (folder / _INDEX).is_file()
+
+
 def find_systems(folder: Path) -> list[Path]:
-    """Built systems in a folder: the folder itself, or those directly below it, by name.
+    """Built systems in a folder: the folder itself, or those directly below it or a site's, by name.
 
     Raises:
         InputError: When there is none.
     """
+    if is_site(folder):
+        folder = folder / "systems"
     if (folder / "system.json").is_file():
         return [folder]
     # A dot begins the name of a build that is under way.

@@ -8,6 +8,7 @@ import typer
 import uvicorn
 
 from recursivemas.build.serve import site_app
+from recursivemas.build.site import is_site
 from recursivemas.system.errors import InputError
 
 
@@ -16,9 +17,12 @@ def serve_command(
         "dist"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
-    page: Annotated[Path, typer.Option(help="The built page (npm run build makes it).")] = Path("web/dist"),
+    page: Annotated[
+        Path | None, typer.Option(help="The built page (npm run build makes it). Default: the site's, or web/dist.")
+    ] = None,
 ) -> None:
     """Serves on 127.0.0.1 with byte ranges, entity tags, the right types, CORS for the artifacts and a strict CSP."""
+    page = page or (folder if is_site(folder) else Path("web/dist"))
     server = uvicorn.Server(uvicorn.Config(site_app(page, folder), log_level="warning"))
     with _bound(port) as listening:
         typer.echo(f"Playground: http://127.0.0.1:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
