@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { accepted } from "../../src/ui/lib/accepted";
 import { decodeFloats, encodeFloats } from "../../src/ui/lib/base64";
 import { formatBytes, formatCount, formatDuration, formatPercent, showToken } from "../../src/ui/lib/format";
 import { likelyOverlap } from "../../src/ui/lib/likely";
@@ -135,5 +136,23 @@ describe("measuring", () => {
     expect(toCsv([trial({ group: 'a,"b"' })])).toBe(
       'question,group,mode,rounds,right,decoded_tokens,ms\n1,"a,""b""",latent,1,1,1,10.0\n',
     );
+  });
+});
+
+describe("a number field", () => {
+  test.each([
+    ["3", 3],
+    [" 64 ", 64],
+    ["1.5", undefined],
+    ["0", undefined],
+    ["65", undefined],
+    ["", undefined],
+    ["many", undefined],
+  ])("of whole numbers from 1 to 64 takes '%s' as %s", (text, expected) => {
+    expect(accepted(text, { min: 1, max: 64, whole: true })).toBe(expected);
+  });
+
+  test("of any numbers takes fractions", () => {
+    expect(accepted("0.25", { min: 0, max: 1, whole: false })).toBe(0.25);
   });
 });

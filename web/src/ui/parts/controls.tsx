@@ -1,6 +1,7 @@
 /** Small form controls, labelled and usable with the keyboard alone. */
 import type { ComponentChildren, JSX } from "preact";
 import { useId } from "preact/hooks";
+import { accepted } from "../lib/accepted";
 
 interface StepperProps {
   readonly label: string;
@@ -16,9 +17,8 @@ interface StepperProps {
 /** A whole number with buttons on both sides. */
 export function Stepper({ label, value, min, max, onChange, changed, disabled }: StepperProps): JSX.Element {
   const id = useId();
-  const set = (next: number): void => {
-    if (Number.isInteger(next)) onChange(Math.max(min, Math.min(max, next)));
-  };
+  const within = (next: number): number => Math.max(min, Math.min(max, next));
+  const set = (next: number): void => onChange(within(next));
   return (
     <div class={changed ? "stepper changed" : "stepper"}>
       <label for={id}>{label}</label>
@@ -36,7 +36,12 @@ export function Stepper({ label, value, min, max, onChange, changed, disabled }:
           type="number"
           inputMode="numeric"
           {...{ min, max, value, disabled }}
-          onChange={(event) => set(Number(event.currentTarget.value))}
+          onChange={(event) => {
+            const next = accepted(event.currentTarget.value, { whole: true });
+            // What was typed would stay in the field otherwise: the page draws only what changed.
+            event.currentTarget.value = String(next === undefined ? value : within(next));
+            if (next !== undefined) set(next);
+          }}
         />
         <button
           type="button"

@@ -1,6 +1,7 @@
 /** Labelled fields that say when they differ from the system's own. */
 import type { ComponentChildren, JSX } from "preact";
 import { useId } from "preact/hooks";
+import { accepted } from "../lib/accepted";
 
 interface NumberFieldProps {
   readonly label: string;
@@ -33,10 +34,10 @@ export function NumberField({
         type="number"
         {...{ min, max, step, value }}
         onChange={(event) => {
-          const next = Number(event.currentTarget.value);
-          const valid = event.currentTarget.value !== "" && next >= min && next <= max;
-          if (!valid) event.currentTarget.value = String(value);
-          else onChange(next === own ? null : next);
+          const next = accepted(event.currentTarget.value, { min, max, whole: step === 1 });
+          // What was typed would stay in the field otherwise: the page draws only what changed.
+          event.currentTarget.value = String(next ?? value);
+          if (next !== undefined) onChange(next === own ? null : next);
         }}
       />
     </Field>
