@@ -1,6 +1,6 @@
 /** Choosing or writing a question. */
 import type { JSX } from "preact";
-import { useId } from "preact/hooks";
+import { useId, useMemo } from "preact/hooks";
 import type { TaskQuestion } from "../../engine/api";
 import { lensesOf } from "../state/recording";
 import { useStore } from "../state/store";
@@ -48,9 +48,24 @@ function Waiting(): JSX.Element {
   );
 }
 
-function Chooser({ held, index }: { held: readonly TaskQuestion[]; index: number | undefined }): JSX.Element {
+interface ChooserProps {
+  readonly held: readonly TaskQuestion[];
+  readonly index: number | undefined;
+}
+
+function Chooser({ held, index }: ChooserProps): JSX.Element {
   const { page, session } = useStore();
   const id = useId();
+  // Many hundred: drawn once, not whenever a run begins or ends.
+  const options = useMemo(
+    () =>
+      held
+        .slice(0, MOST_IN_MENU)
+        .map((each, place) => (
+          <option key={place} value={String(place + 1)}>{`${place + 1} · ${summary(each)}`}</option>
+        )),
+    [held],
+  );
   const busy = session.busy.value;
   const choose = (number: number): void =>
     page.set({ number: ((number - 1 + held.length) % held.length) + 1, question: null });
@@ -76,9 +91,7 @@ function Chooser({ held, index }: { held: readonly TaskQuestion[]; index: number
         onChange={(event) => choose(Number(event.currentTarget.value))}
       >
         {index === undefined && <option value="0">own</option>}
-        {held.slice(0, MOST_IN_MENU).map((each, place) => (
-          <option key={place} value={String(place + 1)}>{`${place + 1} · ${summary(each)}`}</option>
-        ))}
+        {options}
         {at > MOST_IN_MENU && <option value={String(at)}>{at}</option>}
       </select>
       <button
