@@ -1,6 +1,7 @@
 """`rmas build` and `rmas site`: a folder appears whole, and what was there stays when something is wrong."""
 
 import errno
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,16 @@ def test_build_replaces_an_earlier_build(root: Path) -> None:
     build(root, root / "built")
     assert contents(root / "built").keys() == before.keys() - {"stray"}
     assert is_current(SYSTEM, LINKS, root / "built", OPTIONS, Supplied(root / "agents"))
+
+
+def test_build_tells_which_mlc_llm_defined_an_agent(root: Path) -> None:
+    shutil.rmtree(root / "agents")
+    make_agents(root / "agents", versions={"emscripten": "3.1.6", "mlc-llm": "0.1, commit 0123"})
+    build(root, root / "built")
+    manifest = json.loads((root / "built" / "system.json").read_text())
+    assert manifest["provenance"]["checkpoints"]["solver"]["versions"]["mlc-llm"] == "0.1, commit 0123"
+    bill = json.loads((root / "built" / "sbom.cdx.json").read_text())["components"]
+    assert [each["version"] for each in bill if each["name"] == "mlc-llm"] == ["0.1, commit 0123"]
 
 
 def test_site_replaces_an_earlier_site(root: Path) -> None:

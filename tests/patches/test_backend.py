@@ -1,21 +1,36 @@
 """The `mlc` backend against ours and against transformers; needs MLC-LLM."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recursivemas.build.agent_folder import CompileOptions, compile_agent
 from recursivemas.build.backends import prepare
 from recursivemas.build.checkpoint import Checkpoint
 from recursivemas.build.quantize import SCHEMES
+from recursivemas.build.random_checkpoint import write_random_checkpoint
 from recursivemas.build.weights import TENSOR_CACHE
 from recursivemas.patches.parity import check_parity, save_random_checkpoint
 from recursivemas.patches.samples import sample_config
 from recursivemas.patches.source import Mlc
 from recursivemas.system.errors import InputError
+from recursivemas.system.hub import resolve_model
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 
+TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "vocab_size": 259,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": False,
+}
 SHARED = ("llama", "mistral", "qwen2", "qwen3")
 COMPARED = (
     "cohere",
@@ -54,6 +69,27 @@ def test_both_backends_write_the_same_bytes(mlc: Mlc, architecture: str, scheme:
     theirs = _written(checkpoint, scheme, "mlc", tmp_path / "mlc")
     assert TENSOR_CACHE in ours
     assert ours == theirs
+
+
+@pytest.mark.parametrize("architecture", SHARED)
+def test_both_backends_know_the_same_dimensions(mlc: Mlc, architecture: str, tmp_path: Path) -> None:
+    checkpoint = _checkpoint(architecture, tmp_path)
+    ours, theirs = (
+        prepare(checkpoint, SCHEMES["q4f16_1"], backend, context_window_size=50, prefill_chunk_size=20).facts
+        for backend in ("relax", "mlc")
+    )
+    assert (ours.backend, theirs.backend) == ("relax", "mlc")
+    same = {"backend": "", "model_config": {}}
+    assert dataclasses.replace(ours, **same) == dataclasses.replace(theirs, **same)  # type: ignore[arg-type]
+
+
+def test_agent_says_which_mlc_llm_defined_it(mlc: Mlc, tmp_path: Path) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **TINY}
+    write_random_checkpoint(tmp_path / "checkpoint", config)
+    options = CompileOptions("q4f32_1", "mlc")
+    agent = compile_agent(resolve_model(str(tmp_path / "checkpoint")), tmp_path / "agent", options)
+    assert agent.ours["backend"] == "mlc"
+    assert agent.ours["versions"]["mlc-llm"] == mlc.version
 
 
 @pytest.mark.slow

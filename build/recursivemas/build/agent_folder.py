@@ -206,6 +206,7 @@ def _ours(
         "versions": {
             **{name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm")},
             "emscripten": emscripten.version,
+            **prepared.versions,
         },
     }
 

@@ -59,6 +59,10 @@ class PreparedModel(Protocol):
     def facts(self) -> ModelFacts:
         """The model's dimensions."""
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Of what defines the model, besides this program and TVM."""
+
     def weights_nbytes(self) -> int:
         """Bytes that `write_weights` will write."""
 
@@ -78,8 +82,8 @@ class RelaxModel:
         self._config = config
         self._specs = param_specs(config)
         checkpoint.check(self._specs)
-        pages = -(-config.context_window_size // KV_PAGE_POSITIONS) + 1
-        values = 2 * config.num_hidden_layers * config.kv_size * pages * KV_PAGE_POSITIONS
+        values = 2 * config.num_hidden_layers * config.kv_size
+        self.versions: Mapping[str, str] = {}
         self.facts = ModelFacts(
             backend="relax",
             architecture=config.model_type,
@@ -88,7 +92,7 @@ class RelaxModel:
             vocab_size=config.vocab_size,
             context_window_size=config.context_window_size,
             prefill_chunk_size=config.prefill_chunk_size,
-            kv_cache_bytes=values * scheme.numpy_dtype.itemsize,
+            kv_cache_bytes=kv_cache_bytes(values, config.context_window_size, scheme),
             model_config=dataclasses.asdict(config),
         )
 
@@ -105,6 +109,18 @@ class RelaxModel:
         from recursivemas.build.library import compile_library  # TVM takes a second to import
 
         compile_library(self._config, self._scheme, out, progress=progress)
+
+
+def kv_cache_bytes(values: int, context_window_size: int, scheme: Scheme) -> int:
+    """Bytes of a KV cache in whole pages.
+
+    Args:
+        values: Numbers kept for a position: keys and values of all layers.
+        context_window_size: Most positions of a turn.
+        scheme: Says their dtype.
+    """
+    pages = -(-context_window_size // KV_PAGE_POSITIONS) + 1
+    return values * pages * KV_PAGE_POSITIONS * scheme.numpy_dtype.itemsize
 
 
 def prepare(

@@ -29,12 +29,14 @@ def system_sbom(name: str, provenance: Mapping[str, Any], emscripten: str | None
         emscripten: Version of the compiler that linked the libraries.
 
     Returns:
-        JSON text: base models, and the Python packages this program runs with.
+        JSON text: base models, the Python packages this program runs with, and MLC-LLM where it defined a model.
     """
     components = [_model(*item) for item in sorted(provenance["checkpoints"].items())]
     components += [_python_package(each) for each in sorted(_program_packages())]
     if emscripten is not None:
         components.append({"type": "application", "name": "emscripten", "version": emscripten})
+    definitions = {each.get("versions", {}).get("mlc-llm") for each in provenance["checkpoints"].values()} - {None}
+    components += [_mlc_llm(version) for version in sorted(definitions)]
     return _document(name, str(provenance.get("source_revision") or ""), components)
 
 
@@ -98,6 +100,10 @@ def _model(agent_id: str, checkpoint: Mapping[str, Any]) -> Component:
     if checkpoint.get("license"):
         component["licenses"] = [{"license": {"name": checkpoint["license"]}}]
     return component
+
+
+def _mlc_llm(version: str) -> Component:
+    return {"type": "library", "bom-ref": f"mlc-llm:{version}", "name": "mlc-llm", "version": version}
 
 
 def _python_package(name: str) -> Component:

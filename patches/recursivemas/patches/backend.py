@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recursivemas.build.backends import ModelFacts
+from recursivemas.build.backends import ModelFacts, kv_cache_bytes
 from recursivemas.build.checkpoint import Checkpoint
 from recursivemas.build.library import compile_module
 from recursivemas.build.models.hf_config import DEFAULT_CONTEXT, DEFAULT_PREFILL_CHUNK
@@ -32,6 +32,7 @@ class MlcModel:
         Raises:
             InputError: MLC-LLM does not have the model, or the checkpoint does not fit.
         """
+        self.versions = {"mlc-llm": mlc.version}
         self._target = webgpu_target()
         self._definition = define(mlc, checkpoint.config, scheme, self._target)
         self._scheme = scheme
@@ -136,7 +137,7 @@ def model_sizes(definition: Definition, context: int | None, chunk: int | None) 
 
 def model_facts(definition: Definition, cache: CacheShape, scheme: Scheme, context: int, chunk: int) -> ModelFacts:
     """The model's dimensions."""
-    values = cache.num_hidden_layers * cache.num_key_value_heads * (cache.qk_head_dim + cache.v_head_dim) * context
+    values = cache.num_hidden_layers * cache.num_key_value_heads * (cache.qk_head_dim + cache.v_head_dim)
     return ModelFacts(
         backend="mlc",
         architecture=definition.architecture,
@@ -145,7 +146,7 @@ def model_facts(definition: Definition, cache: CacheShape, scheme: Scheme, conte
         vocab_size=definition.vocab_size,
         context_window_size=context,
         prefill_chunk_size=chunk,
-        kv_cache_bytes=values * scheme.numpy_dtype.itemsize,
+        kv_cache_bytes=kv_cache_bytes(values, context, scheme),
         model_config=_plain(definition.config),
     )
 
