@@ -1,5 +1,6 @@
 """The playground as a visitor uses it: the real page, engine and default system, below a sub-path."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -255,6 +256,15 @@ def test_page_saves_a_run_and_opens_it_again(page: Playground, tmp_path: Path) -
     page.view("Watch")
     assert page.answer == answer
     expect(page.page.locator(".score .note-button")).to_have_count(18)
+    page.view("Look inside")
+    expect(page.page.get_by_role("button", name="Cut each edge in turn")).to_be_enabled()
+    run = json.loads(file.read_text(encoding="utf-8"))
+    run["origin"]["manifest_sha256"] = "0" * 64
+    file.write_text(json.dumps(run), encoding="utf-8")
+    page.page.get_by_label("Saved run").set_input_files(file)
+    expect(page.page.get_by_role("button", name="Cut each edge in turn")).to_be_disabled()
+    expect(page.page.locator(".inside")).to_contain_text("Another build of hop-sequential made this run")
+    page.asked = 0
 
 
 def test_page_refuses_a_file_that_is_no_run(page: Playground, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ async function record(mode: "latent" | "text"): Promise<Finished> {
     latentSteps: 3,
     decoding,
     edges: handle.system.edges.map(({ id }) => id),
+    order: handle.system.agents.map(({ id }) => id),
     prompts: { critic: { prompt: "{question}" }, planner: { firstRoundPrompt: null } },
   };
   const result = await handle.run(options, {
@@ -26,6 +27,7 @@ async function record(mode: "latent" | "text"): Promise<Finished> {
   });
   return {
     system: viewOf(handle.system),
+    origin: { manifest: "a1".repeat(32), links: "other.json" },
     expected: asked?.answer,
     choices: undefined,
     scoring: "exact",
@@ -49,11 +51,20 @@ describe("a saved run", () => {
     expect(progressAt(opened.events, 1e9).answer).toBe(run.result.answer);
   });
 
+  test("of an older page opens, and knows neither its build nor its order", async () => {
+    const run = await record("latent");
+    const { order: _, ...options } = run.options;
+    const older = { ...run, origin: undefined, options };
+    const text = altered(writeTrace(older), (file) => Object.assign(file, { version: 1 }));
+    expect(JSON.parse(text)).not.toHaveProperty("origin");
+    expect(readTrace(text)).toEqual(older);
+  });
+
   test("is refused when it is no JSON, another format, or from a newer page", async () => {
     const text = writeTrace(await record("latent"));
     expect(() => readTrace("not JSON")).toThrow(TraceError);
     expect(() => readTrace("{}")).toThrow(/not a saved run/);
-    expect(() => readTrace(altered(text, (file) => Object.assign(file, { version: 2 })))).toThrow(
+    expect(() => readTrace(altered(text, (file) => Object.assign(file, { version: 3 })))).toThrow(
       /newer page/,
     );
     expect(() => readTrace(altered(text, (file) => Object.assign(file, { extra: 1 })))).toThrow(
@@ -76,6 +87,8 @@ describe("a saved run", () => {
     );
     expect(stranger).not.toBe(text);
     expect(() => readTrace(stranger)).toThrow(/'stranger'/);
+    const order = text.replace('"order":["planner"', '"order":["stranger"');
+    expect(() => readTrace(order)).toThrow(/its order names/);
     const cut = text.replace(/\{"kind":"turn-end","at":\d+,"index":0\},/, "");
     expect(cut).not.toBe(text);
     expect(() => readTrace(cut)).toThrow(/turns begin/);

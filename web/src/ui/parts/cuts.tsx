@@ -5,6 +5,7 @@ import type { TaskQuestion } from "../../engine/api";
 import { formatPercent } from "../lib/format";
 import type { Cut, Instead } from "../state/ablate";
 import { verdict } from "../state/recording";
+import type { Session } from "../state/session";
 import { useStore } from "../state/store";
 import type { EdgeView } from "../state/system-view";
 import type { Finished } from "../trace/file";
@@ -15,7 +16,7 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
   const { ablate, session } = useStore();
   const open = finished.options.edges ?? [];
   const edges = finished.system.edges.filter(({ id }) => open.includes(id));
-  const loaded = session.phase.value === "ready" && session.system.value?.name === finished.system.name;
+  const obstacle = whyNot(finished, session);
   const running = ablate.running.value;
   const instead = useSignal<Instead["kind"]>("nothing");
   const text = finished.options.mode === "text";
@@ -48,7 +49,7 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
           <button
             type="button"
             class="button"
-            disabled={!loaded || session.busy.value || edges.length === 0}
+            disabled={obstacle !== undefined || session.busy.value || edges.length === 0}
             onClick={() =>
               void ablate.start(
                 finished,
@@ -66,7 +67,7 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
             Cancel
           </button>
         )}
-        {!loaded && <span class="fine">Load {finished.system.name} to try it.</span>}
+        {obstacle && <span class="fine">{obstacle}</span>}
       </div>
       <div class="table-scroll">
         <table class="facts">
@@ -97,10 +98,11 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
                 edge={edge}
                 finished={finished}
                 running={running === edge.id}
-                cut={ablate.cuts.value.find(
-                  (each) =>
-                    each.edge === edge.id && each.recording.options.question === finished.options.question,
-                )}
+                cut={
+                  ablate.whole.value === finished
+                    ? ablate.cuts.value.find((each) => each.edge === edge.id)
+                    : undefined
+                }
               />
             ))}
           </tbody>
@@ -108,6 +110,19 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
       </div>
     </>
   );
+}
+
+/** @returns why a run cannot be cut with what is loaded, in a sentence; undefined when it can. */
+function whyNot({ system: { name }, origin }: Finished, session: Session): string | undefined {
+  const system = session.system.value;
+  if (session.phase.value !== "ready" || system?.name !== name) return `Load ${name} to try it.`;
+  if (!origin)
+    return "This run was saved without a note of the build that made it, so cuts of what is loaded cannot be set against it.";
+  if (origin.manifest !== system.sha256)
+    return `Another build of ${name} made this run: open that one to cut it.`;
+  if (origin.links !== session.links.value?.name)
+    return `This run was made with ${origin.links ?? "the system’s own links"}: open those to cut it.`;
+  return undefined;
 }
 
 /** @returns another question of the same group, if the set has one. */

@@ -26,6 +26,7 @@ export interface Cut {
 
 export class Ablate {
   readonly #cuts = signal<readonly Cut[]>([]);
+  readonly #whole = signal<Recording | undefined>(undefined);
   readonly #running = signal<string | undefined>(undefined);
   #controller = new AbortController();
 
@@ -33,6 +34,10 @@ export class Ablate {
 
   get cuts(): ReadonlySignal<readonly Cut[]> {
     return this.#cuts;
+  }
+  /** The run that the cuts are of. */
+  get whole(): ReadonlySignal<Recording | undefined> {
+    return this.#whole;
   }
   /** The edge that is being cut right now. */
   get running(): ReadonlySignal<string | undefined> {
@@ -47,6 +52,7 @@ export class Ablate {
     this.#controller = new AbortController();
     const { signal: aborted } = this.#controller;
     this.#cuts.value = [];
+    this.#whole.value = whole;
     try {
       this.#running.value = edges[0];
       const other =

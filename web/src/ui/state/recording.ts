@@ -6,9 +6,19 @@ import type { RunShape } from "./outline";
 import type { TimedEvent } from "./progress";
 import type { SystemView } from "./system-view";
 
+/** Which files answered: two runs can be set against each other when it is the same for both. */
+export interface Origin {
+  /** sha256 of the system's manifest, which stands for every file it lists. */
+  readonly manifest: string | undefined;
+  /** Name of the links that the visitor opened in place of the system's own. */
+  readonly links: string | undefined;
+}
+
 /** What was asked. */
 export interface Asked {
   readonly system: SystemView;
+  /** undefined: the run was saved by a page that did not write it down. */
+  readonly origin: Origin | undefined;
   /** The right answer, when it is known. */
   readonly expected: string | undefined;
   readonly scoring: Scoring;

@@ -65,7 +65,8 @@ export function createStore(backend: Backend, window: Window): Store {
     const { text, expected, choices } = question.value;
     const scoring: Scoring = system.task?.scoring ?? "exact";
     const options = runOptions(system, page.state.value, text, search.value);
-    return { system: arranged(system, page.state.value), expected, choices, scoring, options };
+    const origin = { manifest: system.sha256, links: session.links.value?.name };
+    return { system: arranged(system, page.state.value), origin, expected, choices, scoring, options };
   });
   const clear = (): void => {
     for (const part of Object.values(parts)) part.clear();

@@ -15,17 +15,18 @@ export type Finished = Recording & { readonly result: RunResult };
 
 /** @returns the text of a trace file; `readTrace` gives the recording back. */
 export function writeTrace(recording: Finished): string {
-  const { system, options, result } = recording;
+  const { system, origin, options, result } = recording;
   const decoding = options.decoding ?? {};
   const file = {
     format: "recursivemas.trace",
-    version: 1,
+    version: 2,
     system: {
       name: system.name,
       pattern: system.pattern,
       agents: system.agents.map(({ hiddenSize, ...rest }) => ({ ...rest, hidden_size: hiddenSize })),
       edges: system.edges,
     },
+    origin: origin && { manifest_sha256: origin.manifest ?? null, links: origin.links ?? null },
     expected: recording.expected ?? null,
     choices: recording.choices ?? null,
     scoring: recording.scoring,
@@ -44,6 +45,7 @@ export function writeTrace(recording: Finished): string {
         text_tokens: decoding.textTokens,
       },
       edges: options.edges,
+      order: options.order,
       prompts: Object.entries(options.prompts ?? {}).map(([agent, each]) => ({
         agent,
         prompt: each.prompt,
@@ -135,9 +137,9 @@ export function readTrace(text: string): Finished {
     throw new TraceError("this file is not JSON, so it is not a saved run");
   }
   const version = typeof data === "object" && data !== null && "version" in data ? data.version : undefined;
-  if (typeof version === "number" && version > 1) {
+  if (typeof version === "number" && version > 2) {
     throw new TraceError(
-      `this run was saved by a newer page (version ${version}, this page reads 1); reload the page`,
+      `this run was saved by a newer page (version ${version}, this page reads 2); reload the page`,
     );
   }
   const parsed = v.safeParse(traceSchema, data);
@@ -156,6 +158,8 @@ export function readTrace(text: string): Finished {
 function inconsistency(recording: Finished): string | undefined {
   const agents = new Set(recording.system.agents.map(({ id }) => id));
   const edges = new Set(recording.system.edges.map(({ id }) => id));
+  const stranger = recording.options.order?.find((id) => !agents.has(id));
+  if (stranger) return `its order names the agent '${stranger}', which the system does not have`;
   const named = recording.events.map(({ event }) => event).find((event) => !agents.has(agentOf(event)));
   if (named) return `an event names the agent '${agentOf(named)}', which the system does not have`;
   const edge = recording.system.edges.find(({ from, to }) => !agents.has(from) || !agents.has(to));

@@ -17,6 +17,10 @@ export function fromFile(file: TraceFile): Recording & { readonly result: RunRes
       agents: file.system.agents.map(({ hidden_size, ...rest }) => ({ ...rest, hiddenSize: hidden_size })),
       edges: file.system.edges,
     },
+    origin: file.origin && {
+      manifest: file.origin.manifest_sha256 ?? undefined,
+      links: file.origin.links ?? undefined,
+    },
     expected: file.expected ?? undefined,
     choices: file.choices ?? undefined,
     scoring: file.scoring,
@@ -53,6 +57,7 @@ function readOptions(options: TraceFile["options"]): Recording["options"] {
       textTokens: decoding.text_tokens,
     },
     edges: options.edges,
+    ...(options.order ? { order: options.order } : {}),
     ...(prompts.length > 0 ? { prompts: Object.fromEntries(prompts) } : {}),
   };
 }

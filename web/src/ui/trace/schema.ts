@@ -1,7 +1,7 @@
 /**
  * The trace file: one run, saved as JSON, checked on opening.
  *
- * Format `recursivemas.trace`, version 1. Keys are snake_case as in the project's other files; matrices are base64 of
+ * Format `recursivemas.trace`, version 2; version 1 had neither `origin` nor `options.order`. Keys are snake_case as in the project's other files; matrices are base64 of
  * little-endian float32, row-major. Events name the turn or hand-off they report by its index.
  */
 import * as v from "valibot";
@@ -111,6 +111,7 @@ const options = v.strictObject({
   latent_steps: v.pipe(count, v.minValue(1), v.maxValue(1024)),
   decoding,
   edges: v.array(name),
+  order: v.optional(v.pipe(v.array(name), v.minLength(1))),
   prompts: v.array(
     v.strictObject({
       agent: name,
@@ -131,6 +132,11 @@ const system = v.strictObject({
   edges: v.array(v.strictObject({ id: name, from: name, to: name, feedback: v.boolean() })),
 });
 
+const origin = v.strictObject({
+  manifest_sha256: v.nullable(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))),
+  links: v.nullable(v.string()),
+});
+
 const result = v.strictObject({
   answer: v.string(),
   stop_reason: v.picklist(["stop-token", "max-new-tokens", "context-full"]),
@@ -148,8 +154,9 @@ const result = v.strictObject({
 
 export const traceSchema = v.strictObject({
   format: v.literal("recursivemas.trace"),
-  version: v.literal(1),
+  version: v.picklist([1, 2]),
   system,
+  origin: v.optional(origin),
   expected: v.nullable(v.string()),
   choices: v.nullable(v.array(v.string())),
   scoring: v.picklist(["exact", "numeric", "choice"]),
