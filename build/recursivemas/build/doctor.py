@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MINIMUM_EMSCRIPTEN = (3, 1, 6)
+from recursivemas.build.runtime.toolchain import MINIMUM
+
 MINIMUM_NODE = (20, 0, 0)
 
 
@@ -73,7 +74,7 @@ def run_checks() -> list[Check]:
     checks = [
         Check("Python", python >= (3, 11), ".".join(map(str, python)), "install Python 3.11 or newer"),
         _program("Node.js", "node", MINIMUM_NODE, "install Node.js 20 or newer (nodejs.org)"),
-        _program("emscripten", "emcc", MINIMUM_EMSCRIPTEN, "sudo apt-get install emscripten"),
+        _program("emscripten", "emcc", MINIMUM, "sudo apt-get install emscripten"),
         _program("chromium", os.environ.get("CHROMIUM", "chromium"), (113, 0, 0), "sudo apt-get install chromium"),
     ]
     requirements = importlib.metadata.requires("recursivemas") or []
