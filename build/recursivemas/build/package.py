@@ -86,6 +86,7 @@ def build_system(
     """
     system, links = load_system(system_path), load_links(links_path)
     _check_activation(links, links_path)
+    _check_links(links, links_path, system)
     check_replaceable(out, MANIFEST, "an earlier build")
     supplied, names = supplied or Supplied(), _other_schemes(variants, options.quantization)
     stamp = _stamp(system, system_path, links_path, options, supplied, variants)
@@ -171,6 +172,22 @@ def _check_activation(links: LinkFile, path: Path) -> None:
             f"{links.layer_norm_eps}, "
             "but compiled libraries have exact 'gelu' and 1e-5 (docs/abi.md)"
         )
+
+
+def _check_links(links: LinkFile, path: Path, system: System) -> None:
+    """Checks the links' names, and their sizes as far as checkpoints here tell them, before anything is compiled."""
+    wanted = {"inner": [agent.id for agent in system.agents], "outer": [edge.id for edge in system.edges]}
+    for kind, found in (("inner", links.inner), ("outer", links.outer)):
+        if missing := next((name for name in wanted[kind] if name not in found), None):
+            raise InputError(
+                f"{path}: no {kind} link {missing!r}; it has {', '.join(map(repr, found)) or 'none'}, trained for "
+                f"{links.system!r}"
+            )
+    folders = {agent.id: Path(agent.model) for agent in system.agents if Path(agent.model).is_dir()}
+    sizes = {agent_id: read_config(folder).get("hidden_size") for agent_id, folder in folders.items()}
+    known = {agent_id: size for agent_id, size in sizes.items() if isinstance(size, int)}
+    edges = {edge.id: (edge.source, edge.target) for edge in system.edges}
+    links.check_fits(known, {name: ends for name, ends in edges.items() if known.keys() >= set(ends)})
 
 
 def _assemble(
