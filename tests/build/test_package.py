@@ -2,19 +2,24 @@
 
 import errno
 import json
+import re
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from recursivemas.build import package, site
 from recursivemas.build.agent_folder import CompileOptions
+from recursivemas.build.agents import built_agents
 from recursivemas.build.package import Supplied, build_system, is_current
 from recursivemas.build.site import assemble_site, find_systems
 from recursivemas.cli.app import app
 from recursivemas.system.errors import InputError
+from recursivemas.system.system import load_system
 
 from .made_agents import LINKS, SYSTEM, make_agents
 
@@ -127,6 +132,44 @@ def test_build_refuses_prebuilt_agents_of_another_model(root: Path) -> None:
     with pytest.raises(InputError, match="was compiled with model 'someone', this build needs 'planner'"):
         build(root, root / "built")
     assert contents(root) == before
+
+
+def test_build_refuses_prebuilt_agents_of_another_backend(root: Path) -> None:
+    with pytest.raises(InputError, match="was compiled with backend 'relax', this build needs 'mlc'"):
+        build(root, root / "new", CompileOptions("q0f32", backend="mlc"))
+    assert not (root / "new").exists()
+
+
+@pytest.mark.parametrize(("revision", "refused"), [("b" * 40, True), ("a" * 40, False), ("main", False)])
+def test_prebuilt_agents_are_of_the_commit_that_the_system_names(tmp_path: Path, revision: str, refused: bool) -> None:
+    prebuilt = make_agents(tmp_path, model="owner/model", revision="a" * 40)
+    system = load_system(SYSTEM)
+    agents = [agent.model_copy(update={"model": "owner/model", "revision": revision}) for agent in system.agents]
+    with pytest.raises(InputError, match=f"was compiled with revision '{'a' * 40}'") if refused else nullcontext():
+        built_agents(system.model_copy(update={"agents": agents}), OPTIONS, prebuilt=prebuilt)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda links: links["inner"].pop("critic"), "no inner link 'critic'; it has 'planner', 'solver', trained for"),
+        (lambda links: links["outer"].pop("planner->critic"), "no outer link 'planner->critic'; it has "),
+        (
+            lambda links: links["inner"].update(critic=links["inner"]["planner"]),
+            "inner link 'critic' maps hidden size",
+        ),
+    ],
+)
+def test_build_refuses_links_of_another_system_before_it_compiles(
+    root: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None], message: str
+) -> None:
+    links = json.loads(LINKS.read_text())
+    change(links)
+    (root / "links.json").write_text(json.dumps(links))
+    monkeypatch.setattr(package, "built_agents", lambda *_: pytest.fail("agents were compiled first"))
+    with pytest.raises(InputError, match=re.escape(message)):
+        build_system(SYSTEM, root / "links.json", root / "new", OPTIONS)
+    assert not (root / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Compiles each checkpoint of a system once, and keeps compiled agents for the next build."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,8 +98,11 @@ def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolde
     """Reads an agent folder and checks that it is the one the system asks for."""
     compiled = read_agent_folder(folder)
     expected = agent.model if not Path(agent.model).is_dir() else Path(agent.model).name
+    commit = agent.revision if re.fullmatch(r"[0-9a-f]{40}", agent.revision or "") else None  # a branch moves
     facts = (
         ("model", expected, compiled.ours["model"]),
+        ("revision", commit, compiled.ours["revision"]),
+        ("backend", None if options.backend == "auto" else options.backend, compiled.ours["backend"]),
         ("quantization", options.quantization, compiled.config["quantization"]),
         ("context_window_size", options.context_window_size, compiled.config["context_window_size"]),
         ("prefill_chunk_size", options.prefill_chunk_size, compiled.config["prefill_chunk_size"]),
