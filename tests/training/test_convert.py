@@ -87,35 +87,62 @@ def nested(**changes: Any) -> dict[str, Any]:
         "b1": rng.normal(size=5).tolist(),
         "w2": rng.normal(size=(6, 5)).tolist(),
         "b2": rng.normal(size=6).tolist(),
-        "scale": 0.5,
+        "scale": 1.0,
     }
     return {"hidden": 6, "gelu": "erf", "norm": None, "links": [link], **changes}
 
 
-def test_from_nested_puts_scale_into_the_bottleneck(tmp_path: Path) -> None:
-    data = nested()
-    (tmp_path / "n.json").write_text(json.dumps(data))
-    link = Links.from_file(from_nested(tmp_path / "n.json", "s", ["a"], [])).inner["a"]
+@pytest.mark.parametrize("gelu", ["tanh", "erf"])
+@pytest.mark.parametrize("with_w3", [False, True])
+def test_from_nested_scales_both_branches_of_an_outer_link(tmp_path: Path, gelu: str, with_w3: bool) -> None:
+    first, second = nested()["links"][0], {**nested()["links"][0], "scale": 0.5}
+    w3 = torch.randn(6, 6) if with_w3 else torch.eye(6)
+    if with_w3:
+        second["w3"] = w3.tolist()
+    (tmp_path / "n.json").write_text(json.dumps(nested(gelu=gelu, links=[first, second])))
+    links = Links.from_file(from_nested(tmp_path / "n.json", "s", ["a"], [("a->a", "a", "a")]))
     h = torch.randn(2, 6)
-    w = {name: torch.tensor(data["links"][0][name], dtype=torch.float32) for name in ("w1", "b1", "w2", "b2")}
-    expected = h + 0.5 * (torch.nn.functional.gelu(h @ w["w1"].T + w["b1"]) @ w["w2"].T + w["b2"])
-    torch.testing.assert_close(link(h), expected)
+    w = {name: torch.tensor(first[name], dtype=torch.float32) for name in ("w1", "b1", "w2", "b2")}
+    approximate = "tanh" if gelu == "tanh" else "none"
+    hidden = torch.nn.functional.gelu(h @ w["w1"].T + w["b1"], approximate=approximate)
+    branch = hidden @ w["w2"].T + w["b2"]
+    torch.testing.assert_close(links.inner["a"](h), h + branch)
+    torch.testing.assert_close(links.outer["a->a"](h), 0.5 * (h @ w3.T + branch))
+
+
+def changed(**changes: Any) -> list[dict[str, Any]]:
+    return [{**nested()["links"][0], **changes}]
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         ({"model": 1}, "expected {hidden, gelu, norm, links"),
+        (nested(norm=True), "norm True divides h by its length"),
         (nested(norm="layer"), "norm 'layer'"),
-        (nested(links=[]), "has 0 inner links, system 's' needs 1"),
-        (nested(links=[{"w1": [[1.0]], "q": 1, "w2": [[1.0]]}]), "a link has keys"),
+        (nested(gelu="swish"), "gelu 'swish' is unknown; known are erf, gelu, tanh"),
+        (nested(gelu=None), "gelu None is unknown"),
+        (nested(links=[]), "has 0 links, system 's' needs 1, in this order: inner a"),
+        (nested(links=[[1.0]]), "inner a is a list"),
+        (nested(links=[{"w1": [[1.0]], "q": 1, "w2": [[1.0]]}]), "keys 'w1', 'q', 'w2'; expected w1, b1"),
         (nested(links=[{"w1": [[1.0], [2.0, 3.0]], "w2": [[1.0]]}]), "not numbers of one shape"),
+        (nested(links=changed(w1=[1.0])), "expected w1 and w2 as lists of rows"),
+        (nested(links=changed(scale=[1.0])), "scale as one number"),
+        (nested(links=changed(scale=0.5)), "an inner link here adds h as it is"),
+        (nested(links=changed(w3=np.eye(6).tolist())), "Inner links come first"),
     ],
 )
 def test_from_nested_refuses_other_files(tmp_path: Path, data: Any, message: str) -> None:
     (tmp_path / "n.json").write_text(json.dumps(data))
     with pytest.raises(InputError, match=message):
         from_nested(tmp_path / "n.json", "s", ["a"], [])
+
+
+def test_from_nested_wants_w3_where_sizes_differ(tmp_path: Path) -> None:
+    wide = {"w1": np.ones((5, 6)).tolist(), "w2": np.ones((8, 5)).tolist()}
+    (tmp_path / "n.json").write_text(json.dumps(nested(links=[wide])))
+    with pytest.raises(InputError, match="maps 6 to 8 and has no w3"):
+        from_nested(tmp_path / "n.json", "s", [], [("a->b", "a", "b")])
 
 
 def test_from_released_refuses_swapped_and_foreign_files(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Source: DESIGN, formats. A released folder holds state dicts `proj1/proj2/pre_ln/post_ln` (inner) and
 `proj1/proj2/ln_source/ln_target/residual_proj` (outer), both of variant `ln_res`; a nested-list file holds
-`{"hidden", "gelu", "norm", "links": [{w1, b1, w2, b2, scale, w3?}]}`, weights (out, in).
+`{"hidden", "gelu", "norm", "links": [{w1, b1, w2, b2, scale, w3?, b3?}]}`, weights (out, in).
 """
 
 import json
@@ -48,6 +48,14 @@ RELEASED_NAMES: dict[Kind, dict[str, str]] = {
 }
 _WRAPPERS = ("module.", "adapter.", "model.", "_orig_mod.")
 _ZERO_WHEN_ABSENT = {"residual_proj.bias"}
+_NESTED_GELU: dict[str, Literal["gelu", "gelu_tanh"]] = {
+    "erf": "gelu",
+    "gelu": "gelu",
+    "tanh": "gelu_tanh",
+    "gelu_tanh": "gelu_tanh",
+    "approximate": "gelu_tanh",
+}
+_NESTED_KEYS = {"w1", "b1", "w2", "b2", "w3", "b3", "scale"}
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -174,8 +182,11 @@ def to_released(links: LinkFile, folder: Path) -> list[Path]:
 def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[tuple[str, str, str]]) -> LinkFile:
     """A nested-list file as a link file of variant `paper`.
 
-    Entries without `w3` are inner links of `agents` in order, entries with `w3` outer links of `edges` in order.
-    `scale` multiplies the bottleneck, so it goes into w2 and b2.
+    The first entries are inner links of `agents` in order, the rest outer links of `edges` in order. An entry computes
+    scale·(W3·h + b3 + W2·GELU(W1·h + b1) + b2), where W3 is the identity when it is left out; `scale` goes into w2, b2,
+    w3 and b3.
+
+    Source: recursiveMASWebLLM, `train_recursivelink.py`, whose links keep the size and so have no w3.
 
     Args:
         path: The JSON file.
@@ -184,49 +195,64 @@ def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[
         edges: (edge id, from, to).
 
     Raises:
-        InputError: When the file is something else, or has too few or too many links.
+        InputError: When the file is something else, has too few or too many links, or computes what variant `paper`
+            cannot.
     """
     data = read_json(path, "nested-list link file")
     if not isinstance(data, dict) or not isinstance(data.get("links"), list):
         raise InputError(f"{path}: expected {{hidden, gelu, norm, links: [...]}}, got {_what(data)}")
     if data.get("norm") not in (None, False, "none", ""):
-        raise InputError(f"{path}: norm {data['norm']!r} has no counterpart in variant 'paper'; retrain without it")
-    inner = [entry for entry in data["links"] if "w3" not in entry]
-    outer = [entry for entry in data["links"] if "w3" in entry]
-    for kind, entries, names in (("inner", inner, agents), ("outer", outer, [edge[0] for edge in edges])):
-        if len(entries) != len(names):
-            raise InputError(
-                f"{path}: has {len(entries)} {kind} links, system {system!r} needs {len(names)} ({', '.join(names)})"
-            )
+        raise InputError(
+            f"{path}: norm {data['norm']!r} divides h by its length before the link, which links here do not do; "
+            "no numbers of theirs compute the same, so train links anew with `rmas train`"
+        )
+    gelu = data.get("gelu", "erf")
+    if not isinstance(gelu, str) or gelu not in _NESTED_GELU:
+        raise InputError(f"{path}: gelu {gelu!r} is unknown; known are {', '.join(_NESTED_GELU)}")
+    entries = data["links"]
+    if len(entries) != len(agents) + len(edges):
+        wanted = [f"inner {agent}" for agent in agents] + [f"outer {edge[0]}" for edge in edges]
+        raise InputError(
+            f"{path}: has {len(entries)} links, system {system!r} needs {len(wanted)}, in this order: "
+            f"{', '.join(wanted)}"
+        )
+    inner = zip(agents, entries, strict=False)
+    outer = zip(edges, entries[len(agents) :], strict=True)
     return LinkFile(
         system=system,
         variant="paper",
-        activation="gelu_tanh" if data.get("gelu") in ("tanh", "gelu_tanh", "approximate") else "gelu",
-        inner={agent: _nested_link(path, entry) for agent, entry in zip(agents, inner, strict=True)},
-        outer={edge[0]: _nested_link(path, entry) for edge, entry in zip(edges, outer, strict=True)},
+        activation=_NESTED_GELU[gelu],
+        inner={agent: _nested_link(path, f"inner {agent}", entry, "inner") for agent, entry in inner},
+        outer={edge[0]: _nested_link(path, f"outer {edge[0]}", entry, "outer") for edge, entry in outer},
         provenance={"converted_from": "nested lists", "files": {"links": path.name}},
     )
 
 
-def _nested_link(path: Path, entry: Mapping[str, Any]) -> Link:
-    unknown = set(entry) - {"w1", "b1", "w2", "b2", "w3", "b3", "scale"}
-    if unknown or not {"w1", "w2"} <= set(entry):
-        raise InputError(f"{path}: a link has keys {', '.join(sorted(entry))}; expected w1, b1, w2, b2, scale, w3")
+def _nested_link(path: Path, name: str, entry: Any, kind: Kind) -> Link:
+    where = f"{path}: link {name}"
+    if not isinstance(entry, dict) or not {"w1", "w2"} <= set(entry) <= _NESTED_KEYS:
+        raise InputError(f"{where} is {_what(entry)}; expected w1, b1, w2, b2, scale, w3, b3")
     try:
-        arrays = {
-            name: np.asarray(entry[name], np.float32) for name in entry if name != "scale" and entry[name] is not None
-        }
-        scale = np.float32(entry.get("scale", 1.0))
+        arrays = {key: np.asarray(value, np.float32) for key, value in entry.items() if value is not None}
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: a link's lists are not numbers of one shape: {error}") from None
-    for name in ("w2", "b2"):
-        if name in arrays:
-            arrays[name] = arrays[name] * scale
-    if arrays["w1"].ndim != 2 or arrays["w2"].ndim != 2:
-        raise InputError(f"{path}: w1 and w2 must be lists of rows, got {arrays['w1'].ndim} and {arrays['w2'].ndim}")
-    width, source = arrays["w1"].shape
-    tensors = {name: TensorRecord.from_array(array) for name, array in arrays.items()}
-    return Link(source_size=source, target_size=arrays["w2"].shape[0], width=width, tensors=tensors)
+        raise InputError(f"{where}: lists are not numbers of one shape: {error}") from None
+    scale = arrays.pop("scale", np.float32(1))
+    if np.ndim(scale) != 0 or arrays["w1"].ndim != 2 or arrays["w2"].ndim != 2:
+        raise InputError(f"{where}: expected w1 and w2 as lists of rows, and scale as one number")
+    (width, source), target = arrays["w1"].shape, arrays["w2"].shape[0]
+    if kind == "inner":
+        if "w3" in arrays or "b3" in arrays or scale != 1:
+            raise InputError(
+                f"{where} has a w3, a b3 or a scale other than 1; an inner link here adds h as it is. "
+                "Inner links come first in the file, then outer ones"
+            )
+    elif "w3" not in arrays:
+        if source != target:
+            raise InputError(f"{where} maps {source} to {target} and has no w3; only equal sizes can go without")
+        arrays["w3"] = np.eye(source, dtype=np.float32)
+    scaled = {key: array if key in ("w1", "b1") else array * scale for key, array in arrays.items()}
+    tensors = {key: TensorRecord.from_array(array) for key, array in scaled.items()}
+    return Link(source_size=source, target_size=target, width=width, tensors=tensors)
 
 
 def to_nested(links: LinkFile, path: Path) -> None:
