@@ -31,7 +31,8 @@ export function ChangeView(): JSX.Element {
       </div>
       <p class="view-lead">
         Whatever you change is used by the next run and kept in this page’s address, so a link carries it to
-        others. The links between agents were trained for the system as it is; see what they make of yours.
+        others. Roles are the exception: they are only the names shown for the agents, which never read them.
+        The links between agents were trained for the system as it is; see what they make of yours.
       </p>
       <fieldset disabled={disabled}>
         <Arrange system={system} />

@@ -6,6 +6,7 @@ import { CHAPTERS_UNPLAYED, type Chapter, chaptersOf } from "../lib/chapters";
 import { Graph } from "../parts/graph";
 import { Provenance } from "../parts/provenance";
 import { Score } from "../parts/score";
+import { openSystem } from "../state/open";
 import { lensesOf, type Recording, shapeOf } from "../state/recording";
 import { useStore } from "../state/store";
 
@@ -109,7 +110,10 @@ function ChapterText({ chapter, at, of, go, guided }: ChapterTextProps): JSX.Ele
             Play this part again
           </button>
         ) : (
-          <Begin />
+          <>
+            <Begin />
+            <Smaller />
+          </>
         )}
       </div>
     </section>
@@ -137,6 +141,19 @@ function Begin(): JSX.Element {
         : phase === "ready"
           ? "See it happen: run it"
           : "See it happen: load the agents and run"}
+    </button>
+  );
+}
+
+/** The words of the guide fit the first system of the list best, and it loads at once. */
+function Smaller(): JSX.Element | null {
+  const { session, page } = useStore();
+  const first = session.catalog.value[0];
+  const open = session.system.value;
+  if (!first || !open || open.name === first.name) return null;
+  return (
+    <button type="button" class="link" disabled={session.busy.value} onClick={() => openSystem({ page }, "")}>
+      {`Open ${first.name}, for which it was written`}
     </button>
   );
 }
