@@ -5,7 +5,7 @@ import { columnsOf, layOut } from "../../src/ui/lib/graph-layout";
 import { layOutScore, readerOf, stavesOf } from "../../src/ui/lib/score-layout";
 import { spacesOf } from "../../src/ui/lib/spaces";
 import { outline, type RunShape } from "../../src/ui/state/outline";
-import { progressAt, type TimedEvent } from "../../src/ui/state/progress";
+import { progressAt, progressReader, type TimedEvent } from "../../src/ui/state/progress";
 import { fakeBackend, fakeQuestions } from "./fake-engine";
 import { fakeSystem } from "./fake-system";
 
@@ -123,6 +123,15 @@ describe("progress", () => {
       positions: events[0]?.event.kind === "turn-start" ? 29 : -1,
     });
     expect(progressAt(events, 0).turns).toEqual([]);
+  });
+
+  test("read forth and back is the same as counted from the beginning", async () => {
+    const [{ events }, { events: others }] = [await run(), await run()];
+    const at = progressReader();
+    for (const count of [0, 1, 2, 9, 9, 4, 1e9]) expect(at(events, count)).toEqual(progressAt(events, count));
+    expect(at([...events], 1e9)).toEqual(progressAt(events, 1e9));
+    const shifted = others.map((each) => ({ ...each, at: each.at + 5 }));
+    expect(at(shifted, 1e9)).toEqual(progressAt(shifted, 1e9));
   });
 
   test("the guide ends each chapter at its moment", async () => {

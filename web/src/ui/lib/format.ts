@@ -34,11 +34,6 @@ export function formatPercent(share: number): string {
   return `${Math.round(share * 100)}${THIN}%`;
 }
 
-/** `1 token`, `2 tokens`. */
-export function plural(count: number, singular: string, many = `${singular}s`): string {
-  return `${formatCount(count)} ${count === 1 ? singular : many}`;
-}
-
 /** Control characters and line breaks made visible, so that a token never disappears. */
 export function showToken(text: string): string {
   if (text === "") return "∅";

@@ -136,3 +136,20 @@ function changeLast(before: Progress, change: (turn: TurnProgress) => TurnProgre
 export function progressAt(events: readonly TimedEvent[], count: number): Progress {
   return events.slice(0, count).reduce(advance, NOTHING_YET);
 }
+
+/**
+ * @returns `progressAt` for someone who reads on: it goes on from the last moment read when that lies before, in the
+ * same run, and so does not begin a long run anew at every event.
+ */
+export function progressReader(): typeof progressAt {
+  let last: { events: readonly TimedEvent[]; count: number; progress: Progress } | undefined;
+  return (events, count) => {
+    const end = Math.min(count, events.length);
+    const goesOn =
+      last !== undefined && last.count <= end && last.events[last.count - 1] === events[last.count - 1];
+    const [from, before] = last && goesOn ? [last.count, last.progress] : [0, NOTHING_YET];
+    const progress = events.slice(from, end).reduce(advance, before);
+    last = { events, count: end, progress };
+    return progress;
+  };
+}

@@ -1,7 +1,7 @@
 /** The run in view: live while it goes, then replayed at will. */
 import { batch, computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { RunEvent } from "../../engine/api";
-import { NOTHING_YET, type Progress, progressAt, type TimedEvent } from "./progress";
+import { NOTHING_YET, type Progress, progressReader, type TimedEvent } from "./progress";
 import type { Asked, Recording } from "./recording";
 import type { Session } from "./session";
 
@@ -35,9 +35,10 @@ export class Watch {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly session: Session) {
+    const at = progressReader();
     this.progress = computed(() => {
       const recording = this.#recording.value;
-      return recording ? progressAt(recording.events, this.#frame.value) : NOTHING_YET;
+      return recording ? at(recording.events, this.#frame.value) : NOTHING_YET;
     });
   }
 
