@@ -74,15 +74,28 @@ export class Compare {
     const began = performance.now();
     let progress = NOTHING_YET;
     this.#change(mode, { state: "running" });
+    let scheduled = 0;
     const onEvent = (event: RunEvent): void => {
       const timed = { at: performance.now() - began, event };
       events.push(timed);
       progress = advance(progress, timed);
-      this.#change(mode, { progress });
+      // Many events may arrive between two frames of the screen; one drawing is enough.
+      scheduled ||= requestAnimationFrame(() => {
+        scheduled = 0;
+        this.#change(mode, { progress });
+      });
     };
     const traced = { ...options, trace: { lensTopK: 5 } };
-    const result = await this.session.run(traced, { signal: aborted, onEvent });
-    this.#change(mode, { state: "done", recording: { ...asked, options: traced, events, result } });
+    try {
+      const result = await this.session.run(traced, { signal: aborted, onEvent });
+      this.#change(mode, {
+        state: "done",
+        progress,
+        recording: { ...asked, options: traced, events, result },
+      });
+    } finally {
+      cancelAnimationFrame(scheduled);
+    }
   }
 
   #change(mode: Mode, patch: Partial<Lane>): void {
