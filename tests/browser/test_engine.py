@@ -95,6 +95,9 @@ def test_engine_latent_step_never_waits_and_reads_nothing_back(engine: EnginePag
     picked = len(tokens) + (result["stopReason"] == "stop-token")
     assert deciding["counters"]["readbackBytes"] == 4 * picked
     assert result["counters"]["readbackBytes"] == 4 * picked
+    trace = {"handoffs": True, "thoughts": True, "lensTopK": 3}
+    *traced, _ = engine.run(questions[0], rounds=1, latentSteps=4, trace=trace)["turns"]
+    assert {(turn["counters"]["syncs"], turn["counters"]["readbackBytes"]) for turn in traced} == {(1, 0)}
 
 
 def test_engine_with_links_in_javascript_agrees_but_waits_at_every_step(

@@ -4,6 +4,19 @@
  */
 import type { Counters } from "./types";
 
+/** What was added between two moments; bytes alive and peak are the later ones. */
+export function added(later: Counters, earlier: Counters): Counters {
+  return {
+    syncs: later.syncs - earlier.syncs,
+    readbackBytes: later.readbackBytes - earlier.readbackBytes,
+    dispatches: later.dispatches - earlier.dispatches,
+    submits: later.submits - earlier.submits,
+    uploadBytes: later.uploadBytes - earlier.uploadBytes,
+    liveBytes: later.liveBytes,
+    peakBytes: later.peakBytes,
+  };
+}
+
 /** Counts since the device was made. */
 export class GpuCounters {
   #counts = {
@@ -29,16 +42,7 @@ export class GpuCounters {
 
   /** What was added since an earlier snapshot; bytes alive and peak are the present ones. */
   since(earlier: Counters): Counters {
-    const now = this.#counts;
-    return {
-      syncs: now.syncs - earlier.syncs,
-      readbackBytes: now.readbackBytes - earlier.readbackBytes,
-      dispatches: now.dispatches - earlier.dispatches,
-      submits: now.submits - earlier.submits,
-      uploadBytes: now.uploadBytes - earlier.uploadBytes,
-      liveBytes: now.liveBytes,
-      peakBytes: now.peakBytes,
-    };
+    return added(this.#counts, earlier);
   }
 
   #watchBuffers(device: GPUDevice): void {

@@ -5,6 +5,7 @@
  * every hand-off with it. This file knows the order of things; what runs on the GPU is `agent.ts`.
  */
 import type { Agent, Part } from "./agent";
+import { added } from "./counters";
 import type { Fetch } from "./download";
 import { throwIfCancelled } from "./errors";
 import { type Plan, planRun } from "./plan";
@@ -78,8 +79,16 @@ interface Decoded {
   readonly unfed: readonly number[];
 }
 
-/** What `turn-end` reports, before the clock and the counters are read. */
-type TurnOutcome = Pick<TurnSummary, "latentSteps" | "decodedTokens" | "text" | "thoughts" | "lens">;
+/** What a turn did, before the clock and the counters are read. */
+interface TurnOutcome extends Pick<TurnSummary, "latentSteps" | "decodedTokens" | "text"> {
+  readonly sent?: readonly Sent[];
+}
+
+/** Room for the turn's latent thoughts; it is freed when the turn is over. */
+type Room = (rows: number) => States;
+
+/** Time, and what was asked of the GPU in it. */
+type Spent = Pick<TurnSummary, "ms" | "counters">;
 
 /**
  * Answers one question.
@@ -105,6 +114,8 @@ class Run {
   /** By edge id. A feedback edge's hand-off stays here until its reader's turn in the next round. */
   readonly #carried = new Map<string, Carried>();
   readonly #uniform: UniformSource;
+  /** What the trace took so far: no part of what the run itself takes. */
+  readonly #tracing: Spent[] = [];
 
   constructor(
     private readonly stage: Stage,
@@ -116,9 +127,8 @@ class Run {
   }
 
   async perform(): Promise<RunResult> {
-    const { plan, stage } = this;
-    const started = stage.now();
-    const before = stage.counters.snapshot();
+    const { plan } = this;
+    const spent = this.#clock();
     const alone = plan.mode === "single" || plan.mode === "loop";
     const answer = alone ? await this.#deciderAlone() : await this.#rounds();
     const sum = (key: "decodedTokens" | "latentSteps"): number =>
@@ -132,10 +142,12 @@ class Run {
       decodedTokens: sum("decodedTokens"),
       answerTokenIds: answer.ids,
       totalLatentSteps: sum("latentSteps"),
-      ms: stage.now() - started,
+      ...this.#tracing.reduce(
+        (rest, each) => ({ ms: rest.ms - each.ms, counters: added(rest.counters, each.counters) }),
+        spent(),
+      ),
       turns: this.#turns,
       handoffs: this.#handoffs,
-      counters: stage.counters.since(before),
     };
   }
 
@@ -175,21 +187,15 @@ class Run {
 
   /** A turn that ends in latent thoughts and their hand-offs. */
   async #latentTurn(agent: Performer, round: number, parts: readonly Part[]): Promise<void> {
-    await this.#turn(agent, round, parts, async () => {
-      const thoughts = agent.createThoughts(this.plan.latentSteps);
-      try {
-        agent.feed(parts, "hidden");
-        await this.#rollOut(agent, round, thoughts);
-        const sent = await this.#handOff(agent, round, thoughts);
-        // The one synchronisation of the turn: it keeps the CPU from running rounds ahead of the GPU, so that a turn's
-        // time is true and cancelling takes effect, and it is where the device says whether it refused anything.
-        await agent.sync();
-        const outcome = await this.#look(agent, thoughts);
-        for (const each of sent) await this.#report(each);
-        return { latentSteps: thoughts.rows, decodedTokens: 0, text: "", ...outcome };
-      } finally {
-        thoughts.free();
-      }
+    await this.#turn(agent, round, parts, async (room) => {
+      const thoughts = room(this.plan.latentSteps);
+      agent.feed(parts, "hidden");
+      await this.#rollOut(agent, round, thoughts);
+      const sent = await this.#handOff(agent, round, thoughts);
+      // The one synchronisation of the turn: it keeps the CPU from running rounds ahead of the GPU, so that a turn's
+      // time is true and cancelling takes effect, and it is where the device says whether it refused anything.
+      await agent.sync();
+      return { latentSteps: thoughts.rows, decodedTokens: 0, text: "", sent };
     });
   }
 
@@ -198,12 +204,12 @@ class Run {
     await this.#turn(agent, round, parts, async () => {
       agent.feed(parts, "logits");
       const { text, sampled } = await this.#decode(agent, round, this.#textTokens, false);
-      for (const edge of this.#readEdges(agent, round)) {
+      const sent = this.#readEdges(agent, round).map((edge) => ({ edge, round, rows: 0, text }));
+      for (const { edge } of sent) {
         this.#drop(edge.id);
         this.#carried.set(edge.id, { text });
-        await this.#report({ edge, round, rows: 0, text });
       }
-      return { latentSteps: 0, decodedTokens: sampled, text };
+      return { latentSteps: 0, decodedTokens: sampled, text, sent };
     });
   }
 
@@ -215,10 +221,9 @@ class Run {
     thoughts: number,
   ): Promise<Decoded> {
     let answer: Decoded | undefined;
-    await this.#turn(agent, round, parts, async () => {
+    await this.#turn(agent, round, parts, async (room) => {
       const prefix = agent.tokenizer.encode(this.plan.decoding.answerPrefix);
       let written = 0;
-      let outcome: Pick<TurnOutcome, "thoughts" | "lens"> = {};
       if (thoughts === 0) {
         agent.feed([...parts, { kind: "tokens", ids: prefix }], "logits");
       } else if (this.plan.mode === "text") {
@@ -227,7 +232,10 @@ class Run {
         written = before.sampled;
         this.#feedTokens(agent, [...before.unfed, ...prefix]);
       } else {
-        outcome = await this.#thinkBeforeAnswer(agent, round, parts, thoughts);
+        agent.feed(parts, "hidden");
+        await this.#rollOut(agent, round, room(thoughts));
+        // R_in of the last thought goes into the context too; the answer's prefix follows it.
+        await agent.think();
         this.#feedTokens(agent, prefix);
       }
       agent.logits();
@@ -236,28 +244,9 @@ class Run {
         latentSteps: this.plan.mode === "text" ? 0 : thoughts,
         decodedTokens: written + answer.sampled,
         text: answer.text,
-        ...outcome,
       };
     });
     return answer as Decoded;
-  }
-
-  async #thinkBeforeAnswer(
-    agent: Performer,
-    round: number,
-    parts: readonly Part[],
-    steps: number,
-  ): Promise<Pick<TurnOutcome, "thoughts" | "lens">> {
-    const thoughts = agent.createThoughts(steps);
-    try {
-      agent.feed(parts, "hidden");
-      await this.#rollOut(agent, round, thoughts);
-      // R_in of the last thought goes into the context too; the answer's prefix follows it.
-      await agent.think();
-      return await this.#look(agent, thoughts);
-    } finally {
-      thoughts.free();
-    }
   }
 
   #feedTokens(agent: Performer, ids: readonly number[]): void {
@@ -266,15 +255,12 @@ class Run {
 
   /** h_1 … h_M; h_1 is there when it begins. Nothing waits for the GPU; cancelling is possible between steps. */
   async #rollOut(agent: Performer, round: number, thoughts: States): Promise<void> {
-    const { now, counters } = this.stage;
     const of = thoughts.rows;
     for (let step = 0; step < of; step++) {
-      const started = now();
-      const before = counters.snapshot();
+      const spent = this.#clock();
       if (step > 0) await agent.think();
       agent.recordThought(thoughts, step);
-      const spent = { ms: now() - started, counters: counters.since(before) };
-      this.emit({ kind: "step", round, agent: agent.spec.id, step, of, ...spent });
+      this.emit({ kind: "step", round, agent: agent.spec.id, step, of, ...spent() });
       await this.#pause();
     }
   }
@@ -371,9 +357,7 @@ class Run {
     stream: StreamDecoder,
   ): Promise<readonly number[]> {
     const { temperature, topP } = this.plan.decoding;
-    const { now, counters } = this.stage;
-    const started = now();
-    const before = counters.snapshot();
+    const spent = this.#clock();
     const [single] = unfed;
     if (unfed.length > 1) this.#feedTokens(agent, unfed);
     else if (single !== undefined) agent.decode(single);
@@ -384,7 +368,6 @@ class Run {
     const tool = answer ? await this.#callTool(agent, stream.text.trim()) : undefined;
     const fed = tool ? agent.tokenizer.encode(tool.text) : [];
     const text = [added, ...fed.map((id) => stream.push(id))].join("");
-    const spent = { ms: now() - started, counters: counters.since(before) };
     this.emit({
       kind: "token",
       round,
@@ -392,7 +375,7 @@ class Run {
       tokenId,
       text,
       answer,
-      ...spent,
+      ...spent(),
       ...(tool ? { tool } : {}),
     });
     return [tokenId, ...fed];
@@ -428,32 +411,46 @@ class Run {
     agent: Performer,
     round: number,
     parts: readonly Part[],
-    body: () => Promise<TurnOutcome>,
+    body: (room: Room) => Promise<TurnOutcome>,
   ): Promise<void> {
     await this.#pause();
-    const { now, counters } = this.stage;
-    const started = now();
-    const before = counters.snapshot();
+    const spent = this.#clock();
     const count = (kind: Part["kind"]): number =>
       parts.reduce((sum, part) => sum + (part.kind === kind ? rowsOf(part) : 0), 0);
     const promptTokens = count("tokens");
     this.emit({ kind: "turn-start", round, agent: agent.spec.id, promptTokens, latentRows: count("states") });
     agent.begin();
-    const outcome = await body();
-    const summary: TurnSummary = {
-      round,
-      agent: agent.spec.id,
-      promptTokens,
-      ...outcome,
-      ms: now() - started,
-      counters: counters.since(before),
+    const rooms: States[] = [];
+    const room: Room = (rows) => {
+      const made = agent.createThoughts(rows);
+      rooms.push(made);
+      return made;
     };
-    this.#turns.push(summary);
-    this.emit({ kind: "turn-end", ...summary });
+    try {
+      const { sent = [], ...outcome } = await body(room);
+      const turn = { round, agent: agent.spec.id, promptTokens, ...outcome, ...spent() };
+      const tracing = this.#clock();
+      const [thoughts] = rooms;
+      const summary: TurnSummary = { ...turn, ...(thoughts && (await this.#look(agent, thoughts))) };
+      for (const each of sent) await this.#report(each);
+      this.#tracing.push(tracing());
+      this.#turns.push(summary);
+      this.emit({ kind: "turn-end", ...summary });
+    } finally {
+      for (const each of rooms) each.free();
+    }
+  }
+
+  /** @returns what time it took, and what was asked of the GPU, from now until it is called. */
+  #clock(): () => Spent {
+    const { now, counters } = this.stage;
+    const started = now();
+    const before = counters.snapshot();
+    return () => ({ ms: now() - started, counters: counters.since(before) });
   }
 
   /** What the trace asks for, read back after the turn's work is done. */
-  async #look(agent: Performer, thoughts: States): Promise<Pick<TurnOutcome, "thoughts" | "lens">> {
+  async #look(agent: Performer, thoughts: States): Promise<Pick<TurnSummary, "thoughts" | "lens">> {
     const { trace } = this.plan;
     const matrix: { thoughts?: Matrix } = trace.thoughts ? { thoughts: await thoughts.read() } : {};
     if (!trace.lensTopK) return matrix;

@@ -127,9 +127,12 @@ export interface TurnSummary {
   readonly decodedTokens: number;
   /** Text the turn decoded; empty for a latent turn. */
   readonly text: string;
-  /** Wall time from the prompt to the last hand-off, GPU work included. */
+  /** Wall time from the prompt to the last hand-off, GPU work included; reading back for the trace comes after it. */
   readonly ms: number;
-  /** What the turn added to the counters (`liveBytes`, `peakBytes` are the values at its end). */
+  /**
+   * What the turn added to the counters, without reading back for the trace (`liveBytes`, `peakBytes` are the values at
+   * its end).
+   */
   readonly counters: Counters;
   /** With `trace.thoughts`. */
   readonly thoughts?: Matrix;
@@ -215,11 +218,11 @@ export interface RunResult {
   readonly answerTokenIds: readonly number[];
   /** Latent steps of all agents. */
   readonly totalLatentSteps: number;
-  /** Wall time of the whole run. */
+  /** Wall time of the whole run, without reading back for the trace. */
   readonly ms: number;
   readonly turns: readonly TurnSummary[];
   readonly handoffs: readonly HandoffSummary[];
-  /** What the whole run added to the counters. */
+  /** What the whole run added to the counters, without reading back for the trace. */
   readonly counters: Counters;
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { runSystem } from "../../src/engine/recursion";
-import type { RunEvent } from "../../src/engine/types";
+import { added } from "../../src/engine/counters";
+import { runSystem, type Stage } from "../../src/engine/recursion";
+import type { Counters, RunEvent } from "../../src/engine/types";
 import { failure, says } from "./errors";
 import { type FakeOptions, fakeStage, Log } from "./fake-agent";
 import { agentJson, system } from "./fixtures";
@@ -83,6 +84,29 @@ describe("a ring of three agents in latent mode", () => {
     ]);
     expect(traced.turns.map((turn) => turn.thoughts?.rows)).toEqual([3, 3, 3, 3, 3, undefined]);
     expect(traced.turns[0]?.lens).toHaveLength(3);
+  });
+
+  test.each([false, true])("leaves the trace out of times and counts (%s)", async (thinkBeforeAnswer) => {
+    let reads = 0;
+    const plain = fakeStage(system(), new Log(), fresh());
+    const count = (): Counters => ({ ...plain.counters.snapshot(), syncs: reads });
+    const stage: Stage = {
+      ...plain,
+      now: () => 1000 * reads,
+      counters: { snapshot: count, since: (earlier) => added(count(), earlier) },
+    };
+    for (const agent of stage.agents.values()) {
+      const { lens } = agent;
+      agent.lens = (states, k) => {
+        reads += 1;
+        return lens(states, k);
+      };
+    }
+    const decoding = { thinkBeforeAnswer };
+    const result = await runSystem(stage, { question: "q", trace: { lensTopK: 1 }, decoding });
+    expect(reads).toBe(thinkBeforeAnswer ? 6 : 5);
+    const spent = [result, ...result.turns].map((each) => [each.ms, each.counters.syncs]);
+    expect(new Set(spent.map(String))).toEqual(new Set(["0,0"]));
   });
 
   test("leaves the slot of a switched-off edge empty", async () => {
