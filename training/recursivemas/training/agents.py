@@ -40,23 +40,28 @@ class LoadedAgent:
     @property
     def hidden_size(self) -> int:
         """D of this agent."""
-        return int(self.embedding_table.shape[1])
+        return int(self._embedding_weight.shape[1])
+
+    @property
+    def _embedding_weight(self) -> Tensor:
+        """(V, D) as stored; what a family multiplies it by is not in it."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight
 
     @property
     def embedding_table(self) -> Tensor:
-        """(V, D) input embeddings."""
-        table: Tensor = self.model.get_input_embeddings().weight
-        return table
+        """(V, D) input embeddings of every token as the agent reads them, a family's scale included."""
+        return self.embed(torch.arange(len(self._embedding_weight)))
 
     @property
     def device(self) -> torch.device:
         """Where the agent computes."""
-        return self.embedding_table.device
+        return self._embedding_weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the agent computes in."""
-        return self.embedding_table.dtype
+        return self._embedding_weight.dtype
 
     @property
     def stop_tokens(self) -> frozenset[int]:

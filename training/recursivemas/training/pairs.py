@@ -57,10 +57,10 @@ def mean_embedding(agent: LoadedAgent, tokens: Tensor, weights: Tensor) -> Tenso
         (N, D) float32.
     """
     if tokens.shape[1] == 1:
-        return agent.embedding_table[tokens[:, 0]].float()
+        return agent.embed(tokens[:, 0]).float()
     share = weights * (tokens >= 0)
     share = share / share.sum(1, keepdim=True)
-    return (agent.embedding_table[tokens.clamp(min=0)].float() * share[..., None]).sum(1)
+    return (agent.embed(tokens.clamp(min=0)).float() * share[..., None]).sum(1)
 
 
 def likeliest(agent: LoadedAgent, hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
