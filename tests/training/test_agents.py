@@ -1,7 +1,9 @@
 """Loading agents: weights from safetensors alone, and one line that names the agent when that fails."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,10 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.system import Agent, load_system
 from recursivemas.training.agents import LoadedAgent, load_agent
 from recursivemas.training.inner_loop import embedding_scale
+from recursivemas.training.outer_loop import answer_loss
 from recursivemas.training.pairs import mean_embedding
+from recursivemas.training.recursion import Opening
+from recursivemas.training.rollout import begin
 
 SYSTEM = Path(__file__).parents[2] / "systems/hop-sequential.yaml"
 
@@ -66,3 +71,37 @@ def test_embeddings_hold_the_scale_that_gemma_puts_on_them(checkpoint: Path) -> 
     torch.testing.assert_close(mean_embedding(agent, tokens[:, :1], even[:, :1])[0], scaled[5])
     assert embedding_scale(agent) == pytest.approx(float(weight.norm(dim=1).mean()), rel=1e-5)
     assert (agent.hidden_size, agent.dtype) == (size, torch.float32)
+
+
+CHAT = "{% for m in messages %}<bos>{{ m.content }}<eos>{% endfor %}"
+
+
+def stopping_at(folder: Path, stops: Any, template: str = CHAT, eos: str = "<eos>", chat: bool = True) -> LoadedAgent:
+    for name in ("config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            settings = json.loads((folder / name).read_text())
+            (folder / name).write_text(json.dumps(settings | {"eos_token_id": stops}))
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    tokenizer |= {"eos_token": eos, "chat_template": template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    return load_from(folder, chat_template=chat)
+
+
+def test_closing_token_is_the_one_after_an_assistant_turn(checkpoint: Path) -> None:
+    ids = load_from(checkpoint).token_ids
+    (eos,), (bos,) = ids("<eos>"), ids("<bos>")
+    assert bos < eos
+    other = CHAT.replace("<eos>", "<unk>")
+    assert stopping_at(checkpoint, [bos, eos], eos="<bos>").closing_token == eos
+    assert stopping_at(checkpoint, [bos, eos], eos="<bos>", chat=False).closing_token == bos
+    assert stopping_at(checkpoint, [bos, eos], template=other).closing_token == eos
+    assert stopping_at(checkpoint, [eos, bos], template=other, eos="<unk>").closing_token == eos
+    assert stopping_at(checkpoint, bos).closing_token == bos
+
+
+def test_answer_loss_trains_the_closing_token(checkpoint: Path) -> None:
+    (eos,) = load_from(checkpoint).token_ids("<eos>")
+    agent = stopping_at(checkpoint, [0, eos])
+    hidden, context = begin(agent, [agent.embed(agent.token_ids("a b"))])
+    wanted = -agent.model(torch.tensor([agent.token_ids("a b")])).logits[0, -1].log_softmax(-1)[eos]
+    torch.testing.assert_close(answer_loss(agent, Opening(1, hidden, context, None), [""]), wanted)

@@ -1,20 +1,24 @@
 """Frozen agents: a checkpoint, its tokenizer, and what the recursion needs of them."""
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import torch
 import transformers
 from torch import Tensor
 
-from recursivemas.system.chat_template import chat_wrap
+from recursivemas.system.chat_template import chat_wrap, load_chat_template, render_chat
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import resolve_model
 from recursivemas.system.prompt import Segment, Text, parse_template
 from recursivemas.system.system import Agent, System
+
+_REPLY = "\N{LEFT CEILING}reply\N{RIGHT CEILING}"
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,30 @@ class LoadedAgent:
     @property
     def stop_tokens(self) -> frozenset[int]:
         """Ids that end decoding."""
+        return frozenset(self._stop_list)
+
+    @property
+    def _stop_list(self) -> list[int]:
+        """Ids that end decoding, as the checkpoint lists them."""
         ids = self.model.generation_config.eos_token_id
         if ids is None:
             ids = self.model.config.eos_token_id
-        return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+        return ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+    @functools.cached_property
+    def closing_token(self) -> int | None:
+        """The stop token that belongs after an answer; None when nothing stops the agent.
+
+        It is the one that the chat template writes after an assistant turn, else the tokenizer's `eos_token`, else the
+        first that the checkpoint lists.
+        """
+        stops = self._stop_list
+        if len(stops) > 1:
+            after = self.token_ids(_after_assistant(self.folder)) if self.agent.chat_template else []
+            for token in (*after, self.tokenizer.eos_token_id):
+                if token in stops:
+                    return int(token)
+        return stops[0] if stops else None
 
     def segments(self, round_index: int) -> tuple[Segment, ...]:
         """The parsed prompt of a round (counted from 0), chat template around it."""
@@ -90,6 +114,18 @@ class LoadedAgent:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+
+def _after_assistant(folder: Path) -> str:
+    """What a checkpoint's chat template writes after an assistant turn; empty without a template that takes one."""
+    loaded = load_chat_template(folder)
+    if loaded is None:
+        return ""
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _REPLY}]
+    try:
+        return render_chat(loaded[0], turns, loaded[1], enable_thinking=False).rpartition(_REPLY)[2]
+    except jinja2.TemplateError:
+        return ""
 
 
 def resolve_checkpoint(agent: Agent) -> Path:

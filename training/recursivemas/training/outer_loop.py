@@ -26,7 +26,7 @@ def answer_loss(agent: LoadedAgent, opening: Opening, answers: Sequence[str]) ->
         opening: Just before the answer; its context is extended.
         answers: B texts.
     """
-    stop = sorted(agent.stop_tokens)[:1]
+    stop = [] if agent.closing_token is None else [agent.closing_token]
     rows = [torch.tensor([*agent.token_ids(answer), *stop], device=agent.device) for answer in answers]
     labels = pad_sequence(rows, batch_first=True, padding_value=IGNORED)
     hidden = opening.hidden[:, None]
