@@ -30,6 +30,7 @@ import { weightFiles } from "./weights";
 /** A loaded system. */
 export class Engine {
   #disposed = false;
+  readonly #tick = createTick();
 
   private constructor(
     readonly system: System,
@@ -112,7 +113,7 @@ export class Engine {
       system: this.system,
       agents: await this.#performers(options),
       counters: this.gpu.counters,
-      tick: createTick(),
+      tick: this.#tick.wait,
       now: () => performance.now(),
       fetch: (url: string, init?: RequestInit) => fetch(url, init),
     };
@@ -127,6 +128,7 @@ export class Engine {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.#tick.close();
     for (const model of this.models) model.runtime.dispose();
     this.gpu.destroy();
   }
