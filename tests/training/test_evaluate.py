@@ -1,19 +1,22 @@
 """Evaluation, its controls, `rmas eval` and the evidence tables."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 from typer.testing import CliRunner
 
 from recursivemas.cli.app import app
+from recursivemas.system.errors import InputError
 from recursivemas.system.system import System
 from recursivemas.training import data as data_module
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.evaluate import CONTROLS, evaluate, other_question
-from recursivemas.training.evidence import ShuffledAnswers
+from recursivemas.training.evidence import ShuffledAnswers, vote_of
 from recursivemas.training.evidence_report import aggregate
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks import hop
@@ -57,11 +60,48 @@ def test_control_other_question_hands_over_a_neighbours_thoughts() -> None:
     assert other_question("a->b", 1, value).flatten().tolist() == [4, 5, 0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_control_other_question_reaches_a_question_alone_in_its_batch(
+    system: System, agents: dict[str, LoadedAgent], batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recursion = Recursion(system, agents, make_links(system, agents).requires_grad_(False))
+    records = hop.questions(3, 3)
+    batches: list[list[str]] = []
+    run = Recursion.run
+
+    def watched(self: Recursion, questions: list[str], *rest: Any) -> Any:
+        batches.append(questions)
+        return run(self, questions, *rest)
+
+    monkeypatch.setattr(Recursion, "run", watched)
+    cell = evaluate(recursion, records, control="other_question", batch_size=batch_size)
+    first, second, third = (record.question for record in records)
+    expected = {1: [[third, first], [first, second], [second, third]], 2: [[first, second], [second, third]]}
+    assert batches == expected[batch_size]
+    assert (cell.questions, len(cell.correct)) == (3, 3)
+    with pytest.raises(InputError, match="needs at least 2 questions, got 1"):
+        evaluate(recursion, records[:1], control="other_question")
+
+
 def test_shuffled_answers_keep_the_questions_and_move_the_answers() -> None:
     plain = data_module.TrainingData("generator:hop", 0).batch(1, 0, 9)
     moved = ShuffledAnswers("generator:hop", 0).batch(1, 0, 9)
     assert [record.question for record in moved] == [record.question for record in plain]
     assert [record.answer for record in moved] == [*(record.answer for record in plain[1:]), plain[0].answer]
+
+
+def test_vote_costs_what_its_samples_cost_and_ties_are_right(system: System, agents: dict[str, LoadedAgent]) -> None:
+    cell = evaluate(Recursion(system, agents, None), hop.questions(3, 4), mode="text")
+    marks = [(True, True, False, False), (True, False, True, False), (True, False, False, False), (True,) * 4]
+    samples = [
+        replace(cell, correct=correct, decoded_tokens=1.0 + i, forward_positions=10.0 + i, time_ms=100.0 + i)
+        for i, correct in enumerate(marks)
+    ]
+    vote = vote_of(samples)
+    assert vote.correct == (True, True, True, False)
+    assert (vote.right, vote.accuracy) == (3, 0.75)
+    assert vote.low < 0.75 < vote.high
+    assert (vote.decoded_tokens, vote.forward_positions, vote.time_ms) == (10.0, 46.0, 406.0)
 
 
 def test_rmas_eval_writes_table_json_and_picture(

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System, load_system
 from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.data import TrainingData, load_records
-from recursivemas.training.evaluate import evaluate
-from recursivemas.training.evidence_report import write_evidence
+from recursivemas.training.evaluate import Cell, evaluate
+from recursivemas.training.evidence_report import MEANS, write_evidence
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
+from recursivemas.training.statistics import wilson
 from recursivemas.training.train import new_links, train_system
 
 SEEDS = (0, 1, 2)
@@ -69,6 +70,25 @@ class ShuffledAnswers(TrainingData):
         answers = [record.answer for record in records]
         moved = [*answers[1:], answers[0]]
         return [record.model_copy(update={"answer": answer}) for record, answer in zip(records, moved, strict=True)]
+
+
+def vote_of(cells: Sequence[Cell]) -> Cell:
+    """Several samples of every question as one cell: tokens, positions and time are those of all samples.
+
+    Right where at least half of the samples are: a tie counts in favour of text. Groups are left out.
+    """
+    correct = tuple(2 * sum(marks) >= len(cells) for marks in zip(*(cell.correct for cell in cells), strict=True))
+    low, high = wilson(sum(correct), len(correct))
+    return replace(
+        cells[0],
+        correct=correct,
+        right=sum(correct),
+        accuracy=sum(correct) / len(correct),
+        low=low,
+        high=high,
+        by_group={},
+        **{name: sum(getattr(cell, name) for cell in cells) for name in MEANS},
+    )
 
 
 @dataclass
@@ -177,14 +197,9 @@ class Job:
             options: dict[str, Any] = {"mode": "text", "rounds": last, "temperature": 1.0}
             recursion = Recursion(self.system, self.agents, None)
             cells.append(evaluate(recursion, self.records, seed=1000 * self.seed + vote, **options))
-        single = "".join("01"[value] for value in cells[0].correct)
-        self.keep({"row": "text, sampled", "seed": self.seed, **cells[0].row(), "correct": single})
-        # Right where at least half of the samples are: a tie counts in favour of text.
-        right = [2 * sum(cell.correct[i] for cell in cells) >= TEXT_VOTES for i in range(len(self.records))]
-        voted = {**cells[0].row(), "accuracy": sum(right) / len(right), "right": sum(right)}
-        voted["decoded_tokens"] = sum(cell.decoded_tokens for cell in cells)
-        correct = "".join("01"[value] for value in right)
-        self.keep({"row": f"text, sampled, vote of {TEXT_VOTES}", "seed": self.seed, **voted, "correct": correct})
+        for row, cell in (("text, sampled", cells[0]), (f"text, sampled, vote of {TEXT_VOTES}", vote_of(cells))):
+            correct = "".join("01"[value] for value in cell.correct)
+            self.keep({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
 
     def _depths(self, ridge: LinkFile) -> None:
         """Cross-entropy alone, from ridge links: training depth, and what the answers teach."""
