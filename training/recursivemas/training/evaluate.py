@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from recursivemas.system.errors import InputError
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.recursion import HandOffHook, Mode, Recursion
 from recursivemas.training.rollout import Sampler
@@ -102,7 +103,12 @@ def evaluate(
         seed: Of the sampler.
         batch_size: Questions at a time.
         progress: Told (questions done, questions).
+
+    Raises:
+        InputError: When a single question has no other question's hand-offs to get.
     """
+    if control == "other_question" and len(records) == 1:
+        raise InputError("control 'other_question' needs at least 2 questions, got 1; give more, or leave it out")
     system = recursion.system
     scoring = system.task.scoring if system.task is not None else "exact"
     asked = Recursion(system, recursion.agents, recursion.links, CONTROLS[control] or recursion.hook)
@@ -112,12 +118,16 @@ def evaluate(
     decoded = positions = 0
     duration = 0.0
     for begin in range(0, len(records), batch_size):
-        batch = records[begin : begin + batch_size]
-        answers = asked.run([record.question for record in batch], rounds, latent_steps, mode, sampler)
-        correct += [is_right(text, record, scoring) for text, record in zip(answers.texts, batch, strict=True)]
-        decoded += sum(answers.decoded_tokens)
-        positions += sum(answers.forward_positions)
-        duration += answers.duration_ms
+        batch = list(records[begin : begin + batch_size])
+        # A question alone in its batch has no neighbour: the question before it runs along and is not counted.
+        extra = [records[begin - 1]] if control == "other_question" and len(batch) == 1 else []
+        questions = [record.question for record in [*extra, *batch]]
+        answers = asked.run(questions, rounds, latent_steps, mode, sampler)
+        texts = answers.texts[len(extra) :]
+        correct += [is_right(text, record, scoring) for text, record in zip(texts, batch, strict=True)]
+        decoded += sum(answers.decoded_tokens[len(extra) :])
+        positions += sum(answers.forward_positions[len(extra) :])
+        duration += answers.duration_ms * len(batch) / len(questions)
         progress(len(correct), len(records))
     total = len(records)
     low, high = wilson(sum(correct), total)
