@@ -197,6 +197,12 @@ def test_page_thoughts_are_read_with_the_keyboard(page: Playground) -> None:
     expect(page.page.locator(".reading-of")).to_contain_text("planner, round 1, thought 2")
     expect(page.page.locator(".likely li")).to_have_count(5)
     assert notes.nth(1).get_attribute("aria-label", timeout=1000)
+    # In lower case, or the Tab key passes it by.
+    expect(notes.nth(1)).to_have_attribute("tabindex", "0")
+    places = page.page.locator(".ring-symbol")
+    places.nth(0).focus()
+    page.page.keyboard.press("ArrowRight")
+    expect(places.nth(1)).to_be_focused()
 
 
 def test_page_text_mode_shows_what_the_agents_write(
@@ -282,6 +288,11 @@ def test_page_looks_inside_and_cuts_edges(page: Playground) -> None:
     page.view("Look inside")
     expect(page.page.locator(".lens tbody tr")).to_have_count(5)
     expect(page.page.locator(".heat")).to_have_count(18 * 18)
+    page.page.locator(".heatmap svg").focus()
+    page.page.keyboard.press("ArrowRight")
+    expect(page.page.locator(".heat-reading")).to_contain_text("1.00")
+    page.page.keyboard.press("ArrowDown")
+    expect(page.page.locator(".heat-reading")).to_contain_text("round 1, thought 2")
     page.page.get_by_label("Compare").select_option(label="thoughts of the critic, by angle")
     expect(page.page.locator(".heat")).to_have_count(36)
     expect(page.page.locator(".inside .chart svg")).to_be_visible()
@@ -377,19 +388,40 @@ def test_page_does_not_move_while_it_runs(page: Playground) -> None:
     assert sum(page.page.evaluate("() => window.shifts")) == 0
 
 
+def violations(page: Playground) -> list[str]:
+    """What axe finds wrong with the page as it stands."""
+    page.page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{each['id']}: {[node['target'] for node in each['nodes']][:4]} {each['nodes'][0].get('failureSummary', '')}"
+        for each in found["violations"]
+    ]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_page_is_accessible(page: Playground, view: str, theme: str) -> None:
     page.answered(15)
     page.page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
     page.view(view)
-    page.page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
-    problems = [
-        f"{each['id']}: {[node['target'] for node in each['nodes']][:4]} {each['nodes'][0].get('failureSummary', '')}"
-        for each in found["violations"]
-    ]
+    problems = violations(page)
     page.page.emulate_media(color_scheme=None, reduced_motion=None)
+    assert problems == []
+
+
+def test_page_dialog_and_problem_are_accessible(page: Playground, tmp_path: Path) -> None:
+    file = tmp_path / "other.json"
+    file.write_text("{}", encoding="utf-8")
+    page.view("Look inside")
+    page.page.get_by_label("Saved run").set_input_files(file)
+    expect(page.page.locator(".problem")).to_be_visible()
+    page.page.emulate_media(reduced_motion="reduce")
+    problems = violations(page)
+    page.page.get_by_role("button", name="All right").click()
+    page.page.evaluate("() => document.querySelector('.system-dialog').showModal()")
+    problems += violations(page)
+    page.page.get_by_role("button", name="Close", exact=True).click()
+    page.page.emulate_media(reduced_motion=None)
     assert problems == []
 
 

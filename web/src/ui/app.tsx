@@ -9,6 +9,8 @@ import { MainButton, Settings } from "./parts/settings";
 import { SystemDialog } from "./parts/system-dialog";
 import { SystemLine } from "./parts/system-line";
 import { Top } from "./parts/top";
+import type { Progress } from "./state/progress";
+import type { Phase } from "./state/session";
 import { useStore } from "./state/store";
 import type { View } from "./state/url";
 import { ChangeView } from "./views/change";
@@ -69,26 +71,51 @@ export function App(): JSX.Element {
   );
 }
 
+/** What takes many runs, as it is said when it begins and when it ends. */
+const LONG = {
+  compare: ["Comparing four ways.", "The comparison has ended."],
+  measure: ["Measuring.", "The measurement has ended."],
+  ablate: ["Cutting one edge after the other.", "The cuts have ended."],
+} as const;
+
 /** Said aloud to those who listen instead of looking: the landmarks of a run, not its every step. */
 function Status(): JSX.Element {
-  const { session, watch } = useStore();
+  const { session, watch, compare, measure, ablate } = useStore();
+  const running = compare.running.value
+    ? "compare"
+    : measure.running.value
+      ? "measure"
+      : ablate.running.value !== undefined
+        ? "ablate"
+        : undefined;
+  const last = useRef<keyof typeof LONG | undefined>(undefined);
   const phase = session.phase.value;
-  const progress = watch.progress.value;
-  const turn = progress.active === undefined ? undefined : progress.turns[progress.active];
-  const words = watch.live.value
-    ? turn
-      ? `Round ${turn.round + 1}: the ${turn.agent} is thinking.`
-      : "Running."
-    : {
-        opening: "Opening.",
-        unloaded: "",
-        loading: "Loading the agents.",
-        ready: "The agents are ready.",
-        failed: "",
-      }[phase];
+  const live = watch.live.value;
+  if (running) last.current = running;
+  else if (live || phase !== "ready") last.current = undefined;
+  const words = running
+    ? LONG[running][0]
+    : live
+      ? turnWords(watch.progress.value)
+      : last.current
+        ? LONG[last.current][1]
+        : PHASE_WORDS[phase];
   return (
     <p class="visually-hidden" role="status">
       {words}
     </p>
   );
+}
+
+const PHASE_WORDS: Record<Phase, string> = {
+  opening: "Opening.",
+  unloaded: "",
+  loading: "Loading the agents.",
+  ready: "The agents are ready.",
+  failed: "",
+};
+
+function turnWords({ active, turns }: Progress): string {
+  const turn = active === undefined ? undefined : turns[active];
+  return turn ? `Round ${turn.round + 1}: the ${turn.agent} is thinking.` : "Running.";
 }

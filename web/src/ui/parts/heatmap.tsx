@@ -1,4 +1,4 @@
-/** Pairwise similarity as a square of colours: blue for unlike, orange for alike, with the number under the pointer. */
+/** Pairwise similarity as a square of colours: blue for unlike, orange for alike, with the number under the pointer or the keyboard's cursor. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { Item, Space } from "../lib/spaces";
@@ -30,8 +30,17 @@ export function Heatmap({ space, system }: { space: Space; system: SystemView })
       <svg
         width={side}
         height={side}
-        role="img"
-        aria-label={summary(space)}
+        role="application"
+        // In lower case: Preact writes attributes of SVG as they are given.
+        tabindex={0}
+        aria-label={`${summary(space)}. Arrow keys read the squares.`}
+        onKeyDown={(event) => {
+          const [down, right] = ARROWS[event.key] ?? [0, 0];
+          if (down === 0 && right === 0) return;
+          event.preventDefault();
+          const clamp = (index: number): number => Math.max(0, Math.min(size - 1, index));
+          at.value = point ? [clamp(point[0] + down), clamp(point[1] + right)] : [0, 0];
+        }}
         onPointerMove={locate}
         onPointerLeave={() => {
           at.value = undefined;
@@ -78,11 +87,11 @@ export function Heatmap({ space, system }: { space: Space; system: SystemView })
         )}
       </svg>
       <div class="heat-side">
-        <p class="heat-reading">
+        <p class="heat-reading" aria-live="polite">
           {point ? (
             <Reading space={space} i={point[0]} j={point[1]} value={value(point[0], point[1])} />
           ) : (
-            "Point at a square to read it."
+            "Point at a square to read it, or use the arrow keys."
           )}
         </p>
         <div class="heat-legend" aria-hidden="true">
@@ -94,6 +103,14 @@ export function Heatmap({ space, system }: { space: Space; system: SystemView })
     </div>
   );
 }
+
+/** Rows down and columns to the right. */
+const ARROWS: Partial<Record<string, readonly [number, number]>> = {
+  ArrowDown: [1, 0],
+  ArrowUp: [-1, 0],
+  ArrowRight: [0, 1],
+  ArrowLeft: [0, -1],
+};
 
 function name({ agent, round, step }: Item): string {
   return `${agent}, round ${round + 1}, thought ${step + 1}`;

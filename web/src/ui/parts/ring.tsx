@@ -100,11 +100,15 @@ function Place({
     <g
       class={classes.join(" ")}
       role="button"
-      tabIndex={place === 0 ? 0 : -1}
+      tabindex={place === 0 ? 0 : -1}
       aria-label={label(symbol, place, goal)}
       onClick={() => onStart(symbol)}
       onKeyDown={(event) => {
-        if (event.key === "Enter" || event.key === " ") onStart(symbol);
+        if (event.key === "Enter" || event.key === " ") {
+          // Space would scroll the page as well.
+          event.preventDefault();
+          onStart(symbol);
+        }
         const step = ARROWS[event.key];
         if (step !== undefined) focusNeighbour(event, step);
       }}

@@ -236,13 +236,16 @@ function Note({
       class={chosen ? "note-button chosen" : "note-button"}
       transform={`translate(${x},${y})`}
       role="button"
-      tabIndex={chosen || (selection === undefined && index === 0 && step === 0) ? 0 : -1}
+      tabindex={chosen || (selection === undefined && index === 0 && step === 0) ? 0 : -1}
       aria-label={label}
       aria-pressed={chosen}
       onClick={select}
       onFocus={select}
       onKeyDown={(event) => {
-        if (event.key === "Enter" || event.key === " ") select();
+        if (event.key !== "Enter" && event.key !== " ") return;
+        // Space would scroll the page as well.
+        event.preventDefault();
+        select();
       }}
     >
       <rect

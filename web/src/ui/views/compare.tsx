@@ -110,7 +110,7 @@ function LaneRow({ lane, scale, asked }: { lane: Lane; scale: Scale; asked: Aske
         <h3>{name}</h3>
         <p>{words}</p>
       </div>
-      <div class="lane-answer" aria-live="polite">
+      <div class="lane-answer" aria-live="polite" aria-busy={state === "running"}>
         <p>{progress.answer || (state === "running" ? "…" : state === "stopped" ? "stopped" : "–")}</p>
         {recording && <Verdict right={verdict(recording)} expected={recording.expected} />}
       </div>
