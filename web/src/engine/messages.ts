@@ -23,7 +23,6 @@ export interface Loaded {
   readonly system: System;
   readonly device: DeviceInfo;
   readonly questions: readonly TaskQuestion[];
-  readonly counters: Counters;
 }
 
 /** Requests and what each one answers. */

@@ -1,6 +1,6 @@
 /** What a run will do: its options checked against the system, its prompts parsed. Pure. */
 import { EngineError } from "./errors";
-import { type Filled, fillTemplate, joinText, latentEdges, parseTemplate, type Segment } from "./prompt";
+import { type Filled, fillTemplate, latentEdges, parseTemplate, type Segment } from "./prompt";
 import type { AgentSpec, EdgeSpec, PromptSpec, System } from "./system";
 import type {
   Decoding,
@@ -173,11 +173,4 @@ function parsePrompt(
     );
   }
   return [{ kind: "text", text: spec.prefix }, ...segments, { kind: "text", text: spec.suffix }];
-}
-
-/** Puts texts in place of latent slots (text mode, and empty slots), joined with what is around them. */
-export function fillSlots(prompt: readonly Filled[], textOf: (edge: string) => string): readonly Filled[] {
-  return joinText(
-    prompt.map((each) => (each.kind === "latent" ? { kind: "text", text: textOf(each.edge) } : each)),
-  );
 }

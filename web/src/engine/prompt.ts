@@ -73,7 +73,7 @@ export function fillTemplate(segments: readonly Segment[], question: string): re
 }
 
 /** Joins neighbouring texts and drops empty ones. */
-export function joinText(segments: readonly Filled[]): readonly Filled[] {
+function joinText(segments: readonly Filled[]): readonly Filled[] {
   const joined: Filled[] = [];
   for (const segment of segments) {
     const last = joined.at(-1);

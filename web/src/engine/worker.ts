@@ -9,7 +9,7 @@ class Server {
   /** Requests under way, by id. */
   readonly #running = new Map<number, AbortController>();
 
-  constructor(private readonly send: (message: FromWorker, transfer: Transferable[]) => void) {}
+  constructor(private readonly send: (message: FromWorker) => void) {}
 
   async receive(message: ToWorker): Promise<void> {
     if (message.kind === "cancel") {
@@ -24,9 +24,9 @@ class Server {
       }
       this.#running.set(id, controller);
       const result = await this.#answer(message, controller.signal);
-      this.send({ kind: "done", id, result }, []);
+      this.send({ kind: "done", id, result });
     } catch (error) {
-      this.send({ kind: "failed", id, error: EngineError.from(error).toWire() }, []);
+      this.send({ kind: "failed", id, error: EngineError.from(error).toWire() });
     } finally {
       this.#running.delete(id);
     }
@@ -41,7 +41,7 @@ class Server {
         return await this.#load(message.id, message.params, signal);
       case "run":
         return await this.#loaded.run(message.params, signal, (event) =>
-          this.send({ kind: "event", id: message.id, event }, []),
+          this.send({ kind: "event", id: message.id, event }),
         );
       case "counters":
         return this.#loaded.counters();
@@ -57,15 +57,14 @@ class Server {
   ): Promise<Methods["load"]["result"]> {
     if (this.#engine) throw new EngineError("busy", "this engine holds a system already; dispose it first");
     const engine = await Engine.load(params.url, params.settings, signal, (progress) =>
-      this.send({ kind: "progress", id, progress }, []),
+      this.send({ kind: "progress", id, progress }),
     );
     this.#engine = engine;
-    void engine.lost.then((error) => this.send({ kind: "lost", error: error.toWire() }, []));
+    void engine.lost.then((error) => this.send({ kind: "lost", error: error.toWire() }));
     return {
       system: engine.system,
       device: engine.device,
       questions: engine.questions,
-      counters: engine.counters(),
     };
   }
 
@@ -87,5 +86,5 @@ class Server {
 }
 
 const scope = self as unknown as DedicatedWorkerGlobalScope;
-const server = new Server((message, transfer) => scope.postMessage(message, transfer));
+const server = new Server((message) => scope.postMessage(message));
 scope.onmessage = (event: MessageEvent<ToWorker>) => void server.receive(event.data);

@@ -43,7 +43,7 @@ const counters = {
   liveBytes: 0,
   peakBytes: 0,
 };
-const loaded = { system: system(), device: DEVICE, questions: [], counters };
+const loaded = { system: system(), device: DEVICE, questions: [] };
 const error = new EngineError("gpu-validation", "refused").toWire();
 
 /** Loads at once; what follows is up to `then`. */
