@@ -20,6 +20,7 @@ from recursivemas.training.evidence import ShuffledAnswers, vote_of
 from recursivemas.training.evidence_report import aggregate
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks import hop
+from recursivemas.training.trace import load_recursion
 from tests.training.conftest import make_links
 
 
@@ -126,6 +127,42 @@ def test_rmas_eval_writes_table_json_and_picture(
     text, single = (next(cell for cell in report["cells"] if cell["mode"] == mode) for mode in ("text", "single"))
     assert text["decoded_tokens"] > single["decoded_tokens"]
     assert (tmp_path / "out" / "eval.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("command", ["eval", "run"])
+def test_rmas_eval_and_run_take_device_and_precision(
+    system: System, agents: dict[str, LoadedAgent], tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared, links, questions = (tmp_path / name for name in ("system.yaml", "links.json", "q.jsonl"))
+    declared.write_text(yaml.safe_dump(system.model_dump(mode="json", by_alias=True, exclude={"edges"})))
+    make_links(system, agents).to_file(system.name, {}).save(links)
+    records = hop.questions(1, 2)
+    questions.write_text("".join(record.model_dump_json(exclude_none=True) + "\n" for record in records))
+    asked = ["--data", str(questions)] if command == "eval" else ["--question", records[0].question]
+
+    def call(name: str, *options: str) -> tuple[Any, Any]:
+        kept = ["--out", str(tmp_path / name)] if command == "eval" else ["--trace", str(tmp_path / f"{name}.json")]
+        every = [command, str(declared), "--links", str(links), *asked, *kept, *options]
+        result = CliRunner().invoke(app, every, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        if command == "eval":
+            return [cell["right"] for cell in json.loads((tmp_path / name / "eval.json").read_text())["cells"]], None
+        trace = json.loads((tmp_path / f"{name}.json").read_text())
+        return trace["answer"], [turn["thoughts"] for turn in trace["turns"]]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    plain = call("plain")
+    assert plain == call("named", "--device", "cpu", "--precision", "float32")
+    _, rounded = call("rounded", "--device", "cpu", "--precision", "bfloat16")
+    assert (rounded != plain[1]) == (command == "run")
+    with pytest.raises(InputError, match="sees no CUDA device"):
+        call("gpu", "--device", "cuda")
+
+
+def test_load_recursion_loads_agents_as_asked(system: System) -> None:
+    for precision, dtype in (("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        recursion = load_recursion(system, None, "cpu", precision)  # type: ignore[arg-type]
+        assert {agent.dtype for agent in recursion.agents.values()} == {dtype}
 
 
 def test_aggregate_means_over_seeds_and_never_claims_certainty() -> None:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -32,6 +32,13 @@ def eval_command(
     seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="CUDA where it is there, by default.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="Of the agents; bfloat16 on CUDA that has it, float32 elsewhere, by default."),
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and eval.png.")] = None,
 ) -> None:
     """Asks every question in every mode and round; intervals are Wilson's at 95%."""
@@ -56,7 +63,7 @@ def eval_command(
         for c in (controls if each == "latent" else no_control)
     ]
     records = load_records(source)[:limit]
-    recursion = load_recursion(declared, load_links(links) if links is not None else None)
+    recursion = load_recursion(declared, load_links(links) if links is not None else None, device, precision)
     cells = []
     with Progress(disable=not Console().is_terminal, transient=True) as bar:
         for each, r, m, c in grid:

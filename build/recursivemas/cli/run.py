@@ -20,12 +20,20 @@ def run_command(
     rounds: Annotated[int | None, typer.Option(min=1)] = None,
     latent_steps: Annotated[int | None, typer.Option(min=1)] = None,
     mode: Annotated[Literal["latent", "text", "single", "loop"], typer.Option()] = "latent",
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="CUDA where it is there, by default.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="Of the agents; bfloat16 on CUDA that has it, float32 elsewhere, by default."),
+    ] = "auto",
     trace: Annotated[Path | None, typer.Option(help="Write every thought and hand-off as JSON.")] = None,
 ) -> None:
     """Answers a question and says what each turn did, how many tokens were decoded and how long it took."""
     from recursivemas.training.trace import load_recursion, trace_record, turn_rows
 
-    recursion = load_recursion(load_system(system), load_links(links) if links is not None else None)
+    loaded = load_links(links) if links is not None else None
+    recursion = load_recursion(load_system(system), loaded, device, precision)
     answers = recursion.run([question], rounds, latent_steps, mode)
     table = Table("round", "agent", "prompt tokens", "thoughts", "hands over", "ms")
     for row in turn_rows(recursion, answers):
