@@ -17,8 +17,11 @@ from recursivemas.system.links_file import load_links
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, checksums, load_agents
 from recursivemas.training.data import TrainingData
+from recursivemas.training.evidence import ShuffledAnswers
+from recursivemas.training.links import Links
 from recursivemas.training.optimise import Schedule
-from recursivemas.training.train import train_system
+from recursivemas.training.tasks import hop
+from recursivemas.training.train import run_identity, train_system
 from tests.training.conftest import MakeSystem
 
 SETTINGS: dict[str, Any] = {
@@ -104,6 +107,38 @@ def test_train_refuses_a_checkpoint_of_another_run(make_system: MakeSystem, tmp_
     train_system(make_system("distillation", **short), tmp_path)
     with pytest.raises(InputError, match="checkpoint of another run"):
         train_system(make_system("distillation", seed=1, **short), tmp_path, resume=True)
+
+
+def test_run_identity_counts_data_and_start_but_no_paths(system: System, tmp_path: Path) -> None:
+    questions = "".join(record.model_dump_json(exclude_none=True) + "\n" for record in hop.questions(1, 4))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "q.jsonl").write_text(questions)
+
+    def moved(name: str) -> System:
+        agents = [agent.model_copy(update={"model": f"/{name}/{agent.id}"}) for agent in system.agents]
+        return system.model_copy(update={"agents": tuple(agents)})
+
+    def of(name: str) -> TrainingData:
+        return TrainingData(str(tmp_path / name / "q.jsonl"), 0)
+
+    sums = {"planner": "1"}
+    one, other = (
+        Links.create({"a": 4}, {}, "paper", 2, 2).to_file("s", {}),
+        Links.create({"a": 4}, {}, "paper", 2, 2).to_file("s", {}),
+    )
+    plain = run_identity(moved("a"), of("a"), sums, one)
+    assert plain == run_identity(moved("b"), of("b"), sums, one)
+    different = [
+        run_identity(moved("a"), of("a"), sums, None),
+        run_identity(moved("a"), of("a"), sums, other),
+        run_identity(moved("a"), ShuffledAnswers(of("a").source, 0), sums, one),
+        run_identity(moved("a"), of("a"), {"planner": "2"}, one),
+        run_identity(system.model_copy(update={"rounds": 9}), of("a"), sums, one),
+    ]
+    (tmp_path / "a" / "q.jsonl").write_text(questions + questions)
+    different.append(run_identity(moved("a"), of("a"), sums, one))
+    assert len({plain, *different}) == 7
 
 
 def test_gradient_accumulation_counts_every_micro_batch(make_system: MakeSystem, tmp_path: Path) -> None:

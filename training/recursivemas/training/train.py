@@ -246,10 +246,21 @@ def new_links(system: System, agents: dict[str, LoadedAgent]) -> Links:
     return Links.create(sizes, edges, settings.variant, settings.inner_width, settings.outer_width)
 
 
-def run_identity(system: System, source: str, agents: dict[str, str]) -> str:
-    """Names a run: system, settings, data and agents; a checkpoint of any other is refused."""
-    text = json.dumps({"system": system.model_dump(mode="json", by_alias=True), "data": source, "agents": agents})
-    return hashlib.sha256(text.encode()).hexdigest()
+def run_identity(system: System, data: TrainingData, agents: dict[str, str], start: LinkFile | None) -> str:
+    """Names a run: system, settings, data, agents and start links; a checkpoint of any other is refused.
+
+    Files count by what they hold, not by where they lie.
+    """
+    path = Path(data.source)
+    source = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else data.source
+    places: Any = {"agents": {"__all__": {"model"}}, "task": {"data", "train"}}
+    record = {
+        "system": system.model_dump(mode="json", by_alias=True, exclude=places),
+        "data": {"kind": type(data).__name__, "source": source, "seed": data.seed},
+        "agents": agents,
+        "start": None if start is None else hashlib.sha256(start.model_dump_json().encode()).hexdigest(),
+    }
+    return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
 
 def train_system(
@@ -288,7 +299,7 @@ def train_system(
         agents = load_agents(system, accelerator.device, agents_dtype(settings.precision, accelerator.device))
     before = checksums(agents)
     links = (new_links(system, agents) if start is None else Links.from_file(start)).to(accelerator.device)
-    identity = run_identity(system, data.source, before)
+    identity = run_identity(system, data, before, start)
     run = Run(out, links, identity, checkpoint_every, accelerator.is_main_process)
     run.start(resume)
     trainer = Trainer(system, agents, links, data, run, accelerator, progress)
