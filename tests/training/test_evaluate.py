@@ -14,6 +14,7 @@ from recursivemas.cli.app import app
 from recursivemas.system.errors import InputError
 from recursivemas.system.system import System
 from recursivemas.training import data as data_module
+from recursivemas.training import evidence
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.evaluate import CONTROLS, evaluate, other_question
 from recursivemas.training.evidence import ShuffledAnswers, vote_of
@@ -89,6 +90,39 @@ def test_shuffled_answers_keep_the_questions_and_move_the_answers() -> None:
     moved = ShuffledAnswers("generator:hop", 0).batch(1, 0, 9)
     assert [record.question for record in moved] == [record.question for record in plain]
     assert [record.answer for record in moved] == [*(record.answer for record in plain[1:]), plain[0].answer]
+
+
+def test_run_job_takes_no_result_of_another_system_data_or_seed(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = tmp_path / "tiny.yaml"
+    questions = tmp_path / "q.jsonl"
+    questions.write_text("".join(record.model_dump_json(exclude_none=True) + "\n" for record in hop.questions(1, 4)))
+    record = system.model_dump(mode="json", by_alias=True, exclude={"edges"})
+    record["task"]["data"] = str(questions)
+    declared.write_text(yaml.safe_dump(record))
+    monkeypatch.setitem(evidence.EXPERIMENTS, "chain", evidence.Experiment("tiny.yaml"))
+    ran: list[int] = []
+
+    def run(job: evidence.Job) -> None:
+        ran.append(job.seed)
+        job.keep({"row": "none"})
+
+    monkeypatch.setattr(evidence.Job, "run", run)
+
+    def result(seed: int = 0) -> Path:
+        return evidence.run_job("chain", seed, tmp_path / "work", tmp_path)
+
+    (tmp_path / "work").mkdir()
+    first = result()
+    assert result() == first
+    assert ran == [0]
+    assert result(1) != first
+    questions.write_text(questions.read_text() * 2)
+    other_data = result()
+    declared.write_text(yaml.safe_dump({**record, "rounds": 1}))
+    assert len({first, other_data, result()}) == 3
+    assert ran == [0, 1, 0, 0]
 
 
 def test_vote_costs_what_its_samples_cost_and_ties_are_right(system: System, agents: dict[str, LoadedAgent]) -> None:

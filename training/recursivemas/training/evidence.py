@@ -1,10 +1,12 @@
 """The measured tables behind every claim: `python -m recursivemas.training.evidence --out docs/evidence`.
 
 Trains each tiny system from three seeds and measures it against every baseline and control on held-out questions. A job
-is one system and one seed; finished jobs in the work folder are kept, so a stopped run goes on where it was.
+is one system and one seed; finished jobs in the work folder are kept, so a stopped run goes on where it was. A job's
+files are named by what it measures (`job_key`): a changed system, question or agent begins a job of its own.
 """
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -91,6 +93,22 @@ def vote_of(cells: Sequence[Cell]) -> Cell:
     )
 
 
+def job_key(name: str, seed: int, systems: Path) -> str:
+    """Names a job: experiment, seed, and a hash of the system's YAML, its local data files and its local agents.
+
+    The training code is left out: after a change to it, an empty work folder measures anew.
+    """
+    path = systems / EXPERIMENTS[name].system
+    system = load_system(path)
+    task = [] if system.task is None else [system.task.data, system.task.train]
+    files = [path, *(Path(source) for source in task if source is not None and Path(source).is_file())]
+    for agent in system.agents:
+        folder = Path(agent.model)
+        files += sorted(each for each in folder.glob("*") if each.is_file()) if folder.is_dir() else []
+    sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    return f"{name}-{seed}-{hashlib.sha256(' '.join(sums).encode()).hexdigest()[:12]}"
+
+
 @dataclass
 class Job:
     """One system and one seed."""
@@ -117,7 +135,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """Where this job trains."""
-        return self.work / f"{self.name}-{self.seed}"
+        return self.work / job_key(self.name, self.seed, self.systems)
 
     @property
     def partial(self) -> Path:
@@ -217,8 +235,8 @@ _STAGES = ("random", "started", "aligned")
 
 
 def run_job(name: str, seed: int, work: Path, systems: Path) -> Path:
-    """Runs one job, unless its result is there; returns the result's file."""
-    path = work / f"{name}-{seed}.json"
+    """Runs one job, unless the result of that very job is there (`job_key`); returns the result's file."""
+    path = work / f"{job_key(name, seed, systems)}.json"
     if path.is_file():
         return path
     torch.set_num_threads(1)
@@ -251,12 +269,13 @@ def raw_record(name: str, seed: int, folder: Path, cpu_seconds: float | None) ->
     }
 
 
-def report_unfinished(names: Sequence[str], seeds: Sequence[int], work: Path, out: Path) -> None:
+def report_unfinished(names: Sequence[str], seeds: Sequence[int], work: Path, systems: Path, out: Path) -> None:
     """Writes what jobs have measured, finished or not; the table says how many seeds each row has."""
     for name in names:
         raw = []
         for seed in seeds:
-            whole, folder = work / f"{name}-{seed}.json", work / f"{name}-{seed}"
+            key = job_key(name, seed, systems)
+            whole, folder = work / f"{key}.json", work / key
             if whole.is_file():
                 raw.append(json.loads(whole.read_text(encoding="utf-8")))
             elif (folder / "cells.jsonl").is_file():
@@ -291,7 +310,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="Only write what stopped jobs have measured.")
     arguments = parser.parse_args()
     if arguments.report:
-        report_unfinished(arguments.only, arguments.seeds, arguments.work, arguments.out)
+        report_unfinished(arguments.only, arguments.seeds, arguments.work, arguments.systems, arguments.out)
         return
     run_all(arguments.only, arguments.seeds, arguments.work, arguments.systems, arguments.out, arguments.jobs)
 
