@@ -1,39 +1,20 @@
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.statistics import over_seeds, wilson
 from recursivemas.training.tasks.scoring import is_right
 
-
-@pytest.mark.parametrize(
-    ("answer", "right", "scoring", "expected"),
-    [
-        (" Paris. ", "paris", "exact", True),
-        ("Paris, France", "Paris", "exact", False),
-        ("so 1,234.50 in all", "1234.5", "numeric", True),
-        (r"first 7, then \boxed{42} of 50", "42", "numeric", True),
-        ("it is -3", "3", "numeric", False),
-        ("no idea", "3", "numeric", False),
-    ],
-)
-def test_is_right_exact_and_numeric(answer: str, right: str, scoring: str, expected: bool) -> None:
-    assert is_right(answer, QuestionRecord(question="?", answer=right), scoring) is expected  # type: ignore[arg-type]
+CASES = json.loads((Path(__file__).parents[1] / "fixtures/scoring_cases.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("(B)", True),
-        ("The answer is B.", True),
-        ("green", True),
-        ("A or B? A", False),
-        ("I say red", False),
-        ("", False),
-    ],
-)
-def test_is_right_choice_reads_letter_or_text(answer: str, expected: bool) -> None:
-    record = QuestionRecord(question="?", answer="green", choices=("red", "green"))
-    assert is_right(answer, record, "choice") is expected
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['answer']} for {case['right']}")
+def test_is_right_agrees_with_the_cases_that_the_page_shares(case: dict[str, Any]) -> None:
+    record = QuestionRecord(question="?", answer=case["right"], choices=case.get("choices"))
+    assert is_right(case["answer"], record, case["scoring"]) is case["expected"]
 
 
 def test_wilson_agrees_with_published_values() -> None:

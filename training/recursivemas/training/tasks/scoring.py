@@ -2,16 +2,37 @@
 
 import re
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Literal
 
 from recursivemas.system.questions import QuestionRecord
 
 Scoring = Literal["exact", "numeric", "choice"]
 
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+_NUMBER = r"(?:\d[\d,]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_GROUP = r"\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|\d)"
+# A number or a fraction; or, in no named group, what is no number: a root, pi, a power, a quotient or fraction of such.
+# An exponent or index of a letter is passed over; degrees and ordinals are no powers.
+_TERM = re.compile(
+    rf"(?:{_NUMBER})?\s*(?:\\?sqrt(?:\[[^\]]*\])?(?:{_GROUP}|\s*\([^()]*\))|√\s*\(?(?:{_NUMBER})?|\\pi|π)"
+    rf"|{_NUMBER}\s*\^(?!\s*\{{\s*(?:\\|[a-z]{{2}}))(?:{_GROUP}|[-+]?\d+)"
+    r"|(?P<index>(?<=[A-Za-z)}\]])[\^_](?:\{[^{}]*\}|[-+]?\d+))"
+    r"|(?P<sign>(?<![\w.)}\]])[-+])?(?:"
+    rf"(?P<whole>{_NUMBER})?\s*\\[dt]?frac(?:\s*\{{\s*(?P<top>[-+]?{_NUMBER})\s*\}}\s*\{{\s*(?P<bottom>[-+]?{_NUMBER})"
+    rf"\s*\}}|(?P<digits>\d\d)|{_GROUP}{_GROUP})"
+    rf"|(?P<number>{_NUMBER})(?:\s*/\s*(?P<divisor>{_NUMBER}))?)"
+    rf"|/\s*{_NUMBER}",
+    re.ASCII,
+)
+_BRACE = re.compile(r"(?:\\boxed)?\{|\}")
 _SPACES = re.compile(r"\s+")
-_LETTER = re.compile(r"(?<![A-Za-z])\(?([A-Z])\)?(?![A-Za-z])")
+_ALONE = re.compile(r"[\W_]*([A-Z])[\W_]*", re.ASCII)
+_LETTER = re.compile(
+    r"[(\[{]\s*([A-Z])\s*[)\]}]|\b(?:[Aa]nswer|ANSWER)\s*(?:is|IS|:)[^A-Za-z0-9]*(?:(?:option|choice)\s+)?"
+    r"([A-Z])(?![A-Za-z0-9'’])",
+    re.ASCII,
+)
+_LARGEST_EXPONENT = 400
 
 
 def normalise(text: str) -> str:
@@ -19,25 +40,67 @@ def normalise(text: str) -> str:
     return _SPACES.sub(" ", text).strip().strip(".!").casefold()
 
 
-def last_number(text: str) -> Decimal | None:
-    """The last number of a text, thousands separators allowed; what `\\boxed{}` holds comes first."""
-    boxed = _BOXED.findall(text)
-    found = _NUMBER.findall(boxed[-1] if boxed else text)
-    if not found:
+def boxed(text: str) -> str | None:
+    """What the last complete `\\boxed{}` holds, braces within it included."""
+    begin = end = 0
+    opened: list[int] = []
+    for brace in _BRACE.finditer(text):
+        if brace[0] != "}":
+            opened.append(brace.end() if len(brace[0]) > 1 else 0)
+        elif opened and (inside := opened.pop()) > begin:
+            begin, end = inside, brace.start()
+    return text[begin:end] if begin else None
+
+
+def last_number(text: str) -> Fraction | None:
+    """The last number of a text, fractions and thousands separators allowed; what `\\boxed{}` holds comes first.
+
+    None when there is none, or when the last term is no rational number, such as a root.
+    """
+    found = boxed(text)
+    terms = [
+        term for term in _TERM.finditer(_SPACES.sub(" ", text if found is None else found)) if term["index"] is None
+    ]
+    return _value(terms[-1]) if terms else None
+
+
+def _value(term: re.Match[str]) -> Fraction | None:
+    if term["number"] is not None:
+        parts = [term["number"], term["divisor"] or "1", "0"]
+    elif term["top"] is not None:
+        parts = [term["top"], term["bottom"], term["whole"] or "0"]
+    elif term["digits"] is not None:
+        parts = [*term["digits"], term["whole"] or "0"]
+    else:
         return None
+    top, bottom, whole = (_decimal(part) for part in parts)
+    if top is None or whole is None or not bottom:
+        return None
+    value = whole + top / bottom
+    return -value if term["sign"] == "-" else value
+
+
+def _decimal(text: str) -> Fraction | None:
     try:
-        return Decimal(found[-1].replace(",", "").rstrip("."))
+        value = Decimal(text.replace(",", "").rstrip("."))
     except InvalidOperation:
         return None
+    # An absurd exponent would be written out digit by digit.
+    return Fraction(value) if value.is_finite() and abs(value.adjusted()) <= _LARGEST_EXPONENT else None
 
 
 def chosen(text: str, choices: tuple[str, ...]) -> int | None:
-    """Index of the choice a text names: its text, else its letter (A is the first); the last one named counts."""
+    """Index of the choice a text names: its text, else its letter (A is the first); the last one named counts.
+
+    A letter names one only alone, in brackets or after `answer is` or `answer:`; elsewhere `A` and `I` are words.
+    """
     plain = normalise(text)
     exact = [index for index, choice in enumerate(choices) if normalise(choice) == plain]
     if exact:
         return exact[0]
-    letters = [ord(letter) - ord("A") for letter in _LETTER.findall(text)]
+    alone = _ALONE.fullmatch(text)
+    named_by = [alone[1]] if alone else [first or second for first, second in _LETTER.findall(text)]
+    letters = [ord(letter) - ord("A") for letter in named_by]
     valid = [index for index in letters if index < len(choices)]
     if valid:
         return valid[-1]
@@ -52,11 +115,14 @@ def is_right(answer: str, record: QuestionRecord, scoring: Scoring) -> bool:
     Args:
         answer: What the system wrote.
         record: The question with its right answer, and choices where `scoring` is `choice`.
-        scoring: `exact` compares normalised text, `numeric` the last number, `choice` the named choice.
+        scoring: `exact` compares normalised text, `numeric` the last number (text where the right answer is none),
+            `choice` the named choice.
     """
     if scoring == "numeric":
         wanted = last_number(record.answer)
-        return wanted is not None and last_number(answer) == wanted
+        if wanted is not None:
+            return last_number(answer) == wanted
+        return normalise(boxed(answer) or answer) == normalise(boxed(record.answer) or record.answer)
     if scoring == "choice" and record.choices:
         wanted_index = chosen(record.answer, record.choices)
         return wanted_index is not None and chosen(answer, record.choices) == wanted_index
