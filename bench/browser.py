@@ -26,7 +26,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 from tests.browser.chromium import launch
 from tests.browser.engine_page import EnginePage, build_harness, open_page, serving
-from tests.browser.playground import Playground, open_playground, zipped_size
+from tests.browser.playground import RUN_TIMEOUT_MS, Playground, open_playground, zipped_size
 
 EVIDENCE = Path("docs/evidence/bench-browser.json")
 PAGE, SYSTEMS = Path("web/dist"), Path("dist")
@@ -34,6 +34,7 @@ SYSTEM = "systems/hop-sequential/system.json"
 FEW, MANY = 2, 18  # latent steps a turn; the difference of their times is that of the steps alone
 REPEATS = 5
 RUNS = 20
+MEASURED = 3  # questions of a Measure that are waited for
 TABLES = {
     "steps": "a latent step (3 agents, rounds = 1)",
     "tokens": "a decoded token",
@@ -177,8 +178,12 @@ def visits(browser: Browser) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
         page.page.evaluate(LONG_TASKS)
         for _ in range(RUNS):
             page.run()
-        tasks = page.page.evaluate("() => window.longTasks")
+        tasks = long_tasks(page)
         after = heap_bytes(page)
+        compare(page)
+        compared = long_tasks(page)
+        measure(page)
+        measured = long_tasks(page)
     seen = {
         "first visit: page there, s": shown,
         "first visit: agents loaded, s": loaded,
@@ -189,13 +194,50 @@ def visits(browser: Browser) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
     budget = {
         "JavaScript of the first view, kB gzipped": zipped / 1000,
         f"tasks over 50 ms during {RUNS} runs": len(tasks),
-        "longest task while a system runs, ms": max(tasks, default=0.0) if tasks else "none over 50",
+        "longest task while a system runs, ms": longest(tasks),
+        "tasks over 50 ms during Compare": len(compared),
+        "longest task during Compare, ms": longest(compared),
+        f"tasks over 50 ms during Measure, {MEASURED} questions or more": len(measured),
+        "longest task during Measure, ms": longest(measured),
     }
     heap = {
         "JavaScript heap before, kB": before / 1000,
         f"JavaScript heap after {RUNS} more runs, kB": after / 1000,
     }
     return seen, budget, heap
+
+
+def compare(page: Playground) -> None:
+    """The four modes side by side on the present question."""
+    page.view("Compare")
+    page.page.get_by_role("button", name="Compare on this question").click()
+    expect(page.page.locator(".lane.done")).to_have_count(4, timeout=RUN_TIMEOUT_MS)
+
+
+def measure(page: Playground) -> None:
+    """A survey that is stopped after a few questions."""
+    page.view("Measure")
+    page.page.get_by_label("Questions").select_option("18")
+    start = page.page.get_by_role("button", name="Measure", exact=True)
+    start.click()
+    page.page.wait_for_function(
+        "(least) => parseInt(document.querySelector('.survey-progress .fine')?.textContent ?? '') >= least",
+        arg=MEASURED,
+        timeout=RUN_TIMEOUT_MS,
+    )
+    page.page.locator(".survey").get_by_role("button", name="Cancel").click()
+    expect(start).to_be_enabled(timeout=RUN_TIMEOUT_MS)
+
+
+def long_tasks(page: Playground) -> list[float]:
+    """Lengths in ms of the page's tasks over 50 ms since the last call."""
+    tasks: list[float] = page.page.evaluate("() => window.longTasks.splice(0)")
+    return tasks
+
+
+def longest(tasks: list[float]) -> float | str:
+    """The longest, in words when there is none."""
+    return max(tasks) if tasks else "none over 50"
 
 
 @contextmanager
