@@ -31,6 +31,32 @@ def test_hub_records_reads_the_wanted_split_and_config(folder: Path) -> None:
     assert hub_records("someone/things/hard")[0].question == "hard/test"
 
 
+def test_hub_records_joins_shards_and_takes_the_split_by_its_whole_name(folder: Path) -> None:
+    for file in ("latest", "hard_test", "test-00001-of-00002", "test-00000-of-00002", "train"):
+        (folder / f"{file}.jsonl").write_text(json.dumps({"question": file, "answer": "1"}) + "\n")
+    questions = [record.question for record in hub_records("someone/things")]
+    assert questions == ["test-00000-of-00002", "test-00001-of-00002"]
+    assert [record.question for record in hub_records("someone/things:hard_test")] == ["hard_test"]
+
+
+def test_hub_records_maps_columns_of_jsonl_as_of_other_formats(folder: Path) -> None:
+    rows = [
+        {"problem": "2 + 2?", "solution": "count", "answer": "4", "level": 1},
+        {"question": "Which?", "choices": ["a", "b"], "answer": 1, "group": "easy"},
+    ]
+    (folder / "test.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
+    first, second = hub_records("someone/things")
+    assert (first.question, first.answer) == ("2 + 2?", "4")
+    assert (second.answer, second.choices, second.group) == ("b", ("a", "b"), "easy")
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "test.jsonl:1: not valid JSON"), ("[1]", "expected an object")])
+def test_hub_records_names_the_broken_line(folder: Path, text: str, message: str) -> None:
+    (folder / "test.jsonl").write_text(text)
+    with pytest.raises(InputError, match=message):
+        hub_records("someone/things")
+
+
 def test_hub_records_out_of_reach_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def download(*_: Any, **__: Any) -> str:
         raise ConnectionError("no route\nto host")
@@ -61,7 +87,7 @@ def test_hub_records_of_other_formats_come_from_the_datasets_library(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": "?", "target": "!"}], "expected columns question and answer, got prompt, target"),
+        ([{"prompt": "?", "target": "!"}], r"expected columns question \(or problem\) and answer, got prompt, target"),
         ([{"question": "?", "answer": 2, "choices": ["a", "b"]}], "answer 2 is no index of 2 choices"),
         ([], "holds no questions"),
     ],

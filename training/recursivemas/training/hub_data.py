@@ -1,20 +1,23 @@
 """Questions of a hub data set: `owner/name[/config][:split]`, by JSONL files or through the `datasets` library.
 
-Columns are those of our JSONL: question, answer, and optionally choices. An answer that is a number beside choices is
-the index of the right one, as many multiple-choice sets have it.
+Columns are those of our JSONL: question (or problem), answer, and optionally choices and group; others are left out. An
+answer that is a number beside choices is the index of the right one, as many multiple-choice sets have it.
 """
 
 import importlib
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 
 from recursivemas.system.errors import InputError
-from recursivemas.system.questions import QuestionRecord, load_questions
+from recursivemas.system.questions import QuestionRecord
 
 DEFAULT_SPLIT = "test"
+_SHARD = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")
 
 
 def hub_records(source: str) -> list[QuestionRecord]:
@@ -35,11 +38,44 @@ def hub_records(source: str) -> list[QuestionRecord]:
         raise InputError(
             f"data {source!r}: neither a file here nor a hub data set within reach: {_first_line(error)}"
         ) from None
-    files = sorted(folder.rglob("*.jsonl"))
-    files = [file for file in files if split in file.name and config in str(file.relative_to(folder))]
+    files = _split_files(folder, config, split)
     if files:
-        return load_questions(files[0])
+        return records_of_rows((row for file in files for row in _json_rows(file)), source)
     return _from_datasets(source, name, config or None, split)
+
+
+def _split_files(folder: Path, config: str, split: str) -> list[Path]:
+    """The JSONL files of a split, shards in order; the one named the split alone goes before others that hold it."""
+
+    def base(file: Path) -> str:
+        return _SHARD.sub("", file.stem)
+
+    found = [
+        file
+        for file in folder.rglob("*.jsonl")
+        if _has_part(file.stem, split) and (not config or _has_part(file.relative_to(folder).as_posix(), config))
+    ]
+    found.sort(key=lambda file: (base(file) != split, file))
+    return [file for file in found if (file.parent, base(file)) == (found[0].parent, base(found[0]))]
+
+
+def _has_part(name: str, part: str) -> bool:
+    """Whether a name holds a part whole: `test` is one of `my_test-0`, not of `latest`."""
+    return re.search(rf"(?<![^\W_]){re.escape(part)}(?![^\W_])", name) is not None
+
+
+def _json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{file}:{number}: not valid JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise InputError(f"{file}:{number}: expected an object with question and answer, got {line.strip()!r}")
+            yield row
 
 
 def _from_datasets(source: str, name: str, config: str | None, split: str) -> list[QuestionRecord]:
@@ -65,9 +101,10 @@ def records_of_rows(rows: Iterable[Mapping[str, Any]], source: str) -> list[Ques
     """
     records = []
     for number, row in enumerate(rows, 1):
-        if row.get("question") is None or row.get("answer") is None:
+        question = row.get("problem") if row.get("question") is None else row["question"]
+        if question is None or row.get("answer") is None:
             raise InputError(
-                f"{source}, row {number}: expected columns question and answer, got {', '.join(row)}; "
+                f"{source}, row {number}: expected columns question (or problem) and answer, got {', '.join(row)}; "
                 "write them as JSON lines of question and answer"
             )
         choices, answer = row.get("choices"), row["answer"]
@@ -75,8 +112,12 @@ def records_of_rows(rows: Iterable[Mapping[str, Any]], source: str) -> list[Ques
             if not 0 <= answer < len(choices):
                 raise InputError(f"{source}, row {number}: answer {answer} is no index of {len(choices)} choices")
             answer = choices[answer]
-        data = {"question": str(row["question"]), "answer": str(answer)}
-        records.append(QuestionRecord.parse(data | ({"choices": tuple(choices)} if choices else {}), source))
+        data: dict[str, Any] = {"question": str(question), "answer": str(answer)}
+        if choices:
+            data["choices"] = tuple(choices)
+        if row.get("group") is not None:
+            data["group"] = str(row["group"])
+        records.append(QuestionRecord.parse(data, f"{source}, row {number}"))
     if not records:
         raise InputError(f"{source}: holds no questions")
     return records
