@@ -105,3 +105,37 @@ def test_answer_loss_trains_the_closing_token(checkpoint: Path) -> None:
     hidden, context = begin(agent, [agent.embed(agent.token_ids("a b"))])
     wanted = -agent.model(torch.tensor([agent.token_ids("a b")])).logits[0, -1].log_softmax(-1)[eos]
     torch.testing.assert_close(answer_loss(agent, Opening(1, hidden, context, None), [""]), wanted)
+
+
+SMALL = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
+RECURRENT = {
+    "mamba": lambda: transformers.MambaForCausalLM(
+        transformers.MambaConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2)
+    ),
+    "rwkv": lambda: transformers.RwkvForCausalLM(
+        transformers.RwkvConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2)
+    ),
+    "qwen3_5_text": lambda: transformers.Qwen3_5ForCausalLM(
+        transformers.Qwen3_5TextConfig(
+            **SMALL,
+            **HEADS,
+            head_dim=16,
+            layer_types=["linear_attention", "full_attention"],
+            linear_num_key_heads=1,
+            linear_num_value_heads=2,
+            linear_key_head_dim=16,
+            linear_value_head_dim=16,
+        )
+    ),
+    "lfm2": lambda: transformers.Lfm2ForCausalLM(
+        transformers.Lfm2Config(**SMALL, **HEADS, layer_types=["conv", "full_attention"])
+    ),
+}
+
+
+@pytest.mark.parametrize("family", RECURRENT)
+def test_load_agent_refuses_recurrent_state(checkpoint: Path, family: str) -> None:
+    RECURRENT[family]().save_pretrained(checkpoint)
+    with pytest.raises(InputError, match=rf"agent 'planner': {family} layers .* needs a model with a KV cache alone"):
+        load_from(checkpoint)

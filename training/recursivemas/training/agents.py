@@ -18,6 +18,8 @@ from recursivemas.system.hub import resolve_model
 from recursivemas.system.prompt import Segment, Text, parse_template
 from recursivemas.system.system import Agent, System
 
+# transformers' names of layer types that a cache of keys and values alone cannot serve
+_STATEFUL_LAYERS = frozenset({"linear_attention", "conv", "hybrid", "hybrid_sliding"})
 _REPLY = "\N{LEFT CEILING}reply\N{RIGHT CEILING}"
 
 
@@ -140,6 +142,13 @@ def resolve_checkpoint(agent: Agent) -> Path:
         raise InputError(f"agent {agent.id!r}: {error}") from None
 
 
+def _has_recurrent_state(config: Any) -> bool:
+    """Whether any layer remembers more than keys and values (Mamba, RWKV, linear attention, convolutions)."""
+    types = getattr(config.get_text_config(decoder=True), "layer_types", None) or []
+    model_class = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return bool(getattr(model_class, "_is_stateful", False)) or not _STATEFUL_LAYERS.isdisjoint(types)
+
+
 def load_agent(
     agent: Agent,
     device: torch.device | str = "cpu",
@@ -149,10 +158,21 @@ def load_agent(
     """Loads a checkpoint as a frozen agent.
 
     Raises:
-        InputError: When the checkpoint cannot be read.
+        InputError: When the checkpoint cannot be read, or its layers keep a recurrent state.
     """
     folder = resolve_checkpoint(agent)
     transformers.utils.logging.disable_progress_bar()
+    unreadable = f"agent {agent.id!r}: {folder} is not a readable checkpoint"
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{unreadable}: {error}") from None
+    # Before the weights: some of these families cannot even be loaded with this attention.
+    if _has_recurrent_state(config):
+        raise InputError(
+            f"agent {agent.id!r}: {config.model_type} layers keep a recurrent state; the rollout needs a model "
+            "with a KV cache alone, such as qwen3, llama or gemma3_text"
+        )
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, attn_implementation=attention, use_safetensors=True
@@ -161,7 +181,7 @@ def load_agent(
         # which is the file that the browser reads.
         tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise InputError(f"agent {agent.id!r}: {folder} is not a readable checkpoint: {error}") from None
+        raise InputError(f"{unreadable}: {error}") from None
     model = model.to(device).eval().requires_grad_(False)
     prefix, suffix = chat_wrap(folder) if agent.chat_template else ("", "")
     return LoadedAgent(agent, model, tokenizer, folder, prefix, suffix)
