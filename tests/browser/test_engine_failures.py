@@ -1,5 +1,6 @@
 """Every way in which the browser engine stops: one clear line, the right code, and nothing silently zero."""
 
+import asyncio
 import hashlib
 import json
 import shutil
@@ -172,6 +173,8 @@ class BreaksOnce:
             if message["type"] == "http.response.body":
                 body = message["body"]
                 await send({**message, "body": body[: len(body) // 2], "more_body": True})
+                # What the page has not read when a connection breaks is lost to it, and asked for again.
+                await asyncio.sleep(2)
                 raise ConnectionAbortedError
             await send(message)
 

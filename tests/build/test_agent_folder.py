@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +304,9 @@ def test_compile_keeps_the_earlier_agent_when_it_fails(
 def test_compile_interrupted_from_the_keyboard_leaves_nothing(checkpoint: Path) -> None:
     out = checkpoint.parent / "new" / "agent"
     command = [sys.executable, "-m", "recursivemas.cli.app", "compile", checkpoint, "-q", "q4f32_1", "-o", out]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    # What a shell starts in the background ignores the keyboard, and so would what these tests start.
+    attend = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, preexec_fn=attend)
     while process.poll() is None and not list(checkpoint.parent.glob("new/.agent.partial-*/tensor-cache.json")):
         time.sleep(0.02)
     assert process.poll() is None, "it ended before it could be interrupted"
