@@ -1,5 +1,6 @@
 """Training curves as PNG: losses, cosines, gradient norms per round and link."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,3 +58,17 @@ def _draw_outer(axes: Any, own: list[dict[str, Any]], steps: list[int]) -> None:
     for key in sorted({key for line in own for key in line if key.startswith("handoff_gradient/")}):
         norms = [line.get(key, np.nan) for line in own]
         axes[1].plot(steps, smooth(norms), label=key.removeprefix("handoff_gradient/"))
+
+
+def main() -> None:
+    """Draws a run's curves, also while it goes on: `python -m recursivemas.training.curves RUN`."""
+    parser = argparse.ArgumentParser(description="Draw curves.png of a training run, which may still be going on.")
+    parser.add_argument("run", type=Path, help="The folder that rmas train writes to.")
+    run = parser.parse_args().run
+    if not (run / "metrics.jsonl").is_file():
+        parser.error(f"{run}: no metrics.jsonl there; name the --out folder of rmas train")
+    draw_curves(run / "metrics.jsonl", run / "curves.png")
+
+
+if __name__ == "__main__":
+    main()
