@@ -3,13 +3,14 @@
 import functools
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from recursivemas.cli.options import DeviceOption, PrecisionOption
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import load_system
@@ -32,13 +33,8 @@ def eval_command(
     seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="CUDA where it is there, by default.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        typer.Option(help="Of the agents; bfloat16 on CUDA that has it, float32 elsewhere, by default."),
-    ] = "auto",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and eval.png.")] = None,
 ) -> None:
     """Asks every question in every mode and round; intervals are Wilson's at 95%."""

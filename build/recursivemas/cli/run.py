@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from recursivemas.cli.options import DeviceOption, PrecisionOption
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import load_system
@@ -20,13 +21,8 @@ def run_command(
     rounds: Annotated[int | None, typer.Option(min=1)] = None,
     latent_steps: Annotated[int | None, typer.Option(min=1)] = None,
     mode: Annotated[Literal["latent", "text", "single", "loop"], typer.Option()] = "latent",
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="CUDA where it is there, by default.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        typer.Option(help="Of the agents; bfloat16 on CUDA that has it, float32 elsewhere, by default."),
-    ] = "auto",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     trace: Annotated[Path | None, typer.Option(help="Write every thought and hand-off as JSON.")] = None,
 ) -> None:
     """Answers a question and says what each turn did, how many tokens were decoded and how long it took."""
