@@ -1,6 +1,8 @@
 /** The page. */
 import type { ComponentType, JSX } from "preact";
 import { useRef } from "preact/hooks";
+import type { Progress } from "./model/progress";
+import type { View } from "./model/url";
 import { DropTarget } from "./parts/bring";
 import { LoadPanel } from "./parts/loading";
 import { ProblemBanner } from "./parts/problem";
@@ -9,10 +11,8 @@ import { MainButton, Settings } from "./parts/settings";
 import { SystemDialog } from "./parts/system-dialog";
 import { SystemLine } from "./parts/system-line";
 import { Top } from "./parts/top";
-import type { Progress } from "./state/progress";
 import type { Phase } from "./state/session";
 import { useStore } from "./state/store";
-import type { View } from "./state/url";
 import { ChangeView } from "./views/change";
 import { CompareView } from "./views/compare";
 import { ExplainView } from "./views/explain";

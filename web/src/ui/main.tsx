@@ -1,8 +1,8 @@
 /** Puts the page into the document. */
 import { render } from "preact";
 import { App } from "./app";
-import type { Backend } from "./backend";
 import { restoreTheme } from "./parts/theme";
+import type { Backend } from "./state/backend";
 import { watchSleep } from "./state/sleep";
 import { createStore, StoreContext } from "./state/store";
 import "./styles/index.css";

@@ -1,7 +1,8 @@
 /** The entry of the shipped page. */
-import { engineBackend } from "./backend";
+
 import { keepPage } from "./lib/storage";
 import { mount } from "./main";
+import { engineBackend } from "./state/backend";
 
 mount(document.body.appendChild(document.createElement("div")), engineBackend);
 

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { parseLinks } from "../../src/engine/links";
 import { parseSystem } from "../../src/engine/system";
-import { parseCatalog } from "../../src/ui/catalog";
+import { parseCatalog } from "../../src/ui/model/catalog";
 import { failure, says } from "./errors";
 
 const read = (name: string): string =>

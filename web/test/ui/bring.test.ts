@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { recognise } from "../../src/ui/lib/folder";
-import { problemOf } from "../../src/ui/lib/problems";
-import { SHAPES, shapeOfSystem } from "../../src/ui/lib/shapes";
-import { arranged, runOptions, SEARCH_URL } from "../../src/ui/state/settings";
-import { nameOf } from "../../src/ui/state/system-view";
-import { INITIAL, parseQuery, printQuery } from "../../src/ui/state/url";
+import { recognise } from "../../src/ui/model/folder";
+import { arranged, runOptions, SEARCH_URL } from "../../src/ui/model/settings";
+import { SHAPES, shapeOfSystem } from "../../src/ui/model/shapes";
+import { nameOf } from "../../src/ui/model/system-view";
+import { INITIAL, parseQuery, printQuery } from "../../src/ui/model/url";
+import { problemOf } from "../../src/ui/state/problems";
 import { fakeSystem } from "./fake-system";
 
 const system = fakeSystem("sequential");

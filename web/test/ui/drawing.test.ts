@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import type { RunEvent } from "../../src/engine/api";
-import { chaptersOf } from "../../src/ui/lib/chapters";
-import { columnsOf, layOut } from "../../src/ui/lib/graph-layout";
-import { layOutScore, readerOf, stavesOf } from "../../src/ui/lib/score-layout";
-import { spacesOf } from "../../src/ui/lib/spaces";
-import { outline, type RunShape } from "../../src/ui/state/outline";
-import { progressAt, progressReader, type TimedEvent } from "../../src/ui/state/progress";
+import { chaptersOf } from "../../src/ui/model/chapters";
+import { columnsOf, layOut } from "../../src/ui/model/graph-layout";
+import { outline, type RunShape } from "../../src/ui/model/outline";
+import { progressAt, progressReader, type TimedEvent } from "../../src/ui/model/progress";
+import { layOutScore, readerOf, stavesOf } from "../../src/ui/model/score-layout";
+import { spacesOf } from "../../src/ui/model/spaces";
 import { fakeBackend, fakeQuestions } from "./fake-engine";
 import { fakeSystem } from "./fake-system";
 

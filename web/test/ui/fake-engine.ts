@@ -15,7 +15,7 @@ import {
   type TokenProbability,
   type TurnSummary,
 } from "../../src/engine/api";
-import type { Backend } from "../../src/ui/backend";
+import type { Backend } from "../../src/ui/state/backend";
 import { parseRing } from "../../src/ui/task/hop";
 import { fakeSystem } from "./fake-system";
 

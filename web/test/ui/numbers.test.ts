@@ -2,11 +2,11 @@ import { describe, expect, test } from "vitest";
 import { accepted } from "../../src/ui/lib/accepted";
 import { decodeFloats, encodeFloats } from "../../src/ui/lib/base64";
 import { formatBytes, formatCount, formatDuration, formatPercent, showToken } from "../../src/ui/lib/format";
-import { likelyOverlap } from "../../src/ui/lib/likely";
-import { openingQuestion, orderGroups, sample } from "../../src/ui/lib/sample";
 import { wilson } from "../../src/ui/lib/statistics";
-import { groupScores, scores, type Trial, toCsv } from "../../src/ui/lib/tally";
 import { cosine, norm, pairwise } from "../../src/ui/lib/vectors";
+import { likelyOverlap } from "../../src/ui/model/likely";
+import { openingQuestion, orderGroups, sample } from "../../src/ui/model/sample";
+import { groupScores, scores, type Trial, toCsv } from "../../src/ui/model/tally";
 
 const plain = (text: string): string => text.replaceAll("\u202f", " ");
 

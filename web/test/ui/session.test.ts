@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { LoadOptions, SystemHandle } from "../../src/engine/api";
-import type { Backend } from "../../src/ui/backend";
+import type { Backend } from "../../src/ui/state/backend";
 import { Session } from "../../src/ui/state/session";
 import { fakeBackend } from "./fake-engine";
 

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { EngineError, type EngineErrorCode } from "../../src/engine/api";
-import { CatalogError, parseCatalog } from "../../src/ui/catalog";
 import { systemAddress } from "../../src/ui/lib/address";
-import { problemOf } from "../../src/ui/lib/problems";
-import { linkTraining, measuredTables } from "../../src/ui/lib/provenance";
 import { promptProblem } from "../../src/ui/lib/slots";
-import { advanceLoading, NOT_LOADING } from "../../src/ui/state/file-progress";
+import { CatalogError, parseCatalog } from "../../src/ui/model/catalog";
+import { advanceLoading, NOT_LOADING } from "../../src/ui/model/file-progress";
+import { linkTraining, measuredTables } from "../../src/ui/model/provenance";
+import { problemOf } from "../../src/ui/state/problems";
 import { TraceError } from "../../src/ui/trace/file";
 
 describe("the list of systems", () => {

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import type { RunEvent } from "../../src/engine/api";
-import { progressAt } from "../../src/ui/state/progress";
-import { viewOf } from "../../src/ui/state/system-view";
-import { type Finished, readTrace, TraceError, writeTrace } from "../../src/ui/trace/file";
+import { progressAt } from "../../src/ui/model/progress";
+import type { Finished } from "../../src/ui/model/recording";
+import { viewOf } from "../../src/ui/model/system-view";
+import { readTrace, TraceError, writeTrace } from "../../src/ui/trace/file";
 import { fakeBackend, fakeQuestions } from "./fake-engine";
 
 /** A finished run of the stand-in engine. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { effective, runOptions } from "../../src/ui/state/settings";
-import { INITIAL, isChanged, type PageState, parseQuery, printQuery } from "../../src/ui/state/url";
+import { effective, runOptions } from "../../src/ui/model/settings";
+import { INITIAL, isChanged, type PageState, parseQuery, printQuery } from "../../src/ui/model/url";
 import { fakeSystem } from "./fake-system";
 
 describe("the page's state in the URL", () => {

@@ -3,8 +3,8 @@ import type { JSX } from "preact";
 import { useCallback, useMemo } from "preact/hooks";
 import type { Mode } from "../../engine/api";
 import { formatPercent } from "../lib/format";
-import { orderGroups } from "../lib/sample";
-import { type GroupScore, groupScores, type Score, type Trial } from "../lib/tally";
+import { orderGroups } from "../model/sample";
+import { type GroupScore, groupScores, type Score, type Trial } from "../model/tally";
 import { Chart } from "./plot";
 import { useWidth } from "./use-width";
 

@@ -1,10 +1,10 @@
 /** Who takes part, in what order, under what name, and which thoughts are handed on. */
 import type { JSX } from "preact";
 import type { AgentSpec, System } from "../../engine/api";
-import { SHAPES, type Shape, shapeOfSystem } from "../lib/shapes";
+import { NOTHING_YET } from "../model/progress";
+import { arranged, effective } from "../model/settings";
+import { SHAPES, type Shape, shapeOfSystem } from "../model/shapes";
 import { openSystem } from "../state/open";
-import { NOTHING_YET } from "../state/progress";
-import { arranged, effective } from "../state/settings";
 import { useStore } from "../state/store";
 import { Graph } from "./graph";
 import { Mark } from "./mark";

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { filesOfDrop, filesOfInput } from "../lib/folder";
+import { filesOfDrop, filesOfInput } from "../model/folder";
 import { openFiles } from "../state/open";
 import { useStore } from "../state/store";
 

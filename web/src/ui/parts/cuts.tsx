@@ -3,12 +3,11 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { TaskQuestion } from "../../engine/api";
 import { formatPercent } from "../lib/format";
+import { type Finished, verdict } from "../model/recording";
+import type { EdgeView } from "../model/system-view";
 import type { Cut, Instead } from "../state/ablate";
-import { verdict } from "../state/recording";
 import type { Session } from "../state/session";
 import { useStore } from "../state/store";
-import type { EdgeView } from "../state/system-view";
-import type { Finished } from "../trace/file";
 import { Verdict } from "./controls";
 import { Mark } from "./mark";
 

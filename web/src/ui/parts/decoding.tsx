@@ -1,9 +1,9 @@
 /** Decoding settings. */
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
-import { effective } from "../state/settings";
+import { effective } from "../model/settings";
+import type { PageState } from "../model/url";
 import { useStore } from "../state/store";
-import type { PageState } from "../state/url";
 import { NumberField, TextField } from "./fields";
 
 export function Decoding({ system }: { system: System }): JSX.Element {

@@ -2,16 +2,14 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { showToken } from "../lib/format";
-import { type GraphLayout, layOut, type PlacedEdge, type Point } from "../lib/graph-layout";
-import type { Progress, TurnProgress } from "../state/progress";
-import type { Lens } from "../state/recording";
-import { type AgentView, nameOf, type SystemView } from "../state/system-view";
+import type { GraphPart } from "../model/chapters";
+import { type GraphLayout, layOut, type PlacedEdge, type Point } from "../model/graph-layout";
+import type { Progress, TurnProgress } from "../model/progress";
+import type { Lens } from "../model/recording";
+import { type AgentView, nameOf, type SystemView } from "../model/system-view";
 import { spokenAnswer } from "../task/tools";
 import { agentClass, indexOf, markPath } from "./mark";
 import { useWidth } from "./use-width";
-
-/** Parts that a guide may point at. */
-export type GraphPart = "agents" | "inner" | "outer" | "feedback" | "answer";
 
 interface GraphProps {
   readonly system: SystemView;

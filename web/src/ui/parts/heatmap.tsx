@@ -1,8 +1,8 @@
 /** Pairwise similarity as a square of colours: blue for unlike, orange for alike, with the number under the pointer or the keyboard's cursor. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import type { Item, Space } from "../lib/spaces";
-import type { SystemView } from "../state/system-view";
+import type { Item, Space } from "../model/spaces";
+import type { SystemView } from "../model/system-view";
 import { agentClass, indexOf, markPath } from "./mark";
 import { useWidth } from "./use-width";
 

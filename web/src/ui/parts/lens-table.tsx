@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import type { RunResult } from "../../engine/api";
 import { formatPercent, showToken } from "../lib/format";
-import type { SystemView } from "../state/system-view";
+import type { SystemView } from "../model/system-view";
 import { agentClass, Mark } from "./mark";
 
 /** Thoughts beyond this many make the table useless; the first are shown. */

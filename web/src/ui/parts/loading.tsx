@@ -2,8 +2,8 @@
 import type { JSX } from "preact";
 import type { FileSpec, System } from "../../engine/api";
 import { formatBytes } from "../lib/format";
+import { printQuery } from "../model/url";
 import { useStore } from "../state/store";
-import { printQuery } from "../state/url";
 import { Bar } from "./controls";
 import { Mark } from "./mark";
 

@@ -1,6 +1,6 @@
 /** An agent's sign: a shape and a colour, so that neither has to carry the meaning alone. */
 import type { JSX } from "preact";
-import type { SystemView } from "../state/system-view";
+import type { SystemView } from "../model/system-view";
 
 /** How many signs there are before they repeat. */
 export const MARKS = 6;

@@ -1,8 +1,8 @@
 /** Lengths of thoughts, step by step. */
 import type { JSX } from "preact";
 import { useCallback } from "preact/hooks";
-import type { Space } from "../lib/spaces";
-import type { SystemView } from "../state/system-view";
+import type { Space } from "../model/spaces";
+import type { SystemView } from "../model/system-view";
 import { indexOf, Mark } from "./mark";
 import { Chart } from "./plot";
 import { useWidth } from "./use-width";

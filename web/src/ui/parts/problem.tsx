@@ -1,6 +1,6 @@
 /** What went wrong and what to do about it. */
 import type { JSX } from "preact";
-import type { Remedy } from "../lib/problems";
+import type { Remedy } from "../state/problems";
 import { useStore } from "../state/store";
 
 const LABELS: Record<Remedy, string> = {

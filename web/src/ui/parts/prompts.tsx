@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useId } from "preact/hooks";
 import type { AgentSpec, System } from "../../engine/api";
 import { promptProblem } from "../lib/slots";
-import { arranged, effective } from "../state/settings";
+import { arranged, effective } from "../model/settings";
 import { useStore } from "../state/store";
 import { Mark } from "./mark";
 

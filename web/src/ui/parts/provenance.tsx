@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
 import { formatPercent } from "../lib/format";
-import { linkTraining, type MeasuredTable, measuredTables } from "../lib/provenance";
+import { linkTraining, type MeasuredTable, measuredTables } from "../model/provenance";
 import { Mark } from "./mark";
 
 const CONTROLS: Readonly<Record<string, string>> = {

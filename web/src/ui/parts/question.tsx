@@ -2,11 +2,11 @@
 import type { JSX } from "preact";
 import { useId, useMemo } from "preact/hooks";
 import type { TaskQuestion } from "../../engine/api";
-import { lensesOf } from "../state/recording";
+import { lensesOf } from "../model/recording";
+import { askAgain, footsteps } from "../model/trail";
 import { useStore } from "../state/store";
 import { parseRing, type RingQuestion as RingQuestionShape } from "../task/hop";
 import { spokenAnswer } from "../task/tools";
-import { askAgain, footsteps } from "../task/trail";
 import { Ring } from "./ring";
 
 /** A longer list is no help in a menu. */

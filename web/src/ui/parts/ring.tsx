@@ -1,8 +1,8 @@
 /** A question of a ring task drawn as the ring it is, with the walk that the agents' thoughts take along it. */
 import type { JSX, TargetedKeyboardEvent } from "preact";
-import type { SystemView } from "../state/system-view";
+import type { SystemView } from "../model/system-view";
+import { type Footstep, legsOf } from "../model/trail";
 import type { RingQuestion } from "../task/hop";
-import { type Footstep, legsOf } from "../task/trail";
 import { agentClass, indexOf, markPath } from "./mark";
 import { CENTRE, legPath, placeAt, SIZE, wayPath } from "./ring-shapes";
 

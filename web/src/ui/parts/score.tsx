@@ -2,11 +2,11 @@
 import type { JSX, TargetedKeyboardEvent } from "preact";
 import { useMemo } from "preact/hooks";
 import { formatPercent, showToken } from "../lib/format";
-import { layOutScore, type PlacedTurn, readerOf, type ScoreLayout, stavesOf } from "../lib/score-layout";
-import { outline, type RunShape } from "../state/outline";
-import type { HandoffProgress, Progress, TurnProgress } from "../state/progress";
-import type { Lens } from "../state/recording";
-import type { SystemView } from "../state/system-view";
+import { outline, type RunShape } from "../model/outline";
+import type { HandoffProgress, Progress, TurnProgress } from "../model/progress";
+import type { Lens } from "../model/recording";
+import { layOutScore, type PlacedTurn, readerOf, type ScoreLayout, stavesOf } from "../model/score-layout";
+import type { SystemView } from "../model/system-view";
 import type { Selection } from "../state/watch";
 import { spokenAnswer } from "../task/tools";
 import { agentClass, indexOf, Mark, markPath } from "./mark";

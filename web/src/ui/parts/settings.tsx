@@ -2,8 +2,8 @@
 import type { JSX } from "preact";
 import type { Mode } from "../../engine/api";
 import { formatBytes, formatPercent } from "../lib/format";
+import { isChanged } from "../model/url";
 import { useStore } from "../state/store";
-import { isChanged } from "../state/url";
 import { Segments, Stepper } from "./controls";
 
 /** The modes in the order of the paper's comparison. */

@@ -1,7 +1,7 @@
 /** Tools of the agent that answers: what it may use, and the one that needs the visitor's leave. */
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
-import { effective, SEARCH_URL } from "../state/settings";
+import { effective, SEARCH_URL } from "../model/settings";
 import { useStore } from "../state/store";
 
 export function Tools({ system }: { system: System }): JSX.Element {

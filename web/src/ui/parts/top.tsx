@@ -1,8 +1,8 @@
 /** Name of the page, its views, which system is open, light or dark. */
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
+import { type PageState, printQuery, type View } from "../model/url";
 import { useStore } from "../state/store";
-import { type PageState, printQuery, type View } from "../state/url";
 import { currentTheme, setTheme, type Theme } from "./theme";
 
 const LABELS: Record<View, string> = {

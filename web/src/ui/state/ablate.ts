@@ -1,8 +1,8 @@
 /** What an edge is worth: the same run without what it carries. */
 import { type ReadonlySignal, signal } from "@preact/signals";
 import type { HandoffSummary, RunOptions } from "../../engine/api";
-import { likelyOverlap } from "../lib/likely";
-import type { Recording } from "./recording";
+import { likelyOverlap } from "../model/likely";
+import type { Recording } from "../model/recording";
 import type { Session } from "./session";
 
 /** What takes the place of an edge's thoughts. */

@@ -1,8 +1,8 @@
 /** The same question through every mode, one after the other. */
 import { type ReadonlySignal, signal } from "@preact/signals";
 import type { Mode, RunEvent } from "../../engine/api";
-import { advance, NOTHING_YET, type Progress, type TimedEvent } from "./progress";
-import type { Asked, Recording } from "./recording";
+import { advance, NOTHING_YET, type Progress, type TimedEvent } from "../model/progress";
+import type { Asked, Recording } from "../model/recording";
 import type { Session } from "./session";
 
 /** One mode's run. */

@@ -1,10 +1,10 @@
 /** Many held-out questions through several modes and numbers of rounds. */
 import { type ReadonlySignal, signal } from "@preact/signals";
 import type { Mode, TaskQuestion } from "../../engine/api";
-import { sample } from "../lib/sample";
-import type { Trial } from "../lib/tally";
+import type { Asked } from "../model/recording";
+import { sample } from "../model/sample";
+import type { Trial } from "../model/tally";
 import { isRight } from "../task/score";
-import type { Asked } from "./recording";
 import type { Session } from "./session";
 
 /** What is to be measured. */

@@ -1,9 +1,9 @@
 /** Opening what a visitor brings: a system's folder, other links, a saved run. */
 import { EngineError, type LocalFiles } from "../../engine/api";
-import { recognise } from "../lib/folder";
+import { recognise } from "../model/folder";
+import { INITIAL } from "../model/url";
 import { readTrace } from "../trace/file";
 import type { Store } from "./store";
-import { INITIAL } from "./url";
 
 /** What belongs to one system and makes no sense for the next. */
 const OF_A_SYSTEM = ["number", "question", "order", "roles", "off", "prompts", "firstPrompts"] as const;

@@ -1,6 +1,6 @@
 /** The page's shareable state as a signal that follows the URL and writes itself into it. */
 import { type ReadonlySignal, signal } from "@preact/signals";
-import { INITIAL, KEPT_ON_RESET, type PageState, parseQuery, printQuery } from "./url";
+import { INITIAL, KEPT_ON_RESET, type PageState, parseQuery, printQuery } from "../model/url";
 
 /** Browsers limit how often history may be written; typing a prompt would exceed it. */
 const WRITE_DELAY_MS = 250;

@@ -10,11 +10,11 @@ import {
   type SystemHandle,
   type TaskQuestion,
 } from "../../engine/api";
-import type { Backend } from "../backend";
-import type { Catalog } from "../catalog";
-import { FOLDER, type Folder, FolderError, type ForeignLinks } from "../lib/folder";
-import { type Problem, problemOf } from "../lib/problems";
-import { advanceLoading, type Loading, NOT_LOADING } from "./file-progress";
+import type { Catalog } from "../model/catalog";
+import { advanceLoading, type Loading, NOT_LOADING } from "../model/file-progress";
+import { FOLDER, type Folder, FolderError, type ForeignLinks } from "../model/folder";
+import type { Backend } from "./backend";
+import { type Problem, problemOf } from "./problems";
 import type { Remembered } from "./remembered";
 import { keepAwake } from "./sleep";
 

@@ -3,19 +3,19 @@ import { computed, effect, type ReadonlySignal, type Signal, signal, untracked }
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { TaskQuestion } from "../../engine/api";
-import type { Backend } from "../backend";
-import { openingQuestion } from "../lib/sample";
+import type { Asked } from "../model/recording";
+import { openingQuestion } from "../model/sample";
+import { arranged, runOptions } from "../model/settings";
+import { asksForDestination, destination } from "../model/trail";
 import { parseRing } from "../task/hop";
 import type { Scoring } from "../task/score";
-import { asksForDestination, destination } from "../task/trail";
 import { Ablate } from "./ablate";
+import type { Backend } from "./backend";
 import { Compare } from "./compare";
 import { Measure } from "./measure";
 import { createPage, type Page } from "./page";
-import type { Asked } from "./recording";
 import { type Remembered, rememberIn } from "./remembered";
 import { Session } from "./session";
-import { arranged, runOptions } from "./settings";
 import { Watch } from "./watch";
 
 /** The question as it stands. */

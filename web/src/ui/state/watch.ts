@@ -1,8 +1,8 @@
 /** The run in view: live while it goes, then replayed at will. */
 import { batch, computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { RunEvent } from "../../engine/api";
-import { NOTHING_YET, type Progress, progressReader, type TimedEvent } from "./progress";
-import type { Asked, Recording } from "./recording";
+import { NOTHING_YET, type Progress, progressReader, type TimedEvent } from "../model/progress";
+import type { Asked, Recording } from "../model/recording";
 import type { Session } from "./session";
 
 /** Time a replayed event takes at tempo 1, so that the eye can follow. */

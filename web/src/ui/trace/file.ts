@@ -2,16 +2,13 @@
 import * as v from "valibot";
 import type { Counters, Matrix, RunEvent, RunResult } from "../../engine/api";
 import { encodeFloats } from "../lib/base64";
-import type { TimedEvent } from "../state/progress";
-import type { Recording } from "../state/recording";
+import type { TimedEvent } from "../model/progress";
+import type { Finished } from "../model/recording";
 import { fromFile } from "./read";
 import { traceSchema } from "./schema";
 
 /** A trace file could not be opened: one line that says why. */
 export class TraceError extends Error {}
-
-/** A run that ended. */
-export type Finished = Recording & { readonly result: RunResult };
 
 /** @returns the text of a trace file; `readTrace` gives the recording back. */
 export function writeTrace(recording: Finished): string {

@@ -1,7 +1,7 @@
 /** A checked trace file to a recording: snake_case to camelCase, events joined with what they report. */
 import type { Counters, HandoffSummary, RunEvent, RunResult, TurnSummary } from "../../engine/api";
-import type { TimedEvent } from "../state/progress";
-import type { Recording } from "../state/recording";
+import type { TimedEvent } from "../model/progress";
+import type { Recording } from "../model/recording";
 import type { TraceFile } from "./schema";
 
 type FileResult = TraceFile["result"];

@@ -1,12 +1,12 @@
 /** Change it: pattern, order, roles, edges, decoding, tools, prompts. Applied at once and kept in the link. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import { isChanged } from "../model/url";
 import { Arrange } from "../parts/arrange";
 import { Decoding } from "../parts/decoding";
 import { AllPrompts } from "../parts/prompts";
 import { Tools } from "../parts/tool-settings";
 import { useStore } from "../state/store";
-import { isChanged } from "../state/url";
 
 export function ChangeView(): JSX.Element {
   const { session, page } = useStore();

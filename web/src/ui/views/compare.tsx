@@ -2,12 +2,12 @@
 import type { JSX } from "preact";
 import type { Mode } from "../../engine/api";
 import { formatCount, formatDuration } from "../lib/format";
+import { NOTHING_YET } from "../model/progress";
+import type { Asked } from "../model/recording";
+import { lensesOf, shapeOf, verdict } from "../model/recording";
 import { Verdict } from "../parts/controls";
 import { Score } from "../parts/score";
 import { COMPARED, type Lane } from "../state/compare";
-import { NOTHING_YET } from "../state/progress";
-import type { Asked } from "../state/recording";
-import { lensesOf, shapeOf, verdict } from "../state/recording";
 import { useStore } from "../state/store";
 
 const NAMES: Record<Mode, readonly [name: string, words: string]> = {

@@ -2,12 +2,12 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { CHAPTERS_UNPLAYED, type Chapter, chaptersOf } from "../lib/chapters";
+import { CHAPTERS_UNPLAYED, type Chapter, chaptersOf } from "../model/chapters";
+import { lensesOf, type Recording, shapeOf } from "../model/recording";
 import { Graph } from "../parts/graph";
 import { Provenance } from "../parts/provenance";
 import { Score } from "../parts/score";
 import { openSystem } from "../state/open";
-import { lensesOf, type Recording, shapeOf } from "../state/recording";
 import { useStore } from "../state/store";
 
 export function ExplainView(): JSX.Element {

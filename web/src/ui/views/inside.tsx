@@ -3,16 +3,16 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useMemo, useRef } from "preact/hooks";
 import { EngineError } from "../../engine/api";
-import { readText } from "../lib/folder";
 import { saveFile } from "../lib/save";
-import { type Space, spacesOf } from "../lib/spaces";
+import { readText } from "../model/folder";
+import { type Finished, isFinished } from "../model/recording";
+import { type Space, spacesOf } from "../model/spaces";
 import { Cuts } from "../parts/cuts";
 import { Heatmap } from "../parts/heatmap";
 import { LensTable } from "../parts/lens-table";
 import { Norms } from "../parts/norms";
-import type { Recording } from "../state/recording";
 import { useStore } from "../state/store";
-import { type Finished, readTrace, TraceError, writeTrace } from "../trace/file";
+import { readTrace, TraceError, writeTrace } from "../trace/file";
 
 export function InsideView(): JSX.Element {
   const { watch } = useStore();
@@ -27,10 +27,6 @@ export function InsideView(): JSX.Element {
       {finished ? <Opened key={finished.result.ms} finished={finished} /> : <Nothing />}
     </div>
   );
-}
-
-function isFinished(recording: Recording | undefined): recording is Finished {
-  return recording?.result !== undefined;
 }
 
 function Nothing(): JSX.Element {

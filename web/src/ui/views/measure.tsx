@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import type { Mode } from "../../engine/api";
 import { formatCount, formatDuration, formatPercent } from "../lib/format";
 import { saveFile } from "../lib/save";
-import { type Score, scores, toCsv } from "../lib/tally";
+import { type Score, scores, toCsv } from "../model/tally";
 import { AccuracyChart, GroupChart } from "../parts/accuracy";
 import { Bar } from "../parts/controls";
 import { MODE_OPTIONS } from "../parts/settings";

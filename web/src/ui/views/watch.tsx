@@ -1,11 +1,11 @@
 /** Run and watch: the graph, the score, the answer. */
 import type { JSX } from "preact";
 import { formatBytes, formatCount, formatDuration } from "../lib/format";
+import { lensesOf, shapeOf, verdict } from "../model/recording";
 import { Figure, Verdict } from "../parts/controls";
 import { Graph } from "../parts/graph";
 import { Reading, Score } from "../parts/score";
 import { Transport } from "../parts/transport";
-import { lensesOf, shapeOf, verdict } from "../state/recording";
 import { useStore } from "../state/store";
 import { splitAnswer } from "../task/tools";
 

@@ -1,8 +1,8 @@
 /** Which vectors of a run can be compared with which. */
 import type { RunResult } from "../../engine/api";
-import type { SystemView } from "../state/system-view";
+import { cosine, norm, pairwise, row } from "../lib/vectors";
 import { likelyOverlap } from "./likely";
-import { cosine, norm, pairwise, row } from "./vectors";
+import type { SystemView } from "./system-view";
 
 /** One thought or handed-over row. */
 export interface Item {

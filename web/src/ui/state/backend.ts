@@ -1,6 +1,6 @@
 /** What the page needs of the world: the engine's API and the list of systems. Tests pass their own. */
-import { loadSystem, readSystem, type SystemHandle } from "../engine/api";
-import { type Catalog, readCatalog } from "./catalog";
+import { loadSystem, readSystem, type SystemHandle } from "../../engine/api";
+import { type Catalog, readCatalog } from "../model/catalog";
 
 /** The page's only ways out. */
 export interface Backend {

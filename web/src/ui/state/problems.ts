@@ -1,8 +1,8 @@
 /** What went wrong, in plain words, and what to do about it. */
 import { EngineError, type EngineErrorCode } from "../../engine/api";
-import { CatalogError } from "../catalog";
+import { CatalogError } from "../model/catalog";
+import { FolderError } from "../model/folder";
 import { TraceError } from "../trace/file";
-import { FolderError } from "./folder";
 
 /** What the page can offer to do. */
 export type Remedy =

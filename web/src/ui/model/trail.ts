@@ -1,8 +1,8 @@
 /** The walk that an agent after the other takes along a ring, as their thoughts and words tell it. */
 import type { TaskQuestion, TokenProbability } from "../../engine/api";
-import type { Progress } from "../state/progress";
-import type { Lens } from "../state/recording";
-import { parseRing, parseRingState, type RingQuestion } from "./hop";
+import { parseRing, parseRingState, type RingQuestion } from "../task/hop";
+import type { Progress } from "./progress";
+import type { Lens } from "./recording";
 
 /** A place that a thought names, and how likely it is; a thought may hold several at once. */
 export interface Foothold {

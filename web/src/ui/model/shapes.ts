@@ -1,6 +1,6 @@
 /** Shapes of a graph that can be made of the links a system has. Pure. */
 import type { System } from "../../engine/api";
-import type { PageState } from "../state/url";
+import type { PageState } from "./url";
 
 type Arrangement = Pick<PageState, "order" | "off">;
 

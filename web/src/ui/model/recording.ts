@@ -34,6 +34,13 @@ export interface Recording extends Asked {
   readonly result: RunResult | undefined;
 }
 
+/** A run that ended. */
+export type Finished = Recording & { readonly result: RunResult };
+
+export function isFinished(recording: Recording | undefined): recording is Finished {
+  return recording?.result !== undefined;
+}
+
 /** @returns undefined when nobody knows, or the run has not ended. */
 export function verdict(recording: Recording): boolean | undefined {
   const { result, expected, scoring, choices } = recording;

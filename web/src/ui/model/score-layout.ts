@@ -1,6 +1,6 @@
 /** The score: agents as staves, time to the right, rounds between bar lines. Positions in pixels. Pure. */
-import type { PlannedTurn } from "../state/outline";
-import type { EdgeView, SystemView } from "../state/system-view";
+import type { PlannedTurn } from "./outline";
+import type { EdgeView, SystemView } from "./system-view";
 
 export interface PlacedTurn extends PlannedTurn {
   readonly y: number;

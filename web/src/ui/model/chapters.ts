@@ -1,7 +1,9 @@
 /** The guided run: what is said, what it points at, and up to which moment of the run it is played. Pure. */
 import type { RunEvent } from "../../engine/api";
-import type { GraphPart } from "../parts/graph";
-import type { TimedEvent } from "../state/progress";
+import type { TimedEvent } from "./progress";
+
+/** A part of the graph that a chapter points at. */
+export type GraphPart = "agents" | "inner" | "outer" | "feedback" | "answer";
 
 export interface Chapter {
   readonly title: string;

@@ -1,5 +1,5 @@
 /** Where agents stand and how edges run between them, in pixels. Pure. */
-import type { EdgeView, SystemView } from "../state/system-view";
+import type { EdgeView, SystemView } from "./system-view";
 
 export interface Point {
   readonly x: number;

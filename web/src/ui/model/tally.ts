@@ -1,7 +1,7 @@
 /** Counting what a batch of runs came to. Pure. */
 import type { Mode } from "../../engine/api";
-import { groups } from "./groups";
-import { wilson } from "./statistics";
+import { groups } from "../lib/groups";
+import { wilson } from "../lib/statistics";
 
 /** One run of a batch. */
 export interface Trial {
