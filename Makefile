@@ -71,6 +71,7 @@ lint: lint-python lint-web ## formatter, linters, type checkers
 lint-python: $(VENV)/.everything
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@bash scripts/lint-imports.sh
 	@$(BIN)/mypy
 
 lint-web: web/node_modules/.installed

@@ -25,9 +25,9 @@ def peak_mib() -> float:
 
 def convert(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]]:
     """Our conversion of the weights."""
-    from recursivemas.build.backends import prepare
-    from recursivemas.build.checkpoint import Checkpoint
-    from recursivemas.build.quantize import find_scheme
+    from recursivemas.compiler.backends import prepare
+    from recursivemas.compiler.checkpoint import Checkpoint
+    from recursivemas.compiler.quantize import find_scheme
 
     def run() -> dict[str, Any]:
         out.mkdir(parents=True)
@@ -40,9 +40,9 @@ def convert(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, 
 
 def compile_(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]]:
     """`rmas compile`, whole."""
-    import recursivemas.build.library  # noqa: F401  TVM's import is not the compiler's time
-    from recursivemas.build.agent_folder import CompileOptions, compile_agent
-    from recursivemas.build.runtime import ensure_runtime
+    import recursivemas.compiler.library  # noqa: F401  TVM's import is not the compiler's time
+    from recursivemas.compiler.agent_folder import CompileOptions, compile_agent
+    from recursivemas.compiler.runtime import ensure_runtime
     from recursivemas.system.hub import resolve_model
 
     ensure_runtime()  # built once per machine
@@ -66,8 +66,8 @@ def mlc(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]
 
     import tvm
 
-    from recursivemas.build.pipeline import webgpu_target
-    from recursivemas.patches.source import import_mlc, mlc_module
+    from recursivemas.compiler.pipeline import webgpu_target
+    from recursivemas.mlc.source import import_mlc, mlc_module
 
     found = import_mlc()
     convert_weight = mlc_module("interface.convert_weight").convert_weight

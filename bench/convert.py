@@ -19,9 +19,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from recursivemas.build.quantize import SCHEMES
-from recursivemas.build.random_checkpoint import write_random_checkpoint
-from recursivemas.build.weights import TENSOR_CACHE
+from recursivemas.compiler.quantize import SCHEMES
+from recursivemas.compiler.random_checkpoint import write_random_checkpoint
+from recursivemas.compiler.weights import TENSOR_CACHE
 from recursivemas.system.files import write_text_atomic
 
 EVIDENCE = Path("docs/evidence/bench-convert.json")

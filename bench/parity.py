@@ -59,8 +59,8 @@ def measure(each: Shipped, quantization: str) -> dict[str, Any]:
         `quantization`, `questions`, `hand_offs` and the `largest_relative_error` among them, `same_answers` as PyTorch
         with the same weights, `same_as_unquantized` agents.
     """
-    from recursivemas.build.agent_folder import CompileOptions
-    from recursivemas.build.package import build_system
+    from recursivemas.compiler.agent_folder import CompileOptions
+    from recursivemas.release.package import build_system
     from tests.browser.engine_page import build_harness, launch, open_page, serving
 
     exact, same = _reference(each, "q0f32"), _reference(each, quantization)

@@ -20,15 +20,15 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.convert import measure
-from recursivemas.build import abi
-from recursivemas.build.library import model_metadata
-from recursivemas.build.models import load_model_config
-from recursivemas.build.models.module import build_module
-from recursivemas.build.pipeline import build_executable, webgpu_target
-from recursivemas.build.quantize import find_scheme
-from recursivemas.build.random_checkpoint import write_random_checkpoint
-from recursivemas.build.shaders import shaders_of
-from recursivemas.build.wgsl import refused_by_dawn
+from recursivemas.compiler import abi
+from recursivemas.compiler.library import model_metadata
+from recursivemas.compiler.models import load_model_config
+from recursivemas.compiler.models.module import build_module
+from recursivemas.compiler.pipeline import build_executable, webgpu_target
+from recursivemas.compiler.quantize import find_scheme
+from recursivemas.compiler.random_checkpoint import write_random_checkpoint
+from recursivemas.compiler.shaders import shaders_of
+from recursivemas.compiler.wgsl import refused_by_dawn
 from recursivemas.system.files import write_text_atomic
 
 EVIDENCE = Path("docs/evidence/bench-real-size.json")

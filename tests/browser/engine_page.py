@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from recursivemas.build.serve import site_app
+from recursivemas.release.serve import site_app
 from recursivemas.training.recursion import Recursion
 from tests.browser.chromium import launch
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, Route, expect
 
-from recursivemas.build.agent_folder import CompileOptions
-from recursivemas.build.package import build_system
+from recursivemas.compiler.agent_folder import CompileOptions
+from recursivemas.release.package import build_system
 from recursivemas.system.questions import QuestionRecord, load_questions
 from recursivemas.system.system import load_system
 from recursivemas.training.links import Links

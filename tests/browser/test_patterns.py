@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from recursivemas.build.agent_folder import CompileOptions
-from recursivemas.build.package import build_system
+from recursivemas.compiler.agent_folder import CompileOptions
+from recursivemas.release.package import build_system
 from recursivemas.system.questions import QuestionRecord, load_questions
 from recursivemas.system.system import load_system
 from recursivemas.training.recursion import Recursion

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from recursivemas.build.agent_folder import CompileOptions
-from recursivemas.build.package import build_system
+from recursivemas.compiler.agent_folder import CompileOptions
+from recursivemas.release.package import build_system
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import load_manifest
 from tests.browser.conftest import DEFAULT_LINKS, DEFAULT_SYSTEM

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recursivemas.build.atomic import atomic_folder, copy_folder
+from recursivemas.system.atomic import atomic_folder, copy_folder
 
 
 def write(out: Path, text: str) -> None:

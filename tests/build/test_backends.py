@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from recursivemas.build import backends
-from recursivemas.build.backends import prepare
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.quantize import find_scheme
-from recursivemas.build.random_checkpoint import write_random_checkpoint
+from recursivemas.compiler import backends
+from recursivemas.compiler.backends import prepare
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.quantize import find_scheme
+from recursivemas.compiler.random_checkpoint import write_random_checkpoint
 from recursivemas.system.errors import InputError
 
 CONFIG = {
@@ -41,10 +41,10 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
 def fake_mlc(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """A backend that records how it was asked, and an MLC-LLM that is found."""
     asked: list[dict[str, Any]] = []
-    module = types.ModuleType("recursivemas.patches.backend")
+    module = types.ModuleType("recursivemas.mlc.backend")
     module.prepare = lambda checkpoint, scheme, **sizes: asked.append(sizes) or "mlc's model"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(importlib.import_module("recursivemas.patches.source"), "find_mlc", lambda: Path())
+    monkeypatch.setattr(importlib.import_module("recursivemas.mlc.source"), "find_mlc", lambda: Path())
     return asked
 
 
@@ -83,6 +83,6 @@ def test_prepare_auto_without_mlc_lists_what_ours_has(checkpoint: Checkpoint, mo
 
 
 def test_prepare_mlc_says_when_it_is_not_installed(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_MLC_BACKEND", "recursivemas.patches.absent")
+    monkeypatch.setattr(backends, "_MLC_BACKEND", "recursivemas.mlc.absent")
     with pytest.raises(InputError, match="'mlc' is not part of this installation; use --backend relax"):
         prepare(checkpoint, SCHEME, "mlc")

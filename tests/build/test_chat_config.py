@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from recursivemas.build.backends import prepare
-from recursivemas.build.chat_config import chat_config
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.quantize import find_scheme
-from recursivemas.build.random_checkpoint import CHATML, write_random_checkpoint
-from recursivemas.build.tokenizer import read_tokenizer
+from recursivemas.compiler.backends import prepare
+from recursivemas.compiler.chat_config import chat_config
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.quantize import find_scheme
+from recursivemas.compiler.random_checkpoint import CHATML, write_random_checkpoint
+from recursivemas.compiler.tokenizer import read_tokenizer
 from recursivemas.system.errors import InputError
 
 CONFIG = {

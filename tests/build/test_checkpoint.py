@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.params import ParamSpec
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.params import ParamSpec
 from recursivemas.system.errors import InputError
 
 EMBED = "model.embed_tokens.weight"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recursivemas.build.conv_template import CONVERSATIONS, derive_template, plain_template, render
+from recursivemas.compiler.conv_template import CONVERSATIONS, derive_template, plain_template, render
 from recursivemas.system.chat_template import render_chat
 
 CHATML = (

@@ -8,18 +8,18 @@ import pytest
 import tvm
 from tvm import relax
 
-from recursivemas.build import abi, library
-from recursivemas.build.library import compile_library, model_metadata
-from recursivemas.build.library_metadata import read_library_metadata
-from recursivemas.build.models import ModelConfig, load_model_config, param_specs
-from recursivemas.build.models.module import build_module
-from recursivemas.build.pipeline import build_executable, webgpu_target
-from recursivemas.build.quantize import find_scheme
-from recursivemas.build.runtime import ensure_runtime
-from recursivemas.build.runtime.toolchain import Emscripten
-from recursivemas.build.shaders import Shader, check_limits, shaders_of
-from recursivemas.build.weights import stored_tensors
-from recursivemas.build.wgsl import refused_by_dawn
+from recursivemas.compiler import abi, library
+from recursivemas.compiler.library import compile_library, model_metadata
+from recursivemas.compiler.library_metadata import read_library_metadata
+from recursivemas.compiler.models import ModelConfig, load_model_config, param_specs
+from recursivemas.compiler.models.module import build_module
+from recursivemas.compiler.pipeline import build_executable, webgpu_target
+from recursivemas.compiler.quantize import find_scheme
+from recursivemas.compiler.runtime import ensure_runtime
+from recursivemas.compiler.runtime.toolchain import Emscripten
+from recursivemas.compiler.shaders import Shader, check_limits, shaders_of
+from recursivemas.compiler.weights import stored_tensors
+from recursivemas.compiler.wgsl import refused_by_dawn
 from recursivemas.system.errors import InputError
 
 TINY = {

@@ -6,7 +6,7 @@ import numpy as np
 import tvm
 from tvm import te
 
-from recursivemas.build.links import gelu
+from recursivemas.compiler.links import gelu
 
 
 def test_gelu_is_the_erf_form_within_a_millionth() -> None:

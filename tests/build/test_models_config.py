@@ -7,7 +7,7 @@ import pytest
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from recursivemas.build.models import FAMILIES, load_model_config, param_specs
+from recursivemas.compiler.models import FAMILIES, load_model_config, param_specs
 from recursivemas.system.errors import InputError
 
 LLAMA3 = {

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from recursivemas.build import package, site
-from recursivemas.build.agent_folder import CompileOptions
-from recursivemas.build.agents import built_agents
-from recursivemas.build.package import Supplied, build_system, is_current
-from recursivemas.build.site import assemble_site, find_systems
 from recursivemas.cli.app import app
+from recursivemas.compiler.agent_folder import CompileOptions
+from recursivemas.compiler.agents import built_agents
+from recursivemas.release import package, site
+from recursivemas.release.package import Supplied, build_system, is_current
+from recursivemas.release.site import assemble_site, find_systems
 from recursivemas.system.errors import InputError
 from recursivemas.system.system import load_system
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recursivemas.build.runtime import ensure_runtime
-from recursivemas.build.runtime.sources import OURS, find_sources
+from recursivemas.compiler.runtime import ensure_runtime
+from recursivemas.compiler.runtime.sources import OURS, find_sources
 from recursivemas.system.errors import InputError
 
 # Stands in for the compiler only: writes its output file and notes that it was called.

@@ -11,17 +11,17 @@ import tvm
 import tvm_ffi
 from tvm import relax, tirx
 
-from recursivemas.build.runtime import ensure_runtime
-from recursivemas.build.shape_functions import CanonicalShapeFunctions
+from recursivemas.compiler.runtime import ensure_runtime
+from recursivemas.compiler.shape_functions import CanonicalShapeFunctions
 
 ROOT = Path(__file__).parents[2]
 
 CHILD = """
 import sys
 from pathlib import Path
-from recursivemas.build.library import compile_library
-from recursivemas.build.models import load_model_config
-from recursivemas.build.quantize import find_scheme
+from recursivemas.compiler.library import compile_library
+from recursivemas.compiler.models import load_model_config
+from recursivemas.compiler.quantize import find_scheme
 from tests.build.test_library import TINY
 
 kept = [bytearray(size) for size in range(int(sys.argv[1]))]  # objects lie elsewhere in every process

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from recursivemas.build import agents, stamp
-from recursivemas.build.agent_folder import AgentFolder, CompileOptions
-from recursivemas.build.agents import built_agents
-from recursivemas.build.package import Supplied, build_system, is_current
-from recursivemas.build.stamp import compiler, stamp_of
-from recursivemas.patches.source import SOURCE_VARIABLE
+from recursivemas.compiler import agents, stamp
+from recursivemas.compiler.agent_folder import AgentFolder, CompileOptions
+from recursivemas.compiler.agents import built_agents
+from recursivemas.compiler.stamp import compiler, stamp_of
+from recursivemas.mlc.source import SOURCE_VARIABLE
+from recursivemas.release.package import Supplied, build_system, is_current
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import ResolvedModel
 from recursivemas.system.system import load_system
@@ -84,7 +84,7 @@ def test_compiled_agents_of_mlc_do_not(compiled: list[str], mlc_tree: Path) -> N
 
 def test_stamp_of_mlc_changes_with_our_patches(mlc_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = compiler(["mlc"]), compiler(["relax"])
-    monkeypatch.setattr(sys.modules["recursivemas.patches"], "__path__", [str(mlc_tree.parent)])
+    monkeypatch.setattr(sys.modules["recursivemas.mlc"], "__path__", [str(mlc_tree.parent)])
     assert compiler(["mlc"])["patches"] != before[0]["patches"]
     assert compiler(["relax"]) == before[1]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from recursivemas.build.random_checkpoint import SPECIAL_TOKENS, _write_tokenizer
-from recursivemas.build.tokenizer import read_tokenizer
+from recursivemas.compiler.random_checkpoint import SPECIAL_TOKENS, _write_tokenizer
+from recursivemas.compiler.tokenizer import read_tokenizer
 from recursivemas.system.errors import InputError
 
 

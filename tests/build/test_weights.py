@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.params import ParamSpec
-from recursivemas.build.quantize import GroupQuantizer, find_scheme
-from recursivemas.build.weights import ShardWriter, StoredTensor, stored_tensors, weights_nbytes, write_weights
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.params import ParamSpec
+from recursivemas.compiler.quantize import GroupQuantizer, find_scheme
+from recursivemas.compiler.weights import ShardWriter, StoredTensor, stored_tensors, weights_nbytes, write_weights
 from recursivemas.system.errors import InputError
 
 QKV = ParamSpec(

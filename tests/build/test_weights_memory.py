@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recursivemas.build.random_checkpoint import write_random_checkpoint
+from recursivemas.compiler.random_checkpoint import write_random_checkpoint
 
 QWEN2_5_0_5B = {
     "model_type": "qwen2",
@@ -39,9 +39,9 @@ def peak_mib():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
-from recursivemas.build.backends import prepare
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.quantize import find_scheme
+from recursivemas.compiler.backends import prepare
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.quantize import find_scheme
 
 before = peak_mib()
 model = prepare(Checkpoint(Path(sys.argv[1])), find_scheme(sys.argv[2]), "relax")

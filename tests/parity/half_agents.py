@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.library import compile_library
-from recursivemas.build.models import load_model_config, param_specs
-from recursivemas.build.quantize import GroupQuantizer, dequantize, find_scheme
-from recursivemas.build.weights import write_weights
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.library import compile_library
+from recursivemas.compiler.models import load_model_config, param_specs
+from recursivemas.compiler.quantize import GroupQuantizer, dequantize, find_scheme
+from recursivemas.compiler.weights import write_weights
 from tests.browser_harness.libraries import Libraries, Library, Ref
 from tests.parity.tiny_models import CASES, Case, make_model, save
 

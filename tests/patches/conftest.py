@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recursivemas.patches.source import PACKAGE, SOURCE_VARIABLE, Mlc, find_mlc, import_mlc
+from recursivemas.mlc.source import PACKAGE, SOURCE_VARIABLE, Mlc, find_mlc, import_mlc
 
 FILES = {
     "__init__.py": "raise ImportError('the native library is missing')",

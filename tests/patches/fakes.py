@@ -6,7 +6,7 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode
 
-from recursivemas.patches.compat.kv_cache import create_generic
+from recursivemas.mlc.compat.kv_cache import create_generic
 
 HIDDEN = 8
 VOCABULARY = 12

@@ -2,7 +2,7 @@ import pytest
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor
 
-from recursivemas.patches.anatomy import dissect, is_norm
+from recursivemas.mlc.anatomy import dissect, is_norm
 from recursivemas.system.errors import InputError
 
 from .fakes import HIDDEN, BareBody, Body, Language, Layer, NormedHead, Outer

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from recursivemas.patches import architectures
-from recursivemas.patches.architectures import RESULTS, Outcome, check_one, load, record
-from recursivemas.patches.samples import sample_config
-from recursivemas.patches.source import Mlc
+from recursivemas.architectures import record as architectures
+from recursivemas.architectures.record import RESULTS, Outcome, check_one, load, record
+from recursivemas.architectures.samples import sample_config
+from recursivemas.mlc.source import Mlc
 from recursivemas.system.errors import InputError
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from recursivemas.build.agent_folder import CompileOptions, compile_agent
-from recursivemas.build.backends import prepare
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.quantize import SCHEMES
-from recursivemas.build.random_checkpoint import write_random_checkpoint
-from recursivemas.build.weights import TENSOR_CACHE
-from recursivemas.patches.parity import check_parity, save_random_checkpoint
-from recursivemas.patches.samples import sample_config
-from recursivemas.patches.source import Mlc
+from recursivemas.architectures.parity import check_parity, save_random_checkpoint
+from recursivemas.architectures.samples import sample_config
+from recursivemas.compiler.agent_folder import CompileOptions, compile_agent
+from recursivemas.compiler.backends import prepare
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.quantize import SCHEMES
+from recursivemas.compiler.random_checkpoint import write_random_checkpoint
+from recursivemas.compiler.weights import TENSOR_CACHE
+from recursivemas.mlc.source import Mlc
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import resolve_model
 

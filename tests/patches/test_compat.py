@@ -12,9 +12,9 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.script import tirx as T  # noqa: N812
 
-from recursivemas.build.relax_functions import define
-from recursivemas.patches import compat
-from recursivemas.patches.compat import (
+from recursivemas.compiler.relax_functions import define
+from recursivemas.mlc import compat
+from recursivemas.mlc.compat import (
     call_tir_order,
     expert_mask,
     gelu_form,
@@ -24,8 +24,8 @@ from recursivemas.patches.compat import (
     thread_limit,
     topk_init,
 )
-from recursivemas.patches.compat.intercept import View, intercept, seeing
-from recursivemas.patches.source import Mlc, import_mlc, mlc_module
+from recursivemas.mlc.compat.intercept import View, intercept, seeing
+from recursivemas.mlc.source import Mlc, import_mlc, mlc_module
 
 
 def test_every_bridge_has_a_name_and_a_reason() -> None:

@@ -6,12 +6,12 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
-from recursivemas.patches import definition as definition_module
-from recursivemas.patches.compat.kv_cache import CacheBuild
-from recursivemas.patches.corrections import Corrections
-from recursivemas.patches.cpu_model import cpu_target
-from recursivemas.patches.definition import Definition, _bind_vocabulary, export
-from recursivemas.patches.hidden_states import expose
+from recursivemas.architectures.cpu_model import cpu_target
+from recursivemas.mlc import definition as definition_module
+from recursivemas.mlc.compat.kv_cache import CacheBuild
+from recursivemas.mlc.corrections import Corrections
+from recursivemas.mlc.definition import Definition, _bind_vocabulary, export
+from recursivemas.mlc.hidden_states import expose
 
 from .fakes import HIDDEN, VOCABULARY, BareBody, Body, Language, NormedHead, Outer
 

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser
 
-from recursivemas.build.backends import prepare
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.quantize import SCHEMES
-from recursivemas.patches.cpu_model import relative_error
-from recursivemas.patches.parity import reference, save_random_checkpoint
-from recursivemas.patches.samples import sample_config
-from recursivemas.patches.source import Mlc
+from recursivemas.architectures.cpu_model import relative_error
+from recursivemas.architectures.parity import reference, save_random_checkpoint
+from recursivemas.architectures.samples import sample_config
+from recursivemas.compiler.backends import prepare
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.quantize import SCHEMES
+from recursivemas.mlc.source import Mlc
 from tests.browser_harness.libraries import Libraries, open_libraries
 
 pytest.importorskip("transformers", reason="transformers is not installed")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recursivemas.patches.model_config import longest_context, mlc_config, transformers4
+from recursivemas.mlc.model_config import longest_context, mlc_config, transformers4
 from recursivemas.system.errors import InputError
 
 

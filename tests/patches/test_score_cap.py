@@ -9,9 +9,9 @@ from tvm.relax.frontend.nn.llm._prefill_kernels import (
 )
 from tvm.script import tirx as T  # noqa: N812
 
-from recursivemas.build.pipeline import webgpu_target
-from recursivemas.patches.cpu_model import cpu_target
-from recursivemas.patches.score_cap import cap_scores
+from recursivemas.architectures.cpu_model import cpu_target
+from recursivemas.compiler.pipeline import webgpu_target
+from recursivemas.mlc.score_cap import cap_scores
 from recursivemas.system.errors import InputError
 
 HEADS, KV_HEADS, WIDTH = 4, 2, 8

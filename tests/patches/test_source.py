@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from recursivemas.build.backends import prepare
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.quantize import find_scheme
-from recursivemas.build.random_checkpoint import write_random_checkpoint
-from recursivemas.patches import source
-from recursivemas.patches.source import SOURCE_VARIABLE, Mlc, find_mlc, import_mlc
+from recursivemas.compiler.backends import prepare
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.quantize import find_scheme
+from recursivemas.compiler.random_checkpoint import write_random_checkpoint
+from recursivemas.mlc import source
+from recursivemas.mlc.source import SOURCE_VARIABLE, Mlc, find_mlc, import_mlc
 from recursivemas.system.errors import InputError
 
 from .conftest import FILES, write_tree

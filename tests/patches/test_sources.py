@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from recursivemas.build.checkpoint import Checkpoint
-from recursivemas.build.quantize import SCHEMES, GroupQuantizer
-from recursivemas.build.weights import StoredTensor
-from recursivemas.patches.sources import find_sources
-from recursivemas.patches.weights import MlcWeights
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.quantize import SCHEMES, GroupQuantizer
+from recursivemas.compiler.weights import StoredTensor
+from recursivemas.mlc.sources import find_sources
+from recursivemas.mlc.weights import MlcWeights
 from recursivemas.system.errors import InputError
 
 TABLE = np.arange(24, dtype=np.float32).reshape(6, 4)

@@ -10,9 +10,9 @@ import pytest
 import torch
 import typer
 
-from recursivemas.build.release_assets import pack_assets
-from recursivemas.build.release_folder import check_release_folder
 from recursivemas.cli.app import app
+from recursivemas.release.release_assets import pack_assets
+from recursivemas.release.release_folder import check_release_folder
 from recursivemas.system.links_file import load_links
 from recursivemas.system.manifest import Manifest
 from recursivemas.training.convert import RELEASED_NAMES

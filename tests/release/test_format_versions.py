@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recursivemas.build.abi import ABI_VERSION
-from recursivemas.build.agent_folder import FORMAT_VERSION, read_agent_folder
+from recursivemas.compiler.abi import ABI_VERSION
+from recursivemas.compiler.agent_folder import FORMAT_VERSION, read_agent_folder
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS, load_links
 from recursivemas.system.manifest import load_manifest

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from recursivemas.build import release_assets
-from recursivemas.build.release_assets import GITHUB_LIMIT_BYTES, PART_BYTES, pack_assets, packed_assets
-from recursivemas.build.release_folder import check_release_folder
 from recursivemas.cli.app import app
+from recursivemas.release import release_assets
+from recursivemas.release.release_assets import GITHUB_LIMIT_BYTES, PART_BYTES, pack_assets, packed_assets
+from recursivemas.release.release_folder import check_release_folder
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import VariantRecord
 

@@ -10,12 +10,12 @@ import huggingface_hub.constants
 import pytest
 from playwright.sync_api import Browser
 
-from recursivemas.build.agent_folder import CompileOptions
-from recursivemas.build.hub_upload import publish_to_hub
-from recursivemas.build.package import build_system
-from recursivemas.build.precompress import precompress
-from recursivemas.build.release_folder import check_release_folder
-from recursivemas.build.site import assemble_site
+from recursivemas.compiler.agent_folder import CompileOptions
+from recursivemas.release.hub_upload import publish_to_hub
+from recursivemas.release.package import build_system
+from recursivemas.release.precompress import precompress
+from recursivemas.release.release_folder import check_release_folder
+from recursivemas.release.site import assemble_site
 from recursivemas.system.system import load_system
 from tests.browser.engine_page import EngineError, build_harness, launch, open_page
 

@@ -9,9 +9,9 @@ import huggingface_hub.constants
 import pytest
 from typer.testing import CliRunner
 
-from recursivemas.build import hub_upload
-from recursivemas.build.hub_upload import publish_to_hub, trusted_publishing
-from recursivemas.build.release_folder import check_release_folder
+from recursivemas.release import hub_upload
+from recursivemas.release.hub_upload import publish_to_hub, trusted_publishing
+from recursivemas.release.release_folder import check_release_folder
 from recursivemas.system.errors import InputError
 
 from .hub_stand_in import TOKEN, Fault, Hub, running_hub

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from recursivemas.build.measured import measured_reports
+from recursivemas.release.measured import measured_reports
 from recursivemas.system.errors import InputError
 
 

@@ -10,9 +10,9 @@ import yaml
 from huggingface_hub import ModelCard
 from typer.testing import CliRunner
 
-from recursivemas.build.model_card import model_card
-from recursivemas.build.release_folder import check_release_folder
 from recursivemas.cli.app import app
+from recursivemas.release.model_card import model_card
+from recursivemas.release.release_folder import check_release_folder
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import VariantRecord
 

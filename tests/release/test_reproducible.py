@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from recursivemas.build.release_folder import check_release_folder
-from recursivemas.build.release_plan import plan_release
-from recursivemas.build.runtime.objects import cache_folder, ensure_runtime
+from recursivemas.compiler.runtime.objects import cache_folder, ensure_runtime
+from recursivemas.release.release_folder import check_release_folder
+from recursivemas.release.release_plan import plan_release
 
 ROOT = Path(__file__).parents[2]
 SCHEME = "q4f32_1"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from recursivemas.build.licence import declared_licence
-from recursivemas.build.sbom import page_sbom, system_sbom
-from recursivemas.build.source_revision import source_revision
+from recursivemas.compiler.licence import declared_licence
+from recursivemas.release.sbom import page_sbom, system_sbom
+from recursivemas.release.source_revision import source_revision
 from recursivemas.system.hub import ResolvedModel
 
 ROOT = Path(__file__).parents[2]

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from recursivemas.build.precompress import precompress
-from recursivemas.build.serve import site_app
-from recursivemas.build.site import assemble_site
+from recursivemas.release.precompress import precompress
+from recursivemas.release.serve import site_app
+from recursivemas.release.site import assemble_site
 
 from .made_system import make_system
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("build/recursivemas", "training/recursivemas", "patches/recursivemas")
+SOURCES = tuple(f"{root}/recursivemas" for root in ("core", "training", "build", "patches", "cli"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -68,7 +68,7 @@ def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
                 expected[path.relative_to((ROOT / source).parent).as_posix()] = path.read_bytes()
     assert ours(wheel) == expected
     assert {Path(name).suffix for name in expected} >= {".py", ".h", ".cc", ".json", ".typed"}
-    assert sum(name.endswith("/py.typed") for name in expected) == 5
+    assert sum(name.endswith("/py.typed") for name in expected) == 7
 
 
 def test_wheel_is_the_same_bytes_twice(wheel: Path, tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_every_command_of_the_installed_wheel_has_help(python: Path, tmp_path: P
 
 def test_installed_wheel_finds_its_own_data(python: Path, tmp_path: Path) -> None:
     script = (
-        "import recursivemas.build, recursivemas.training, recursivemas.patches\n"
-        "from recursivemas.build.runtime.sources import OURS, find_sources\n"
+        "import recursivemas.compiler, recursivemas.training, recursivemas.mlc, recursivemas.architectures\n"
+        "from recursivemas.compiler.runtime.sources import OURS, find_sources\n"
         "print(find_sources().digest(), OURS)\n"
     )
     digest, headers = run(python, "-c", script, cwd=tmp_path).split()

@@ -12,9 +12,9 @@ import pytest
 import typer
 import yaml
 
-from recursivemas.build.release_plan import check_tag, plan_release
 from recursivemas.cli.app import app
-from recursivemas.patches.source import KNOWN_TREES, SOURCE_VARIABLE
+from recursivemas.mlc.source import KNOWN_TREES, SOURCE_VARIABLE
+from recursivemas.release.release_plan import check_tag, plan_release
 from recursivemas.system.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 /**
  * `recursivelink.json`: the trained links of a system, read into float32 tensors in call order.
  *
- * Source: docs/abi.md (names and order). The twin of build/recursivemas/system/links_file.py. Tensors are base64 of
+ * Source: docs/abi.md (names and order). The twin of core/recursivemas/system/links_file.py. Tensors are base64 of
  * little-endian float32 or float16, row-major, weights (out, in); a bias that is left out becomes zeros.
  */
 import * as v from "valibot";

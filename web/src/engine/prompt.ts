@@ -1,7 +1,7 @@
 /**
  * Prompt templates with `{question}` and `{latent:<edge id>}` slots.
  *
- * Source: docs/recursion.md, rule 2. The twin of build/recursivemas/system/prompt.py;
+ * Source: docs/recursion.md, rule 2. The twin of core/recursivemas/system/prompt.py;
  * tests/fixtures/prompt_cases.json is run against both.
  */
 import { EngineError } from "./errors";

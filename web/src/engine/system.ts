@@ -1,7 +1,7 @@
 /**
  * `system.json`: what `rmas build` wrote about a system, checked on reading.
  *
- * The twin of build/recursivemas/system/manifest.py. JSON is snake_case and TypeScript camelCase: `camelise` at the end
+ * The twin of core/recursivemas/system/manifest.py. JSON is snake_case and TypeScript camelCase: `camelise` at the end
  * of this file is the one place where that changes.
  */
 import * as v from "valibot";

@@ -1,0 +1,246 @@
+"""One checkpoint to one browser-ready agent folder in MLC's layout: `rmas compile`.
+
+Source: DESIGN, formats; docs/abi.md. The folder holds `mlc-chat-config.json`, `tensor-cache.json`,
+`params_shard_*.bin`, the tokenizer, the checkpoint's licence and one `<agent>-<quantization>-webgpu.wasm`.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recursivemas.compiler.backends import ModelFacts, PreparedModel, prepare
+from recursivemas.compiler.chat_config import CHAT_CONFIG, chat_config
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.library_metadata import read_library_metadata
+from recursivemas.compiler.licence import declared_licence
+from recursivemas.compiler.quantize import Scheme, find_scheme
+from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
+from recursivemas.compiler.tokenizer import read_tokenizer
+from recursivemas.compiler.weights import Progress, WeightsSummary
+from recursivemas.system.atomic import check_replaceable, output_folder
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json, refuse_newer
+from recursivemas.system.hub import ResolvedModel
+
+FORMAT_VERSION = 1
+
+_LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*")
+
+_CHAT_TEMPLATE = "chat_template.jinja"
+
+_LIBRARY_BYTES = 16 << 20
+"""Room for the library and what linking needs beside it."""
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How to compile.
+
+    Attributes:
+        quantization: Name of a scheme.
+        backend: `auto`, `relax` or `mlc`.
+        context_window_size: Most positions of a turn; the backend's default when absent.
+        prefill_chunk_size: Positions per prefill call; the backend's default when absent.
+    """
+
+    quantization: str
+    backend: str = "auto"
+    context_window_size: int | None = None
+    prefill_chunk_size: int | None = None
+
+
+@dataclass(frozen=True)
+class AgentFolder:
+    """A compiled agent, as its own files describe it.
+
+    Attributes:
+        folder: Where it is.
+        model_lib: Name of its `.wasm`.
+        config: `mlc-chat-config.json`.
+    """
+
+    folder: Path
+    model_lib: str
+    config: Mapping[str, Any]
+
+    @property
+    def ours(self) -> Mapping[str, Any]:
+        """The part of the configuration that only this project reads."""
+        part: Mapping[str, Any] = self.config["recursivemas"]
+        return part
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        """Any of them ends an answer."""
+        return tuple(self.config["conv_template"]["stop_token_ids"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        return sum(path.stat().st_size for path in self.folder.iterdir())
+
+    def content_digest(self) -> str:
+        """Sha256 over the names and contents of its files: what hosts and caches may know the folder by."""
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.iterdir()):
+            with path.open("rb") as stream:
+                digest.update(path.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
+
+def compile_agent(
+    model: ResolvedModel,
+    out: Path,
+    options: CompileOptions,
+    say: Callable[[str], None] = lambda line: None,
+    on_weights: Progress = lambda done, total: None,
+) -> AgentFolder:
+    """Compiles a checkpoint.
+
+    Args:
+        model: The checkpoint folder.
+        out: The agent folder; an earlier one is replaced when this one is complete, and not before.
+        options: How to compile.
+        say: Told what is being done, one line at a time.
+        on_weights: Told how many bytes of weights are converted.
+
+    Raises:
+        InputError: The checkpoint or an option cannot be used, `out` is something else, emscripten is missing or too
+            old, or the disk is too small; nothing is left behind then.
+    """
+    scheme = find_scheme(options.quantization)
+    check_out(out)
+    emscripten = find_emscripten()
+    say(f"Reading {model.source or model.folder}")
+    checkpoint = Checkpoint(model.folder)
+    prepared = prepare(
+        checkpoint,
+        scheme,
+        options.backend,
+        context_window_size=options.context_window_size,
+        prefill_chunk_size=options.prefill_chunk_size,
+    )
+    tokenizer = read_tokenizer(model.folder, prepared.facts.vocab_size)
+    config = chat_config(checkpoint, prepared.facts, scheme, tokenizer)
+    extras = [model.folder / name for name in tokenizer.files]
+    extras += [
+        path
+        for pattern in (_CHAT_TEMPLATE, *_LICENCES)
+        for path in sorted(model.folder.glob(pattern))
+        if path.is_file()
+    ]
+    _check_disk(out, prepared.weights_nbytes() + sum(path.stat().st_size for path in extras) + _LIBRARY_BYTES)
+    library = f"{_slug(model.name)}-{scheme.name}-webgpu.wasm"
+    with output_folder(out) as folder:
+        say(f"Converting the weights to {scheme.name}")
+        summary = prepared.write_weights(folder, on_weights)
+        prepared.compile_library(folder / library, lambda line: say(line[:1].upper() + line[1:]))
+        for path in extras:
+            shutil.copyfile(path, folder / path.name)
+        config["recursivemas"] |= _ours(prepared, scheme, model, summary, folder / library, emscripten)
+        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+        (folder / CHAT_CONFIG).write_text(text, encoding="utf-8")
+    return read_agent_folder(out)
+
+
+def read_agent_folder(folder: Path) -> AgentFolder:
+    """Reads what `compile_agent` wrote.
+
+    Raises:
+        InputError: It is no agent folder, or one of another version of this program.
+    """
+    config = read_json(folder / CHAT_CONFIG, "agent configuration; `rmas compile` writes one")
+    ours = config.get("recursivemas") if isinstance(config, dict) else None
+    refuse_newer(ours, FORMAT_VERSION, folder / CHAT_CONFIG, "agent folder")
+    if not isinstance(ours, dict) or ours.get("version") != FORMAT_VERSION:
+        raise InputError(f"{folder}: not an agent folder of this version; compile it again with `rmas compile`")
+    libraries = sorted(path.name for path in folder.glob("*.wasm"))
+    if libraries != [ours["model_lib"]]:
+        raise InputError(f"{folder}: expected exactly {ours['model_lib']} as its .wasm, found {libraries}")
+    return AgentFolder(folder, libraries[0], config)
+
+
+def check_out(out: Path) -> None:
+    """Refuses to replace anything but an earlier agent folder or an empty one.
+
+    Raises:
+        InputError: `out` is something else.
+    """
+    check_replaceable(out, CHAT_CONFIG, "an agent folder")
+
+
+def _ours(
+    prepared: PreparedModel,
+    scheme: Scheme,
+    model: ResolvedModel,
+    summary: WeightsSummary,
+    library: Path,
+    emscripten: Emscripten,
+) -> dict[str, Any]:
+    facts = prepared.facts
+    metadata = read_library_metadata(library)
+    return {
+        "version": FORMAT_VERSION,
+        "abi": metadata["recursivemas"]["abi"],
+        "model": model.source or model.name,
+        "revision": model.revision,
+        "license": declared_licence(model),
+        "weights_sha256": _weights_sha256(model.folder),
+        "backend": facts.backend,
+        "model_lib": library.name,
+        "dtype": scheme.dtype,
+        "hidden_size": facts.hidden_size,
+        "num_hidden_layers": facts.num_hidden_layers,
+        "parameters": summary.parameters,
+        "weights_bytes": summary.nbytes,
+        "kv_cache_bytes": facts.kv_cache_bytes,
+        "memory_bytes": summary.nbytes + facts.kv_cache_bytes + max(metadata["memory_usage"].values(), default=0),
+        "required_features": ["shader-f16"] if scheme.needs_shader_f16 else [],
+        "required_limits": _required_limits(facts, summary, metadata),
+        "versions": {
+            **{name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm")},
+            "emscripten": emscripten.version,
+            **prepared.versions,
+        },
+    }
+
+
+def _weights_sha256(checkpoint: Path) -> str:
+    """Over the sha256 of the checkpoint's weight files in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _required_limits(facts: ModelFacts, summary: WeightsSummary, metadata: Mapping[str, Any]) -> dict[str, int]:
+    """WebGPU limits by name. A buffer is a weight, a layer's part of the KV cache, or a temporary of the library."""
+    largest = max(
+        max(tensor.nbytes for tensor in summary.tensors),
+        facts.kv_cache_bytes // facts.num_hidden_layers,
+    )
+    limits = {"maxStorageBufferBindingSize": largest, "maxBufferSize": largest}
+    for name, value in metadata["recursivemas"].get("required_limits", {}).items():
+        limits[name] = max(int(value), limits.get(name, 0))
+    return limits
+
+
+def _check_disk(out: Path, needed: int) -> None:
+    parent = next(each for each in out.absolute().parents if each.exists())
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise InputError(
+            f"{out}: needs {needed / 1e6:.0f} MB, there are {free / 1e6:.0f} MB free on that disk; make room or choose "
+            "another --out"
+        )
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "agent"

@@ -1,0 +1,140 @@
+"""Compiles each checkpoint of a system once, and keeps compiled agents for the next build."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recursivemas.compiler.agent_folder import AgentFolder, CompileOptions, compile_agent, read_agent_folder
+from recursivemas.compiler.backends import chosen_backend
+from recursivemas.compiler.checkpoint import read_config
+from recursivemas.compiler.runtime.objects import cache_folder
+from recursivemas.compiler.runtime.toolchain import find_emscripten
+from recursivemas.compiler.stamp import compiler, stamp_of
+from recursivemas.system.errors import InputError
+from recursivemas.system.hub import ResolvedModel, resolve_model
+from recursivemas.system.system import Agent, System
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BuiltAgent:
+    """A compiled checkpoint, as the manifest describes it.
+
+    Attributes:
+        compiled: The agent folder in the cache.
+        path: Folder in the system, named by its content, so that no cache mixes it with another build's; agents of the
+            same checkpoint share one.
+    """
+
+    compiled: AgentFolder
+    path: str
+
+    @property
+    def hidden_size(self) -> int:
+        """D."""
+        return int(self.compiled.ours["hidden_size"])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The fields of `AgentRecord` that the checkpoint decides."""
+        config, ours = self.compiled.config, self.compiled.ours
+        return {
+            "model": ours["model"],
+            "architecture": config["model_type"],
+            "path": f"{self.path}/",
+            "model_lib": f"{self.path}/{self.compiled.model_lib}",
+            "quantization": config["quantization"],
+            "vocab_size": config["vocab_size"],
+            "context_window_size": config["context_window_size"],
+            "prefill_chunk_size": config["prefill_chunk_size"],
+            "stop_token_ids": self.compiled.stop_token_ids,
+            **{name: ours[name] for name in ("dtype", "hidden_size", "num_hidden_layers", "memory_bytes")},
+        }
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights came from: hub id and revision, licence, sha256 over the weight files, versions."""
+        names = ("model", "revision", "license", "weights_sha256", "backend", "versions")
+        return {name: self.compiled.ours[name] for name in names}
+
+
+def built_agents(
+    system: System, options: CompileOptions, progress: Progress = lambda _: None, prebuilt: Path | None = None
+) -> dict[str, BuiltAgent]:
+    """Compiles the agents of a system that are not in the cache yet.
+
+    Args:
+        system: With local folders resolved.
+        options: How to compile.
+        progress: Told what is being done, one line at a time.
+        prebuilt: Folder with agent folders by agent id, made by `rmas compile` elsewhere; compiled here when absent.
+
+    Returns:
+        By agent id.
+
+    Raises:
+        InputError: A checkpoint or a prebuilt agent cannot be used, or emscripten is missing or too old.
+    """
+    if prebuilt is None:
+        find_emscripten()  # before a download that may take long
+    models: dict[tuple[str, str | None], BuiltAgent] = {}
+    built: dict[str, BuiltAgent] = {}
+    for agent in system.agents:
+        key = (agent.model, agent.revision)
+        if key not in models:
+            if prebuilt is not None:
+                compiled = _prebuilt(agent, prebuilt / agent.id, options)
+            else:
+                compiled = _compiled(resolve_model(agent.model, agent.revision), options, progress)
+            models[key] = BuiltAgent(compiled, f"agents/{agent.id}-{compiled.content_digest()[:12]}")
+        built[agent.id] = models[key]
+    return built
+
+
+def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolder:
+    """Reads an agent folder and checks that it is the one the system asks for."""
+    compiled = read_agent_folder(folder)
+    expected = agent.model if not Path(agent.model).is_dir() else Path(agent.model).name
+    commit = agent.revision if re.fullmatch(r"[0-9a-f]{40}", agent.revision or "") else None  # a branch moves
+    facts = (
+        ("model", expected, compiled.ours["model"]),
+        ("revision", commit, compiled.ours["revision"]),
+        ("backend", None if options.backend == "auto" else options.backend, compiled.ours["backend"]),
+        ("quantization", options.quantization, compiled.config["quantization"]),
+        ("context_window_size", options.context_window_size, compiled.config["context_window_size"]),
+        ("prefill_chunk_size", options.prefill_chunk_size, compiled.config["prefill_chunk_size"]),
+    )
+    for name, wanted, found in facts:
+        if wanted is not None and wanted != found:
+            raise InputError(
+                f"{folder}: was compiled with {name} {found!r}, this build needs {wanted!r}; compile it again"
+            )
+    return compiled
+
+
+def _compiled(model: ResolvedModel, options: CompileOptions, progress: Progress) -> AgentFolder:
+    names = [path for path in sorted(model.folder.iterdir()) if path.is_file()]
+    backend = chosen_backend(read_config(model.folder), options.backend)
+    stamp = stamp_of(
+        names,
+        options=vars(options),
+        model=[model.name, model.source, model.revision],
+        compiler=compiler([backend]),
+    )
+    folder = cache_folder() / "agents" / stamp[:32]
+    try:
+        return read_agent_folder(folder)
+    except InputError:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    shown: set[int] = set()
+
+    def on_weights(done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if total > 1 << 26 and tenth not in shown:
+            shown.add(tenth)
+            progress(f"  {model.name}: {10 * tenth} % of {total / 1e6:.0f} MB")
+
+    return compile_agent(model, folder, options, lambda line: progress(f"{model.name}: {line}"), on_weights)

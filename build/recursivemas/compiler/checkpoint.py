@@ -1,0 +1,271 @@
+"""Reads a Hugging Face checkpoint folder tensor by tensor, without torch and without holding the checkpoint.
+
+Tensors are read with positioned reads rather than a memory map: pages of a map count as the process's memory.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from recursivemas.compiler.params import ParamSpec
+from recursivemas.compiler.quantize import row_blocks
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+}
+
+_HARMLESS = re.compile(r"(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
+"""Buffers that older versions of transformers saved; they follow from `config.json`."""
+
+_RESAVE = (
+    "resave it with AutoModelForCausalLM.from_pretrained(...).save_pretrained(..., safe_serialization=True) "
+    "of transformers"
+)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies.
+
+    Attributes:
+        name: Its name in the checkpoint.
+        dtype: float32, float16 or bfloat16; None for any other, named by `stored_dtype`.
+        stored_dtype: As safetensors spells it, e.g. `BF16`.
+        shape: Its shape.
+        file: The safetensors file.
+        offset_bytes: Of its first byte from the start of the file.
+    """
+
+    name: str
+    dtype: np.dtype[Any] | None
+    stored_dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    offset_bytes: int
+
+
+class Checkpoint:
+    """An opened checkpoint folder: its configuration and where its tensors lie.
+
+    Attributes:
+        folder: The folder.
+        config: `config.json`.
+        tensors: Every tensor by name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens a folder and reads the headers of its safetensors files.
+
+        Raises:
+            InputError: The folder, `config.json` or the weights are missing, damaged, or in another format.
+        """
+        self.folder = folder
+        _check_folder(folder)
+        self.config = read_config(folder)
+        self.tensors: dict[str, TensorInfo] = {}
+        for file, expected in _weight_files(folder).items():
+            found = _read_header(file)
+            for name in expected - found.keys():
+                raise InputError(
+                    f"{file}: tensor {name!r}, which the index places there, is missing; download it again"
+                )
+            self.tensors.update(found)
+
+    def read(self, name: str, max_values: int) -> Iterator[NDArray[Any]]:
+        """Reads a tensor in runs of whole rows.
+
+        Args:
+            name: Of a tensor that `check` has passed.
+            max_values: The most values in one run (a single row may have more).
+
+        Yields:
+            (R, ...) arrays in the stored dtype, which together are the tensor. Each is valid until the next.
+        """
+        info = self.tensors[name]
+        assert info.dtype is not None, name
+        row_shape = info.shape[1:]
+        width = int(np.prod(row_shape, dtype=np.int64))
+        buffer = np.empty(0, info.dtype)
+        with info.file.open("rb", buffering=0) as stream:
+            stream.seek(info.offset_bytes)
+            for _, rows in row_blocks(info.shape, max_values):
+                if buffer.size < rows * width:
+                    buffer = np.empty(rows * width, info.dtype)
+                values = buffer[: rows * width]
+                _read_exactly(stream, values.view(np.uint8).data, info)
+                yield values.reshape(rows, *row_shape)
+
+    def check(self, specs: Iterable[ParamSpec]) -> None:
+        """Checks that the checkpoint holds exactly the tensors that a model definition needs, in their shapes.
+
+        Args:
+            specs: The model's parameters.
+
+        Raises:
+            InputError: A tensor is missing, has another shape, has a dtype that cannot be read, or is not needed.
+        """
+        wanted = {
+            source: shape for spec in specs for source, shape in zip(spec.sources, spec.source_shapes, strict=True)
+        }
+        missing = [name for name in wanted if name not in self.tensors]
+        if missing:
+            raise InputError(f"{self.folder}: {_listing('tensor', missing)} missing that config.json asks for")
+        for name, shape in wanted.items():
+            info = self.tensors[name]
+            if info.shape != tuple(shape):
+                raise InputError(
+                    f"{info.file}: tensor {name!r} has shape {list(info.shape)}, config.json asks for {list(shape)}"
+                )
+            if info.dtype is None:
+                raise InputError(
+                    f"{info.file}: tensor {name!r} is {info.stored_dtype}; F32, F16 and BF16 can be converted, so "
+                    "start from the checkpoint before it was quantized"
+                )
+        self._check_extra(wanted.keys())
+
+    def _check_extra(self, wanted: Iterable[str]) -> None:
+        known = set(wanted)
+        extra = [name for name in self.tensors if name not in known and not _HARMLESS.search(name)]
+        extra = [name for name in extra if not self._repeats_embedding(name, known)]
+        if extra:
+            raise InputError(
+                f"{self.folder}: {_listing('tensor', extra)} present that the model's definition has no use for; "
+                "leaving them out could change what it computes"
+            )
+
+    def _repeats_embedding(self, name: str, wanted: set[str]) -> bool:
+        """Whether `name` is a saved copy of the embedding that a tied output layer reads anyway."""
+        table = self.tensors.get("model.embed_tokens.weight")
+        copy = self.tensors[name]
+        if name != "lm_head.weight" or table is None or table.name not in wanted or copy.dtype is None:
+            return False
+        if (copy.shape, copy.dtype) != (table.shape, table.dtype):
+            return False
+        pairs = zip(self.read(name, 1 << 20), self.read(table.name, 1 << 20), strict=True)
+        return all(np.array_equal(a.view(np.uint8), b.view(np.uint8)) for a, b in pairs)
+
+
+def _listing(what: str, names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{what} {shown} is" if len(names) == 1 else f"{len(names)} {what}s ({shown}{more}) are"
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_file():
+        if folder.suffix == ".gguf":
+            raise InputError(_gguf(folder))
+        raise InputError(f"{folder}: expected a checkpoint folder, this is a file")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such checkpoint folder")
+
+
+def _gguf(path: Path) -> str:
+    return f"{path}: a GGUF file cannot be converted; give the folder of the model's original safetensors checkpoint"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a checkpoint folder.
+
+    Raises:
+        InputError: It is missing, damaged, or of a checkpoint that is quantized already.
+    """
+    path = folder / "config.json"
+    if not path.is_file() and any(folder.glob("*.gguf")):
+        raise InputError(_gguf(next(folder.glob("*.gguf"))))
+    config = read_json(path, "file; a checkpoint folder holds config.json, *.safetensors and tokenizer.json")
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(config).__name__}")
+    if "quantization_config" in config:
+        method = (config["quantization_config"] or {}).get("quant_method", "an unnamed method")
+        raise InputError(f"{path}: the checkpoint is already quantized ({method}); start from the one before that")
+    return config
+
+
+def _weight_files(folder: Path) -> dict[Path, set[str]]:
+    """The safetensors files of a folder, each with the tensors that the index says it holds."""
+    index = folder / "model.safetensors.index.json"
+    single = folder / "model.safetensors"
+    if single.is_file():  # As transformers does, also when there is an index.
+        return {single: set()}
+    if index.is_file():
+        content = read_json(index, "index")
+        weight_map = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise InputError(f"{index}: expected an object `weight_map` of tensor name to file name")
+        files: dict[Path, set[str]] = {}
+        for name, file in weight_map.items():
+            if not isinstance(file, str) or Path(file).name != file:
+                raise InputError(f"{index}: expected a file name for tensor {name!r}, got {file!r}")
+            files.setdefault(folder / file, set()).add(name)
+        for path in files:
+            if not path.is_file():
+                raise InputError(f"{path}: the index names this file, but it is missing; fetch it again")
+        return files
+    raise InputError(_no_weights(folder))
+
+
+def _no_weights(folder: Path) -> str:
+    if (folder / "adapter_model.safetensors").is_file():
+        return f"{folder}: holds a LoRA adapter only; merge it into its base model first (peft's merge_and_unload)"
+    others = sorted(folder.glob("*.safetensors"))
+    if others:
+        return f"{folder}: expected model.safetensors or model.safetensors.index.json, found only {others[0].name}"
+    pickles = sorted(path for end in ("*.bin", "*.pt", "*.pth") for path in folder.glob(end))
+    if pickles:
+        return f"{folder}: only pickled weights ({pickles[0].name}), which can run code when read; {_RESAVE}"
+    ggufs = sorted(folder.glob("*.gguf"))
+    return _gguf(ggufs[0]) if ggufs else f"{folder}: no model.safetensors in it"
+
+
+def _read_header(file: Path) -> dict[str, TensorInfo]:
+    """Where the tensors of one safetensors file lie.
+
+    Source: the safetensors format: a little-endian u64 header size, a JSON header, then the data.
+
+    Raises:
+        InputError: The file is damaged, cut short, or something else.
+    """
+    try:
+        # The library checks the header, that offsets fit shapes and that they cover the file; it does not tell them.
+        with safe_open(file, framework="np"):
+            pass
+        with file.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(size))
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = re.sub(r"^Error while deserializing header: ", "", str(error))
+        raise InputError(f"{file}: not a whole safetensors file ({reason}); download it again") from None
+    return {
+        name: TensorInfo(
+            name,
+            _DTYPES.get(entry["dtype"]),
+            entry["dtype"],
+            tuple(entry["shape"]),
+            file,
+            8 + size + entry["data_offsets"][0],
+        )
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def _read_exactly(stream: Any, target: memoryview, info: TensorInfo) -> None:
+    done = 0
+    while done < len(target):
+        count = stream.readinto(target[done:])
+        if not count:
+            raise InputError(f"{info.file}: ends inside tensor {info.name!r}; download it again")
+        done += count

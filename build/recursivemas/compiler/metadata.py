@@ -1,0 +1,101 @@
+"""What a library says of itself: `_metadata`."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax, tirx
+
+from recursivemas.compiler.shaders import MAX_INVOCATIONS, MAX_STORAGE_BUFFERS, MAX_WORKGROUP_BYTES
+
+FUNCTION = "_metadata"
+
+
+def attach_metadata(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> tvm.IRModule:
+    """Adds the function that returns the metadata as JSON.
+
+    Args:
+        mod: Memory already planned.
+        metadata: Without ``memory_usage`` and ``recursivemas.required_limits``, which are read off the module.
+    """
+    ours = {**metadata["recursivemas"], "required_limits": required_limits(mod, metadata)}
+    text = json.dumps({**metadata, "recursivemas": ours, "memory_usage": memory_usage(mod)})
+    builder = relax.BlockBuilder()
+    with builder.function(FUNCTION, []):
+        builder.emit_func_output(tvm.ir.StringImm(text))
+    mod = mod.clone()
+    mod[FUNCTION] = builder.finalize()[FUNCTION]
+    return mod
+
+
+def required_limits(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> dict[str, int]:
+    """WebGPU limits by name that a device must have.
+
+    The largest buffer is a parameter, the logits, a temporary, or a chunk's embeddings; a layer of the KV cache is not
+    counted, since its size is the caller's choice.
+    """
+    temporary = max((size for function in mod.functions.values() for size in _storages(function)), default=0)
+    parameters = [math.prod(each["shape"]) * np.dtype(each["dtype"]).itemsize for each in metadata.get("params", [])]
+    ours = metadata["recursivemas"]
+    chunk = int(metadata["prefill_chunk_size"]) * ours["hidden_size"] * np.dtype(ours["dtype"]).itemsize
+    largest = max(temporary, chunk, 4 * ours["vocab_size"], *parameters)
+    return {
+        "maxBufferSize": largest,
+        "maxStorageBufferBindingSize": largest,
+        "maxComputeInvocationsPerWorkgroup": MAX_INVOCATIONS,
+        "maxComputeWorkgroupStorageSize": MAX_WORKGROUP_BYTES,
+        "maxStorageBuffersPerShaderStage": MAX_STORAGE_BUFFERS,
+    }
+
+
+def memory_usage(mod: tvm.IRModule) -> dict[str, int]:
+    """Bytes of temporary storage that each public function plans for, those of functions it calls included."""
+    own: dict[str, int] = {}
+    called: dict[str, set[str]] = {}
+    for name, function in mod.functions_items():
+        if isinstance(function, relax.Function):
+            own[name.name_hint], called[name.name_hint] = sum(_storages(function)), _called(function)
+    return {
+        name: own[name] + sum(own[each] for each in _reachable(name, called))
+        for name in sorted(own)
+        if mod[name].attrs is not None and "global_symbol" in mod[name].attrs
+    }
+
+
+def _storages(function: relax.Function | tirx.PrimFunc) -> list[int]:
+    """Bytes of each temporary that a function plans for; of those of unknown size, nothing."""
+    sizes: list[int] = []
+
+    def visit(expression: relax.Expr) -> None:
+        if isinstance(expression, relax.Call) and getattr(expression.op, "name", None) == "relax.memory.alloc_storage":
+            size = expression.args[0].values[0]
+            sizes.append(int(size) if isinstance(size, tirx.IntImm) else 0)
+
+    if isinstance(function, relax.Function):
+        relax.analysis.post_order_visit(function, visit)
+    return sizes
+
+
+def _called(function: relax.Function) -> set[str]:
+    called: set[str] = set()
+
+    def visit(expression: relax.Expr) -> None:
+        if isinstance(expression, relax.Call) and isinstance(expression.op, tvm.ir.GlobalVar):
+            called.add(expression.op.name_hint)
+
+    relax.analysis.post_order_visit(function, visit)
+    return called
+
+
+def _reachable(name: str, called: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    left = list(called[name])
+    while left:
+        each = left.pop()
+        if each in called and each not in found:
+            found.add(each)
+            left += called[each]
+    return found

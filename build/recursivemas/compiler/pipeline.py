@@ -1,0 +1,116 @@
+"""From a Relax module to an executable for WebGPU."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import tvm
+from tvm import relax
+from tvm.s_tir import dlight
+
+from recursivemas.compiler.fuse_dequantize import FuseDequantize
+from recursivemas.compiler.metadata import attach_metadata
+from recursivemas.compiler.shape_functions import CanonicalShapeFunctions
+from recursivemas.system.errors import InputError
+
+Schedule = Literal["gpu", "software"]
+
+# WebGPU guarantees 256 invocations per workgroup to every page.
+THREADS = 256
+_HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "vector-width": 128}
+
+
+def webgpu_target() -> tvm.target.Target:
+    """WebGPU with a WebAssembly host."""
+    return tvm.target.Target({"kind": "webgpu", "max_num_threads": THREADS}, host=_HOST)
+
+
+def build_executable(
+    mod: tvm.IRModule,
+    metadata: Mapping[str, Any],
+    *,
+    schedule: Schedule,
+    bounds: Mapping[str, int],
+    target: tvm.target.Target,
+) -> relax.VMExecutable:
+    """Lowers and compiles.
+
+    Args:
+        mod: With every function of the library but ``_metadata``.
+        metadata: What ``_metadata`` returns; memory use and WebGPU limits are added to it.
+        schedule: ``gpu``, or ``software`` for adapters that run on the CPU, where workgroup barriers are very slow.
+        bounds: Largest value of symbolic dimensions by name, so that memory can be planned ahead.
+        target: As from `webgpu_target`.
+
+    Raises:
+        InputError: When a kernel needs more than WebGPU guarantees.
+    """
+    mod = _with_bounds(mod, bounds)
+    # Without this, scaled RoPE fails to build in TVM 0.27.
+    config = {"tirx.disable_cse_tir": True}
+    with target, tvm.transform.PassContext(opt_level=3, config=config):
+        mod = tvm.transform.Sequential([*_graph_passes(), *_schedule_passes(schedule), *_lowering_passes()])(mod)
+        mod = attach_metadata(mod, metadata)
+        mod = tvm.transform.Sequential(_finalising_passes())(mod)
+        try:
+            # relax.build wants a pipeline; ours has already run.
+            return relax.build(mod, target=target, relax_pipeline=tvm.transform.Sequential([]), system_lib=True)
+        except tvm.error.InternalError as error:
+            if "workgroup allocations" not in str(error):
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"this model's attention heads need more workgroup memory than WebGPU guarantees: {reason}"
+            ) from error
+
+
+def _with_bounds(mod: tvm.IRModule, bounds: Mapping[str, int]) -> tvm.IRModule:
+    mod = mod.clone()
+    for name, function in mod.functions_items():
+        if isinstance(function, relax.Function) and bounds:
+            mod[name] = function.with_attr("tir_var_upper_bound", dict(bounds))
+    return mod
+
+
+def _graph_passes() -> Sequence[tvm.transform.Pass]:
+    return [
+        relax.transform.FuseTransposeMatmul(),
+        relax.backend.DispatchSampling(),
+        relax.backend.DispatchSortScan(),
+        relax.transform.LegalizeOps(),
+        FuseDequantize(),
+        relax.transform.AnnotateTIROpPattern(),
+        relax.transform.FoldConstant(),
+        relax.transform.FuseOps(),
+        relax.transform.FuseTIR(),
+        relax.transform.DeadCodeElimination(),
+    ]
+
+
+def _schedule_passes(schedule: Schedule) -> Sequence[tvm.transform.Pass]:
+    gpu = dlight.gpu
+    rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction()] if schedule == "gpu" else []
+    return [dlight.ApplyDefaultSchedule(*rules, gpu.Fallback())]
+
+
+def _lowering_passes() -> Sequence[tvm.transform.Pass]:
+    return [
+        # WGSL has no 64-bit integers.
+        tvm.tirx.transform.ForceNarrowIndexToInt32(),
+        relax.transform.RewriteDataflowReshape(),
+        relax.transform.ToNonDataflow(),
+        relax.transform.RemovePurityChecking(),
+        relax.transform.CallTIRRewrite(),
+        relax.transform.StaticPlanBlockMemory(),
+    ]
+
+
+def _finalising_passes() -> Sequence[tvm.transform.Pass]:
+    return [
+        relax.transform.LowerAllocTensor(),
+        relax.transform.KillAfterLastUse(),
+        relax.transform.LowerRuntimeBuiltin(),
+        relax.transform.ComputePrimValue(),
+        relax.transform.VMShapeLower(),
+        CanonicalShapeFunctions(),
+        relax.transform.AttachGlobalSymbol(),
+    ]

@@ -1,0 +1,111 @@
+"""The compiled runtime: built on first use, then taken from the cache."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from recursivemas.compiler.runtime.sources import Sources, find_sources
+from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
+
+UNITS = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
+FLAGS = ("-O3", "-std=c++17", "-Wno-ignored-attributes")
+_INCLUDES = (
+    ".",
+    "include",
+    "3rdparty/tvm-ffi/include",
+    "3rdparty/tvm-ffi/3rdparty/dlpack/include",
+    "3rdparty/compiler-rt",
+)
+
+
+@dataclass(frozen=True)
+class RuntimeObjects:
+    """What a model library is linked with.
+
+    Attributes:
+        emscripten: The compiler that made the objects and must link them.
+        objects: WebAssembly object files.
+        key: Names this build: TVM version, emscripten version, hash of sources and flags.
+    """
+
+    emscripten: Emscripten
+    objects: tuple[Path, ...]
+    key: str
+
+
+def cache_folder() -> Path:
+    """``RMAS_CACHE_DIR``, else ``~/.cache/recursivemas``."""
+    named = os.environ.get("RMAS_CACHE_DIR")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "recursivemas"
+
+
+def ensure_runtime(progress: Callable[[str], None] | None = None) -> RuntimeObjects:
+    """Returns the runtime's objects; the first call on a machine compiles them (about a minute).
+
+    Safe to call from several processes at once: one builds, the others wait for it.
+
+    Args:
+        progress: Told, in a line, of long work before it starts.
+
+    Raises:
+        InputError: When emscripten or the sources are missing or too old.
+        RuntimeError: With the compiler's message, when the sources do not compile.
+    """
+    emscripten, sources = find_emscripten(), find_sources()
+    key = _key(emscripten, sources)
+    folder = cache_folder() / "runtime" / key
+    objects = tuple(folder / f"{unit}.o" for unit in UNITS)
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.with_name(f"{key}.lock")):
+            if not folder.is_dir():
+                if progress is not None:
+                    progress("compiling the browser runtime (once per machine, about a minute)")
+                _build(emscripten, sources, folder)
+    return RuntimeObjects(emscripten, objects, key)
+
+
+def runtime_key() -> str:
+    """What `ensure_runtime` would name its build, which is not made.
+
+    Raises:
+        InputError: When emscripten or the sources are missing or too old.
+    """
+    return _key(find_emscripten(), find_sources())
+
+
+def _key(emscripten: Emscripten, sources: Sources) -> str:
+    recipe = hashlib.sha256("\n".join([sources.digest(), *FLAGS, *_INCLUDES, *UNITS]).encode()).hexdigest()
+    return f"tvm-{sources.version}-emcc-{emscripten.version}-{recipe[:16]}"
+
+
+def _build(emscripten: Emscripten, sources: Sources, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as scratch:
+        root, made = Path(scratch, "tree"), Path(scratch, "objects")
+        sources.lay_out(root)
+        made.mkdir()
+        includes = [f"-I{root / each}" for each in _INCLUDES]
+        # Messages name source files; without this they would name the folder that this build happens to use.
+        naming = f"-ffile-prefix-map={root}=tvm"
+
+        def compile_unit(unit: str) -> None:
+            source, target = root / "web/emcc" / f"{unit}.cc", made / f"{unit}.o"
+            emscripten.run([*FLAGS, naming, *includes, "-c", source, "-o", target], f"compiling {unit}.cc")
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            list(pool.map(compile_unit, UNITS))
+        # A folder appears under its final name only when everything in it is complete.
+        made.rename(folder)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,251 @@
+"""Streams a checkpoint into MLC's weight shards: `tensor-cache.json` and `params_shard_<n>.bin`.
+
+Source: the files that `tvm.contrib.tvmjs.dump_tensor_cache` writes with encode format `raw`, byte for byte. Departure:
+tensors pass through in row blocks, so memory stays bounded by a shard and not by the largest tensor.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.params import ParamSpec
+from recursivemas.compiler.quantize import BadWeightsError, GroupQuantizer, Scheme, cast, quantized_shapes
+from recursivemas.system.errors import InputError
+
+TENSOR_CACHE = "tensor-cache.json"
+
+SHARD_BYTES = 32 << 20
+"""A shard stays below this, unless a single tensor of at least half of it has the shard to itself."""
+
+_BLOCK_VALUES = 1 << 20
+"""Weights read at once: 2 MB of bfloat16."""
+
+Progress = Callable[[int, int], None]
+"""Called with (checkpoint bytes done, checkpoint bytes in all)."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as the compiled model takes it; the pieces of its data follow in row order.
+
+    Attributes:
+        name: MLC's name.
+        shape: As stored; for a `q_weight` the packed shape.
+        dtype: `float32`, `float16` or `uint32`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the data."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class WeightsSummary:
+    """What was written.
+
+    Attributes:
+        tensors: Stored tensors, in call order.
+        nbytes: Bytes of all shards.
+        shards: Number of shard files.
+        parameters: Number of weights before quantization.
+    """
+
+    tensors: tuple[StoredTensor, ...]
+    nbytes: int
+    shards: int
+    parameters: int
+
+
+def stored_tensors(spec: ParamSpec, scheme: Scheme) -> tuple[StoredTensor, ...]:
+    """The tensors that a parameter becomes: itself, or its `q_weight` and `q_scale`."""
+    if not (scheme.group and spec.quantize):
+        return (StoredTensor(spec.name, spec.shape, scheme.dtype),)
+    stem = spec.name.removesuffix("weight")
+    assert stem != spec.name, spec.name
+    weight_shape, scale_shape = quantized_shapes(spec.shape)
+    return (
+        StoredTensor(f"{stem}q_weight", weight_shape, "uint32"),
+        StoredTensor(f"{stem}q_scale", scale_shape, scheme.dtype),
+    )
+
+
+def weights_nbytes(specs: Iterable[ParamSpec], scheme: Scheme) -> int:
+    """Bytes of all shards, known before anything is read."""
+    return sum(tensor.nbytes for spec in specs for tensor in stored_tensors(spec, scheme))
+
+
+def write_weights(
+    checkpoint: Checkpoint,
+    specs: Sequence[ParamSpec],
+    scheme: Scheme,
+    folder: Path,
+    progress: Progress = lambda done, total: None,
+) -> WeightsSummary:
+    """Converts a checkpoint into the shards of `folder`. The caller hands in a folder that it discards on failure.
+
+    Args:
+        checkpoint: The source; it is checked against `specs` first.
+        specs: The model's parameters in call order, which is the order they are stored in.
+        scheme: How to store them.
+        folder: An existing folder.
+        progress: Told how far the work is, at least once a tensor.
+
+    Returns:
+        What was written. The bytes depend on the checkpoint, the specs and the scheme alone.
+
+    Raises:
+        InputError: The checkpoint does not hold what the specs ask for, or a weight cannot be stored.
+    """
+    checkpoint.check(specs)
+    converter = _Converter(checkpoint, scheme, sum(_source_nbytes(checkpoint, spec) for spec in specs), progress)
+    writer = ShardWriter(folder)
+    stored: list[StoredTensor] = []
+    for spec in specs:
+        tensors = stored_tensors(spec, scheme)
+        streams = converter.quantized(spec) if len(tensors) == 2 else (converter.plain(spec),)
+        for tensor, pieces in zip(tensors, streams, strict=True):
+            writer.add(tensor, pieces)
+        stored += tensors
+    parameters = sum(int(np.prod(spec.shape, dtype=np.int64)) for spec in specs)
+    nbytes = sum(tensor.nbytes for tensor in stored)
+    metadata = {"ParamSize": len(stored), "ParamBytes": nbytes, "BitsPerParam": nbytes * 8 / max(1, parameters)}
+    shards = writer.finish(metadata)
+    return WeightsSummary(tuple(stored), nbytes, shards, parameters)
+
+
+class _Converter:
+    """Turns the checkpoint's tensors into pieces of stored ones."""
+
+    def __init__(self, checkpoint: Checkpoint, scheme: Scheme, total_bytes: int, progress: Progress) -> None:
+        self._checkpoint = checkpoint
+        self._scheme = scheme
+        self._quantizer = GroupQuantizer(scheme.dtype)
+        self._total_bytes = total_bytes
+        self._done_bytes = 0
+        self._progress = progress
+
+    def plain(self, spec: ParamSpec) -> Iterator[NDArray[Any]]:
+        """The parameter in the model dtype."""
+        for source, rows in self._rows(spec):
+            with _naming(self._checkpoint, source):
+                yield cast(rows, self._scheme.dtype)
+
+    def quantized(self, spec: ParamSpec) -> tuple[Iterator[NDArray[Any]], Iterator[NDArray[Any]]]:
+        """The parameter's `q_weight` and then, once that is used up, its `q_scale`."""
+        scales: list[NDArray[Any]] = []
+
+        def weights() -> Iterator[NDArray[Any]]:
+            for source, rows in self._rows(spec):
+                with _naming(self._checkpoint, source):
+                    q_weight, q_scale = self._quantizer.quantize(rows)
+                scales.append(q_scale)
+                yield q_weight
+
+        return weights(), (scale for scale in scales)
+
+    def _rows(self, spec: ParamSpec) -> Iterator[tuple[str, NDArray[Any]]]:
+        for source in spec.sources:
+            for rows in self._checkpoint.read(source, _BLOCK_VALUES):
+                yield source, rows
+                self._done_bytes += rows.nbytes
+                self._progress(self._done_bytes, self._total_bytes)
+
+
+@contextmanager
+def _naming(checkpoint: Checkpoint, source: str) -> Iterator[None]:
+    """Adds the tensor's name to what is wrong with its weights."""
+    try:
+        yield
+    except BadWeightsError as error:
+        raise InputError(f"{checkpoint.tensors[source].file}: tensor {source!r} {error}") from None
+
+
+class ShardWriter:
+    """Places tensors in shards by TVM's rule and writes them as they come.
+
+    Source: `TensorCacheShardingManager` of `tvm.contrib.tvmjs`: a tensor that would fill the shard in progress starts
+    the next one; a tensor of at least half a shard is written at once to a shard of its own, past the one in progress.
+    """
+
+    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        self._folder = folder
+        self._shard_bytes = shard_bytes
+        self._pending = bytearray()
+        self._pending_records: list[dict[str, Any]] = []
+        self._shards: list[dict[str, Any]] = []
+
+    def add(self, tensor: StoredTensor, pieces: Iterable[NDArray[Any]]) -> None:
+        """Stores a tensor whose data comes in C-contiguous pieces."""
+        record: dict[str, Any] = {
+            "name": tensor.name,
+            "shape": list(tensor.shape),
+            "dtype": tensor.dtype,
+            "format": "raw",
+            "nbytes": tensor.nbytes,
+            "byteOffset": 0,
+        }
+        if len(self._pending) + tensor.nbytes >= self._shard_bytes:
+            if tensor.nbytes * 2 >= self._shard_bytes:
+                self._write(pieces, [record])
+                return
+            self._flush()
+        record["byteOffset"] = len(self._pending)
+        self._pending_records.append(record)
+        for piece in pieces:
+            self._pending += _bytes(piece)
+        assert len(self._pending) == record["byteOffset"] + tensor.nbytes, tensor
+
+    def finish(self, metadata: dict[str, Any]) -> int:
+        """Writes what is pending and `tensor-cache.json`; returns the number of shards."""
+        self._flush()
+        text = json.dumps({"metadata": metadata, "records": self._shards}, indent=4)
+        (self._folder / TENSOR_CACHE).write_text(text, encoding="utf-8")
+        return len(self._shards)
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._write([np.frombuffer(self._pending, np.uint8)], self._pending_records)
+            self._pending = bytearray()
+            self._pending_records = []
+
+    def _write(self, pieces: Iterable[NDArray[Any]], records: list[dict[str, Any]]) -> None:
+        name = f"params_shard_{len(self._shards)}.bin"
+        nbytes = sum(record["nbytes"] for record in records)
+        digest = hashlib.md5(usedforsecurity=False)
+        with (self._folder / name).open("wb") as stream:
+            for piece in pieces:
+                data = _bytes(piece)
+                digest.update(data)
+                stream.write(data)
+            assert stream.tell() == nbytes, records
+        self._shards.append(
+            {
+                "dataPath": name,
+                "format": "raw-shard",
+                "nbytes": nbytes,
+                "records": records,
+                "md5sum": digest.hexdigest(),
+            }
+        )
+
+
+def _bytes(piece: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
+
+
+def _source_nbytes(checkpoint: Checkpoint, spec: ParamSpec) -> int:
+    infos = [checkpoint.tensors[source] for source in spec.sources]
+    return sum(int(np.prod(info.shape, dtype=np.int64)) * info.dtype.itemsize for info in infos if info.dtype)

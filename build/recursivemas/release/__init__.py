@@ -1,0 +1,1 @@
+"""From compiled agents to what is published: a system's folder, the static site, the Hub, GitHub Releases."""

@@ -1,0 +1,174 @@
+"""Attaching a system's files to a GitHub Release with the `gh` command.
+
+A new release stays a draft until everything is attached, so nobody sees half of one; where several systems go to one
+release, until it is finished. Assets that are there already with the same content are left alone; those that arrived
+broken are replaced. Notes only grow: what people wrote into them stays.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recursivemas.release.release_assets import GITHUB_LIMIT_BYTES, Asset
+from recursivemas.system.errors import InputError
+
+Say = Callable[[str], None]
+
+_ATTEMPTS = 4
+_LABELLED = re.compile(r"(.+-[0-9a-f]{12})\.")  # a system's file; its sums are attached last
+_TRANSIENT = ("HTTP 429", "HTTP 5", "timeout", "timed out", "connection", "EOF", "rate limit", "broken pipe")
+
+
+def publish_to_release(
+    tag: str, assets: Sequence[Asset], *, label: str, notes: str, draft: bool, say: Say
+) -> Iterator[str]:
+    """Attaches a system's assets to the release of a tag and adds the system to its notes.
+
+    Args:
+        tag: The release's tag, of the repository that the working folder is a clone of (or `GH_REPO`).
+        assets: What to attach.
+        label: Notes that hold this word name the system already.
+        notes: What to add to the notes, Markdown.
+        draft: Leave a draft a draft: more systems follow, then `finish_release`.
+        say: Told what is being done.
+
+    Yields:
+        The release's address.
+
+    Raises:
+        InputError: `gh` is missing or not logged in, GitHub refuses, or stays out of reach; run it again to go on.
+    """
+    _need_gh()
+    for asset in assets:
+        if asset.size_bytes >= GITHUB_LIMIT_BYTES:
+            raise InputError(f"{asset.path.name}: {asset.size_bytes} bytes, a GitHub asset must be below 2 GiB")
+    release = _view(tag)
+    if release is None:
+        say(f"Making a draft of the release {tag}")
+        _with_notes(["release", "create", tag, "--draft", "--title", tag], notes, say)
+        release = _view(tag)
+        if release is None:
+            raise InputError(f"GitHub made the release {tag} but does not show it; run it again")
+    there = {each["name"]: each for each in release.get("assets", [])}
+    missing = [asset for asset in assets if not _is_there(asset, there.get(asset.path.name))]
+    say(f"{len(missing)} of {len(assets)} files to attach")
+    for asset in missing:
+        say(f"Attaching {asset.path.name}, {asset.size_bytes / 1e6:.1f} MB")
+        _gh(["release", "upload", tag, str(asset.path), "--clobber"], say)
+    arrived = _view(tag) or {}
+    there = {each["name"]: each for each in arrived.get("assets", [])}
+    for asset in assets:
+        if not _is_there(asset, there.get(asset.path.name)):
+            raise InputError(f"release {tag}: {asset.path.name} did not arrive whole; run it again")
+    body = arrived.get("body") or ""
+    if label not in body:
+        _with_notes(["release", "edit", tag], f"{body.rstrip()}\n\n{notes}", say)
+    if not draft:
+        _make_public(tag, arrived, say)
+    elif not arrived.get("isDraft"):
+        say(f"The release {tag} was public already")
+    yield str((_view(tag) or {}).get("url", tag))
+
+
+def finish_release(tag: str, *, say: Say) -> Iterator[str]:
+    """Makes a draft public, to which every system has been attached.
+
+    Args:
+        tag: The release's tag.
+        say: Told what is being done.
+
+    Yields:
+        The release's address.
+
+    Raises:
+        InputError: There is no such release, it is empty, or a system in it is incomplete.
+    """
+    _need_gh()
+    release = _view(tag)
+    if release is None:
+        raise InputError(f"no release {tag} to finish; publish a system to it first: rmas publish DIR --release {tag}")
+    whole = {each["name"] for each in release.get("assets", []) if each.get("state", "uploaded") == "uploaded"}
+    if not whole:
+        raise InputError(f"release {tag}: nothing is attached; publish a system to it first")
+    for name in sorted({each["name"] for each in release["assets"]}):
+        label = _LABELLED.match(name)
+        if label and (name not in whole or f"{label[1]}.sha256" not in whole):
+            raise InputError(f"release {tag}: {label[1]} has not arrived whole; publish that system again, then finish")
+    _make_public(tag, release, say)
+    yield str((_view(tag) or {}).get("url", tag))
+
+
+def _need_gh() -> None:
+    if shutil.which("gh") is None:
+        raise InputError("the gh command is missing; install it from https://cli.github.com and run 'gh auth login'")
+
+
+def _make_public(tag: str, release: Mapping[str, Any], say: Say) -> None:
+    if release.get("isDraft"):
+        _gh(["release", "edit", tag, "--draft=false"], say)
+
+
+def _is_there(asset: Asset, found: Mapping[str, Any] | None) -> bool:
+    if found is None or found.get("size") != asset.size_bytes or found.get("state", "uploaded") != "uploaded":
+        return False
+    digest = found.get("digest")  # older releases of gh do not show it; names hold the content's hash anyway
+    return not digest or digest == f"sha256:{asset.sha256}"
+
+
+def _view(tag: str) -> dict[str, Any] | None:
+    result = _run(["release", "view", tag, "--json", "tagName,isDraft,url,body,assets"])
+    if result.returncode == 0:
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+    if "release not found" in result.stderr.lower() or "HTTP 404" in result.stderr:
+        return None
+    raise _refused(result)
+
+
+def _with_notes(arguments: Sequence[str], notes: str, say: Say) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "notes.md"
+        file.write_text(notes, encoding="utf-8")
+        _gh([*arguments, "--notes-file", str(file)], say)
+
+
+def _gh(arguments: Sequence[str], say: Say) -> None:
+    """Runs gh, again after a passing fault.
+
+    Raises:
+        InputError: With gh's own words.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        result = _run(arguments)
+        if result.returncode == 0:
+            return
+        passing = any(sign.lower() in result.stderr.lower() for sign in _TRANSIENT)
+        if not passing or attempt == _ATTEMPTS:
+            raise _refused(result)
+        say(f"{_said(result)}; trying again in {2**attempt} s")
+        time.sleep(2**attempt)
+
+
+def _run(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["gh", *arguments], capture_output=True, text=True, check=False)
+
+
+def _said(result: "subprocess.CompletedProcess[str]") -> str:
+    lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
+    return lines[0] if lines else f"gh ended with status {result.returncode}"
+
+
+def _refused(result: "subprocess.CompletedProcess[str]") -> InputError:
+    said = _said(result)
+    lower = (result.stderr or "").lower()
+    if "gh_token" in lower or "gh auth login" in lower or "http 401" in lower:
+        return InputError(f"gh is not logged in ({said}); run 'gh auth login' or set GH_TOKEN")
+    if "http 403" in lower:
+        return InputError(f"GitHub refused ({said}); the token needs 'contents: write' on the repository")
+    return InputError(f"gh failed ({said}); what was attached is kept, run it again to go on")

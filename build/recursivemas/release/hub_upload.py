@@ -1,0 +1,265 @@
+"""Publishing a system on the Hugging Face Hub: one commit with what changed, safe to run again after any failure.
+
+Large files are uploaded before the commit and are addressed by their content, so a second run sends only what the first
+one did not finish. The commit names its parent: two publishers at once cannot mix their files. Files travel by Git LFS,
+not by Xet: it is the open one of the Hub's two protocols, and the one that the tests' stand-in speaks.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import huggingface_hub.constants
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its HTTP client's, unexported
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    OIDCError,
+    RemoteEntryNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+
+from recursivemas.release.model_card import model_card
+from recursivemas.release.release_folder import MANIFEST, ReleaseFolder, git_blob_sha1
+from recursivemas.system.errors import InputError
+from recursivemas.system.manifest import load_manifest
+
+CARD = "README.md"
+
+Say = Callable[[str], None]
+
+_ATTEMPTS = 5
+_LONGEST_WAIT_S = 300
+_TRANSIENT = (408, 412, 429, 500, 502, 503, 504)
+"""412: somebody else committed in between; the next attempt starts from what is there now."""
+
+_TOKEN_HELP = "make a token with write access at https://huggingface.co/settings/tokens and set HF_TOKEN to it"
+
+
+@dataclass(frozen=True)
+class HubPlan:
+    """What one commit does.
+
+    Attributes:
+        add: Path and local file or content of what is new or changed.
+        unchanged: Paths whose content is there already.
+        delete: Paths that an earlier release of this system listed and this one does not.
+        parent: Commit that the plan was made against.
+    """
+
+    add: dict[str, Path | bytes]
+    unchanged: tuple[str, ...]
+    delete: tuple[str, ...]
+    parent: str = field(default="")
+
+
+def hub_address(repo_id: str, revision: str = "main") -> str:
+    """Where a repository's files are served from, without a slash at the end."""
+    return f"{HfApi().endpoint}/{repo_id}/resolve/{revision}"
+
+
+def contents(release: ReleaseFolder, repo_id: str) -> dict[str, Path | bytes]:
+    """Every file of the repository by its path: the checked folder's, and the model card."""
+    files: dict[str, Path | bytes] = {file.path: release.folder / file.path for file in release.files}
+    files[CARD] = model_card(release, hub_address(repo_id)).encode()
+    return files
+
+
+def publish_to_hub(release: ReleaseFolder, repo_id: str, *, private: bool = False, say: Say = lambda _: None) -> str:
+    """Makes a repository hold exactly this release, beside whatever files of other origin it has.
+
+    Args:
+        release: The checked folder.
+        repo_id: `owner/name`; made when it does not exist.
+        private: Whether a new repository is private.
+        say: Told what is being done, one line at a time.
+
+    Returns:
+        The commit that holds the release.
+
+    Raises:
+        InputError: No or a refused token, no room left, another system in that repository, or a Hub that stays out of
+            reach; run it again to go on where it stopped.
+    """
+    with _one_line(repo_id), _plain_lfs():
+        if get_token() is None:
+            raise InputError(
+                f"no token for the Hugging Face Hub: {_TOKEN_HELP} (in GitHub Actions: the secret HF_TOKEN)"
+            )
+        api = HfApi(token=True)  # asked for at every call: a workflow's token lives for an hour only
+        api.create_repo(repo_id, exist_ok=True, private=private or None)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return _commit(api, release, repo_id, say)
+            except (HTTPError, OSError, RuntimeError) as error:
+                if attempt == _ATTEMPTS or not _is_transient(error):
+                    raise
+                wait = _wait_s(error, attempt)
+                say(f"{_first_line(error)}; trying again in {wait} s")
+                time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _commit(api: HfApi, release: ReleaseFolder, repo_id: str, say: Say) -> str:
+    plan = _plan(api, release, repo_id)
+    total = len(plan.add) + len(plan.unchanged)
+    if not plan.add and not plan.delete:
+        say(f"{repo_id} holds this release already ({total} files), nothing to upload")
+        return plan.parent
+    say(f"{len(plan.add)} of {total} files to upload, {len(plan.delete)} to remove")
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        *(CommitOperationAdd(path, content) for path, content in plan.add.items()),
+        *(CommitOperationDelete(path, is_folder=False) for path in plan.delete),
+    ]
+    commit = api.create_commit(
+        repo_id,
+        operations,
+        commit_message=f"{release.manifest.name}, manifest {release.record.sha256[:12]}",
+        parent_commit=plan.parent,
+    )
+    return str(commit.oid)
+
+
+def _plan(api: HfApi, release: ReleaseFolder, repo_id: str) -> HubPlan:
+    head = api.repo_info(repo_id, revision="main").sha
+    if head is None:
+        raise InputError(f"{repo_id}: the Hub does not say which commit its main branch is at; try again")
+    remote = {
+        entry.path: entry
+        for entry in api.list_repo_tree(repo_id, recursive=True, revision=head)
+        if isinstance(entry, RepoFile)
+    }
+    sha256 = {file.path: file.sha256 for file in release.files}
+    add: dict[str, Path | bytes] = {}
+    unchanged = []
+    for path, content in contents(release, repo_id).items():
+        if path in remote and _is_same(remote[path], content, sha256.get(path)):
+            unchanged.append(path)
+        else:
+            add[path] = content
+    earlier = _earlier_files(api, release, repo_id, head) if MANIFEST in remote else ()
+    kept = {*add, *unchanged}
+    delete = tuple(path for path in earlier if path in remote and path not in kept)
+    return HubPlan(add, tuple(unchanged), delete, head)
+
+
+def _is_same(remote: RepoFile, content: Path | bytes, sha256: str | None) -> bool:
+    if remote.lfs is not None:
+        return remote.lfs.sha256 == sha256
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    if size != remote.size:
+        return False
+    return git_blob_sha1(content if isinstance(content, bytes) else content.read_bytes()) == remote.blob_id
+
+
+def _earlier_files(api: HfApi, release: ReleaseFolder, repo_id: str, head: str) -> Sequence[str]:
+    """What the release that is there lists; files of any other origin are never removed."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = api.hf_hub_download(repo_id, MANIFEST, revision=head, local_dir=folder)
+        except RemoteEntryNotFoundError:
+            return ()
+        try:
+            earlier = load_manifest(Path(file))
+        except InputError:
+            return ()  # not ours, or of a version this program does not know: nothing of it is removed
+    if earlier.name != release.manifest.name:
+        raise InputError(
+            f"{repo_id} holds the system {earlier.name!r}, this one is {release.manifest.name!r}; a repository holds "
+            "one system: choose another --hub"
+        )
+    return [file.path for file in earlier.files]
+
+
+@contextmanager
+def _plain_lfs() -> Iterator[None]:
+    before = huggingface_hub.constants.HF_HUB_DISABLE_XET
+    huggingface_hub.constants.HF_HUB_DISABLE_XET = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_DISABLE_XET = before
+
+
+@contextmanager
+def _one_line(repo_id: str) -> Iterator[None]:
+    """Turns what the Hub and its library say into one line for people."""
+    try:
+        yield
+    except HFValidationError as error:
+        raise InputError(f"--hub {repo_id}: expected owner/name; {_first_line(error)}") from None
+    except OfflineModeIsEnabled:
+        raise InputError("HF_HUB_OFFLINE is set, so nothing can be published; unset it") from None
+    except OIDCError as error:
+        raise InputError(f"the Hub's trusted publishing failed ({_first_line(error)}); {_TOKEN_HELP}") from None
+    except InputError:
+        raise
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:  # the library and its uploader raise all of these
+        raise InputError(_explain(repo_id, error)) from error
+
+
+def _explain(repo_id: str, error: BaseException) -> str:
+    cause = _http_cause(error)
+    said = _server_message(cause) if cause is not None else " ".join(str(error).split())
+    status = cause.response.status_code if cause is not None and cause.response is not None else None
+    if _is_about_room(status, said):
+        return f"{repo_id}: no room left on the Hub ({said}); free some, or choose another --hub, and run it again"
+    if status in (401, 403):
+        return f"{repo_id}: the Hub refused the token ({said}); {_TOKEN_HELP}, and see that it may write to {repo_id}"
+    if status == 404:
+        return f"{repo_id}: no such repository, or the token may not see it; {_TOKEN_HELP}"
+    return f"{repo_id}: the upload stopped ({said}); what arrived is kept, run it again to go on"
+
+
+def _is_about_room(status: int | None, said: str) -> bool:
+    return status in (402, 413, 507) or any(word in said.lower() for word in ("quota", "storage limit", "exceeded"))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _http_cause(error: BaseException) -> HfHubHTTPError | None:
+    """The Hub's answer behind an error of its library, if it was one."""
+    return next((each for each in _chain(error) if isinstance(each, HfHubHTTPError)), None)
+
+
+def _server_message(error: HfHubHTTPError) -> str:
+    status = f"HTTP {error.response.status_code}" if error.response is not None else ""
+    said = " ".join((error.server_message or "").split())
+    return f"{status}: {said}" if status and said else status or said or _first_line(error)
+
+
+def _is_transient(error: BaseException) -> bool:
+    cause = _http_cause(error)
+    if cause is not None and cause.response is not None:
+        return cause.response.status_code in _TRANSIENT and not _is_about_room(None, _server_message(cause))
+    return any(isinstance(each, HTTPError) for each in _chain(error))  # a connection that was refused or cut
+
+
+def _wait_s(error: BaseException, attempt: int) -> int:
+    cause = _http_cause(error)
+    asked = cause.response.headers.get("Retry-After", "") if cause is not None and cause.response is not None else ""
+    return min(int(asked) if asked.isdigit() else 2**attempt, _LONGEST_WAIT_S)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def trusted_publishing(repo_id: str) -> None:
+    """Lets the Hub's library get a short-lived token from GitHub when there is no HF_TOKEN in a workflow.
+
+    Source: the Hub's trusted publishers; the library reads `HF_OIDC_RESOURCE`.
+    """
+    if not os.environ.get("HF_TOKEN") and os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"):
+        os.environ["HF_OIDC_RESOURCE"] = repo_id

@@ -1,0 +1,315 @@
+"""A whole system to `dist/<system>/`: agent folders, links, questions and the manifest with every file's sha256.
+
+Source: DESIGN, formats. The folder is written beside its place and renamed when it is complete.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import recursivemas.release
+from recursivemas.compiler.agent_folder import CompileOptions
+from recursivemas.compiler.agents import BuiltAgent, built_agents
+from recursivemas.compiler.backends import chosen_backend
+from recursivemas.compiler.checkpoint import read_config
+from recursivemas.compiler.quantize import find_scheme
+from recursivemas.compiler.stamp import compiler, read_stamp, sources_digest, stamp_file, stamp_of, write_stamp
+from recursivemas.release.measured import measured_reports
+from recursivemas.release.release_folder import MANIFEST, SBOM
+from recursivemas.release.sbom import system_sbom
+from recursivemas.release.source_revision import source_revision
+from recursivemas.system.atomic import check_replaceable, copy_folder, output_folder
+from recursivemas.system.chat_template import chat_wrap
+from recursivemas.system.errors import InputError
+from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.manifest import (
+    AgentRecord,
+    FileRecord,
+    Manifest,
+    PromptRecord,
+    TaskRecord,
+    VariantRecord,
+    load_manifest,
+)
+from recursivemas.system.questions import load_questions
+from recursivemas.system.system import Agent, System, load_system
+
+Progress = Callable[[str], None]
+
+_LINKS = "recursivelink.json"
+_QUESTIONS = "questions.json"
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """What a build takes as it is, made elsewhere.
+
+    Attributes:
+        agents: Folder with agent folders by agent id, from `rmas compile`, and with those of a variant in a folder
+            of its quantization's name; agents are compiled here when absent.
+        measured: Reports on this system, from `rmas eval`, or folders with some; kept in the manifest and shown in
+            the model card and on the page.
+    """
+
+    agents: Path | None = None
+    measured: tuple[Path, ...] = ()
+
+
+def build_system(
+    system_path: Path,
+    links_path: Path,
+    out: Path,
+    options: CompileOptions,
+    progress: Progress = lambda _: None,
+    supplied: Supplied | None = None,
+    variants: Sequence[str] = (),
+) -> Manifest:
+    """Builds a system's folder.
+
+    Args:
+        system_path: The system's YAML.
+        links_path: Its `recursivelink.json`.
+        out: Replaced if it is an earlier build; otherwise it must not exist or be empty.
+        options: How to compile the agents.
+        progress: Told what is being done, one line at a time.
+        supplied: What was made elsewhere.
+        variants: Quantizations to carry too, in order of preference; a page takes the first that its GPU can run.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        InputError: For anything wrong with the system, the checkpoints or the links; `out` is then as it was.
+    """
+    system, links = load_system(system_path), load_links(links_path)
+    _check_activation(links, links_path)
+    _check_links(links, links_path, system)
+    check_replaceable(out, MANIFEST, "an earlier build")
+    supplied, names = supplied or Supplied(), _other_schemes(variants, options.quantization)
+    stamp = _stamp(system, system_path, links_path, options, supplied, variants)
+    measured = measured_reports(supplied.measured, system.name, links_path, progress)
+    agents = built_agents(system, options, progress, supplied.agents)
+    others = {
+        name: built_agents(
+            system, replace(options, quantization=name), progress, supplied.agents and supplied.agents / name
+        )
+        for name in names
+    }
+    links.check_fits(
+        {agent_id: agent.hidden_size for agent_id, agent in agents.items()},
+        {edge.id: (edge.source, edge.target) for edge in system.edges},
+    )
+    with output_folder(out) as root:
+        progress(f"Putting {system.name} together")
+        manifest = _assemble(system, _provenance(system_path, links, agents, measured), links, agents, root, others)
+        stamp_file(out).unlink(missing_ok=True)  # it must not outlive the build that it speaks of
+    write_stamp(out, stamp)
+    return manifest
+
+
+def is_current(
+    system_path: Path,
+    links_path: Path,
+    out: Path,
+    options: CompileOptions,
+    supplied: Supplied | None = None,
+    variants: Sequence[str] = (),
+) -> bool:
+    """Whether `out` was built from these very inputs by this very program, and all its files are there.
+
+    Sizes are compared, not sha256: the page does that.
+    """
+    try:
+        manifest = load_manifest(out / MANIFEST)
+    except InputError:
+        return False
+    files = ((out / file.path, file.size_bytes) for file in manifest.files)
+    if any(not path.is_file() or path.stat().st_size != size for path, size in files):
+        return False
+    system = load_system(system_path)
+    return read_stamp(out) == _stamp(system, system_path, links_path, options, supplied or Supplied(), variants)
+
+
+def _other_schemes(variants: Sequence[str], own: str) -> list[str]:
+    """Checked names, each once."""
+    names = list(dict.fromkeys(find_scheme(name).name for name in variants))
+    if own in names:
+        raise InputError(f"--variant {own}: that is the system's own quantization; choose another")
+    return names
+
+
+def _stamp(
+    system: System,
+    system_path: Path,
+    links_path: Path,
+    options: CompileOptions,
+    supplied: Supplied,
+    variants: Sequence[str],
+) -> str:
+    checkpoints = [Path(agent.model) for agent in system.agents if Path(agent.model).is_dir()]
+    inputs = [system_path, links_path, *checkpoints]
+    if system.task is not None and system.task.data is not None:
+        inputs.append(Path(system.task.data))
+    inputs += [*supplied.measured, *([supplied.agents] if supplied.agents else [])]
+    backends = {chosen_backend(read_config(folder), options.backend) for folder in checkpoints}
+    if len(checkpoints) < len(system.agents):  # the hub is not asked for what only a build needs to know
+        backends |= {"relax", "mlc"} if options.backend == "auto" else {options.backend}
+    return stamp_of(
+        [path for path in inputs if path.exists()],
+        options=vars(options),
+        variants=list(variants),
+        compiler=None if supplied.agents else compiler(backends),
+        release=sources_digest(recursivemas.release),
+    )
+
+
+def _check_activation(links: LinkFile, path: Path) -> None:
+    if links.activation != "gelu" or links.layer_norm_eps != 1e-5:
+        raise InputError(
+            f"{path}: links were trained with activation {links.activation!r} and layer_norm_eps "
+            f"{links.layer_norm_eps}, "
+            "but compiled libraries have exact 'gelu' and 1e-5 (docs/abi.md)"
+        )
+
+
+def _check_links(links: LinkFile, path: Path, system: System) -> None:
+    """Checks the links' names, and their sizes as far as checkpoints here tell them, before anything is compiled."""
+    wanted = {"inner": [agent.id for agent in system.agents], "outer": [edge.id for edge in system.edges]}
+    for kind, found in (("inner", links.inner), ("outer", links.outer)):
+        if missing := next((name for name in wanted[kind] if name not in found), None):
+            raise InputError(
+                f"{path}: no {kind} link {missing!r}; it has {', '.join(map(repr, found)) or 'none'}, trained for "
+                f"{links.system!r}"
+            )
+    folders = {agent.id: Path(agent.model) for agent in system.agents if Path(agent.model).is_dir()}
+    sizes = {agent_id: read_config(folder).get("hidden_size") for agent_id, folder in folders.items()}
+    known = {agent_id: size for agent_id, size in sizes.items() if isinstance(size, int)}
+    edges = {edge.id: (edge.source, edge.target) for edge in system.edges}
+    links.check_fits(known, {name: ends for name, ends in edges.items() if known.keys() >= set(ends)})
+
+
+def _assemble(
+    system: System,
+    provenance: dict[str, Any],
+    links: LinkFile,
+    agents: Mapping[str, BuiltAgent],
+    root: Path,
+    others: Mapping[str, Mapping[str, BuiltAgent]],
+) -> Manifest:
+    links.save(root / _LINKS)
+    links_name = _name_by_content(root / _LINKS)
+    for agent in [*agents.values(), *(each for built in others.values() for each in built.values())]:
+        if not (root / agent.path).exists():
+            (root / agent.path).parent.mkdir(exist_ok=True)
+            copy_folder(agent.compiled.folder, root / agent.path)
+    task = _task(system, root)
+    (root / SBOM).write_text(system_sbom(system.name, provenance, provenance["versions"]["emscripten"]), "utf-8")
+    files = tuple(FileRecord.of(path, root) for path in sorted(root.rglob("*")) if path.is_file())
+    features, limits = _requirements(agents.values())
+    links_size = next(file.size_bytes for file in files if file.path == links_name)
+    manifest = Manifest(
+        name=system.name,
+        description=system.description,
+        pattern=system.pattern,
+        rounds=system.rounds,
+        latent_steps=system.latent_steps,
+        decoding=system.decoding,
+        agents=tuple(_agent_record(agent, agents[agent.id]) for agent in system.agents),
+        variants=tuple(_variant(system, name, built, links_size) for name, built in others.items()),
+        edges=system.edges,
+        task=task,
+        links=links_name,
+        required_features=features,
+        required_limits=limits,
+        memory_bytes=_memory_bytes(agents) + links_size,
+        files=files,
+        provenance=provenance,
+    )
+    manifest.save(root / MANIFEST)
+    return manifest
+
+
+def _provenance(
+    system_path: Path, links: LinkFile, agents: Mapping[str, BuiltAgent], measured: Mapping[str, Any]
+) -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "apache-tvm-ffi")}
+    linked_by = next(iter(agents.values())).compiled.ours["versions"]["emscripten"]
+    return {
+        "system_sha256": hashlib.sha256(system_path.read_bytes()).hexdigest(),
+        "checkpoints": {agent_id: agent.provenance for agent_id, agent in agents.items()},
+        "links": links.provenance,
+        "source_revision": source_revision(),
+        "versions": {**versions, "emscripten": linked_by},
+        **({"measured": dict(measured)} if measured else {}),
+    }
+
+
+def _name_by_content(path: Path) -> str:
+    """Puts a file's own sha256 into its name, so that no cache serves another build's; returns the new name."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return path.rename(path.with_stem(f"{path.stem}-{digest[:12]}")).name
+
+
+def _task(system: System, root: Path) -> TaskRecord | None:
+    task, name = system.task, None
+    if task is None:
+        return None
+    if task.data is not None:
+        questions = [question.model_dump(mode="json", exclude_none=True) for question in load_questions(task.data)]
+        (root / _QUESTIONS).write_text(json.dumps(questions, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        name = _name_by_content(root / _QUESTIONS)
+    return TaskRecord(
+        name=task.name,
+        description=task.description,
+        scoring=task.scoring,
+        questions=name,
+    )
+
+
+def _agent_record(agent: Agent, built: BuiltAgent) -> AgentRecord:
+    wrap = chat_wrap(built.compiled.folder) if agent.chat_template else ("", "")
+
+    def prompt(template: str) -> PromptRecord:
+        return PromptRecord(template=template, prefix=wrap[0], suffix=wrap[1])
+
+    return AgentRecord(
+        id=agent.id,
+        role=agent.role,
+        prompt=prompt(agent.prompt),
+        first_round_prompt=None if agent.first_round_prompt is None else prompt(agent.first_round_prompt),
+        tools=agent.tools,
+        **built.record,
+    )
+
+
+def _variant(system: System, name: str, agents: Mapping[str, BuiltAgent], links_size: int) -> VariantRecord:
+    features, limits = _requirements(agents.values())
+    return VariantRecord.model_validate(
+        {
+            "quantization": name,
+            "agents": [_agent_record(agent, agents[agent.id]) for agent in system.agents],
+            "required_features": features,
+            "required_limits": limits,
+            "memory_bytes": _memory_bytes(agents) + links_size,
+        }
+    )
+
+
+def _memory_bytes(agents: Mapping[str, BuiltAgent]) -> int:
+    """Of each distinct checkpoint once."""
+    return sum({agent.path: agent.record["memory_bytes"] for agent in agents.values()}.values())
+
+
+def _requirements(agents: Iterable[BuiltAgent]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """WebGPU features and limits that every agent of a system needs together."""
+    features: set[str] = set()
+    limits: dict[str, int] = {}
+    for agent in agents:
+        features.update(agent.compiled.ours["required_features"])
+        for name, value in agent.compiled.ours["required_limits"].items():
+            limits[name] = max(value, limits.get(name, 0))
+    return tuple(sorted(features)), limits

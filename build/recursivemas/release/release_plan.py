@@ -1,0 +1,102 @@
+"""What a release has to build: every agent of every system in every quantization, as lists for a workflow's matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from recursivemas.compiler.quantize import find_scheme
+from recursivemas.system.errors import InputError
+from recursivemas.system.system import System, load_system
+
+QUANTIZATIONS = ("q4f16_1", "q4f32_1")
+
+
+@dataclass(frozen=True)
+class ReleasePlan:
+    """Work for two matrices, the second of which needs what the first one made.
+
+    Attributes:
+        agents: `system`, `agent`, `model`, `revision`, `quantization` and whether the model is `large` (comes from the
+            Hub), one entry a compilation.
+        systems: `system`, `links`, `quantization`, one entry a built system.
+    """
+
+    agents: list[dict[str, Any]]
+    systems: list[dict[str, Any]]
+
+
+def plan_release(folder: Path, names: Sequence[str], quantizations: Sequence[str]) -> ReleasePlan:
+    """Plans a release.
+
+    Args:
+        folder: With `<name>.yaml` and `links/<name>.recursivelink.json`.
+        names: Systems; all that have links when there is none.
+        quantizations: Names of schemes.
+
+    Raises:
+        InputError: An unknown system or scheme, a system without links, or nothing to build.
+    """
+    for quantization in quantizations:
+        find_scheme(quantization)
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    for name in names:
+        if name not in known:
+            raise InputError(f"no system {name!r} in {folder}; there are: {', '.join(known) or 'none'}")
+        if not links_of(folder, name).is_file():
+            raise InputError(f"{links_of(folder, name)}: missing; train {name}'s links first with `rmas train`")
+    chosen = list(names) or [name for name in known if links_of(folder, name).is_file()]
+    if not chosen:
+        raise InputError(f"{folder}: no system with links in links/<name>.recursivelink.json, so nothing to build")
+    plan = ReleasePlan([], [])
+    for name in chosen:
+        system = load_system(folder / f"{name}.yaml")
+        for quantization in quantizations:
+            plan.systems.append({"system": name, "links": str(links_of(folder, name)), "quantization": quantization})
+            plan.agents.extend(_agents(name, system, quantization))
+    return plan
+
+
+def links_of(folder: Path, name: str) -> Path:
+    """Where a system's trained links lie."""
+    return folder / "links" / f"{name}.recursivelink.json"
+
+
+def check_tag(tag: str) -> None:
+    """Checks that a release's tag is `v` and this program's version.
+
+    Raises:
+        InputError: When it is another.
+    """
+    ours = f"v{version('recursivemas')}"
+    if tag != ours:
+        raise InputError(
+            f"tag {tag!r} does not fit the version in pyproject.toml; expected {ours!r}: change one of them"
+        )
+
+
+def _agents(name: str, system: System, quantization: str) -> list[dict[str, Any]]:
+    seen: set[tuple[str, str | None]] = set()
+    entries = []
+    for agent in system.agents:
+        if (agent.model, agent.revision) in seen:
+            continue  # agents of the same checkpoint share one folder
+        seen.add((agent.model, agent.revision))
+        path = Path(agent.model)
+        local = path.is_absolute()
+        entries.append(
+            {
+                "system": name,
+                "agent": agent.id,
+                "model": _relative(path) if local else agent.model,
+                "revision": agent.revision or "",
+                "quantization": quantization,
+                "large": not local,
+            }
+        )
+    return entries
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

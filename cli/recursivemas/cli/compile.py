@@ -1,0 +1,62 @@
+"""`rmas compile`: one checkpoint to one browser-ready agent folder."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+
+from recursivemas.compiler.agent_folder import CompileOptions, check_out, compile_agent
+from recursivemas.compiler.quantize import find_scheme
+from recursivemas.compiler.runtime.toolchain import find_emscripten
+from recursivemas.system.hub import resolve_model
+
+
+def compile_command(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL_DIR", help="Folder of a Hugging Face checkpoint, or a hub id (owner/name) to download."
+        ),
+    ],
+    quantization: Annotated[
+        str, typer.Option("--quantization", "-q", help="q4f16_1, q4f32_1, q0f16 or q0f32; f16 needs shader-f16.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The agent folder; an earlier one is replaced when this one succeeds.")
+    ],
+    backend: Annotated[
+        str, typer.Option(help="Where the model's definition comes from: auto, relax (ours) or mlc (MLC-LLM's).")
+    ] = "auto",
+    context_window: Annotated[
+        int | None, typer.Option(min=1, help="Most positions of a turn. Default: the checkpoint's, at most 4096.")
+    ] = None,
+    prefill_chunk: Annotated[
+        int | None, typer.Option(min=1, help="Positions per prefill call. Default: at most 1024.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit, when the model comes from the hub.")
+    ] = None,
+) -> None:
+    """Converts a checkpoint's weights and compiles its model to one WebGPU library, ready for any static host."""
+    started = time.perf_counter()
+    find_scheme(quantization)  # before a download that may take long
+    check_out(out)
+    find_emscripten()
+    console = Console(stderr=True, highlight=False)
+    options = CompileOptions(quantization, backend, context_window, prefill_chunk)
+    resolved = resolve_model(model, revision)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
+    with Progress(TextColumn("  {task.description}"), *columns, console=console, transient=True) as bar:
+        task = bar.add_task("weights", total=None, visible=False)
+        agent = compile_agent(
+            resolved,
+            out,
+            options,
+            say=lambda line: console.print(line),
+            on_weights=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
+        )
+    seconds = time.perf_counter() - started
+    console.print(f"{out}: {agent.model_lib}, {agent.size_bytes / 1e6:.1f} MB in all, {seconds:.1f} s")

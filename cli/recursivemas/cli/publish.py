@@ -1,0 +1,66 @@
+"""`rmas publish`: a built system to the Hugging Face Hub or a GitHub Release."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from recursivemas.release.publish import Destination, finish, publish
+from recursivemas.system.errors import InputError
+
+
+def publish_command(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A built system: dist/<system>; none with --finish.")
+    ] = None,
+    hub: Annotated[
+        str | None, typer.Option(help="Repository on the Hugging Face Hub, owner/name; made when it does not exist.")
+    ] = None,
+    release: Annotated[str | None, typer.Option(help="Tag of a GitHub Release; made when there is none.")] = None,
+    assets: Annotated[
+        Path | None, typer.Option(help="Keep the release's files in this folder, and use those that are there.")
+    ] = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Leave a new release a draft: more systems follow, then --finish.")
+    ] = False,
+    finish_draft: Annotated[
+        bool, typer.Option("--finish", help="Make the draft --release public; sends nothing.")
+    ] = False,
+    private: Annotated[bool, typer.Option("--private", help="A new Hub repository is private.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print exactly what would go where; needs no network.")
+    ] = False,
+) -> None:
+    """Checks a system against its manifest and uploads what the destination does not have yet.
+
+    Run it again after any failure: what arrived is kept. The Hub's token is HF_TOKEN or that of 'hf auth login';
+    GitHub's is that of the gh command (GH_TOKEN).
+    """
+    if finish_draft and (release is None or hub is not None or folder is not None or draft):
+        raise InputError(
+            "--finish makes a draft public and sends nothing: expected `rmas publish --release TAG --finish`"
+        )
+    if folder is None and not finish_draft:
+        raise InputError("nothing to publish: give the folder of a built system, dist/<system>")
+    if draft and release is None:
+        raise InputError("--draft is about a GitHub Release: give --release TAG too")
+    if hub is not None and (not hub.strip() or hub.startswith("/")):
+        raise InputError(
+            f"--hub {hub!r} lacks its owner: expected OWNER/NAME; in GitHub Actions set the repository variable "
+            "HUB_NAMESPACE to your user or organisation on the Hub"
+        )
+    if release is not None and not release.strip():
+        raise InputError("--release is empty: expected a tag, for example v0.1.0")
+    if hub is None and release is None:
+        raise InputError("nowhere to publish to: give --hub OWNER/NAME, --release TAG, or both")
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    for line in _lines(folder, Destination(hub, release, draft, assets, private), dry_run, console.print):
+        typer.echo(line)
+
+
+def _lines(folder: Path | None, destination: Destination, dry_run: bool, say: Callable[[str], None]) -> Iterator[str]:
+    if folder is not None:
+        return publish(folder, destination, dry_run=dry_run, say=say)
+    return finish(destination.release or "", dry_run=dry_run, say=say)

@@ -1,0 +1,45 @@
+"""`rmas serve`: the playground and built systems on localhost."""
+
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from recursivemas.release.serve import site_app
+from recursivemas.release.site import is_site
+from recursivemas.system.errors import InputError
+
+
+def serve_command(
+    folder: Annotated[Path, typer.Argument(help="A built system, a folder of built systems, or a site.")] = Path(
+        "dist"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    page: Annotated[
+        Path | None, typer.Option(help="The built page (npm run build makes it). Default: the site's, or web/dist.")
+    ] = None,
+) -> None:
+    """Serves on 127.0.0.1 with byte ranges, entity tags, the right types, CORS for the artifacts and a strict CSP."""
+    page = page or (folder if is_site(folder) else Path("web/dist"))
+    server = uvicorn.Server(uvicorn.Config(site_app(page, folder), log_level="warning"))
+    with _bound(port) as listening:
+        typer.echo(f"Playground: http://127.0.0.1:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
+        server.run(sockets=[listening])
+
+
+def _bound(port: int) -> socket.socket:
+    listening = socket.socket()
+    # A server that just stopped leaves its port waiting for a minute; that is no reason to refuse it.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+        listening.listen()  # from here on browsers wait instead of being refused
+    except OSError as error:
+        listening.close()
+        raise InputError(
+            f"port {port} on 127.0.0.1 cannot be used ({error.strerror}); choose another with --port, or "
+            "'make playground PORT=…'; 0 takes a free one"
+        ) from None
+    return listening

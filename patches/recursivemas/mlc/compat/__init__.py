@@ -1,0 +1,29 @@
+"""Every difference between the known MLC-LLM and the pinned TVM, one file each, in the order they are bridged."""
+
+from recursivemas.mlc.compat import (
+    call_tir_order,
+    expert_mask,
+    gelu_form,
+    gptj_loader,
+    kv_cache,
+    relax_names,
+    thread_limit,
+    topk_init,
+)
+from recursivemas.mlc.compat.bridge import Bridge
+
+BEFORE_IMPORT: tuple[Bridge, ...] = (relax_names.BRIDGE,)
+"""Applied before MLC-LLM's modules are imported."""
+
+AFTER_IMPORT: tuple[Bridge, ...] = (
+    kv_cache.BRIDGE,
+    call_tir_order.BRIDGE,
+    thread_limit.BRIDGE,
+    expert_mask.BRIDGE,
+    topk_init.BRIDGE,
+    gelu_form.BRIDGE,
+    gptj_loader.BRIDGE,
+)
+"""Applied to MLC-LLM's own modules once they are there."""
+
+__all__ = ["AFTER_IMPORT", "BEFORE_IMPORT", "Bridge"]

@@ -1,0 +1,57 @@
+"""Which experts each token goes to, counted for a number of tokens not known yet, and without TVM's scan for GPUs."""
+
+from functools import reduce
+
+from tvm import te, tirx
+from tvm.relax.frontend.nn import Tensor, op
+
+from recursivemas.mlc.compat.bridge import Bridge
+from recursivemas.mlc.source import mlc_module
+
+
+def moe_cumsum(expert_indices: Tensor, num_local_experts: int) -> Tensor:
+    """Running count of tokens per expert, expert after expert.
+
+    Args:
+        expert_indices: (T, K) int32, the experts of each token.
+        num_local_experts: E.
+
+    Returns:
+        (E * T,) int32; position e * T + t counts the tokens of experts before e, and of e up to t.
+    """
+
+    experts = tirx.IntImm("int64", num_local_experts)
+
+    def counts(indices: te.Tensor) -> te.Tensor:
+        tokens, chosen = indices.shape[0], int(indices.shape[1])
+
+        def chooses(token: tirx.Var, expert: tirx.Var) -> tirx.Expr:
+            return reduce(tirx.Or, [indices[token, k].astype("int64") == expert for k in range(chosen)])
+
+        def one(condition: tirx.Expr) -> tirx.Expr:
+            return tirx.Select(condition, tirx.const(1, "int32"), tirx.const(0, "int32"))
+
+        mask = te.compute((experts, tokens), lambda e, t: one(chooses(t, e)), name="expert_mask")
+        every, before, earlier = (te.reduce_axis((0, size)) for size in (tokens, experts, tokens))
+        total = te.compute((experts,), lambda e: te.sum(mask[e, every], every), name="expert_total")
+        start = te.compute((experts,), lambda e: te.sum(one(before < e) * total[before], before), name="expert_start")
+        within = te.compute(
+            (experts, tokens), lambda e, t: te.sum(one(earlier <= t) * mask[e, earlier], earlier), name="expert_count"
+        )
+        return te.compute((experts, tokens), lambda e, t: start[e] + within[e, t], name="expert_cumsum")
+
+    counted = op.tensor_expr_op(counts, "expert_cumsum", [expert_indices])
+    return counted.reshape(expert_indices.shape[0] * num_local_experts)
+
+
+def _apply() -> None:
+    mlc_module("op.moe_misc").moe_cumsum = moe_cumsum
+
+
+BRIDGE = Bridge(
+    "expert-mask",
+    "moe_cumsum computes its mask with the number of tokens of the calling function, while TVM gives the "
+    "tensor expression a number of its own; operator fusion in TVM 0.27 refuses the two. And it counts with TVM's scan "
+    "for GPUs, whose results on WebGPU are wrong. The mask takes the size of its input, and sums count.",
+    _apply,
+)

@@ -1,0 +1,26 @@
+"""Names that MLC-LLM looks up in `tvm.relax` and that TVM 0.27 keeps elsewhere."""
+
+import tvm
+from tvm import relax
+
+from recursivemas.mlc.compat.bridge import Bridge
+
+
+def _apply() -> None:
+    moved = {
+        "Constant": tvm.ir.GenericConst,
+        "StringImm": tvm.ir.StringImm,
+        "ObjectType": relax.AnyType,
+    }
+    for name, here in moved.items():
+        if not hasattr(relax, name):
+            setattr(relax, name, here)
+
+
+BRIDGE = Bridge(
+    "relax-names",
+    "MLC-LLM names relax.Constant, relax.StringImm and relax.ObjectType, some of them in annotations that "
+    "run on import; TVM 0.27 calls them ir.GenericConst, ir.StringImm and relax.AnyType. The old names are "
+    "added where they are missing.",
+    _apply,
+)

@@ -1,0 +1,191 @@
+"""Our functions for any causal language model of MLC-LLM: hidden states out, hidden states in, the logit lens.
+
+What goes in at `input_embed` and what `embed` returns is what the first decoder layer reads, as `inputs_embeds` is in
+transformers 5. MLC-LLM's Gemma models multiply their input by sqrt(hidden size) inside the body instead; here `embed`
+multiplies, and the body's own multiplication is passed over, so that a latent thought is never scaled.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import relax
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor
+from tvm.relax.frontend.nn.exporter import Exporter
+from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
+
+from recursivemas.mlc.anatomy import Anatomy, Part, dissect
+from recursivemas.mlc.compat.intercept import seeing
+from recursivemas.mlc.corrections import Corrections
+from recursivemas.mlc.local_rope import LocalRopeCache
+from recursivemas.system.errors import InputError
+
+
+class _Stand:
+    """Stands in for a module while a function is traced: called differently, its attributes are the module's."""
+
+    def __init__(self, module: Any, call: Callable[..., Any]) -> None:
+        self._module = module
+        self._call = call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    forward = __call__
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+@contextmanager
+def _replaced(part: Part, stand: Any) -> Iterator[None]:
+    original = part.module
+    setattr(part.owner, part.name, stand)
+    try:
+        yield
+    finally:
+        setattr(part.owner, part.name, original)
+
+
+@dataclass(frozen=True)
+class LatentModel:
+    """A model of MLC-LLM with its hidden states exposed. Its methods are traced inside a block builder.
+
+    Attributes:
+        model: The model, quantized or not.
+        anatomy: Its parts.
+        embed_scale: What its body multiplies input embeddings by; 1.0 where it does not.
+        hidden_size: D.
+        dtype: The model dtype.
+        corrections: What is done about differences from the checkpoint's own code.
+    """
+
+    model: Any
+    anatomy: Anatomy
+    embed_scale: float
+    hidden_size: int
+    dtype: str
+    corrections: Corrections
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """(T,) int32 to (T, D)."""
+        embeddings = self.model.embed(input_ids)
+        return embeddings if self.embed_scale == 1.0 else embeddings * self.embed_scale
+
+    def get_last_hidden(self, input_embed: Tensor, paged_kv_cache: Any) -> Tensor:
+        """(1, T, D) input embeddings to (1, T, D) hidden states after the last normalisation."""
+        local = self.corrections.local_rope
+        cache = paged_kv_cache if local is None else LocalRopeCache(paged_kv_cache, self.model, local)
+        with self._activation():
+            hidden = self._body(input_embed, cache)
+        norm = self.anatomy.head_norm
+        return hidden if norm is None else norm.module(hidden)
+
+    def lm_head(self, hidden: Tensor) -> Tensor:
+        """(M, D) hidden states after the last normalisation to (M, V) float32.
+
+        The model's own `decode` with its body replaced by `hidden`, so that soft-capping, logit scales and whatever
+        else lies between hidden states and logits is the model's.
+        """
+        rows = hidden.reshape(1, *hidden.shape)
+        with self._given_hidden(rows):
+            logits, _ = self.model.decode(rows, None)
+        logits = logits.reshape(logits.shape[1], logits.shape[2])
+        return logits if self.corrections.logit_scale == 1.0 else logits * self.corrections.logit_scale
+
+    @contextmanager
+    def _given_hidden(self, hidden: Tensor) -> Iterator[None]:
+        with _replaced(self.anatomy.body, _Stand(self.anatomy.body.module, lambda *_: hidden)):
+            norm = self.anatomy.head_norm
+            if norm is None:
+                yield
+            else:
+                with _replaced(norm, _Stand(norm.module, lambda x: x)):
+                    yield
+
+    @contextmanager
+    def _activation(self) -> Iterator[None]:
+        if not self.corrections.tanh_gelu:
+            yield
+            return
+        defining = sys.modules[type(self.model).__module__]
+        with seeing(defining, "op", gelu=lambda x: nn.op.gelu(x, approximate="tanh")):
+            yield
+
+    def _body(self, input_embed: Tensor, paged_kv_cache: Any) -> Tensor:
+        body, layers = self.anatomy.body, self.anatomy.layers
+        if self.embed_scale == 1.0:
+            return body.module(input_embed, paged_kv_cache)
+        first, *others = list(layers.module)
+        with _replaced(layers, [_Stand(first, lambda _, *rest: first(input_embed, *rest)), *others]):
+            return body.module(input_embed, paged_kv_cache)
+
+
+def expose(model: Any, dtype: str, corrections: Corrections) -> LatentModel:
+    """Finds out how a model treats its input embeddings and wraps it.
+
+    Args:
+        model: An instance of one of MLC-LLM's causal language models, quantized or not.
+        dtype: The model dtype.
+        corrections: What is done about differences from the checkpoint's own code.
+
+    Raises:
+        InputError: The model is not built in a way we know.
+    """
+    anatomy = dissect(model)
+    hidden_size = _hidden_size(model)
+    scale = _embed_scale(model, anatomy, hidden_size, dtype)
+    return LatentModel(model, anatomy, scale, hidden_size, dtype, corrections)
+
+
+def _hidden_size(model: Any) -> int:
+    spec = model.get_default_spec()
+    for name, method in zip(spec.method_names, spec.method_specs, strict=True):
+        if name == "decode":  # Its first argument is (1, 1, D), under whatever name.
+            return int(method.arg_specs[0].shape[-1])
+    raise InputError(f"{type(model).__name__} does not compile decode")
+
+
+def _embed_scale(model: Any, anatomy: Anatomy, hidden_size: int, dtype: str) -> float:
+    """What the body multiplies its input by before the first layer.
+
+    The body is traced with its layers replaced by one that looks at what it is given. Position embeddings that are
+    added there (GPT-2) are no scale.
+    """
+    scales: list[float] = []
+
+    def probe(input_embed: Tensor, paged_kv_cache: Any) -> Tensor:
+        def first_layer(hidden: Tensor, *_: Any) -> Tensor:
+            scales.append(_scale_between(input_embed._expr, hidden._expr))
+            return hidden
+
+        with _replaced(anatomy.layers, [_Stand(anatomy.layers.module[0], first_layer)]):
+            return anatomy.body.module(input_embed, paged_kv_cache)
+
+    arguments = {
+        "input_embed": nn.spec.Tensor([1, 1, hidden_size], dtype),
+        "paged_kv_cache": nn.spec.Object(object_type=PagedKVCache),
+        "$": {"param_mode": "packed", "effect_mode": "none"},
+    }
+    spec = nn.spec.ModuleSpec(model, ["probe"], [nn.spec.MethodSpec.from_raw(arguments, probe)])
+    Exporter(debug=False).build(spec)
+    return scales[0]
+
+
+def _scale_between(given: Any, used: Any) -> float:
+    """The constant c if `used` was computed as `given` * c, looking through casts; 1.0 otherwise."""
+    scale = 1.0
+    builder = relax.BlockBuilder.current()
+    while not used.same_as(given):
+        call = builder.lookup_binding(used) if isinstance(used, relax.Var) else used
+        name = getattr(getattr(call, "op", None), "name", None)
+        if name == "relax.multiply" and isinstance(call.args[1], tvm.ir.GenericConst):
+            scale *= float(call.args[1].value.numpy())
+        elif name != "relax.astype":
+            return 1.0
+        used = call.args[0]
+    return scale

@@ -1,0 +1,163 @@
+"""`config.json` as MLC-LLM's configuration classes want it.
+
+Source: transformers' configuration classes. MLC-LLM reads the transformers 4 spelling; checkpoints that transformers 5
+saved keep RoPE's settings in `rope_parameters` and leave out what has a default.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from recursivemas.mlc.compat.rope import yarn_factor
+from recursivemas.system.errors import InputError
+
+# What MLC-LLM's classes demand although it does not change what is computed, or although leaving it out means this.
+_DEFAULTS: dict[str, Any] = {
+    "use_cache": True,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+    "initializer_range": 0.02,
+    "attention_bias": False,
+    "tie_word_embeddings": False,
+    "rope_theta": 10000.0,
+    "scoring_func": "softmax",
+}
+
+
+def transformers4(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns `rope_parameters` of transformers 5 into the keys of transformers 4; other keys stay.
+
+    Args:
+        raw: The parsed `config.json`, in either spelling.
+
+    Raises:
+        InputError: `rope_parameters` is no object.
+    """
+    config = dict(raw)
+    if isinstance(config.get("text_config"), Mapping):
+        config["text_config"] = transformers4(config["text_config"])
+    rope = config.pop("rope_parameters", None)
+    if rope is None:
+        return config
+    if not isinstance(rope, Mapping):
+        raise InputError(f"config.json: rope_parameters: an object was expected, got {type(rope).__name__}")
+    if "full_attention" in rope or "sliding_attention" in rope:  # One RoPE for each kind of layer, as in Gemma 3.
+        local = rope.get("sliding_attention") or {}
+        if "rope_theta" in local:
+            config.setdefault("rope_local_base_freq", local["rope_theta"])
+        rope = rope.get("full_attention") or {}
+    settings = dict(rope)
+    for old, new in (("rope_theta", "rope_theta"), ("partial_rotary_factor", "partial_rotary_factor")):
+        if old in settings:
+            config[new] = settings.pop(old)
+    kind = settings.get("rope_type", settings.get("type", "default"))
+    config["rope_scaling"] = None if kind in (None, "default") else {**settings, "type": kind, "rope_type": kind}
+    return config
+
+
+def longest_context(config: Any, raw: Mapping[str, Any]) -> int:
+    """Most positions for which MLC-LLM computes what the checkpoint's own code does.
+
+    A sliding window hides nothing as long as the context fits into it; neither MLC-LLM's definitions nor TVM's cache
+    apply a window the way the checkpoints' own code does.
+
+    Args:
+        config: MLC-LLM's configuration object.
+        raw: The parsed `config.json`.
+
+    Raises:
+        InputError: `config.json` does not say how many positions the model was made for.
+    """
+    text = raw.get("text_config") if isinstance(raw.get("text_config"), Mapping) else raw
+    assert text is not None
+    sizes = [text.get(key) for key in ("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length")]
+    longest = next((size for size in sizes if isinstance(size, int) and size > 0), None)
+    if longest is None:
+        raise InputError("config.json: missing key 'max_position_embeddings'")
+    limits = [longest]
+    if text.get("use_sliding_window") is not False and text.get("sliding_window"):
+        limits.append(int(text["sliding_window"]))
+    rope = text.get("rope_parameters") or {}
+    if rope.get("llama_4_scaling_beta"):  # Queries beyond it are scaled, which MLC-LLM does not do.
+        limits.append(int(rope["original_max_position_embeddings"]))
+    return min(limits)
+
+
+def mlc_config(config_class: Any, raw: Mapping[str, Any]) -> Any:
+    """Makes an MLC-LLM configuration object.
+
+    Args:
+        config_class: From MLC-LLM's registry.
+        raw: The parsed `config.json`.
+
+    Raises:
+        InputError: A key is missing, or MLC-LLM's class refuses a value.
+    """
+    config = transformers4(raw)
+    name = config.get("model_type", config_class.__name__)
+    known = {field.name for field in dataclasses.fields(config_class)}
+    if "rope_parameters" in known:  # Ministral 3 is described in the transformers 5 spelling only.
+        config["rope_parameters"] = _ministral3_rope(raw)
+    if "vocab_size" in known and "vocab_size" in (nested := config.get("text_config") or {}):
+        config.setdefault("vocab_size", nested["vocab_size"])
+    if "sliding_window_size" in known and "text_config" not in known:
+        config.pop("sliding_window", None)  # No rolling buffer: the context is kept within the window instead.
+    if config_class.__name__ == "GPTNeoXConfig":
+        config = _gpt_neox(config)
+    if config.get("num_experts") is None and "num_local_experts" in config:  # Renamed in transformers 5.
+        config["num_experts"] = config["num_local_experts"]
+    for field in dataclasses.fields(config_class):
+        if config.get(field.name, ...) is None and field.default == 0:
+            del config[field.name]  # MLC-LLM derives what is 0, not what is null.
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in config and field.name in _DEFAULTS:
+            config[field.name] = _DEFAULTS[field.name]
+        elif required and field.name not in config:
+            raise InputError(f"config.json ({name}): missing key {field.name!r}")
+    try:
+        made = config_class.from_dict(config)
+    except (ValueError, TypeError, AssertionError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"config.json ({name}): MLC-LLM's {config_class.__name__} refuses it: {reason}") from error
+    if hasattr(made, "text_config"):
+        made.text_config.sliding_window_pattern = _sliding_pattern(raw, made.text_config)
+    return made
+
+
+def _sliding_pattern(raw: Mapping[str, Any], text_config: Any) -> int:
+    """Every how many layers one sees the whole context; MLC-LLM has it fixed at 6.
+
+    Raises:
+        InputError: The layers follow no such pattern.
+    """
+    text = raw.get("text_config") if isinstance(raw.get("text_config"), Mapping) else raw
+    assert text is not None
+    pattern = int(text.get("sliding_window_pattern") or text_config.sliding_window_pattern)
+    layers = list(text.get("layer_types") or [])
+    if "full_attention" in layers:
+        pattern = layers.index("full_attention") + 1
+    count = int(text_config.num_hidden_layers)
+    expected = ["full_attention" if (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(count)]
+    if layers and layers != expected:
+        raise InputError(f"config.json: layer_types: one full_attention layer in every {pattern} was expected")
+    return pattern
+
+
+def _ministral3_rope(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """`rope_parameters` without `mscale_all_dim`, by which MLC-LLM scales the softmax and transformers does not."""
+    rope = dict(raw.get("rope_parameters") or {})
+    if rope.get("rope_type") == "yarn" and rope.get("attention_factor") is None:
+        rope["attention_factor"] = yarn_factor(rope)
+    rope["mscale_all_dim"] = 0
+    return rope
+
+
+def _gpt_neox(config: dict[str, Any]) -> dict[str, Any]:
+    """GPT-NeoX had names of its own for RoPE's settings before transformers 5."""
+    config = dict(config)
+    if "rope_theta" in config:
+        config.setdefault("rotary_emb_base", config["rope_theta"])
+    if "partial_rotary_factor" in config:
+        config.setdefault("rotary_pct", config["partial_rotary_factor"])
+    return config
