@@ -11,7 +11,7 @@ import { topProbabilities } from "./lens";
 import type { Library } from "./library";
 import type { Model } from "./model";
 import type { Compiled, Runtime, Tensor, TvmObject } from "./runtime";
-import { bytesToFloat, copyRows, floatToBytes, planChunks, States } from "./states";
+import { copyRows, floatToBytes, planChunks, States } from "./states";
 import type { AgentSpec } from "./system";
 import type { Tokenizer } from "./tokenizer";
 import type { TokenProbability } from "./types";
@@ -218,11 +218,6 @@ export class Agent {
   /** Waits until the GPU has done everything: one synchronisation. */
   sync(): Promise<void> {
     return this.runtime.sync();
-  }
-
-  /** Reads the last hidden state back; only the comparison path in JavaScript does this. */
-  async readHidden(): Promise<Float32Array<ArrayBuffer>> {
-    return bytesToFloat(await this.runtime.read(this.#expect("hidden")), this.spec.dtype);
   }
 
   /** Rows from the CPU, (rows, D). */

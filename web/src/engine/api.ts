@@ -29,7 +29,17 @@ import { variantFor } from "./variants";
 
 export { EngineError, type EngineErrorCode } from "./errors";
 export { forgetFiles, type KeptFile, keptFiles } from "./kept";
-export { arrangeEdges } from "./plan";
+export {
+  arrangeEdges,
+  type Plan,
+  type Plannable,
+  type PlannedAgent,
+  type PlannedEdge,
+  type PlannedTurn,
+  planRun,
+  promptProblem,
+  type RunSettings,
+} from "./plan";
 export type { AgentSpec, EdgeSpec, FileSpec, PromptSpec, System } from "./system";
 export type * from "./types";
 

@@ -11,7 +11,7 @@ import type { LoadSettings } from "./messages";
 import { loadModel, type Model, packLink } from "./model";
 import { LoadReporter } from "./progress";
 import { parseQuestions } from "./questions";
-import { type Performer, runSystem } from "./recursion";
+import { runSystem } from "./recursion";
 import { type AgentSpec, parseSystem, type System } from "./system";
 import { createTick } from "./tick";
 import { loadTokenizer } from "./tokenizer";
@@ -37,8 +37,8 @@ export class Engine {
     readonly questions: readonly TaskQuestion[],
     private readonly gpu: Gpu,
     private readonly models: readonly Model[],
-    private readonly agents: ReadonlyMap<string, Agent>,
-    private readonly links: Links,
+    /** By id. */
+    readonly agents: ReadonlyMap<string, Agent>,
   ) {}
 
   /**
@@ -75,7 +75,7 @@ export class Engine {
         ? parseQuestions(await artifacts.readText(system.task.questions))
         : [];
       reporter.ready();
-      return new Engine(system, questions, gpu, [...models.values()], agents, links);
+      return new Engine(system, questions, gpu, [...models.values()], agents);
     } catch (thrown) {
       const error = await gpu.explain(thrown);
       for (const model of models.values()) model.runtime.dispose();
@@ -111,7 +111,7 @@ export class Engine {
     this.gpu.check();
     const stage = {
       system: this.system,
-      agents: await this.#performers(options),
+      agents: this.agents,
       counters: this.gpu.counters,
       tick: this.#tick.wait,
       now: () => performance.now(),
@@ -131,12 +131,6 @@ export class Engine {
     this.#tick.close();
     for (const model of this.models) model.runtime.dispose();
     this.gpu.destroy();
-  }
-
-  async #performers(options: RunOptions): Promise<ReadonlyMap<string, Performer>> {
-    if (options.handoff !== "javascript") return this.agents;
-    const { hostLinked } = await import("./host-links");
-    return hostLinked(this.agents, this.links);
   }
 }
 

@@ -1,82 +1,152 @@
-/** What a run will do: its options checked against the system, its prompts parsed. Pure. */
+/**
+ * Plans a run before it begins: its settings, the agents that take part, the edges that carry something, and every turn.
+ *
+ * This is the only place that knows the defaults and the order of turns. `recursion.ts` performs what is planned here,
+ * and the page draws it. Nothing here needs a loaded system.
+ *
+ * Source: docs/recursion.md, rules 1, 2 and 5 to 7.
+ */
 import { EngineError } from "./errors";
 import { type Filled, fillTemplate, latentEdges, parseTemplate, type Segment } from "./prompt";
-import type { AgentSpec, EdgeSpec, PromptSpec, System } from "./system";
-import type {
-  Decoding,
-  HandoffPath,
-  HandoffReplacement,
-  Mode,
-  RunOptions,
-  SearchOptions,
-  TraceOptions,
-} from "./types";
+import type { AgentSpec, PromptSpec, System } from "./system";
+import type { Decoding, Mode, RunOptions } from "./types";
 
 const MODES: readonly Mode[] = ["latent", "text", "single", "loop"];
 const MAX_ROUNDS = 64;
 const MAX_LATENT_STEPS = 1024;
 
-/** A run with nothing left to default. */
-export interface Plan {
-  readonly question: string;
-  readonly mode: Mode;
-  readonly rounds: number;
-  readonly latentSteps: number;
-  readonly decoding: Decoding;
-  readonly agents: readonly AgentSpec[];
-  /** Edges that carry something, in declared order. */
-  readonly edges: readonly EdgeSpec[];
-  /** By edge id. */
-  readonly replace: ReadonlyMap<string, HandoffReplacement>;
-  readonly trace: TraceOptions;
-  readonly search: SearchOptions | undefined;
-  readonly handoff: HandoffPath;
-  /** An agent's prompt with the question filled in; `round` counts from 0. */
-  prompt(agent: string, round: number): readonly Filled[];
+/** What a plan needs to know of an agent. */
+export interface PlannedAgent {
+  readonly id: string;
+  readonly hiddenSize: number;
 }
 
-/** @throws EngineError `bad-option` or `bad-prompt`. */
-export function planRun(system: System, options: RunOptions): Plan {
-  const mode = options.mode ?? "latent";
-  if (!MODES.includes(mode)) throw bad(`mode must be one of ${MODES.join(", ")}, got '${mode}'`);
-  if (typeof options.question !== "string") throw bad("question must be a text");
-  const prompts = new Map(system.agents.map((agent) => [agent.id, agentPrompts(agent, system, options)]));
-  const agents = orderAgents(system, options.order);
-  for (const id of Object.keys(options.prompts ?? {})) {
-    if (!prompts.has(id))
-      throw bad(`prompts names an unknown agent '${id}'; agents are ${[...prompts.keys()].join(", ")}`);
-  }
-  return {
-    question: options.question,
-    mode,
+/** What a plan needs to know of an edge. */
+export interface PlannedEdge {
+  readonly id: string;
+  readonly from: string;
+  readonly to: string;
+  readonly feedback: boolean;
+}
+
+/** What a run is planned for: a manifest, loaded or not, or the part of it that a saved run keeps. */
+export interface Plannable<A extends PlannedAgent, E extends PlannedEdge> {
+  readonly agents: readonly A[];
+  readonly edges: readonly E[];
+  /** The defaults. A saved run does not keep them, because its options are complete. */
+  readonly rounds?: number;
+  readonly latentSteps?: number;
+  readonly decoding?: Decoding;
+}
+
+/** The settings of a run with nothing left to a default. As options they plan the same run again. */
+export interface RunSettings
+  extends Required<Pick<RunOptions, "mode" | "rounds" | "latentSteps" | "order" | "edges">> {
+  readonly decoding: Decoding;
+}
+
+/** One turn that a run will take. */
+export interface PlannedTurn<E extends PlannedEdge = PlannedEdge> {
+  /** Counted from 0. */
+  readonly round: number;
+  readonly agent: string;
+  /** Latent thoughts that the agent will roll out. */
+  readonly latentSteps: number;
+  /** The most tokens of thought that the agent may write; above 0 in text mode only. */
+  readonly textTokens: number;
+  /** Whether the turn ends with the answer. */
+  readonly answers: boolean;
+  /** The edges that hand over what the turn thought, to agents that are still to run. */
+  readonly sends: readonly E[];
+}
+
+/** What a run will do. */
+export interface Plan<A extends PlannedAgent = PlannedAgent, E extends PlannedEdge = PlannedEdge> {
+  readonly settings: RunSettings;
+  /** The agents that take part, in the order in which they run; the last one answers. */
+  readonly agents: readonly A[];
+  /** The edges that carry something, in declared order; `feedback` follows from the order of the agents. */
+  readonly edges: readonly E[];
+  readonly turns: readonly PlannedTurn<E>[];
+  /** The most tokens of a thought in text mode: `decoding.textTokens`, or else as many as latent steps. */
+  readonly textTokens: number;
+}
+
+/**
+ * Plans a run. The question and the prompts play no part in it; `planPrompts` checks the prompts.
+ *
+ * @throws EngineError `bad-option`: one line that says which option is wrong, and what is expected.
+ */
+export function planRun<A extends PlannedAgent, E extends PlannedEdge>(
+  system: Plannable<A, E>,
+  options: Omit<RunOptions, "question"> = {},
+): Plan<A, E> {
+  const agents = chooseAgents(system, options.order);
+  const edges = arrangeEdges(chooseEdges(system, options.edges), agents);
+  checkReplacements(system, options.replace);
+  const settings: RunSettings = {
+    mode: checkMode(options.mode ?? "latent"),
     rounds: within("rounds", options.rounds ?? system.rounds, 1, MAX_ROUNDS),
     latentSteps: within("latentSteps", options.latentSteps ?? system.latentSteps, 1, MAX_LATENT_STEPS),
     decoding: checkDecoding({ ...system.decoding, ...options.decoding }),
-    agents,
-    edges: arrangeEdges(chooseEdges(system, options.edges), agents),
-    replace: checkReplacements(system, options.replace),
-    trace: options.trace ?? {},
-    search: options.search,
-    handoff: options.handoff ?? "gpu",
-    prompt: (agent, round) => {
-      const [first, later] = prompts.get(agent) as [readonly Segment[], readonly Segment[]];
-      return fillTemplate(round === 0 ? first : later, options.question);
-    },
+    order: agents.map(({ id }) => id),
+    edges: edges.map(({ id }) => id),
   };
+  const textTokens = settings.decoding.textTokens ?? settings.latentSteps;
+  return { settings, agents, edges, turns: planTurns(settings, edges, textTokens), textTokens };
+}
+
+/** Every mode's turns, in order. Exactly one of them answers, the last one. */
+function planTurns<E extends PlannedEdge>(
+  { mode, rounds, latentSteps, decoding, order }: RunSettings,
+  edges: readonly E[],
+  textTokens: number,
+): readonly PlannedTurn<E>[] {
+  const alone = (steps: number): PlannedTurn<E> => ({
+    round: 0,
+    agent: order.at(-1) ?? "",
+    latentSteps: steps,
+    textTokens: 0,
+    answers: true,
+    sends: [],
+  });
+  if (mode === "single") return [alone(0)];
+  if (mode === "loop") return [alone(rounds * latentSteps * order.length)];
+  return Array.from({ length: rounds }, (_, round) =>
+    order.map((agent, index): PlannedTurn<E> => {
+      const last = round === rounds - 1;
+      const answers = last && index === order.length - 1;
+      const thinks = !answers || decoding.thinkBeforeAnswer;
+      return {
+        round,
+        agent,
+        latentSteps: thinks && mode === "latent" ? latentSteps : 0,
+        textTokens: thinks && mode === "text" ? textTokens : 0,
+        answers,
+        sends: answers ? [] : edges.filter(({ from, feedback }) => from === agent && !(feedback && last)),
+      };
+    }),
+  ).flat();
 }
 
 function bad(problem: string): EngineError {
   return new EngineError("bad-option", problem);
 }
 
-function within(name: string, value: number, least: number, most: number): number {
-  if (!Number.isInteger(value) || value < least || value > most) {
+function within(name: string, value: number | undefined, least: number, most: number): number {
+  if (value === undefined || !Number.isInteger(value) || value < least || value > most) {
     throw bad(`${name} must be a whole number from ${least} to ${most}, got ${value}`);
   }
   return value;
 }
 
-function checkDecoding(decoding: Decoding): Decoding {
+function checkMode(mode: Mode): Mode {
+  if (!MODES.includes(mode)) throw bad(`mode must be one of ${MODES.join(", ")}, got '${mode}'`);
+  return mode;
+}
+
+function checkDecoding(given: Partial<Decoding>): Decoding {
+  const decoding = given as Decoding;
   within("maxNewTokens", decoding.maxNewTokens, 1, Number.MAX_SAFE_INTEGER);
   within("seed", decoding.seed, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
   if (decoding.textTokens !== null) within("textTokens", decoding.textTokens, 1, Number.MAX_SAFE_INTEGER);
@@ -88,10 +158,12 @@ function checkDecoding(decoding: Decoding): Decoding {
   return decoding;
 }
 
-/** The agents that take part, in the order they run; the last one decides. */
-function orderAgents(system: System, order: readonly string[] | undefined): readonly AgentSpec[] {
-  if (order === undefined) return system.agents;
-  const known = new Map(system.agents.map((agent) => [agent.id, agent]));
+function chooseAgents<A extends PlannedAgent>(
+  { agents }: { readonly agents: readonly A[] },
+  order: readonly string[] | undefined,
+): readonly A[] {
+  if (order === undefined) return agents;
+  const known = new Map(agents.map((agent) => [agent.id, agent]));
   const unknown = order.find((id) => !known.has(id));
   if (unknown !== undefined)
     throw bad(`order names an unknown agent '${unknown}'; agents are ${[...known.keys()].join(", ")}`);
@@ -100,10 +172,21 @@ function orderAgents(system: System, order: readonly string[] | undefined): read
   return order.flatMap((id) => known.get(id) ?? []);
 }
 
-/** Edges between agents that take part; feedback where the receiver does not run later in the round (rule 1). */
-export function arrangeEdges<E extends Pick<EdgeSpec, "from" | "to" | "feedback">>(
+function chooseEdges<E extends PlannedEdge>(
+  { edges }: { readonly edges: readonly E[] },
+  chosen: readonly string[] | undefined,
+): readonly E[] {
+  const known = new Set(edges.map((edge) => edge.id));
+  const unknown = chosen?.find((id) => !known.has(id));
+  if (unknown !== undefined)
+    throw bad(`edges names an unknown edge '${unknown}'; edges are ${[...known].join(", ")}`);
+  return edges.filter((edge) => chosen === undefined || chosen.includes(edge.id));
+}
+
+/** Keeps the edges between agents that take part; an edge is feedback if its receiver does not run later (rule 1). */
+export function arrangeEdges<E extends PlannedEdge>(
   edges: readonly E[],
-  agents: readonly Pick<AgentSpec, "id">[],
+  agents: readonly PlannedAgent[],
 ): readonly E[] {
   const place = new Map(agents.map(({ id }, index) => [id, index]));
   return edges.flatMap((edge) => {
@@ -112,24 +195,16 @@ export function arrangeEdges<E extends Pick<EdgeSpec, "from" | "to" | "feedback"
   });
 }
 
-function chooseEdges(system: System, chosen: readonly string[] | undefined): readonly EdgeSpec[] {
-  const known = new Set(system.edges.map((edge) => edge.id));
-  const unknown = chosen?.find((id) => !known.has(id));
-  if (unknown !== undefined)
-    throw bad(`edges names an unknown edge '${unknown}'; edges are ${[...known].join(", ")}`);
-  return system.edges.filter((edge) => chosen === undefined || chosen.includes(edge.id));
-}
-
-/** Rows of another length would be read as something else by the receiver. */
+/** Refuses rows of another length, which the receiver would read as something else. */
 function checkReplacements(
-  system: System,
+  { agents, edges }: Plannable<PlannedAgent, PlannedEdge>,
   replace: RunOptions["replace"] = {},
-): ReadonlyMap<string, HandoffReplacement> {
+): void {
   for (const [id, replacement] of Object.entries(replace)) {
-    const edge = system.edges.find((each) => each.id === id);
+    const edge = edges.find((each) => each.id === id);
     if (!edge) throw bad(`replace names an unknown edge '${id}'`);
     if (replacement === "zeros") continue;
-    const size = system.agents.find((agent) => agent.id === edge.to)?.hiddenSize;
+    const size = agents.find((agent) => agent.id === edge.to)?.hiddenSize;
     const wrong = replacement.find(
       ({ rows, columns, data }) => columns !== size || rows < 1 || data.length !== rows * columns,
     );
@@ -138,39 +213,67 @@ function checkReplacements(
       throw bad(`replace['${id}'] must be 'zeros' or matrices of ${size} columns, got ${came}`);
     }
   }
-  return new Map(Object.entries(replace));
 }
 
-/** Parsed templates of round 1 and of later rounds, the chat template's text around them. */
-function agentPrompts(
-  agent: AgentSpec,
-  system: System,
-  options: RunOptions,
-): [readonly Segment[], readonly Segment[]] {
-  const override = options.prompts?.[agent.id] ?? {};
-  const later = parsePrompt(agent, agent.prompt, override.prompt, system);
-  if (override.firstRoundPrompt === null) return [later, later];
-  const own = agent.firstRoundPrompt;
-  if (override.firstRoundPrompt === undefined && own === null) return [later, later];
-  return [parsePrompt(agent, own ?? agent.prompt, override.firstRoundPrompt, system), later];
+/** Gives an agent's prompt with the question filled in; `round` counts from 0. */
+export type Prompts = (agent: string, round: number) => readonly Filled[];
+
+/**
+ * Parses and fills every agent's prompts, the run's own prompts in place of the system's.
+ *
+ * @throws EngineError `bad-option` for an unknown agent, `bad-prompt` for a prompt that cannot be filled.
+ */
+export function planPrompts(
+  system: Pick<System, "agents" | "edges">,
+  { question, prompts: overrides = {} }: Pick<RunOptions, "question" | "prompts">,
+): Prompts {
+  const ids = system.agents.map(({ id }) => id);
+  const unknown = Object.keys(overrides).find((id) => !ids.includes(id));
+  if (unknown !== undefined)
+    throw bad(`prompts names an unknown agent '${unknown}'; agents are ${ids.join(", ")}`);
+  const filled = new Map(
+    system.agents.map((agent) => {
+      const arriving = system.edges.flatMap((edge) => (edge.to === agent.id ? [edge.id] : []));
+      const { prompt, firstRoundPrompt } = overrides[agent.id] ?? {};
+      const fill = (spec: PromptSpec, template = spec.template): readonly Filled[] =>
+        fillTemplate(parsePrompt(agent, spec, template, arriving), question);
+      const laterRounds = fill(agent.prompt, prompt);
+      // null in the run's own prompts means that the first round has no prompt of its own.
+      const own = firstRoundPrompt === null ? null : agent.firstRoundPrompt;
+      const firstRound =
+        own || typeof firstRoundPrompt === "string"
+          ? fill(own ?? agent.prompt, firstRoundPrompt ?? undefined)
+          : laterRounds;
+      return [agent.id, { firstRound, laterRounds }];
+    }),
+  );
+  return (agent, round) => filled.get(agent)?.[round === 0 ? "firstRound" : "laterRounds"] ?? [];
 }
 
-/** Unbalanced braces, unknown slots and slots without an edge are refused; `override` keeps the chat template around it. */
 function parsePrompt(
   agent: AgentSpec,
-  spec: PromptSpec,
-  override: string | undefined,
-  system: System,
+  { prefix, suffix }: PromptSpec,
+  template: string,
+  arriving: readonly string[],
 ): readonly Segment[] {
-  const segments = parseTemplate(override ?? spec.template);
-  const incoming = system.edges.filter((edge) => edge.to === agent.id).map((edge) => edge.id);
-  const stray = latentEdges(segments).find((edge) => !incoming.includes(edge));
-  if (stray !== undefined) {
-    throw new EngineError(
-      "bad-prompt",
-      `agent '${agent.id}': its prompt has a slot {latent:${stray}} without an edge; edges that arrive at it: ` +
-        (incoming.join(", ") || "none"),
-    );
+  const problem = promptProblem(template, arriving);
+  if (problem !== undefined) throw new EngineError("bad-prompt", `agent '${agent.id}': ${problem}`);
+  return [{ kind: "text", text: prefix }, ...parseTemplate(template), { kind: "text", text: suffix }];
+}
+
+/**
+ * Says what is wrong with a prompt, without throwing: for a box that is being typed in.
+ *
+ * @param template - with `{question}` and `{latent:<edge id>}` slots; `{{` and `}}` are literal braces.
+ * @param arriving - the ids of the edges that arrive at the agent.
+ * @returns one line; undefined if nothing is wrong.
+ */
+export function promptProblem(template: string, arriving: readonly string[]): string | undefined {
+  try {
+    const stray = latentEdges(parseTemplate(template)).find((edge) => !arriving.includes(edge));
+    if (stray === undefined) return undefined;
+    return `prompt has a slot {latent:${stray}} without an edge; edges that arrive here: ${arriving.join(", ") || "none"}`;
+  } catch (error) {
+    return EngineError.from(error).message;
   }
-  return [{ kind: "text", text: spec.prefix }, ...segments, { kind: "text", text: spec.suffix }];
 }

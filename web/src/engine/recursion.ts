@@ -7,8 +7,8 @@
 import type { Agent, Part } from "./agent";
 import { added } from "./counters";
 import type { Fetch } from "./download";
-import { throwIfCancelled } from "./errors";
-import { type Plan, planRun } from "./plan";
+import { EngineError, throwIfCancelled } from "./errors";
+import { type Plan, type PlannedTurn, type Prompts, planPrompts, planRun } from "./plan";
 import { UniformSource } from "./random";
 import { searchFor } from "./search";
 import type { States } from "./states";
@@ -27,29 +27,27 @@ import type {
   TurnSummary,
 } from "./types";
 
-/** What the recursion asks of an agent. Where links run in JavaScript (`host-links.ts`), using one takes time. */
-export interface Performer
-  extends Pick<
-    Agent,
-    | "spec"
-    | "tokenizer"
-    | "contextWindowSize"
-    | "position"
-    | "begin"
-    | "feed"
-    | "createThoughts"
-    | "recordThought"
-    | "logits"
-    | "pick"
-    | "decode"
-    | "lens"
-    | "sync"
-    | "uploadStates"
-  > {
-  think(): void | Promise<void>;
-  innerLink(thoughts: States): States | Promise<States>;
-  outerLink(edge: string, states: States, targetSize: number): States | Promise<States>;
-}
+/** What the recursion asks of an agent. */
+export type Performer = Pick<
+  Agent,
+  | "spec"
+  | "tokenizer"
+  | "contextWindowSize"
+  | "position"
+  | "begin"
+  | "feed"
+  | "think"
+  | "createThoughts"
+  | "recordThought"
+  | "innerLink"
+  | "outerLink"
+  | "logits"
+  | "pick"
+  | "decode"
+  | "lens"
+  | "sync"
+  | "uploadStates"
+>;
 
 /** Where a run takes place. */
 export interface Stage {
@@ -64,6 +62,8 @@ export interface Stage {
   /** For the search tool alone. */
   readonly fetch: Fetch;
 }
+
+type RunTurn = PlannedTurn<EdgeSpec>;
 
 /** A hand-off that waits for its reader. */
 type Carried = { readonly states: States } | { readonly text: string };
@@ -80,7 +80,7 @@ interface Decoded {
 }
 
 /** What a turn did, before the clock and the counters are read. */
-interface TurnOutcome extends Pick<TurnSummary, "latentSteps" | "decodedTokens" | "text"> {
+interface TurnOutcome extends Pick<TurnSummary, "decodedTokens" | "text"> {
   readonly sent?: readonly Sent[];
 }
 
@@ -100,7 +100,10 @@ export async function runSystem(
   options: RunOptions,
   hooks: { readonly signal?: AbortSignal | undefined; readonly onEvent?: (event: RunEvent) => void } = {},
 ): Promise<RunResult> {
-  const run = new Run(stage, planRun(stage.system, options), hooks.signal, hooks.onEvent ?? (() => {}));
+  if (typeof options.question !== "string") throw new EngineError("bad-option", "question must be a text");
+  const plan = planRun(stage.system, options);
+  const prompts = planPrompts(stage.system, options);
+  const run = new Run(stage, options, plan, prompts, hooks.signal, hooks.onEvent ?? (() => {}));
   try {
     return await run.perform();
   } finally {
@@ -119,26 +122,29 @@ class Run {
 
   constructor(
     private readonly stage: Stage,
+    private readonly options: RunOptions,
     private readonly plan: Plan,
+    private readonly prompts: Prompts,
     private readonly signal: AbortSignal | undefined,
     private readonly emit: (event: RunEvent) => void,
   ) {
-    this.#uniform = new UniformSource(plan.decoding.seed);
+    this.#uniform = new UniformSource(plan.settings.decoding.seed);
   }
 
   async perform(): Promise<RunResult> {
-    const { plan } = this;
     const spent = this.#clock();
-    const alone = plan.mode === "single" || plan.mode === "loop";
-    const answer = alone ? await this.#deciderAlone() : await this.#rounds();
+    let answer: Decoded | undefined;
+    for (const turn of this.plan.turns) answer = await this.#perform(turn);
+    if (!answer) throw new EngineError("internal", "the plan's last turn does not answer");
+    const { mode, latentSteps } = this.plan.settings;
     const sum = (key: "decodedTokens" | "latentSteps"): number =>
       this.#turns.reduce((total, turn) => total + turn[key], 0);
     return {
       answer: answer.text,
       stopReason: answer.reason,
-      mode: plan.mode,
-      rounds: alone ? 1 : plan.rounds,
-      latentSteps: plan.latentSteps,
+      mode,
+      rounds: new Set(this.#turns.map(({ round }) => round)).size,
+      latentSteps,
       decodedTokens: sum("decodedTokens"),
       answerTokenIds: answer.ids,
       totalLatentSteps: sum("latentSteps"),
@@ -156,95 +162,64 @@ class Run {
     for (const edge of [...this.#carried.keys()]) this.#drop(edge);
   }
 
-  /** Latent and text mode: every agent, every round; the last one of the last round answers. */
-  async #rounds(): Promise<Decoded> {
-    const { agents, rounds, mode, decoding, latentSteps } = this.plan;
-    let answer: Decoded | undefined;
-    for (let round = 0; round < rounds; round++) {
-      for (const [index, spec] of agents.entries()) {
-        const agent = this.#agent(spec.id);
-        const parts = this.#parts(agent, round);
-        if (round === rounds - 1 && index === agents.length - 1) {
-          const thoughts = decoding.thinkBeforeAnswer ? latentSteps : 0;
-          answer = await this.#answerTurn(agent, round, parts, thoughts);
-        } else if (mode === "latent") {
-          await this.#latentTurn(agent, round, parts);
-        } else {
-          await this.#textTurn(agent, round, parts);
-        }
-      }
-    }
-    return answer as Decoded;
+  /** @returns the answer, if the turn ends with it. */
+  async #perform(turn: RunTurn): Promise<Decoded | undefined> {
+    const agent = this.#agent(turn.agent);
+    const parts = this.#parts(agent, turn.round);
+    if (turn.answers) return await this.#answerTurn(agent, turn, parts);
+    if (turn.textTokens > 0) await this.#textTurn(agent, turn, parts);
+    else await this.#latentTurn(agent, turn, parts);
+    return undefined;
   }
 
-  /** Single and loop mode (docs/recursion.md, rule 7). */
-  async #deciderAlone(): Promise<Decoded> {
-    const { agents, mode, rounds, latentSteps } = this.plan;
-    const agent = this.#agent(agents.at(-1)?.id ?? "");
-    const thoughts = mode === "loop" ? rounds * latentSteps * agents.length : 0;
-    return await this.#answerTurn(agent, 0, this.#parts(agent, 0), thoughts);
-  }
-
-  /** A turn that ends in latent thoughts and their hand-offs. */
-  async #latentTurn(agent: Performer, round: number, parts: readonly Part[]): Promise<void> {
-    await this.#turn(agent, round, parts, async (room) => {
-      const thoughts = room(this.plan.latentSteps);
+  /** A turn that rolls out latent thoughts and hands them over. */
+  async #latentTurn(agent: Performer, turn: RunTurn, parts: readonly Part[]): Promise<void> {
+    await this.#turn(agent, turn, parts, async (room) => {
+      const thoughts = room(turn.latentSteps);
       agent.feed(parts, "hidden");
-      await this.#rollOut(agent, round, thoughts);
-      const sent = await this.#handOff(agent, round, thoughts);
-      // The one synchronisation of the turn: it keeps the CPU from running rounds ahead of the GPU, so that a turn's
-      // time is true and cancelling takes effect, and it is where the device says whether it refused anything.
+      await this.#rollOut(agent, turn, thoughts);
+      const sent = this.#handOff(agent, turn, thoughts);
+      // The turn's only synchronisation. It keeps the CPU from running rounds ahead of the GPU, so that the turn's time
+      // is true and cancelling takes effect, and it is where the device reports an error.
       await agent.sync();
-      return { latentSteps: thoughts.rows, decodedTokens: 0, text: "", sent };
+      return { decodedTokens: 0, text: "", sent };
     });
   }
 
-  /** A turn of text mode: it writes, and what it wrote fills its outgoing slots. */
-  async #textTurn(agent: Performer, round: number, parts: readonly Part[]): Promise<void> {
-    await this.#turn(agent, round, parts, async () => {
+  /** A turn of text mode: the agent writes, and its text fills the slots of its outgoing edges. */
+  async #textTurn(agent: Performer, turn: RunTurn, parts: readonly Part[]): Promise<void> {
+    await this.#turn(agent, turn, parts, async () => {
       agent.feed(parts, "logits");
-      const { text, sampled } = await this.#decode(agent, round, this.#textTokens, false);
-      const sent = this.#readEdges(agent, round).map((edge) => ({ edge, round, rows: 0, text }));
-      for (const { edge } of sent) {
-        this.#drop(edge.id);
-        this.#carried.set(edge.id, { text });
-      }
-      return { latentSteps: 0, decodedTokens: sampled, text, sent };
+      const { text, sampled } = await this.#decode(agent, turn, turn.textTokens, false);
+      for (const edge of turn.sends) this.#carry(edge, { text });
+      return { decodedTokens: sampled, text, sent: turn.sends.map((edge) => ({ edge, rows: 0, text })) };
     });
   }
 
-  /** The deciding agent's last turn: `thoughts` latent steps (in text mode: written ones), the prefix, the answer. */
-  async #answerTurn(
-    agent: Performer,
-    round: number,
-    parts: readonly Part[],
-    thoughts: number,
-  ): Promise<Decoded> {
+  /** The turn that answers: first its thoughts, latent or written, then the answer prefix and the answer. */
+  async #answerTurn(agent: Performer, turn: RunTurn, parts: readonly Part[]): Promise<Decoded> {
     let answer: Decoded | undefined;
-    await this.#turn(agent, round, parts, async (room) => {
-      const prefix = agent.tokenizer.encode(this.plan.decoding.answerPrefix);
+    await this.#turn(agent, turn, parts, async (room) => {
+      const { answerPrefix, maxNewTokens } = this.plan.settings.decoding;
+      const prefix = agent.tokenizer.encode(answerPrefix);
       let written = 0;
-      if (thoughts === 0) {
-        agent.feed([...parts, { kind: "tokens", ids: prefix }], "logits");
-      } else if (this.plan.mode === "text") {
+      if (turn.latentSteps > 0) {
+        agent.feed(parts, "hidden");
+        await this.#rollOut(agent, turn, room(turn.latentSteps));
+        // R_in of the last thought is fed too, and the answer prefix follows it.
+        agent.think();
+        this.#feedTokens(agent, prefix);
+      } else if (turn.textTokens > 0) {
         agent.feed(parts, "logits");
-        const before = await this.#decode(agent, round, this.#textTokens, false);
+        const before = await this.#decode(agent, turn, turn.textTokens, false);
         written = before.sampled;
         this.#feedTokens(agent, [...before.unfed, ...prefix]);
       } else {
-        agent.feed(parts, "hidden");
-        await this.#rollOut(agent, round, room(thoughts));
-        // R_in of the last thought goes into the context too; the answer's prefix follows it.
-        await agent.think();
-        this.#feedTokens(agent, prefix);
+        agent.feed([...parts, { kind: "tokens", ids: prefix }], "logits");
       }
       agent.logits();
-      answer = await this.#decode(agent, round, this.plan.decoding.maxNewTokens, true);
-      return {
-        latentSteps: this.plan.mode === "text" ? 0 : thoughts,
-        decodedTokens: written + answer.sampled,
-        text: answer.text,
-      };
+      answer = await this.#decode(agent, turn, maxNewTokens, true);
+      return { decodedTokens: written + answer.sampled, text: answer.text };
     });
     return answer as Decoded;
   }
@@ -253,42 +228,39 @@ class Run {
     if (ids.length > 0) agent.feed([{ kind: "tokens", ids }], "logits");
   }
 
-  /** h_1 … h_M; h_1 is there when it begins. Nothing waits for the GPU; cancelling is possible between steps. */
-  async #rollOut(agent: Performer, round: number, thoughts: States): Promise<void> {
+  /** Rolls out h_1 … h_M; the prompt has given h_1. Nothing waits for the GPU, and a run can be cancelled at each step. */
+  async #rollOut(agent: Performer, { round }: RunTurn, thoughts: States): Promise<void> {
     const of = thoughts.rows;
     for (let step = 0; step < of; step++) {
       const spent = this.#clock();
-      if (step > 0) await agent.think();
+      if (step > 0) agent.think();
       agent.recordThought(thoughts, step);
-      this.emit({ kind: "step", round, agent: agent.spec.id, step, of, ...spent() });
+      const forwardPositions = agent.position;
+      this.emit({ kind: "step", round, agent: agent.spec.id, step, of, forwardPositions, ...spent() });
       await this.#pause();
     }
   }
 
-  /** R_out(R_in(H)) for every outgoing edge that somebody will read; stays on the GPU. */
-  async #handOff(agent: Performer, round: number, thoughts: States): Promise<Sent[]> {
-    const edges = this.#readEdges(agent, round);
-    if (edges.length === 0) return [];
-    const sent: Sent[] = [];
-    const mapped = await agent.innerLink(thoughts);
+  /** Hands R_out(R_in(H)) over every edge of the turn; it stays on the GPU. */
+  #handOff(agent: Performer, { round, sends }: RunTurn, thoughts: States): readonly Sent[] {
+    if (sends.length === 0) return [];
+    const mapped = agent.innerLink(thoughts);
     try {
-      for (const edge of edges) {
+      return sends.map((edge) => {
         const states =
           this.#replacement(edge, round, mapped.rows) ??
-          (await agent.outerLink(edge.id, mapped, this.#agent(edge.to).spec.hiddenSize));
-        this.#drop(edge.id);
-        this.#carried.set(edge.id, { states });
-        sent.push({ edge, round, rows: states.rows, states });
-      }
-      return sent;
+          agent.outerLink(edge.id, mapped, this.#agent(edge.to).spec.hiddenSize);
+        this.#carry(edge, { states });
+        return { edge, rows: states.rows, states };
+      });
     } finally {
       mapped.free();
     }
   }
 
-  /** What an edge is to carry instead of its sender's thoughts, on the GPU; undefined: nothing. */
+  /** Uploads what an edge carries in place of its sender's thoughts; undefined if it carries them. */
   #replacement(edge: EdgeSpec, round: number, rows: number): States | undefined {
-    const replacement = this.plan.replace.get(edge.id);
+    const replacement = this.options.replace?.[edge.id];
     if (replacement === undefined) return undefined;
     const receiver = this.#agent(edge.to);
     if (replacement === "zeros")
@@ -297,15 +269,8 @@ class Run {
     return kept && receiver.uploadStates(new Float32Array(kept.data));
   }
 
-  /** Outgoing edges whose hand-off of this round is read: by an agent that is still to run. */
-  #readEdges(agent: Performer, round: number): readonly EdgeSpec[] {
-    const { edges, rounds } = this.plan;
-    return edges.filter((edge) => edge.from === agent.spec.id && (!edge.feedback || round < rounds - 1));
-  }
-
-  async #report(sent: Sent): Promise<void> {
-    const { edge, round, rows, text } = sent;
-    const traced = this.plan.trace.handoffs && sent.states ? { states: await sent.states.read() } : {};
+  async #report({ round }: RunTurn, { edge, rows, text, states }: Sent): Promise<void> {
+    const traced = this.options.trace?.handoffs && states ? { states: await states.read() } : {};
     const summary: HandoffSummary = {
       round,
       edge: edge.id,
@@ -319,8 +284,8 @@ class Run {
     this.emit({ kind: "handoff", ...summary });
   }
 
-  /** Decodes until a stop token, `limit` sampled tokens or the end of the context; logits are there when it begins. */
-  async #decode(agent: Performer, round: number, limit: number, answer: boolean): Promise<Decoded> {
+  /** Decodes until a stop token, `limit` sampled tokens or the end of the context. The logits must be there. */
+  async #decode(agent: Performer, turn: RunTurn, limit: number, answer: boolean): Promise<Decoded> {
     const stop = new Set(agent.spec.stopTokenIds);
     const stream = new StreamDecoder(agent.tokenizer);
     let sampled = 0;
@@ -333,7 +298,7 @@ class Run {
       unfed,
     });
     for (;;) {
-      const picked = await this.#pick(agent, round, unfed, answer, stop, stream);
+      const picked = await this.#pick(agent, turn, unfed, answer, stop, stream);
       unfed = picked;
       if (picked.length === 0) return finish("stop-token");
       sampled += 1;
@@ -350,13 +315,13 @@ class Run {
    */
   async #pick(
     agent: Performer,
-    round: number,
+    { round }: RunTurn,
     unfed: readonly number[],
     answer: boolean,
     stop: ReadonlySet<number>,
     stream: StreamDecoder,
   ): Promise<readonly number[]> {
-    const { temperature, topP } = this.plan.decoding;
+    const { temperature, topP } = this.plan.settings.decoding;
     const spent = this.#clock();
     const [single] = unfed;
     if (unfed.length > 1) this.#feedTokens(agent, unfed);
@@ -375,6 +340,7 @@ class Run {
       tokenId,
       text,
       answer,
+      forwardPositions: agent.position,
       ...spent(),
       ...(tool ? { tool } : {}),
     });
@@ -383,7 +349,7 @@ class Run {
 
   /** The call that the answer ends with, answered (rule 8). */
   async #callTool(agent: Performer, text: string): Promise<ToolCall | undefined> {
-    const { search } = this.plan;
+    const { search } = this.options;
     // Without consent a search is a text like any other, as in the reference.
     const tools = [...agent.spec.tools.filter((tool) => tool !== "search"), ...(search ? ["search"] : [])];
     const call = findCall(text, tools);
@@ -395,9 +361,9 @@ class Run {
     return { ...call, output, text: ` <result> ${output} </result>` };
   }
 
-  /** The turn's prompt as tokens and rows; a slot that nothing arrived in is empty. Hand-offs read here are let go. */
+  /** The turn's prompt as tokens and rows. A slot in which nothing arrived is empty. */
   #parts(agent: Performer, round: number): readonly Part[] {
-    return this.plan.prompt(agent.spec.id, round).flatMap((segment): Part[] => {
+    return this.prompts(agent.spec.id, round).flatMap((segment): Part[] => {
       if (segment.kind === "text") return [{ kind: "tokens", ids: agent.tokenizer.encode(segment.text) }];
       const carried = this.#carried.get(segment.edge);
       if (!carried) return [];
@@ -409,11 +375,12 @@ class Run {
   /** Runs a turn's body between its events, and measures it. */
   async #turn(
     agent: Performer,
-    round: number,
+    planned: RunTurn,
     parts: readonly Part[],
     body: (room: Room) => Promise<TurnOutcome>,
   ): Promise<void> {
     await this.#pause();
+    const { round, latentSteps } = planned;
     const spent = this.#clock();
     const count = (kind: Part["kind"]): number =>
       parts.reduce((sum, part) => sum + (part.kind === kind ? rowsOf(part) : 0), 0);
@@ -428,11 +395,19 @@ class Run {
     };
     try {
       const { sent = [], ...outcome } = await body(room);
-      const turn = { round, agent: agent.spec.id, promptTokens, ...outcome, ...spent() };
+      const turn = {
+        round,
+        agent: agent.spec.id,
+        promptTokens,
+        latentSteps,
+        forwardPositions: agent.position,
+        ...outcome,
+        ...spent(),
+      };
       const tracing = this.#clock();
       const [thoughts] = rooms;
       const summary: TurnSummary = { ...turn, ...(thoughts && (await this.#look(agent, thoughts))) };
-      for (const each of sent) await this.#report(each);
+      for (const each of sent) await this.#report(planned, each);
       this.#tracing.push(tracing());
       this.#turns.push(summary);
       this.emit({ kind: "turn-end", ...summary });
@@ -451,7 +426,7 @@ class Run {
 
   /** What the trace asks for, read back after the turn's work is done. */
   async #look(agent: Performer, thoughts: States): Promise<Pick<TurnSummary, "thoughts" | "lens">> {
-    const { trace } = this.plan;
+    const { trace = {} } = this.options;
     const matrix: { thoughts?: Matrix } = trace.thoughts ? { thoughts: await thoughts.read() } : {};
     if (!trace.lensTopK) return matrix;
     return { ...matrix, lens: await agent.lens(thoughts, trace.lensTopK) };
@@ -462,14 +437,16 @@ class Run {
     throwIfCancelled(this.signal);
   }
 
-  get #textTokens(): number {
-    return this.plan.decoding.textTokens ?? this.plan.latentSteps;
-  }
-
   #agent(id: string): Performer {
     const agent = this.stage.agents.get(id);
     if (!agent) throw new Error(`no agent '${id}'`);
     return agent;
+  }
+
+  /** Keeps a hand-off for its reader, in place of the one of the round before. */
+  #carry(edge: EdgeSpec, carried: Carried): void {
+    this.#drop(edge.id);
+    this.#carried.set(edge.id, carried);
   }
 
   #drop(edge: string): void {
@@ -482,7 +459,6 @@ class Run {
 /** A hand-off that was sent, for the report. */
 interface Sent {
   readonly edge: EdgeSpec;
-  readonly round: number;
   readonly rows: number;
   readonly states?: States;
   readonly text?: string;

@@ -7,9 +7,6 @@
 /** `latent`: RecursiveMAS. `text`: TextMAS. `single`: the deciding agent alone. `loop`: it, on its inner link. */
 export type Mode = "latent" | "text" | "single" | "loop";
 
-/** Where a link runs: in the compiled library on the GPU, or (for comparison only) in JavaScript after a readback. */
-export type HandoffPath = "gpu" | "javascript";
-
 /** How text is decoded; a system has its own settings, a run may override any. */
 export interface Decoding {
   /** Most tokens of an answer, at least 1. */
@@ -79,8 +76,6 @@ export interface RunOptions {
   readonly trace?: TraceOptions;
   /** Lets the deciding agent search, beside the tools it declares. Without it nothing is ever fetched during a run. */
   readonly search?: SearchOptions;
-  /** Default `gpu`. `javascript` is slow on purpose: what `make bench` compares with. */
-  readonly handoff?: HandoffPath;
 }
 
 /** Exact counts since some moment, made where the GPU device is called (`device.ts`). */
@@ -125,6 +120,12 @@ export interface TurnSummary {
   readonly latentSteps: number;
   /** Sampled tokens, the stop token excluded. */
   readonly decodedTokens: number;
+  /**
+   * Positions that the model computed: the prompt with its hand-offs, R_in of thoughts, the answer prefix, what tools
+   * gave, and sampled tokens. A turn's last token is not among them, because it is never fed back. Absent only in runs
+   * that version 0.1.0 saved.
+   */
+  readonly forwardPositions?: number;
   /** Text the turn decoded; empty for a latent turn. */
   readonly text: string;
   /** Wall time from the prompt to the last hand-off, GPU work included; reading back for the trace comes after it. */
@@ -180,6 +181,8 @@ export type RunEvent =
       readonly agent: string;
       readonly step: number;
       readonly of: number;
+      /** Positions that the turn has computed so far; a saved run does not keep it. */
+      readonly forwardPositions?: number;
       readonly ms: number;
       /** What the step added to the counters; the first step's hidden state comes from the prompt itself. */
       readonly counters?: Counters;
@@ -193,6 +196,8 @@ export type RunEvent =
       readonly text: string;
       /** Whether this is the deciding agent's answer (false: a thought in text mode). */
       readonly answer: boolean;
+      /** Positions that the turn has computed so far; a saved run does not keep it. */
+      readonly forwardPositions?: number;
       readonly ms: number;
       /** What picking it, and feeding the one before, added to the counters. */
       readonly counters?: Counters;

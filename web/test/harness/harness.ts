@@ -13,11 +13,16 @@ import {
   type RunResult,
   type SystemHandle,
 } from "../../src/engine/api";
+import type { HostRun } from "./host-links";
 
 /** A result, or how it failed. */
 type Outcome<T> = T | { readonly error: { readonly code: string; readonly message: string } };
 
 let handle: SystemHandle | undefined;
+/** Where the loaded system's manifest is. */
+let manifest = "";
+/** Made by the first run whose links are to run in JavaScript. */
+let hostLinked: Worker | undefined;
 
 /** Typed arrays as lists, so that JSON can carry them. */
 function plain<T>(value: T): T {
@@ -44,10 +49,23 @@ interface CancelRule {
   readonly count: number;
 }
 
+/** Runs on a second load of the system, whose links run in JavaScript. */
+function runOnHostLinks(options: RunOptions): Promise<HostRun> {
+  hostLinked ??= new Worker(new URL("./host-links-worker.ts", import.meta.url), { type: "module" });
+  const worker = hostLinked;
+  return new Promise((resolve, reject) => {
+    worker.onerror = (event) => reject(new Error(event.message));
+    worker.onmessage = ({ data }) =>
+      data.error ? reject(EngineError.fromWire(data.error)) : resolve(data.result);
+    worker.postMessage({ url: manifest, options });
+  });
+}
+
 const harness = {
   load: (url: string, cache: boolean) =>
     outcome(async () => {
       const progress: LoadProgress[] = [];
+      manifest = new URL(url, location.href).href;
       handle = await loadSystem(url, {
         cache,
         onProgress: (each) => progress.push(each),
@@ -60,8 +78,13 @@ const harness = {
       };
     }),
 
-  run: (options: RunOptions, cancel?: CancelRule) =>
-    outcome(async (): Promise<RunResult & { readonly events: readonly RunEvent[] }> => {
+  /** `handoff` says where links run: compiled on the GPU, or in JavaScript to compare with. */
+  run: (
+    { handoff, ...options }: RunOptions & { readonly handoff?: "gpu" | "javascript" },
+    cancel?: CancelRule,
+  ) =>
+    outcome(async (): Promise<HostRun | (RunResult & { readonly events: readonly RunEvent[] })> => {
+      if (handoff === "javascript") return await runOnHostLinks(options);
       const events: RunEvent[] = [];
       const controller = new AbortController();
       const onEvent = (event: RunEvent): void => {
@@ -99,6 +122,8 @@ const harness = {
     outcome(async (): Promise<Counters> => {
       const counters = await loaded().dispose();
       handle = undefined;
+      hostLinked?.terminate();
+      hostLinked = undefined;
       return counters;
     }),
 };
