@@ -221,7 +221,9 @@ def write(
                 if interject is not None:
                     waiting[row] = interject([*ids[row], tokens[row]])
             ids[row].append(tokens[row])
-            running[row] = keep_last or bool(waiting[row]) or sampled[row] < max_new_tokens
+            running[row] = keep_last or sampled[row] < max_new_tokens
+            if not running[row]:
+                ids[row] += waiting[row]  # Nothing is sampled after it, so it is not fed.
         if not any(running):
             return Written(ids, hidden, fed, sampled)
         mask = torch.tensor(running, device=hidden.device)
