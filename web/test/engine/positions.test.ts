@@ -1,0 +1,89 @@
+/** Positions that a turn computes: what the fake agents are fed, what the engine reports, and what Python counts. */
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { runSystem } from "../../src/engine/recursion";
+import type { Decoding, Mode } from "../../src/engine/types";
+import { type FakeAgent, fakeStage, Log } from "./fake-agent";
+import { agentJson, system } from "./fixtures";
+
+interface Case {
+  readonly name: string;
+  readonly mode: Mode;
+  readonly rounds: number;
+  readonly latent_steps: number;
+  readonly decoding?: Record<string, unknown>;
+  readonly tools?: readonly string[];
+  /** The words that each decoding samples, in order; then it stops. */
+  readonly decodes: readonly (readonly string[])[];
+  readonly forward_positions: number;
+}
+
+const path = new URL("../../../tests/fixtures/position_cases.json", import.meta.url);
+const { question, agents, cases } = JSON.parse(readFileSync(path, "utf8")) as {
+  question: string;
+  agents: Record<string, string>;
+  cases: Case[];
+};
+
+/** One token a word; the stop token is 0. */
+class Words {
+  readonly #words = [""];
+  readonly encode = (text: string): number[] => text.split(/\s+/).filter(Boolean).map(this.id);
+  readonly decode = (ids: readonly number[]): string => ids.map((id) => this.#words[id]).join(" ");
+  readonly tokenText = (id: number): string => this.#words[id] ?? "";
+  readonly id = (word: string): number => {
+    if (!this.#words.includes(word)) this.#words.push(word);
+    return this.#words.indexOf(word);
+  };
+}
+
+/** A fake agent begins another decoding whenever it is fed, so a call to a tool ends one. */
+function splitAtCalls(decode: readonly string[]): (readonly string[])[] {
+  const end = decode.indexOf("</calculator>") + 1;
+  return end === 0 ? [decode] : [decode.slice(0, end), decode.slice(end)];
+}
+
+const options = ({ decoding = {} }: Case): Partial<Decoding> => ({
+  maxNewTokens: 20,
+  answerPrefix: "",
+  ...Object.fromEntries(
+    Object.entries(decoding).map(([key, value]) => [
+      key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()),
+      value,
+    ]),
+  ),
+});
+
+describe("forward positions, as in tests/fixtures/position_cases.json", () => {
+  test.each(cases)("$name", async (each) => {
+    const log = new Log();
+    const edges = [
+      { id: "a->b", from: "a", to: "b" },
+      { id: "b->a", from: "b", to: "a", feedback: true },
+    ];
+    const records = Object.entries(agents).map(([id, template], index) => ({
+      ...agentJson(id, 8 + index, []),
+      prompt: { template, prefix: "", suffix: "" },
+      tools: each.tools ?? [],
+    }));
+    const words = new Words();
+    const decodes = each.decodes.flatMap(splitAtCalls).map((decode) => decode.map(words.id));
+    const stage = fakeStage(system({ agents: records, edges }), log, { decodes });
+    let fed = 0;
+    for (const agent of stage.agents.values()) {
+      const { begin } = agent;
+      Object.assign(agent, {
+        tokenizer: words,
+        begin: () => {
+          fed += agent.position;
+          begin.call(agent);
+        },
+      });
+    }
+    const { mode, rounds, latent_steps: latentSteps } = each;
+    const result = await runSystem(stage, { question, mode, rounds, latentSteps, decoding: options(each) });
+    for (const agent of stage.agents.values()) fed += (agent as FakeAgent).position;
+    const counted = result.turns.reduce((sum, turn) => sum + (turn.forwardPositions ?? Number.NaN), 0);
+    expect([counted, fed]).toEqual([each.forward_positions, each.forward_positions]);
+  });
+});
