@@ -71,26 +71,21 @@ export function App(): JSX.Element {
   );
 }
 
-/** What takes many runs, as it is said when it begins and when it ends. */
+/** Announced when a job of many runs begins and when it ends. */
 const LONG = {
-  compare: ["Comparing four ways.", "The comparison has ended."],
+  compare: ["Comparing the modes.", "The comparison has ended."],
   measure: ["Measuring.", "The measurement has ended."],
-  ablate: ["Cutting one edge after the other.", "The cuts have ended."],
+  ablate: ["Cutting the edges, one at a time.", "The cuts have ended."],
 } as const;
 
-/** Said aloud to those who listen instead of looking: the landmarks of a run, not its every step. */
+/** Announces the landmarks of a run, not every step, to visitors who use a screen reader. */
 function Status(): JSX.Element {
-  const { session, watch, compare, measure, ablate } = useStore();
-  const running = compare.running.value
-    ? "compare"
-    : measure.running.value
-      ? "measure"
-      : ablate.running.value !== undefined
-        ? "ablate"
-        : undefined;
+  const store = useStore();
+  const { session, watch } = store;
+  const running = (Object.keys(LONG) as (keyof typeof LONG)[]).find((name) => store[name].job.running.value);
   const last = useRef<keyof typeof LONG | undefined>(undefined);
   const phase = session.phase.value;
-  const live = watch.live.value;
+  const live = watch.job.running.value;
   if (running) last.current = running;
   else if (live || phase !== "ready") last.current = undefined;
   const words = running

@@ -1,25 +1,26 @@
 import { describe, expect, test } from "vitest";
-import type { RunEvent } from "../../src/engine/api";
+import { planRun, type RunEvent, type RunOptions } from "../../src/engine/api";
 import { chaptersOf } from "../../src/ui/model/chapters";
 import { columnsOf, layOut } from "../../src/ui/model/graph-layout";
-import { outline, type RunShape } from "../../src/ui/model/outline";
 import { progressAt, progressReader, type TimedEvent } from "../../src/ui/model/progress";
 import { layOutScore, readerOf, stavesOf } from "../../src/ui/model/score-layout";
 import { spacesOf } from "../../src/ui/model/spaces";
 import { fakeBackend, fakeQuestions } from "./fake-engine";
 import { fakeSystem } from "./fake-system";
 
-const SHAPE: RunShape = {
-  mode: "latent",
-  rounds: 3,
-  latentSteps: 2,
-  thinkBeforeAnswer: true,
-  textTokens: null,
-};
+const OPTIONS: Omit<RunOptions, "question"> = { mode: "latent", rounds: 3, latentSteps: 2 };
 
 describe("what a run is going to do", () => {
   const system = fakeSystem();
-  const count = (shape: Partial<RunShape>) => outline(system, { ...SHAPE, ...shape });
+  const count = (options: typeof OPTIONS) =>
+    planRun(system, { ...OPTIONS, ...options }).turns.map(
+      ({ round, agent, latentSteps, textTokens, answers }) => ({
+        round,
+        agent,
+        slots: latentSteps + textTokens,
+        answers,
+      }),
+    );
 
   test("latent: every agent, every round, the last one answers", () => {
     const turns = count({});
@@ -28,11 +29,11 @@ describe("what a run is going to do", () => {
     expect(turns.filter(({ answers }) => answers)).toEqual([
       { round: 2, agent: "solver", slots: 2, answers: true },
     ]);
-    expect(count({ thinkBeforeAnswer: false }).at(-1)?.slots).toBe(0);
+    expect(count({ decoding: { thinkBeforeAnswer: false } }).at(-1)?.slots).toBe(0);
   });
 
   test("text: as many slots as tokens; loop: all steps in one turn; single: none", () => {
-    expect(count({ mode: "text", textTokens: 7 })[0]?.slots).toBe(7);
+    expect(count({ mode: "text", decoding: { textTokens: 7 } })[0]?.slots).toBe(7);
     expect(count({ mode: "loop" })).toEqual([{ round: 0, agent: "solver", slots: 18, answers: true }]);
     expect(count({ mode: "single" })).toEqual([{ round: 0, agent: "solver", slots: 0, answers: true }]);
   });
@@ -62,7 +63,7 @@ describe("the score", () => {
 
   test("never runs backwards, and ends inside the drawing", () => {
     for (const width of [320, 860]) {
-      const turns = outline(system, SHAPE);
+      const turns = planRun(system, OPTIONS).turns;
       const layout = layOutScore(turns, stavesOf(system, turns), width);
       const xs = layout.turns.flatMap(({ slotsX }) => slotsX);
       expect(xs).toEqual([...xs].sort((a, b) => a - b));
@@ -73,13 +74,13 @@ describe("the score", () => {
 
   test("gets wider, then condenses, when there are very many steps", () => {
     const long = layOutScore(
-      outline(system, { ...SHAPE, latentSteps: 40 }),
+      planRun(system, { ...OPTIONS, latentSteps: 40 }).turns,
       ["planner", "critic", "solver"],
       860,
     );
     expect(long.width).toBeGreaterThan(860);
     const huge = layOutScore(
-      outline(system, { ...SHAPE, rounds: 64, latentSteps: 1024 }),
+      planRun(system, { ...OPTIONS, rounds: 64, latentSteps: 1024 }).turns,
       ["planner", "critic", "solver"],
       860,
     );
@@ -88,7 +89,7 @@ describe("the score", () => {
   });
 
   test("leads feedback to the next round, and nowhere from the last", () => {
-    const turns = outline(system, SHAPE);
+    const turns = planRun(system, OPTIONS).turns;
     const { turns: placed } = layOutScore(turns, stavesOf(system, turns), 860);
     const feedback = { id: "solver->planner", from: "solver", to: "planner", feedback: true };
     expect(readerOf(placed, feedback, 0)).toMatchObject({ agent: "planner", round: 1 });
@@ -114,6 +115,7 @@ describe("progress", () => {
     expect(end.latentSteps).toBe(result.totalLatentSteps);
     expect(end.decodedTokens).toBe(result.decodedTokens);
     expect(end.answer).toBe(result.answer);
+    expect(end.positions).toBe(result.turns.reduce((sum, turn) => sum + (turn.forwardPositions ?? 0), 0));
     expect(end.turns).toHaveLength(9);
     expect(end.active).toBeUndefined();
     const first = progressAt(events, 2);

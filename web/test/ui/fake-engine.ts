@@ -146,7 +146,9 @@ class FakeRun {
   ): Promise<string> {
     const began = performance.now();
     const of = steps;
-    this.emit({ kind: "turn-start", round, agent: agent.id, promptTokens: 27, latentRows: text ? 0 : steps });
+    const latentRows = text ? 0 : steps;
+    let forwardPositions = 27 + latentRows;
+    this.emit({ kind: "turn-start", round, agent: agent.id, promptTokens: 27, latentRows });
     const lens: TokenProbability[][] = [];
     const rows: Float32Array[] = [];
     let said = "";
@@ -154,6 +156,7 @@ class FakeRun {
       await this.#wait();
       const state = this.#hop(this.system.agents.indexOf(agent));
       rows.push(vector(agent.hiddenSize, this.#next, rows.at(-1)));
+      if (step > 0) forwardPositions += 1;
       if (text) {
         said += `${state} `;
         this.#decoded += 1;
@@ -164,12 +167,13 @@ class FakeRun {
           tokenId: step,
           text: `${state} `,
           answer: false,
+          forwardPositions,
           ms: 1,
         });
       } else {
         lens.push(this.#likely(state));
         this.#steps += 1;
-        this.emit({ kind: "step", round, agent: agent.id, step, of, ms: 1 });
+        this.emit({ kind: "step", round, agent: agent.id, step, of, forwardPositions, ms: 1 });
       }
     }
     let answer = "";
@@ -177,7 +181,18 @@ class FakeRun {
       await this.#wait();
       answer = this.#symbol();
       this.#decoded += 1;
-      this.emit({ kind: "token", round, agent: agent.id, tokenId: 1, text: answer, answer: true, ms: 1 });
+      // R_in of the last thought, and the answer's prefix.
+      if (steps > 0) forwardPositions += 2;
+      this.emit({
+        kind: "token",
+        round,
+        agent: agent.id,
+        tokenId: 1,
+        text: answer,
+        answer: true,
+        forwardPositions,
+        ms: 1,
+      });
     } else {
       for (const edge of this.system.edges.filter(
         ({ id, from }) => from === agent.id && (this.options.edges ?? [id]).includes(id),
@@ -200,6 +215,7 @@ class FakeRun {
       promptTokens: 27,
       latentSteps: text ? 0 : steps,
       decodedTokens: text ? steps : answers ? 1 : 0,
+      forwardPositions,
       text: text ? said : answer,
       ms: performance.now() - began,
       counters: COUNTERS,

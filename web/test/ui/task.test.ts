@@ -93,6 +93,7 @@ describe("footsteps", () => {
     steps: 0,
     of: 2,
     tokens: [],
+    positions: 0,
     done: false,
     ...patch,
   });

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { EngineError, type EngineErrorCode } from "../../src/engine/api";
+import { EngineError, type EngineErrorCode, promptProblem } from "../../src/engine/api";
 import { systemAddress } from "../../src/ui/lib/address";
-import { promptProblem } from "../../src/ui/lib/slots";
 import { CatalogError, parseCatalog } from "../../src/ui/model/catalog";
 import { advanceLoading, NOT_LOADING } from "../../src/ui/model/file-progress";
 import { linkTraining, measuredTables } from "../../src/ui/model/provenance";
@@ -87,10 +86,10 @@ describe("prompts", () => {
   );
 
   test.each([
-    ["{question", "lone"],
-    ["question}", "lone"],
-    ["{answer}", "no slot"],
-    ["{latent:b->a}", "No edge"],
+    ["{question", "unbalanced '{'"],
+    ["question}", "unbalanced '}'"],
+    ["{answer}", "unknown slot"],
+    ["{latent:b->a}", "without an edge"],
   ])("'%s' is not", (template, words) => {
     expect(promptProblem(template, ["a->b"])).toContain(words);
   });

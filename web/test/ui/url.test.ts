@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { effective, runOptions } from "../../src/ui/model/settings";
+import { planOf, runOptions } from "../../src/ui/model/settings";
 import { INITIAL, isChanged, type PageState, parseQuery, printQuery } from "../../src/ui/model/url";
 import { fakeSystem } from "./fake-system";
 
@@ -57,7 +57,7 @@ describe("settings of a run", () => {
   const system = fakeSystem();
 
   test("are the system's own where the page has none", () => {
-    const own = effective(system, INITIAL);
+    const own = planOf(system, INITIAL).settings;
     expect([own.mode, own.rounds, own.latentSteps]).toEqual(["latent", system.rounds, system.latentSteps]);
     expect(own.decoding).toEqual(system.decoding);
     expect(own.edges).toEqual(system.edges.map(({ id }) => id));
@@ -72,7 +72,12 @@ describe("settings of a run", () => {
   });
 
   test("keep a zero that was chosen", () => {
-    const { decoding } = effective(system, { ...INITIAL, seed: 0, temperature: 0, thinkBeforeAnswer: false });
+    const { decoding } = planOf(system, {
+      ...INITIAL,
+      seed: 0,
+      temperature: 0,
+      thinkBeforeAnswer: false,
+    }).settings;
     expect([decoding.seed, decoding.temperature, decoding.thinkBeforeAnswer]).toEqual([0, 0, false]);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * What a run has come to, from the events it reported: one pure function, so that a live run, a replay and an opened
- * trace are drawn by the same code.
+ * How far a run has come, derived from the events it reported. It is a pure function, so that the same code draws a live
+ * run, a replay and a saved run.
  */
 import type { RunEvent } from "../../engine/api";
 
@@ -10,7 +10,7 @@ export interface TimedEvent {
   readonly event: RunEvent;
 }
 
-/** A token that was decoded. */
+/** A decoded token. */
 export interface DecodedToken {
   readonly text: string;
   readonly answer: boolean;
@@ -27,10 +27,12 @@ export interface TurnProgress {
   /** Latent steps it will take. */
   readonly of: number;
   readonly tokens: readonly DecodedToken[];
+  /** Positions that the model computed, as the engine last reported; undefined if a saved run does not say. */
+  readonly positions: number | undefined;
   readonly done: boolean;
 }
 
-/** A hand-off that was made. */
+/** A completed hand-off. */
 export interface HandoffProgress {
   readonly round: number;
   readonly edge: string;
@@ -44,16 +46,16 @@ export interface HandoffProgress {
 export interface Progress {
   readonly turns: readonly TurnProgress[];
   readonly handoffs: readonly HandoffProgress[];
-  /** Index into `turns` of the one going on. */
+  /** Index of the running turn. */
   readonly active: number | undefined;
-  /** Edges whose hand-offs were the last thing that happened. */
+  /** Edges whose hand-offs are the latest events. */
   readonly travelling: readonly string[];
   readonly answer: string;
   readonly decodedTokens: number;
   readonly latentSteps: number;
-  /** Positions of all agents' forward passes: prompts, spliced rows, latent steps after a turn's first, tokens. */
-  readonly positions: number;
-  /** GPU memory that is held, as the engine counted last; 0 before it did. */
+  /** Positions that all models computed, as the engine reports them; undefined if a saved run does not say. */
+  readonly positions: number | undefined;
+  /** GPU memory in use, as the engine last counted it; 0 before that. */
   readonly liveBytes: number;
   /** Since the run began. */
   readonly ms: number;
@@ -75,7 +77,16 @@ export const NOTHING_YET: Progress = {
 /** @returns the progress after one more event. */
 export function advance(before: Progress, { at, event }: TimedEvent): Progress {
   const counters = "counters" in event ? event.counters : undefined;
-  return { ...change(before, event), liveBytes: counters?.liveBytes ?? before.liveBytes, ms: at };
+  const after = change(before, event);
+  return {
+    ...after,
+    positions: after.turns.reduce<number | undefined>(
+      (sum, { positions }) => (sum === undefined || positions === undefined ? undefined : sum + positions),
+      0,
+    ),
+    liveBytes: counters?.liveBytes ?? before.liveBytes,
+    ms: at,
+  };
 }
 
 function change(before: Progress, event: RunEvent): Progress {
@@ -86,29 +97,34 @@ function change(before: Progress, event: RunEvent): Progress {
         turns: [...before.turns, startTurn(event)],
         active: before.turns.length,
         travelling: [],
-        positions: before.positions + event.promptTokens + event.latentRows,
       };
     case "step":
       return {
-        ...changeLast(before, (turn) => ({ ...turn, steps: event.step + 1, of: event.of })),
+        ...changeLast(before, (turn) => ({
+          ...turn,
+          steps: event.step + 1,
+          of: event.of,
+          positions: event.forwardPositions ?? turn.positions,
+        })),
         latentSteps: before.latentSteps + 1,
-        // The first latent thought is read off the prompt's last position.
-        positions: before.positions + (event.step > 0 ? 1 : 0),
       };
     case "token":
       return {
         ...changeLast(before, (turn) => ({
           ...turn,
           tokens: [...turn.tokens, { text: event.text, answer: event.answer }],
+          positions: event.forwardPositions ?? turn.positions,
         })),
         answer: event.answer ? before.answer + event.text : before.answer,
         decodedTokens: before.decodedTokens + 1,
-        positions: before.positions + 1,
       };
     case "handoff":
       return handOff(before, event);
     case "turn-end":
-      return { ...changeLast(before, (turn) => ({ ...turn, done: true })), active: undefined };
+      return {
+        ...changeLast(before, (turn) => ({ ...turn, positions: event.forwardPositions, done: true })),
+        active: undefined,
+      };
   }
 }
 
@@ -124,7 +140,7 @@ function handOff(before: Progress, event: RunEvent & { kind: "handoff" }): Progr
 
 function startTurn(event: RunEvent & { kind: "turn-start" }): TurnProgress {
   const { round, agent, promptTokens, latentRows } = event;
-  return { round, agent, promptTokens, latentRows, steps: 0, of: 0, tokens: [], done: false };
+  return { round, agent, promptTokens, latentRows, steps: 0, of: 0, tokens: [], positions: 0, done: false };
 }
 
 function changeLast(before: Progress, change: (turn: TurnProgress) => TurnProgress): Progress {
@@ -138,8 +154,8 @@ export function progressAt(events: readonly TimedEvent[], count: number): Progre
 }
 
 /**
- * @returns `progressAt` for someone who reads on: it goes on from the last moment read when that lies before, in the
- * same run, and so does not begin a long run anew at every event.
+ * @returns `progressAt` with a memory: if the last call stopped earlier in the same run, the next one continues from
+ * there, so that a long run is not counted from the beginning at every event.
  */
 export function progressReader(): typeof progressAt {
   let last: { events: readonly TimedEvent[]; count: number; progress: Progress } | undefined;

@@ -1,12 +1,16 @@
-/** The score: agents as staves, time to the right, rounds between bar lines. Positions in pixels. Pure. */
-import type { PlannedTurn } from "./outline";
+/** Lays out the score: a stave for each agent, time to the right, bar lines between rounds. In pixels. Pure. */
+import type { PlannedTurn } from "../../engine/api";
 import type { EdgeView, SystemView } from "./system-view";
 
-export interface PlacedTurn extends PlannedTurn {
+export interface PlacedTurn extends Pick<PlannedTurn, "round" | "agent" | "answers"> {
+  /** Latent steps, or the most tokens of a thought in text mode. */
+  readonly slots: number;
+  /** Whether the thoughts are written as text. */
+  readonly writes: boolean;
   readonly y: number;
-  /** Centre of each slot. */
+  /** The centre of each slot. */
   readonly slotsX: readonly number[];
-  /** Where a hand-off arrives, and where one leaves. */
+  /** Where hand-offs arrive and where they leave. */
   readonly inX: number;
   readonly outX: number;
 }
@@ -14,29 +18,29 @@ export interface PlacedTurn extends PlannedTurn {
 export interface ScoreLayout {
   readonly width: number;
   readonly height: number;
-  /** px between two slots. */
+  /** Pixels between two slots. */
   readonly unit: number;
   readonly left: number;
   readonly staves: readonly { readonly agent: string; readonly y: number }[];
   readonly turns: readonly PlacedTurn[];
   readonly bars: readonly { readonly round: number; readonly x: number; readonly endX: number }[];
-  /** Whether slots are too many to be drawn one by one. */
+  /** Whether there are too many slots to draw each of them. */
   readonly condensed: boolean;
 }
 
 const TOP = 34;
 const [STAVE, STAVE_COMPACT] = [62, 46];
 const [MIN_UNIT, MAX_UNIT] = [7, 44];
-/** px that a character of an agent's name takes. */
+/** Width of a character of an agent's name, in pixels. */
 const NAME_CHARACTER = 7.6;
-/** Slots between two turns, and between two rounds. */
+/** Gaps between two turns and between two rounds, in slots. */
 const [TURN_GAP, ROUND_GAP] = [0.45, 0.7];
 const MAX_SLOTS = 600;
 
 /**
- * @param width - that there is; the drawing gets wider when its slots would come too close.
- * @param agents - ids whose staves are drawn.
- * @param compact - staves closer together.
+ * @param agents - the ids of the agents that get a stave.
+ * @param width - the available width; the drawing is wider if its slots would come too close.
+ * @param compact - whether staves stand closer together.
  */
 export function layOutScore(
   turns: readonly PlannedTurn[],
@@ -50,11 +54,12 @@ export function layOutScore(
   const left = narrow ? 30 : Math.max(90, 34 + longest * NAME_CHARACTER);
   const right = narrow ? 70 : 94;
   const rounds = Math.max(0, ...turns.map(({ round }) => round)) + 1;
-  const slots = turns.reduce((sum, turn) => sum + turn.slots, 0);
+  const slotsOf = (turn: PlannedTurn): number => turn.latentSteps + turn.textTokens;
+  const slots = turns.reduce((sum, turn) => sum + slotsOf(turn), 0);
   const condensed = slots > MAX_SLOTS;
-  const size = (turn: PlannedTurn): number => (condensed ? Math.max(6, turn.slots / 40) : turn.slots);
+  const size = (turn: PlannedTurn): number => (condensed ? Math.max(6, slotsOf(turn) / 40) : slotsOf(turn));
   const units = turns.reduce((sum, turn) => sum + size(turn) + TURN_GAP, 0) + rounds * ROUND_GAP;
-  // Rounded down, so that sums of it never come out a hair wider than the space there is.
+  // Rounded down, so that rounding errors never make the drawing wider than its space.
   const unit = Math.min(
     MAX_UNIT,
     Math.max(MIN_UNIT, Math.floor(((width - left - right) / units) * 100) / 100),
@@ -71,9 +76,10 @@ export function layOutScore(
       x += ROUND_GAP * unit;
     }
     const wide = size(turn);
-    const count = condensed ? 0 : turn.slots;
+    const { round, agent, answers } = turn;
+    const count = condensed ? 0 : slotsOf(turn);
     placed.push({
-      ...turn,
+      ...{ round, agent, answers, slots: slotsOf(turn), writes: turn.textTokens > 0 },
       y: y(turn.agent),
       slotsX: Array.from({ length: count }, (_, index) => x + (index + 0.5) * unit),
       inX: x,
@@ -97,7 +103,7 @@ export function layOutScore(
   };
 }
 
-/** @returns the turn that reads a hand-off: in the same round, or for feedback in the next; undefined if none does. */
+/** @returns the turn that reads a hand-off: in the same round, or in the next one for feedback. */
 export function readerOf(
   turns: readonly PlacedTurn[],
   edge: EdgeView,
@@ -107,7 +113,7 @@ export function readerOf(
   return turns.find((turn) => turn.agent === edge.to && turn.round === wanted);
 }
 
-/** @returns the agents that have a turn, in the order of the system. */
+/** @returns the agents that have a turn, in the system's order. */
 export function stavesOf(system: SystemView, turns: readonly PlannedTurn[]): string[] {
   return system.agents.map(({ id }) => id).filter((id) => turns.some(({ agent }) => agent === id));
 }

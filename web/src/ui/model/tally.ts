@@ -2,6 +2,29 @@
 import type { Mode } from "../../engine/api";
 import { groups } from "../lib/groups";
 import { wilson } from "../lib/statistics";
+import { modeOf } from "./modes";
+
+/** What the visitor wants measured. */
+export interface Survey {
+  readonly modes: readonly Mode[];
+  /** Numbers of rounds, for the modes that have rounds. */
+  readonly rounds: readonly number[];
+  /** How many questions, balanced over the groups of the set. */
+  readonly questions: number;
+}
+
+/** One combination of a survey. */
+export interface Cell {
+  readonly mode: Mode;
+  readonly rounds: number;
+}
+
+/** A mode without rounds has one cell, of 1 round. */
+export function cellsOf({ modes, rounds }: Survey): Cell[] {
+  return modes.flatMap((mode): Cell[] =>
+    modeOf(mode).rounds ? rounds.map((each) => ({ mode, rounds: each })) : [{ mode, rounds: 1 }],
+  );
+}
 
 /** One run of a batch. */
 export interface Trial {

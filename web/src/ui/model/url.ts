@@ -1,15 +1,18 @@
 /**
- * The page's whole shareable state: one declared table, kept in the URL's query.
+ * Everything of the page that a link carries, declared in one table and kept in the URL's query.
  *
- * A field that is absent means "as the system has it"; nothing else of the page is remembered anywhere.
+ * An absent field stands for the system's own value.
  */
+import type { Decoding } from "../../engine/api";
+import { DECODING, type DecodingSetting } from "./decoding";
+import { MODES } from "./modes";
 
-/** How one field is written in a query. */
+/** How a query holds one field. */
 interface Field<T> {
-  /** Of the parameter; for a record the first part of its name. */
+  /** The parameter's name, or its prefix for a record. */
   readonly key: string;
   readonly initial: T;
-  /** @returns the value, or undefined when the text is not one. */
+  /** @returns the value; undefined if the text is no valid value. */
   read(query: URLSearchParams): T | undefined;
   write(query: URLSearchParams, value: T): void;
 }
@@ -44,8 +47,8 @@ function number(key: string, low: number, high: number, integer = false): Field<
   return field<number | null>(key, null, parse, String);
 }
 
-function choice<const T extends string>(key: string, options: readonly [T, ...T[]]): Field<T> {
-  return field<T>(key, options[0], (given) => options.find((option) => option === given), String);
+function choice<const T extends string>(key: string, options: readonly T[]): Field<T> {
+  return field<T>(key, options[0] as T, (given) => options.find((option) => option === given), String);
 }
 
 const flag = (key: string): Field<boolean | null> =>
@@ -56,7 +59,7 @@ const flag = (key: string): Field<boolean | null> =>
     (value) => (value ? "1" : "0"),
   );
 
-/** A set of names, one parameter each: `off=a&off=b`. */
+/** A list of names, with one parameter for each: `off=a&off=b`. */
 function list(key: string): Field<readonly string[]> {
   return {
     key,
@@ -68,7 +71,7 @@ function list(key: string): Field<readonly string[]> {
   };
 }
 
-/** Texts by name, one parameter each: `prompt.planner=…`. */
+/** Texts by name, with one parameter for each: `prompt.planner=…`. */
 function record(key: string): Field<Readonly<Record<string, string>>> {
   const prefix = `${key}.`;
   return {
@@ -86,35 +89,60 @@ function record(key: string): Field<Readonly<Record<string, string>>> {
   };
 }
 
+/** Settings of version 0.1.0 keep their short names in links; a newer setting is called by its own name. */
+const SHORT: Partial<Record<string, string>> = {
+  maxNewTokens: "max",
+  temperature: "t",
+  topP: "p",
+  thinkBeforeAnswer: "think",
+  answerPrefix: "prefix",
+  textTokens: "tt",
+};
+
+function decodingField(setting: DecodingSetting): Field<unknown> {
+  const key = SHORT[setting.name] ?? setting.name;
+  switch (setting.type) {
+    case "boolean":
+      return flag(key);
+    case "text":
+      return optionalText(key);
+    default:
+      return number(key, setting.min, setting.max, setting.type === "integer");
+  }
+}
+
+/** null stands for the system's own value. */
+type DecodingFields = { readonly [K in keyof Decoding]: Field<Decoding[K] | null> };
+
+const DECODING_FIELDS = Object.fromEntries(
+  DECODING.map((setting) => [setting.name, decodingField(setting)]),
+) as unknown as DecodingFields;
+
 /** What the page shows. */
 export const VIEWS = ["watch", "inside", "compare", "measure", "change", "explain"] as const;
 export type View = (typeof VIEWS)[number];
-export const MODES = ["latent", "text", "single", "loop"] as const;
 
 /** The table. */
 export const FIELDS = {
-  /** URL of a `system.json`; empty: the first of the list beside the page. */
+  /** URL of a `system.json`; empty: the first system of the list beside the page. */
   system: text("system"),
   view: choice("view", VIEWS),
-  /** Number of a held-out question, from 1. */
+  /** Number of a held-out question, counted from 1. */
   number: number("n", 1, 1e9, true),
-  /** A question of one's own; wins over `number`. */
+  /** The visitor's own question; takes precedence over `number`. */
   question: optionalText("q"),
-  mode: choice("mode", MODES),
+  mode: choice(
+    "mode",
+    MODES.map(({ name }) => name),
+  ),
   rounds: number("rounds", 1, 64, true),
   latentSteps: number("steps", 1, 1024, true),
-  maxNewTokens: number("max", 1, 4096, true),
-  temperature: number("t", 0, 10),
-  topP: number("p", 0.01, 1),
-  seed: number("seed", 0, 2 ** 31 - 1, true),
-  thinkBeforeAnswer: flag("think"),
-  answerPrefix: optionalText("prefix"),
-  textTokens: number("tt", 1, 4096, true),
-  /** Ids of the agents that take part, in running order; empty: the system's own. */
+  ...DECODING_FIELDS,
+  /** Ids of the agents that take part, in running order; empty: the system's own order. */
   order: list("order"),
-  /** By agent id: what a visitor calls its part. */
+  /** What the visitor calls an agent's role, by agent id. */
   roles: record("role"),
-  /** Ids of edges that carry nothing. */
+  /** Ids of edges that are switched off. */
   off: list("off"),
   /** By agent id. */
   prompts: record("prompt"),
@@ -127,17 +155,17 @@ export type PageState = { readonly [K in keyof typeof FIELDS]: ValueOf<(typeof F
 
 const NAMES = Object.keys(FIELDS) as (keyof PageState)[];
 
-/** Everything as the system has it. */
+/** The system's own value for everything. */
 export const INITIAL = Object.fromEntries(NAMES.map((name) => [name, FIELDS[name].initial])) as PageState;
 
-/** Parameters that make no sense are passed over: a mistyped link still opens. */
+/** Ignores invalid parameters, so that a mistyped link still opens. */
 export function parseQuery(search: string): PageState {
   const query = new URLSearchParams(search);
   const read = (name: keyof PageState): unknown => FIELDS[name].read(query) ?? FIELDS[name].initial;
   return Object.fromEntries(NAMES.map((name) => [name, read(name)])) as PageState;
 }
 
-/** @returns the query without its `?`; empty when everything is as the system has it. */
+/** @returns the query without its `?`; empty if nothing differs from the system's own values. */
 export function printQuery(state: PageState): string {
   const query = new URLSearchParams();
   for (const name of NAMES) {
@@ -147,7 +175,7 @@ export function printQuery(state: PageState): string {
   return query.toString();
 }
 
-/** What "reset" keeps: which system, question and view. */
+/** The fields that a reset keeps. */
 export const KEPT_ON_RESET = ["system", "view", "number", "question"] as const satisfies (keyof PageState)[];
 
 /** @returns whether anything differs from the system's own settings. */

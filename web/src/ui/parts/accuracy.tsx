@@ -1,40 +1,32 @@
-/** Accuracy drawn: against rounds, and by group of questions. */
+/** Charts of accuracy: by number of rounds, and by group of questions. */
 import type { JSX } from "preact";
 import { useCallback, useMemo } from "preact/hooks";
 import type { Mode } from "../../engine/api";
 import { formatPercent } from "../lib/format";
+import { MODES, modeOf } from "../model/modes";
 import { orderGroups } from "../model/sample";
 import { type GroupScore, groupScores, type Score, type Trial } from "../model/tally";
+import { markColour, type PLOT_SYMBOLS, plotSymbol } from "./mark";
 import { Chart } from "./plot";
 import { useWidth } from "./use-width";
 
 const HEIGHT = 300;
 
-/** A mode's colour and sign in charts; the first ones are the page's own. */
-const STYLE: Record<
-  Mode,
-  {
-    readonly colour: string;
-    readonly symbol: "circle" | "diamond" | "square" | "triangle";
-    readonly dash: string;
-  }
-> = {
-  latent: { colour: "var(--agent-0)", symbol: "circle", dash: "none" },
-  text: { colour: "var(--agent-1)", symbol: "diamond", dash: "7 4" },
-  loop: { colour: "var(--agent-2)", symbol: "square", dash: "2 4" },
-  single: { colour: "var(--agent-3)", symbol: "triangle", dash: "1 5" },
-};
+/** A mode's label, colour and sign in charts. */
+function styleOf(mode: Mode): { label: string; colour: string; symbol: (typeof PLOT_SYMBOLS)[number] } {
+  const index = MODES.findIndex(({ name }) => name === mode);
+  const { label } = modeOf(mode);
+  return { label, colour: markColour(index), symbol: plotSymbol(index) };
+}
 
 export function AccuracyChart({ scores }: { scores: readonly Score[] }): JSX.Element {
   const [host, width] = useWidth<HTMLDivElement>(760);
   const draw = useCallback(
     (plot: typeof import("@observablehq/plot"), available: number): Element => {
-      const points = scores.map((score) => ({ ...score, ...STYLE[score.mode] }));
-      const rounds = [
-        ...new Set(points.filter(({ mode }) => mode !== "single").map((point) => point.rounds)),
-      ].sort((a, b) => a - b);
-      const lines = points.filter(({ mode }) => mode !== "single").sort((a, b) => a.rounds - b.rounds);
-      const alone = points.filter(({ mode }) => mode === "single");
+      const points = scores.map((score) => ({ ...score, ...styleOf(score.mode) }));
+      const lines = points.filter(({ mode }) => modeOf(mode).rounds).sort((a, b) => a.rounds - b.rounds);
+      const alone = points.filter(({ mode }) => !modeOf(mode).rounds);
+      const rounds = [...new Set(lines.map((point) => point.rounds))];
       const ends = [...new Map(lines.map((point) => [point.mode, point])).values()];
       return plot.plot({
         width: available,
@@ -55,7 +47,7 @@ export function AccuracyChart({ scores }: { scores: readonly Score[] }): JSX.Ele
           plot.ruleY(alone, { y: "accuracy", stroke: "colour", strokeDasharray: "1 5", strokeWidth: 2 }),
           plot.text(alone, {
             y: "accuracy",
-            text: () => "Single",
+            text: "label",
             frameAnchor: "right",
             dx: 62,
             fill: "colour",
@@ -67,7 +59,7 @@ export function AccuracyChart({ scores }: { scores: readonly Score[] }): JSX.Ele
           plot.text(ends, {
             x: "rounds",
             y: "accuracy",
-            text: ({ mode }: Score) => mode[0]?.toUpperCase() + mode.slice(1),
+            text: "label",
             dx: 12,
             textAnchor: "start",
             fill: "colour",
@@ -89,13 +81,13 @@ export function AccuracyChart({ scores }: { scores: readonly Score[] }): JSX.Ele
         label={`Accuracy against rounds. ${words.join("; ")}`}
       />
       <figcaption>
-        Share of right answers; the bars are 95 % intervals. Every way saw the same questions.
+        Share of right answers. Bars show 95 % intervals. Every mode got the same questions.
       </figcaption>
     </figure>
   );
 }
 
-/** Where rounds help: accuracy by group of questions, a row for each number of rounds. */
+/** Accuracy by group of questions, with a row for each number of rounds: shows where rounds help. */
 export function GroupChart({ trials }: { trials: readonly Trial[] }): JSX.Element | null {
   const modes = useMemo(() => [...new Set(trials.map(({ mode }) => mode))], [trials]);
   if (trials.every(({ group }) => group === undefined)) return null;
@@ -115,7 +107,7 @@ function ModeGroups({ mode, cells }: { mode: Mode; cells: readonly GroupScore[] 
   return (
     <section class="groups">
       <h3>
-        Where rounds help: <i>{mode}</i>
+        Where rounds help: <i>{modeOf(mode).label}</i>
       </h3>
       <div class="table-scroll">
         <table class="group-table">

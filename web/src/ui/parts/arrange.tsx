@@ -1,8 +1,8 @@
-/** Who takes part, in what order, under what name, and which thoughts are handed on. */
+/** Which agents take part, in what order, under which names, and which edges carry thoughts. */
 import type { JSX } from "preact";
 import type { AgentSpec, System } from "../../engine/api";
 import { NOTHING_YET } from "../model/progress";
-import { arranged, effective } from "../model/settings";
+import { arranged, planOf } from "../model/settings";
 import { SHAPES, type Shape, shapeOfSystem } from "../model/shapes";
 import { openSystem } from "../state/open";
 import { useStore } from "../state/store";
@@ -30,7 +30,7 @@ export function Arrange({ system }: { system: System }): JSX.Element {
   );
 }
 
-/** Shapes that the trained links allow; other patterns have links of their own, and so are other systems. */
+/** The shapes that the trained links allow. Another pattern needs its own links and so is another system. */
 function Pattern({ system }: { system: System }): JSX.Element {
   const { page, session } = useStore();
   const state = page.state.value;
@@ -55,7 +55,7 @@ function Pattern({ system }: { system: System }): JSX.Element {
       </div>
       {others.length > 0 && (
         <p class="fine">
-          Other patterns have links trained for them:{" "}
+          Systems with other patterns have their own links:{" "}
           {others.map((entry) => (
             <button
               key={entry.url}
@@ -74,7 +74,7 @@ function Pattern({ system }: { system: System }): JSX.Element {
 
 function Order({ system }: { system: System }): JSX.Element {
   const { page } = useStore();
-  const { agents } = effective(system, page.state.value);
+  const { agents } = planOf(system, page.state.value);
   const absent = system.agents.filter((agent) => !agents.includes(agent));
   const set = (next: readonly AgentSpec[]): void => {
     const own = next.length === system.agents.length && next.every((each, i) => each === system.agents[i]);
@@ -87,7 +87,7 @@ function Order({ system }: { system: System }): JSX.Element {
   };
   return (
     <div class="order">
-      <h4>Agents in the order they run; the last one answers</h4>
+      <h4>Agents in the order in which they run; the last one answers</h4>
       <ol>
         {agents.map((agent, index) => (
           <li key={agent.id}>
@@ -179,7 +179,7 @@ function Edges({ system }: { system: System }): JSX.Element {
             />
             <Mark system={shown} agent={edge.from} />
             {edge.from} → {edge.to}
-            {edge.feedback && <small class="edge-note-small">into the next round</small>}
+            {edge.feedback && <small class="edge-note-small">to the next round</small>}
           </label>
         ))}
       </div>

@@ -1,7 +1,9 @@
-/** Small form controls, labelled and usable with the keyboard alone. */
+/** Small form controls; each has a label and works with the keyboard. */
 import type { ComponentChildren, JSX } from "preact";
 import { useId } from "preact/hooks";
 import { accepted } from "../lib/accepted";
+import type { Job } from "../state/job";
+import type { ReadOnly } from "../state/read-only";
 
 interface StepperProps {
   readonly label: string;
@@ -14,7 +16,7 @@ interface StepperProps {
   readonly disabled?: boolean | undefined;
 }
 
-/** A whole number with buttons on both sides. */
+/** A whole number between a minus and a plus button. */
 export function Stepper({ label, value, min, max, onChange, changed, disabled }: StepperProps): JSX.Element {
   const id = useId();
   const within = (next: number): number => Math.max(min, Math.min(max, next));
@@ -38,7 +40,7 @@ export function Stepper({ label, value, min, max, onChange, changed, disabled }:
           {...{ min, max, value, disabled }}
           onChange={(event) => {
             const next = accepted(event.currentTarget.value, { whole: true });
-            // What was typed would stay in the field otherwise: the page draws only what changed.
+            // Preact redraws only what changed, so a refused text would stay in the field.
             event.currentTarget.value = String(next === undefined ? value : within(next));
             if (next !== undefined) set(next);
           }}
@@ -65,7 +67,7 @@ interface SegmentsProps<T extends string> {
   readonly disabled?: boolean | undefined;
 }
 
-/** One of a few, as radio buttons in a row. */
+/** Radio buttons in a row. */
 export function Segments<T extends string>(props: SegmentsProps<T>): JSX.Element {
   const { legend, name, value, options, onChange, disabled } = props;
   return (
@@ -93,7 +95,31 @@ export function Segments<T extends string>(props: SegmentsProps<T>): JSX.Element
   );
 }
 
-/** A number under its name, for reading. */
+interface JobButtonProps {
+  readonly job: ReadOnly<Job>;
+  /** Whether this is the main button of its view. */
+  readonly strong?: boolean;
+  readonly disabled: boolean;
+  readonly onStart: () => void;
+  readonly children: ComponentChildren;
+}
+
+/** Starts a job; cancels it while it runs. */
+export function JobButton({ job, strong, disabled, onStart, children }: JobButtonProps): JSX.Element {
+  const running = job.running.value;
+  return (
+    <button
+      type="button"
+      class={strong && !running ? "button strong" : "button"}
+      disabled={disabled && !running}
+      onClick={running ? () => job.cancel() : onStart}
+    >
+      {running ? "Cancel" : children}
+    </button>
+  );
+}
+
+/** A labelled value. */
 export function Figure({
   label,
   children,
@@ -111,7 +137,7 @@ export function Figure({
   );
 }
 
-/** How far something is, 0…1. */
+/** Progress from 0 to 1. */
 export function Bar({ share, label }: { share: number; label: string }): JSX.Element {
   return (
     <div
@@ -127,7 +153,7 @@ export function Bar({ share, label }: { share: number; label: string }): JSX.Ele
   );
 }
 
-/** Right or wrong, in words, a sign and a colour. */
+/** Right or wrong, as a word, a sign and a colour. */
 export function Verdict({
   right,
   expected,

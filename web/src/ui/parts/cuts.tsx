@@ -1,41 +1,41 @@
-/** One edge after the other cut, and what became of the answer. */
+/** Cuts the edges of a run, one at a time, and shows how the answer changes. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import type { TaskQuestion } from "../../engine/api";
+import { planRun, type TaskQuestion } from "../../engine/api";
 import { formatPercent } from "../lib/format";
 import { type Finished, verdict } from "../model/recording";
 import type { EdgeView } from "../model/system-view";
 import type { Cut, Instead } from "../state/ablate";
-import type { Session } from "../state/session";
-import { useStore } from "../state/store";
-import { Verdict } from "./controls";
+import { type Store, useStore } from "../state/store";
+import { JobButton, Verdict } from "./controls";
 import { Mark } from "./mark";
 
 export function Cuts({ finished }: { finished: Finished }): JSX.Element {
-  const { ablate, session } = useStore();
+  const store = useStore();
+  const { ablate, session } = store;
   const open = finished.options.edges ?? [];
   const edges = finished.system.edges.filter(({ id }) => open.includes(id));
-  const obstacle = whyNot(finished, session);
-  const running = ablate.running.value;
+  const obstacle = whyNot(finished, store);
+  const running = ablate.job.running.value;
   const instead = useSignal<Instead["kind"]>("nothing");
-  const text = finished.options.mode === "text";
+  const { turns } = planRun(finished.system, finished.options);
+  const text = turns.some(({ textTokens }) => textTokens > 0);
   const other = otherQuestion(session.questions.value, finished.options.question);
-  const handsOver = finished.options.mode === "latent" || finished.options.mode === "text";
-  if (!handsOver)
-    return <p class="view-empty">A lone agent hands nothing over, so there is nothing to cut.</p>;
+  if (turns.length === 1)
+    return <p class="view-empty">A single agent hands nothing over, so there is nothing to cut.</p>;
   return (
     <>
       <div class="view-tools">
         <label>
-          Put in its place{" "}
+          Replace the thoughts with{" "}
           <select
             value={instead.value}
-            disabled={running !== undefined}
+            disabled={running}
             onChange={(event) => {
               instead.value = event.currentTarget.value as Instead["kind"];
             }}
           >
-            <option value="nothing">nothing: the slot stays empty</option>
+            <option value="nothing">nothing (the slot stays empty)</option>
             <option value="zeros" disabled={text}>
               zeros
             </option>
@@ -44,28 +44,19 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
             </option>
           </select>
         </label>
-        {running === undefined ? (
-          <button
-            type="button"
-            class="button"
-            disabled={obstacle !== undefined || session.busy.value || edges.length === 0}
-            onClick={() =>
-              void ablate.start(
-                finished,
-                edges.map(({ id }) => id),
-                instead.value === "other"
-                  ? { kind: "other", question: other ?? "" }
-                  : { kind: instead.value },
-              )
-            }
-          >
-            Cut each edge in turn
-          </button>
-        ) : (
-          <button type="button" class="button" onClick={() => ablate.cancel()}>
-            Cancel
-          </button>
-        )}
+        <JobButton
+          job={ablate.job}
+          disabled={obstacle !== undefined || session.busy.value || edges.length === 0}
+          onStart={() =>
+            void ablate.start(
+              finished,
+              edges.map(({ id }) => id),
+              instead.value === "other" ? { kind: "other", question: other ?? "" } : { kind: instead.value },
+            )
+          }
+        >
+          Cut each edge in turn
+        </JobButton>
         {obstacle && <span class="fine">{obstacle}</span>}
       </div>
       <div class="table-scroll">
@@ -77,8 +68,8 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
               <th scope="col">
                 <span class="visually-hidden">Right or wrong</span>
               </th>
-              <th scope="col">Thoughts that read differently</th>
-              <th scope="col">Overlap of readings</th>
+              <th scope="col">Thoughts with another likeliest word</th>
+              <th scope="col">Overlap of likely words</th>
             </tr>
           </thead>
           <tbody>
@@ -96,7 +87,7 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
                 key={edge.id}
                 edge={edge}
                 finished={finished}
-                running={running === edge.id}
+                running={running && ablate.edge.value === edge.id}
                 cut={
                   ablate.whole.value === finished
                     ? ablate.cuts.value.find((each) => each.edge === edge.id)
@@ -111,20 +102,25 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
   );
 }
 
-/** @returns why a run cannot be cut with what is loaded, in a sentence; undefined when it can. */
-function whyNot({ system: { name }, origin }: Finished, session: Session): string | undefined {
+/** @returns why the loaded system cannot repeat a run without an edge; undefined if it can. */
+function whyNot(
+  { system: { name }, origin, options }: Finished,
+  { session, search }: Store,
+): string | undefined {
   const system = session.system.value;
-  if (session.phase.value !== "ready" || system?.name !== name) return `Load ${name} to try it.`;
+  if (session.phase.value !== "ready" || system?.name !== name) return `Load ${name} to cut its edges.`;
   if (!origin)
-    return "This run was saved without a note of the build that made it, so cuts of what is loaded cannot be set against it.";
+    return "The saved run does not say which build made it, so runs of the loaded system cannot be compared with it.";
   if (origin.manifest !== system.sha256)
-    return `Another build of ${name} made this run: open that one to cut it.`;
+    return `Another build of ${name} made this run. Open that build to cut its edges.`;
   if (origin.links !== session.links.value?.name)
-    return `This run was made with ${origin.links ?? "the system’s own links"}: open those to cut it.`;
+    return `This run used ${origin.links ?? "the system’s own links"}. Open them to cut its edges.`;
+  if (options.search && !search.value)
+    return "In this run the agent was allowed to search. Allow it under Change to cut the edges.";
   return undefined;
 }
 
-/** @returns another question of the same group, if the set has one. */
+/** @returns another question, of the same group if possible. */
 function otherQuestion(held: readonly TaskQuestion[], question: string): string | undefined {
   const group = held.find((each) => each.question === question)?.group;
   const others = held.filter((each) => each.question !== question);
@@ -144,7 +140,7 @@ function CutRow({ edge, finished, running, cut }: CutRowProps): JSX.Element {
       <th scope="row">
         <Mark system={finished.system} agent={edge.from} />
         {edge.from} → {edge.to}
-        {edge.feedback ? " (next round)" : ""}
+        {edge.feedback ? " (to the next round)" : ""}
       </th>
       <td class="facts-answer">{cut?.recording.result?.answer ?? (running ? "…" : "–")}</td>
       <td>{cut && <Verdict right={verdict(cut.recording)} expected={finished.expected} />}</td>

@@ -1,43 +1,39 @@
-/** Labelled fields that say when they differ from the system's own. */
+/** Labelled fields that are marked if their value differs from the system's own. */
 import type { ComponentChildren, JSX } from "preact";
 import { useId } from "preact/hooks";
 import { accepted } from "../lib/accepted";
 
-interface NumberFieldProps {
+interface FieldProps<T> {
   readonly label: string;
-  readonly value: number;
-  readonly own: number;
-  readonly min: number;
-  readonly max: number;
-  readonly step: number;
-  readonly hint?: string;
-  /** null: the system's own. */
-  readonly onChange: (value: number | null) => void;
+  /** Stands below the field. */
+  readonly hint: string;
+  /** Whether the value differs from the system's own. */
+  readonly changed: boolean;
+  readonly value: T;
+  readonly onChange: (value: T) => void;
 }
 
-/** A number; the system's own when it is put back to that. */
-export function NumberField({
-  label,
-  value,
-  own,
-  min,
-  max,
-  step,
-  hint,
-  onChange,
-}: NumberFieldProps): JSX.Element {
+interface NumberFieldProps extends FieldProps<number> {
+  readonly min: number;
+  readonly max: number;
+  readonly whole: boolean;
+}
+
+export function NumberField(props: NumberFieldProps): JSX.Element {
+  const { value, min, max, whole, onChange } = props;
   const id = useId();
   return (
-    <Field id={id} label={label} changed={value !== own} hint={hint ?? ""}>
+    <Field id={id} {...props}>
       <input
         id={id}
         type="number"
-        {...{ min, max, step, value }}
+        step={whole ? 1 : max <= 1 ? 0.01 : 0.1}
+        {...{ min, max, value }}
         onChange={(event) => {
-          const next = accepted(event.currentTarget.value, { min, max, whole: step === 1 });
-          // What was typed would stay in the field otherwise: the page draws only what changed.
+          const next = accepted(event.currentTarget.value, { min, max, whole });
+          // Preact redraws only what changed, so a refused text would stay in the field.
           event.currentTarget.value = String(next ?? value);
-          if (next !== undefined) onChange(next === own ? null : next);
+          if (next !== undefined) onChange(next);
         }}
       />
     </Field>
@@ -45,32 +41,39 @@ export function NumberField({
 }
 
 /** A line of text. */
-export function TextField({
-  label,
-  value,
-  onChange,
-}: {
-  label: string;
-  value: string;
-  onChange: (text: string) => void;
-}): JSX.Element {
+export function TextField(props: FieldProps<string>): JSX.Element {
   const id = useId();
   return (
-    <Field id={id} label={label} changed={false} hint="fed to the agent, not decoded">
-      <input id={id} type="text" value={value} onInput={(event) => onChange(event.currentTarget.value)} />
+    <Field id={id} {...props}>
+      <input
+        id={id}
+        type="text"
+        value={props.value}
+        onInput={(event) => props.onChange(event.currentTarget.value)}
+      />
     </Field>
   );
 }
 
-interface FieldProps {
-  readonly id: string;
-  readonly label: string;
-  readonly changed: boolean;
-  readonly hint: string;
-  readonly children: ComponentChildren;
+export function CheckField({ label, hint, value, onChange }: FieldProps<boolean>): JSX.Element {
+  return (
+    <label class="check" title={hint || undefined}>
+      <input type="checkbox" checked={value} onChange={(event) => onChange(event.currentTarget.checked)} />
+      {label}
+    </label>
+  );
 }
 
-function Field({ id, label, changed, hint, children }: FieldProps): JSX.Element {
+function Field({
+  id,
+  label,
+  hint,
+  changed,
+  children,
+}: Pick<FieldProps<never>, "label" | "hint" | "changed"> & {
+  readonly id: string;
+  readonly children: ComponentChildren;
+}): JSX.Element {
   return (
     <div class={changed ? "field changed" : "field"}>
       <label for={id}>{label}</label>

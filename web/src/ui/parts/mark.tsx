@@ -1,11 +1,11 @@
-/** An agent's sign: a shape and a colour, so that neither has to carry the meaning alone. */
+/** The sign of an agent or a mode: a shape and a colour, so that neither carries the meaning alone. */
 import type { JSX } from "preact";
 import type { SystemView } from "../model/system-view";
 
 /** How many signs there are before they repeat. */
-export const MARKS = 6;
+const MARKS = 6;
 
-/** @returns a class that sets `--agent` to the agent's colour. */
+/** @returns the class that sets `--agent` to the agent's colour. */
 export function agentClass(system: SystemView, agent: string): string {
   return `agent-${Math.max(0, indexOf(system, agent)) % MARKS}`;
 }
@@ -34,6 +34,18 @@ function polygon(corners: number, radius: number, turn: number): string {
 /** @returns an SVG path around the origin. */
 export function markPath(index: number, radius: number): string {
   return (SHAPES[Math.max(0, index) % MARKS] ?? SHAPES[0])?.(radius) ?? "";
+}
+
+/** Observable Plot's names for the signs. */
+export const PLOT_SYMBOLS = ["circle", "diamond", "square", "triangle", "hexagon", "star"] as const;
+
+export function plotSymbol(index: number): (typeof PLOT_SYMBOLS)[number] {
+  return PLOT_SYMBOLS[index % MARKS] ?? "circle";
+}
+
+/** The colour that goes with a sign. */
+export function markColour(index: number): string {
+  return `var(--agent-${index % MARKS})`;
 }
 
 /** The sign in running text. */

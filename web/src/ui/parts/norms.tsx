@@ -1,15 +1,13 @@
-/** Lengths of thoughts, step by step. */
+/** The lengths of the thoughts, step by step. */
 import type { JSX } from "preact";
 import { useCallback } from "preact/hooks";
 import type { Space } from "../model/spaces";
 import type { SystemView } from "../model/system-view";
-import { indexOf, Mark } from "./mark";
+import { indexOf, Mark, markColour, plotSymbol } from "./mark";
 import { Chart } from "./plot";
 import { useWidth } from "./use-width";
 
 const HEIGHT = 230;
-/** Plot's names of the page's signs. */
-const SYMBOLS = ["circle", "diamond", "square", "triangle", "hexagon", "star"] as const;
 
 export function Norms({ spaces, system }: { spaces: readonly Space[]; system: SystemView }): JSX.Element {
   const [host, width] = useWidth<HTMLDivElement>(760);
@@ -20,8 +18,8 @@ export function Norms({ spaces, system }: { spaces: readonly Space[]; system: Sy
           agent,
           place: `${round + 1}.${step + 1}`,
           norm: norms[index] ?? 0,
-          symbol: SYMBOLS[indexOf(system, agent) % SYMBOLS.length] ?? "circle",
-          colour: `var(--agent-${indexOf(system, agent) % 6})`,
+          symbol: plotSymbol(indexOf(system, agent)),
+          colour: markColour(indexOf(system, agent)),
         })),
       );
       const places = [...new Set(points.map(({ place }) => place))];

@@ -1,23 +1,22 @@
-/** What each agent reads around the question and the thoughts. */
+/** The prompts: what each agent reads around the question and the thoughts. */
 import type { JSX } from "preact";
 import { useId } from "preact/hooks";
-import type { AgentSpec, System } from "../../engine/api";
-import { promptProblem } from "../lib/slots";
-import { arranged, effective } from "../model/settings";
+import { type AgentSpec, promptProblem, type System } from "../../engine/api";
+import { arranged, planOf } from "../model/settings";
 import { useStore } from "../state/store";
 import { Mark } from "./mark";
 
-/** One pair of prompts an agent that takes part. */
+/** The prompts of every agent that takes part. */
 export function AllPrompts({ system }: { system: System }): JSX.Element {
   const { page } = useStore();
   return (
     <section class="inside-part">
       <h3>Prompts</h3>
       <p>
-        <code>{"{question}"}</code> stands for the question, <code>{"{latent:…}"}</code> for the thoughts that
-        arrive over an edge.
+        <code>{"{question}"}</code> stands for the question, and <code>{"{latent:…}"}</code> for the thoughts
+        that arrive over an edge.
       </p>
-      {effective(system, page.state.value).agents.map((agent) => (
+      {planOf(system, page.state.value).agents.map((agent) => (
         <Prompts key={agent.id} agent={agent} system={system} />
       ))}
     </section>
@@ -88,7 +87,7 @@ function PromptArea({ label, own, text, edges, onChange }: PromptAreaProps): JSX
         onInput={(event) => onChange(event.currentTarget.value)}
       />
       <small id={`${id}-hint`} class={problem ? "field-problem" : ""}>
-        {problem ?? `slots: {question}${edges.map((edge) => `, {latent:${edge}}`).join("")}`}
+        {problem ?? `Slots: {question}${edges.map((edge) => `, {latent:${edge}}`).join("")}`}
       </small>
     </div>
   );

@@ -1,8 +1,8 @@
-/** The score of a run: every latent thought a note, every agent a stave, rounds between bar lines. */
+/** The score of a run: each latent thought is a note, each agent has a stave, bar lines separate rounds. */
 import type { JSX, TargetedKeyboardEvent } from "preact";
 import { useMemo } from "preact/hooks";
+import { planRun, type RunOptions } from "../../engine/api";
 import { formatPercent, showToken } from "../lib/format";
-import { outline, type RunShape } from "../model/outline";
 import type { HandoffProgress, Progress, TurnProgress } from "../model/progress";
 import type { Lens } from "../model/recording";
 import { layOutScore, type PlacedTurn, readerOf, type ScoreLayout, stavesOf } from "../model/score-layout";
@@ -14,25 +14,26 @@ import { useWidth } from "./use-width";
 
 interface ScoreProps {
   readonly system: SystemView;
-  readonly shape: RunShape;
+  /** Complete. */
+  readonly options: RunOptions;
   readonly progress: Progress;
   readonly lenses: readonly (Lens | undefined)[];
   readonly selection: Selection | undefined;
   readonly compact?: boolean;
-  /** Absent: notes cannot be chosen. */
+  /** undefined: notes cannot be selected. */
   readonly onSelect: ((selection: Selection) => void) | undefined;
 }
 
-/** Below this many px a slot has no room for a word. */
+/** Pixels that a slot needs to have room for a word. */
 const WORD_ROOM = 26;
 
 export function Score(props: ScoreProps): JSX.Element {
-  const { system, shape, progress } = props;
+  const { system, options, progress, compact } = props;
   const [host, width] = useWidth<HTMLDivElement>(820);
   const layout = useMemo(() => {
-    const turns = outline(system, shape);
-    return layOutScore(turns, stavesOf(system, turns), width, props.compact);
-  }, [system, shape.mode, shape.rounds, shape.latentSteps, shape.thinkBeforeAnswer, shape.textTokens, width]);
+    const { turns } = planRun(system, options);
+    return layOutScore(turns, stavesOf(system, turns), width, compact);
+  }, [system, options, width, compact]);
   return (
     <div class="score" ref={host}>
       <div class="score-scroll">
@@ -81,7 +82,7 @@ export function Score(props: ScoreProps): JSX.Element {
 
 const ARROWS: Partial<Record<string, number>> = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 };
 
-/** Arrow keys walk from note to note, as in a toolbar. */
+/** Arrow keys move the focus from note to note, as in a toolbar. */
 function moveFocus(event: TargetedKeyboardEvent<SVGSVGElement>): void {
   const step = ARROWS[event.key];
   if (step === undefined || !(event.target instanceof Element)) return;
@@ -111,7 +112,7 @@ function Bars({ layout, bottom }: { layout: ScoreLayout; bottom: number }): JSX.
   );
 }
 
-/** A hand-off, drawn from the end of the sender's turn to the beginning of the reader's. */
+/** A hand-off, drawn from the end of the sender's turn to the start of the receiver's. */
 function Slur({
   handoff,
   layout,
@@ -143,7 +144,7 @@ interface TurnProps extends ScoreProps {
 }
 
 function Turn(props: TurnProps): JSX.Element {
-  const { placed, turn, layout, system, progress, index, shape } = props;
+  const { placed, turn, layout, system, progress, index } = props;
   const classes = ["turn", agentClass(system, placed.agent), progress.active === index ? "active" : ""];
   const spoken = spokenAnswer(
     (turn?.tokens ?? [])
@@ -152,12 +153,11 @@ function Turn(props: TurnProps): JSX.Element {
       .join(""),
   );
   const words = turn?.tokens.filter(({ answer }) => !answer) ?? [];
-  const said = shape.mode === "text";
   return (
     <g class={classes.join(" ")}>
       {layout.condensed && placed.slots > 0 && <Condensed placed={placed} turn={turn} />}
       {placed.slotsX.map((x, step) =>
-        said ? (
+        placed.writes ? (
           <Word key={step} x={x} y={placed.y} text={words[step]?.text} unit={layout.unit} />
         ) : (
           <Note key={step} {...props} x={x} step={step} thought={step < (turn?.steps ?? 0)} />
@@ -176,7 +176,7 @@ function Turn(props: TurnProps): JSX.Element {
   );
 }
 
-/** A turn of very many steps as one filling bar. */
+/** A turn with very many steps, drawn as a progress bar. */
 function Condensed({ placed, turn }: { placed: PlacedTurn; turn: TurnProgress | undefined }): JSX.Element {
   const width = placed.outX - placed.inX;
   const done = Math.max(turn?.steps ?? 0, turn?.tokens.length ?? 0);
@@ -292,7 +292,7 @@ function Word({
   );
 }
 
-/** What a chosen thought is closest to saying; its height never changes. */
+/** The words that the selected thought is closest to. Its height is fixed. */
 export function Reading({
   system,
   progress,
@@ -306,7 +306,7 @@ export function Reading({
     return (
       <p class="reading empty">
         {any
-          ? "Choose a note to read the thought: which words it is closest to, through its agent’s own output head."
+          ? "Select a note to see which words the thought is closest to, according to its agent’s own output head."
           : "Each note will be one latent thought: a vector that is never turned into a word."}
       </p>
     );

@@ -1,50 +1,28 @@
 /** Mode, rounds, latent steps, and the button that runs. */
 import type { JSX } from "preact";
-import type { Mode } from "../../engine/api";
 import { formatBytes, formatPercent } from "../lib/format";
+import { MODES, modeOf } from "../model/modes";
 import { isChanged } from "../model/url";
 import { useStore } from "../state/store";
 import { Segments, Stepper } from "./controls";
-
-/** The modes in the order of the paper's comparison. */
-export const MODE_OPTIONS: readonly { value: Mode; label: string; hint: string }[] = [
-  {
-    value: "latent",
-    label: "Latent",
-    hint: "RecursiveMAS: agents hand over latent thoughts; only the last one writes",
-  },
-  {
-    value: "text",
-    label: "Text",
-    hint: "TextMAS: the same agents and rounds, but they write their thoughts as text",
-  },
-  { value: "single", label: "Single", hint: "The deciding agent alone, without thoughts" },
-  { value: "loop", label: "Loop", hint: "The deciding agent alone, looping on its own inner link" },
-];
-
-const MODE_WORDS: Record<Mode, string> = {
-  latent: "Agents hand over thoughts, never words.",
-  text: "The same agents, but they write to each other.",
-  single: "The last agent alone, at once.",
-  loop: "The last agent alone, thinking as long as all together.",
-};
 
 export function Settings(): JSX.Element {
   const { page, session } = useStore();
   const { mode, rounds, latentSteps } = page.state.value;
   const system = session.system.value;
+  const { description, rounds: hasRounds } = modeOf(mode);
   const disabled = session.busy.value || !system;
   return (
     <section class="settings" aria-label="Settings">
       <Segments
-        legend="How they talk"
+        legend="Mode"
         name="mode"
         value={mode}
-        options={MODE_OPTIONS}
+        options={MODES.map(({ name, label, description }) => ({ value: name, label, hint: description }))}
         disabled={disabled}
         onChange={(value) => page.set({ mode: value })}
       />
-      <p class="settings-words">{MODE_WORDS[mode]}</p>
+      <p class="settings-words">{description}</p>
       <div class="settings-pair">
         <Stepper
           label="Rounds"
@@ -52,7 +30,7 @@ export function Settings(): JSX.Element {
           min={1}
           max={64}
           changed={rounds !== null && rounds !== system?.rounds}
-          disabled={disabled || mode === "single"}
+          disabled={disabled || !hasRounds}
           onChange={(value) => page.set({ rounds: value === system?.rounds ? null : value })}
         />
         <Stepper
@@ -61,13 +39,13 @@ export function Settings(): JSX.Element {
           min={1}
           max={1024}
           changed={latentSteps !== null && latentSteps !== system?.latentSteps}
-          disabled={disabled || mode === "single"}
+          disabled={disabled || !hasRounds}
           onChange={(value) => page.set({ latentSteps: value === system?.latentSteps ? null : value })}
         />
       </div>
       {isChanged(page.state.value) && (
         <p class="settings-changed">
-          Changed from the system’s own.{" "}
+          These settings differ from the system’s own.{" "}
           <button type="button" class="link" disabled={session.busy.value} onClick={page.reset}>
             Reset
           </button>
@@ -77,7 +55,7 @@ export function Settings(): JSX.Element {
   );
 }
 
-/** Downloads, runs or cancels: whatever comes next. Always in the same place. */
+/** Downloads, runs or cancels, whichever comes next, always in the same place. */
 export function MainButton({ onRun }: { onRun: () => void }): JSX.Element {
   const { session, watch, question } = useStore();
   const system = session.system.value;
@@ -90,9 +68,9 @@ export function MainButton({ onRun }: { onRun: () => void }): JSX.Element {
       </button>
     );
   }
-  if (watch.live.value) {
+  if (watch.job.running.value) {
     return (
-      <button type="button" class="primary cancel" onClick={() => watch.cancel()}>
+      <button type="button" class="primary cancel" onClick={() => watch.job.cancel()}>
         Cancel
       </button>
     );

@@ -1,12 +1,12 @@
 /** Tools of the agent that answers: what it may use, and the one that needs the visitor's leave. */
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
-import { effective, SEARCH_URL } from "../model/settings";
+import { planOf, SEARCH_URL } from "../model/settings";
 import { useStore } from "../state/store";
 
 export function Tools({ system }: { system: System }): JSX.Element {
   const { search, page } = useStore();
-  const decider = effective(system, page.state.value).agents.at(-1);
+  const decider = planOf(system, page.state.value).agents.at(-1);
   const calculates = decider?.tools.includes("calculator") ?? false;
   const host = new URL(SEARCH_URL).host;
   return (

@@ -11,7 +11,7 @@ export function Transport(): JSX.Element {
   const events = recording?.events ?? [];
   const frame = watch.frame.value;
   const playing = watch.playing.value;
-  const live = watch.live.value;
+  const live = watch.job.running.value;
   const disabled = live || events.length === 0;
   const last = events[frame - 1]?.event;
   return (
@@ -50,7 +50,7 @@ export function Transport(): JSX.Element {
           value={String(watch.tempo.value)}
           disabled={disabled}
           onChange={(event) => {
-            watch.tempo.value = Number(event.currentTarget.value);
+            watch.setTempo(Number(event.currentTarget.value));
           }}
         >
           {TEMPI.map((tempo) => (

@@ -1,98 +1,69 @@
-/** What an edge is worth: the same run without what it carries. */
-import { type ReadonlySignal, signal } from "@preact/signals";
+/** What an edge is worth: the same run again without what the edge carries. */
+import { signal } from "@preact/signals";
 import type { HandoffSummary, RunOptions } from "../../engine/api";
 import { likelyOverlap } from "../model/likely";
 import type { Recording } from "../model/recording";
+import { Job } from "./job";
+import type { ReadOnly } from "./read-only";
 import type { Session } from "./session";
 
-/** What takes the place of an edge's thoughts. */
+/** What replaces an edge's thoughts. */
 export type Instead =
   | { readonly kind: "nothing" }
   | { readonly kind: "zeros" }
   /** What the same edge carried for another question. */
   | { readonly kind: "other"; readonly question: string };
 
-/** A run with one edge's thoughts taken away. */
+/** A run without the thoughts of one edge. */
 export interface Cut {
   readonly edge: string;
-  readonly instead: Instead["kind"];
   readonly recording: Recording;
-  /** Thoughts whose likeliest word is another than in the whole run. */
+  /** Thoughts whose likeliest word differs from the one in the whole run. */
   readonly changed: number;
   readonly of: number;
-  /** Mean overlap of what the thoughts read, 0…1. */
+  /** Mean overlap of the thoughts' likely words with those of the whole run, 0…1. */
   readonly overlap: number;
 }
 
 export class Ablate {
-  readonly #cuts = signal<readonly Cut[]>([]);
-  readonly #whole = signal<Recording | undefined>(undefined);
-  readonly #running = signal<string | undefined>(undefined);
-  #controller = new AbortController();
-
-  constructor(private readonly session: Session) {}
-
-  get cuts(): ReadonlySignal<readonly Cut[]> {
-    return this.#cuts;
-  }
-  /** The run that the cuts are of. */
-  get whole(): ReadonlySignal<Recording | undefined> {
-    return this.#whole;
-  }
+  readonly job: ReadOnly<Job>;
+  readonly cuts = signal<readonly Cut[]>([]);
+  /** The run that the cuts belong to. */
+  readonly whole = signal<Recording | undefined>(undefined);
   /** The edge that is being cut right now. */
-  get running(): ReadonlySignal<string | undefined> {
-    return this.#running;
+  readonly edge = signal<string | undefined>(undefined);
+
+  constructor(session: Session) {
+    this.job = new Job(session);
   }
 
   /**
    * @param whole - a finished run of the loaded system.
-   * @param edges - to be cut, one at a time.
+   * @param edges - are cut one at a time.
    */
   async start(whole: Recording, edges: readonly string[], instead: Instead): Promise<void> {
-    this.#controller = new AbortController();
-    const { signal: aborted } = this.#controller;
-    this.#cuts.value = [];
-    this.#whole.value = whole;
-    try {
-      this.#running.value = edges[0];
+    this.cuts.value = [];
+    this.whole.value = whole;
+    this.edge.value = edges[0];
+    await this.job.start(async (run) => {
       const other =
-        instead.kind === "other" ? await this.#handoffs(whole, instead.question, aborted) : undefined;
+        instead.kind === "other"
+          ? await run({ ...whole.options, question: instead.question, trace: { handoffs: true } })
+          : undefined;
       for (const edge of edges) {
-        this.#running.value = edge;
-        const options = {
-          ...whole.options,
-          ...cutOptions(whole, edge, instead, other),
-          trace: { lensTopK: 5 },
-        };
-        const result = await this.session.run(options, { signal: aborted });
-        const events = result.turns.map((turn) => ({ at: 0, event: { kind: "turn-end" as const, ...turn } }));
-        const cut = compare(whole, { ...whole, options, events, result });
-        this.#cuts.value = [...this.#cuts.value, { edge, instead: instead.kind, ...cut }];
+        this.edge.value = edge;
+        const changes = cutOptions(whole, edge, instead, other?.result.handoffs);
+        const options = { ...whole.options, ...changes, trace: { lensTopK: 5 } };
+        const cut = { ...whole, options, ...(await run(options)) };
+        this.cuts.value = [...this.cuts.value, { edge, recording: cut, ...difference(whole, cut) }];
       }
-    } catch {
-      // The session shows the problem.
-    } finally {
-      this.#running.value = undefined;
-    }
-  }
-
-  /** What every edge carried for another question. */
-  async #handoffs(
-    whole: Recording,
-    question: string,
-    aborted: AbortSignal,
-  ): Promise<readonly HandoffSummary[]> {
-    const options = { ...whole.options, question, trace: { handoffs: true } };
-    return (await this.session.run(options, { signal: aborted })).handoffs;
-  }
-
-  cancel(): void {
-    this.#controller.abort();
+    });
+    this.edge.value = undefined;
   }
 
   clear(): void {
-    this.cancel();
-    this.#cuts.value = [];
+    this.job.drop();
+    this.cuts.value = [];
   }
 }
 
@@ -103,12 +74,13 @@ function cutOptions(
   other: readonly HandoffSummary[] = [],
 ): Pick<RunOptions, "edges" | "replace"> {
   if (instead.kind === "nothing") return { edges: (whole.options.edges ?? []).filter((id) => id !== edge) };
-  if (instead.kind === "zeros") return { replace: { [edge]: "zeros" } };
+  if (instead.kind === "zeros") return { replace: { ...whole.options.replace, [edge]: "zeros" } };
   const kept = other.flatMap((handoff) => (handoff.edge === edge && handoff.states ? [handoff.states] : []));
-  return kept.length > 0 ? { replace: { [edge]: kept } } : {};
+  return kept.length > 0 ? { replace: { ...whole.options.replace, [edge]: kept } } : {};
 }
 
-function compare(whole: Recording, cut: Recording): Omit<Cut, "edge" | "instead"> {
+/** Compares the thoughts of two runs, each with the one at the same place. */
+function difference(whole: Recording, cut: Recording): Pick<Cut, "changed" | "of" | "overlap"> {
   const pairs = (whole.result?.turns ?? []).flatMap((turn, index) => {
     const other = cut.result?.turns[index]?.lens ?? [];
     return (turn.lens ?? []).flatMap((likely, step) => {
@@ -118,10 +90,5 @@ function compare(whole: Recording, cut: Recording): Omit<Cut, "edge" | "instead"
   });
   const changed = pairs.filter(({ likely, twin }) => likely[0]?.tokenId !== twin[0]?.tokenId).length;
   const sum = pairs.reduce((total, { likely, twin }) => total + likelyOverlap(likely, twin), 0);
-  return {
-    recording: cut,
-    changed,
-    of: pairs.length,
-    overlap: pairs.length === 0 ? 1 : sum / pairs.length,
-  };
+  return { changed, of: pairs.length, overlap: pairs.length === 0 ? 1 : sum / pairs.length };
 }

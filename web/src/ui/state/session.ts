@@ -1,5 +1,5 @@
 /** Which system is open, whether it is loaded, and the one way to run it. */
-import { batch, type ReadonlySignal, signal } from "@preact/signals";
+import { batch, signal } from "@preact/signals";
 import {
   EngineError,
   type LocalFiles,
@@ -25,18 +25,23 @@ import { keepAwake } from "./sleep";
 export type Phase = "opening" | "unloaded" | "loading" | "ready" | "failed";
 
 export class Session {
-  readonly #phase = signal<Phase>("opening");
-  readonly #catalog = signal<Catalog>([]);
-  readonly #system = signal<System | undefined>(undefined);
-  readonly #questions = signal<readonly TaskQuestion[]>([]);
-  readonly #loadingState = signal<Loading>(NOT_LOADING);
-  readonly #problem = signal<Problem | undefined>(undefined);
-  readonly #handle = signal<SystemHandle | undefined>(undefined);
-  readonly #busy = signal(false);
-  readonly #liveBytes = signal(0);
-  readonly #links = signal<ForeignLinks | undefined>(undefined);
-  readonly #slept = signal(false);
-  /** Folders that the visitor opened, by the address that stands for them. They live as long as the page. */
+  readonly phase = signal<Phase>("opening");
+  /** Empty when there is no list beside the page. */
+  readonly catalog = signal<Catalog>([]);
+  readonly system = signal<System | undefined>(undefined);
+  readonly questions = signal<readonly TaskQuestion[]>([]);
+  readonly loading = signal<Loading>(NOT_LOADING);
+  readonly problem = signal<Problem | undefined>(undefined);
+  readonly handle = signal<SystemHandle | undefined>(undefined);
+  /** Whether something is running; the engine runs one thing at a time. */
+  readonly busy = signal(false);
+  /** GPU memory in use, as the engine last counted it. */
+  readonly liveBytes = signal(0);
+  /** Links that the visitor opened; they replace the system's own. */
+  readonly links = signal<ForeignLinks | undefined>(undefined);
+  /** Whether the tab was asleep during the last run, which makes its time meaningless. */
+  readonly slept = signal(false);
+  /** Folders that the visitor opened, by the address that stands for each. They live as long as the page. */
   readonly #folders = new Map<string, Folder>();
   #url = "";
   #files: LocalFiles | undefined;
@@ -47,46 +52,6 @@ export class Session {
     private readonly backend: Backend,
     private readonly remembered: Remembered,
   ) {}
-
-  get phase(): ReadonlySignal<Phase> {
-    return this.#phase;
-  }
-  /** Empty when there is no list beside the page. */
-  get catalog(): ReadonlySignal<Catalog> {
-    return this.#catalog;
-  }
-  get system(): ReadonlySignal<System | undefined> {
-    return this.#system;
-  }
-  get questions(): ReadonlySignal<readonly TaskQuestion[]> {
-    return this.#questions;
-  }
-  get loading(): ReadonlySignal<Loading> {
-    return this.#loadingState;
-  }
-  get problem(): ReadonlySignal<Problem | undefined> {
-    return this.#problem;
-  }
-  get handle(): ReadonlySignal<SystemHandle | undefined> {
-    return this.#handle;
-  }
-  /** Whether something runs; the engine runs one thing at a time. */
-  get busy(): ReadonlySignal<boolean> {
-    return this.#busy;
-  }
-  /** GPU memory held, as the engine counted last. */
-  get liveBytes(): ReadonlySignal<number> {
-    return this.#liveBytes;
-  }
-
-  /** Links that the visitor opened in place of the system's own. */
-  get links(): ReadonlySignal<ForeignLinks | undefined> {
-    return this.#links;
-  }
-  /** Whether the tab was asleep during the last run, whose time then means nothing. */
-  get slept(): ReadonlySignal<boolean> {
-    return this.#slept;
-  }
 
   /** @returns the address that stands for a folder of the visitor's, for `open`. */
   addFolder(folder: Folder): string {
@@ -102,20 +67,20 @@ export class Session {
    * @throws FolderError when no system is open.
    */
   async useLinks(links: ForeignLinks | undefined): Promise<void> {
-    if (!this.#system.value)
+    if (!this.system.value)
       throw new FolderError("expected links after a system was opened; none is open yet");
-    const wanted = this.#phase.value !== "unloaded";
+    const wanted = this.phase.value !== "unloaded";
     this.cancelLoading();
     batch(() => {
-      this.#links.value = links;
-      this.#problem.value = undefined;
+      this.links.value = links;
+      this.problem.value = undefined;
     });
     if (wanted) await this.load();
   }
 
   /** The browser froze the tab, or woke it. */
   noteSleep(): void {
-    if (this.#busy.value) this.#slept.value = true;
+    if (this.busy.value) this.slept.value = true;
   }
 
   /** Opens a system by its URL, or a folder by its address; without one, the first of the list beside the page. */
@@ -126,11 +91,11 @@ export class Session {
     await this.unload();
     if (aborted.aborted) return;
     batch(() => {
-      this.#phase.value = "opening";
-      this.#system.value = undefined;
-      this.#questions.value = [];
-      this.#problem.value = undefined;
-      this.#links.value = undefined;
+      this.phase.value = "opening";
+      this.system.value = undefined;
+      this.questions.value = [];
+      this.problem.value = undefined;
+      this.links.value = undefined;
     });
     this.#url = url;
     try {
@@ -141,12 +106,12 @@ export class Session {
       this.#url = target.files ? target.url : new URL(target.url, document.baseURI).href;
       this.#files = target.files;
       batch(() => {
-        this.#system.value = system;
-        this.#phase.value = "unloaded";
+        this.system.value = system;
+        this.phase.value = "unloaded";
       });
     } catch (error) {
       if (aborted.aborted) return;
-      this.#phase.value = "failed";
+      this.phase.value = "failed";
       this.fail(error);
       return;
     }
@@ -155,7 +120,7 @@ export class Session {
 
   /** Where the manifest is; the page is told apart from its folder by the address's first letters. */
   #target(url: string): { url: string; files?: LocalFiles } {
-    if (url === "") return { url: this.#catalog.value[0]?.url ?? "systems/index.json" };
+    if (url === "") return { url: this.catalog.value[0]?.url ?? "systems/index.json" };
     if (!url.startsWith(FOLDER)) return { url };
     const folder = this.#folders.get(url);
     if (!folder) throw new FolderError(`the folder ${url.slice(FOLDER.length)} is not open in this page`);
@@ -164,9 +129,9 @@ export class Session {
 
   /** A missing list matters only when the system is to be taken from it. */
   async #readCatalog(needed: boolean, aborted: AbortSignal): Promise<void> {
-    if (this.#catalog.value.length > 0) return;
+    if (this.catalog.value.length > 0) return;
     try {
-      this.#catalog.value = await this.backend.readCatalog(aborted);
+      this.catalog.value = await this.backend.readCatalog(aborted);
     } catch (error) {
       if (needed) throw error;
     }
@@ -174,15 +139,15 @@ export class Session {
 
   /** Downloads and loads the open system. Resolves in the end whatever happens; `phase` says what did. */
   async load(): Promise<void> {
-    if (this.#phase.value === "loading" || !this.#system.value) return;
+    if (this.phase.value === "loading" || !this.system.value) return;
     const controller = new AbortController();
     const freed = this.unload();
     // Before anything is waited for, so that a second call finds this one under way.
     this.#loadController = controller;
     batch(() => {
-      this.#phase.value = "loading";
-      this.#problem.value = undefined;
-      this.#loadingState.value = NOT_LOADING;
+      this.phase.value = "loading";
+      this.problem.value = undefined;
+      this.loading.value = NOT_LOADING;
     });
     await freed;
     if (controller.signal.aborted) return;
@@ -190,10 +155,10 @@ export class Session {
       const handle = await this.backend.loadSystem(this.#url, {
         signal: controller.signal,
         ...(this.#files ? { files: this.#files } : {}),
-        ...(this.#links.value ? { links: this.#links.value.text } : {}),
+        ...(this.links.value ? { links: this.links.value.text } : {}),
         onProgress: (progress) => {
           if (this.#loadController !== controller) return;
-          this.#loadingState.value = advanceLoading(this.#loadingState.value, progress);
+          this.loading.value = advanceLoading(this.loading.value, progress);
         },
       });
       if (controller.signal.aborted) {
@@ -202,15 +167,15 @@ export class Session {
       }
       if (!this.#files) this.remembered.add(this.#url);
       batch(() => {
-        this.#handle.value = handle;
-        this.#questions.value = handle.questions;
-        this.#phase.value = "ready";
+        this.handle.value = handle;
+        this.questions.value = handle.questions;
+        this.phase.value = "ready";
       });
       handle.lost.catch((error: unknown) => {
-        if (this.#handle.value === handle) this.fail(error);
+        if (this.handle.value === handle) this.fail(error);
       });
       const { liveBytes } = await handle.counters();
-      if (this.#handle.value === handle) this.#liveBytes.value = liveBytes;
+      if (this.handle.value === handle) this.liveBytes.value = liveBytes;
     } catch (error) {
       if (this.#loadController === controller) this.fail(error);
     }
@@ -219,15 +184,15 @@ export class Session {
   cancelLoading(): void {
     this.#loadController?.abort();
     this.#loadController = undefined;
-    if (this.#phase.value === "loading") this.#phase.value = "unloaded";
+    if (this.phase.value === "loading") this.phase.value = "unloaded";
   }
 
   /** Frees what is loaded. */
   async unload(): Promise<void> {
-    const handle = this.#handle.value;
+    const handle = this.handle.value;
     this.cancelLoading();
-    this.#handle.value = undefined;
-    this.#liveBytes.value = 0;
+    this.handle.value = undefined;
+    this.liveBytes.value = 0;
     try {
       await handle?.dispose();
     } catch {
@@ -238,28 +203,25 @@ export class Session {
   /**
    * Runs one question on the loaded system.
    *
-   * @throws EngineError; anything but a cancellation is also shown as `problem`.
+   * @throws EngineError; `Job` shows it.
    */
   async run(
     options: RunOptions,
     hooks: { signal?: AbortSignal; onEvent?: (event: RunEvent) => void } = {},
   ): Promise<RunResult> {
-    const handle = this.#handle.value;
-    if (!handle || this.#busy.value) throw new EngineError("busy", "the system is not ready for another run");
+    const handle = this.handle.value;
+    if (!handle || this.busy.value) throw new EngineError("busy", "the system is not ready for another run");
     batch(() => {
-      this.#busy.value = true;
-      this.#slept.value = false;
-      this.#problem.value = undefined;
+      this.busy.value = true;
+      this.slept.value = false;
+      this.problem.value = undefined;
     });
     try {
       const result = await keepAwake(() => handle.run(options, hooks));
-      this.#liveBytes.value = result.counters.liveBytes;
+      this.liveBytes.value = result.counters.liveBytes;
       return result;
-    } catch (error) {
-      this.fail(error);
-      throw error;
     } finally {
-      this.#busy.value = false;
+      this.busy.value = false;
     }
   }
 
@@ -267,27 +229,27 @@ export class Session {
   fail(thrown: unknown): void {
     const problem = problemOf(thrown);
     if (!problem) {
-      if (this.#phase.value === "loading") this.#phase.value = "unloaded";
+      if (this.phase.value === "loading") this.phase.value = "unloaded";
       return;
     }
     batch(() => {
-      this.#problem.value = problem;
+      this.problem.value = problem;
       if (!problem.fatal) return;
-      const handle = this.#handle.value;
-      this.#handle.value = undefined;
-      this.#phase.value = "failed";
-      this.#loadingState.value = NOT_LOADING;
+      const handle = this.handle.value;
+      this.handle.value = undefined;
+      this.phase.value = "failed";
+      this.loading.value = NOT_LOADING;
       handle?.dispose().catch(() => {});
     });
   }
 
   dismissProblem(): void {
-    this.#problem.value = undefined;
+    this.problem.value = undefined;
   }
 
   /** Does again what failed: reading the manifest, or loading. */
   async tryAgain(): Promise<void> {
-    if (this.#system.value) await this.load();
+    if (this.system.value) await this.load();
     else await this.open(this.#url);
   }
 }

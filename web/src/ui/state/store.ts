@@ -14,6 +14,7 @@ import type { Backend } from "./backend";
 import { Compare } from "./compare";
 import { Measure } from "./measure";
 import { createPage, type Page } from "./page";
+import type { ReadOnly } from "./read-only";
 import { type Remembered, rememberIn } from "./remembered";
 import { Session } from "./session";
 import { Watch } from "./watch";
@@ -29,12 +30,12 @@ export interface CurrentQuestion {
 
 export interface Store {
   readonly page: Page;
-  readonly session: Session;
+  readonly session: ReadOnly<Session>;
   readonly remembered: Remembered;
-  readonly watch: Watch;
-  readonly compare: Compare;
-  readonly measure: Measure;
-  readonly ablate: Ablate;
+  readonly watch: ReadOnly<Watch>;
+  readonly compare: ReadOnly<Compare>;
+  readonly measure: ReadOnly<Measure>;
+  readonly ablate: ReadOnly<Ablate>;
   /** Whether the visitor lets the deciding agent search. Asked anew on every visit, and never part of a link. */
   readonly search: Signal<boolean>;
   readonly question: ReadonlySignal<CurrentQuestion>;

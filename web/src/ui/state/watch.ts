@@ -1,11 +1,13 @@
-/** The run in view: live while it goes, then replayed at will. */
+/** The run in view: live while it lasts, then replayed at will. */
 import { batch, computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { RunEvent } from "../../engine/api";
 import { NOTHING_YET, type Progress, progressReader, type TimedEvent } from "../model/progress";
 import type { Asked, Recording } from "../model/recording";
+import { Job } from "./job";
+import type { ReadOnly } from "./read-only";
 import type { Session } from "./session";
 
-/** Time a replayed event takes at tempo 1, so that the eye can follow. */
+/** How long a replayed event lasts at tempo 1, slow enough to follow by eye. */
 const BEAT_MS: Record<RunEvent["kind"], number> = {
   "turn-start": 160,
   step: 340,
@@ -14,7 +16,7 @@ const BEAT_MS: Record<RunEvent["kind"], number> = {
   "turn-end": 60,
 };
 
-/** A thought that was pointed at. */
+/** The thought that the visitor selected. */
 export interface Selection {
   /** Index of the turn. */
   readonly turn: number;
@@ -22,163 +24,110 @@ export interface Selection {
 }
 
 export class Watch {
-  readonly #recording = signal<Recording | undefined>(undefined);
-  readonly #frame = signal(0);
-  readonly #playing = signal(false);
-  readonly #live = signal(false);
-  readonly #selection = signal<Selection | undefined>(undefined);
-  readonly progress: ReadonlySignal<Progress>;
+  readonly job: ReadOnly<Job>;
+  readonly recording = signal<Recording | undefined>(undefined);
+  /** How many events of the recording are shown. */
+  readonly frame = signal(0);
+  readonly playing = signal(false);
+  readonly selection = signal<Selection | undefined>(undefined);
   readonly tempo = signal(1);
-  #controller: AbortController | undefined;
-  /** What was asked when the agents went away. */
+  readonly progress: ReadonlySignal<Progress>;
+  /** What was asked in a run that failed halfway. */
   #interrupted: Asked | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly session: Session) {
+  constructor(session: Session) {
+    this.job = new Job(session);
     const at = progressReader();
     this.progress = computed(() => {
-      const recording = this.#recording.value;
-      return recording ? at(recording.events, this.#frame.value) : NOTHING_YET;
+      const recording = this.recording.value;
+      return recording ? at(recording.events, this.frame.value) : NOTHING_YET;
     });
   }
 
-  get recording(): ReadonlySignal<Recording | undefined> {
-    return this.#recording;
-  }
-  /** How many events of the recording are shown. */
-  get frame(): ReadonlySignal<number> {
-    return this.#frame;
-  }
-  get playing(): ReadonlySignal<boolean> {
-    return this.#playing;
-  }
-  /** Whether the run goes on right now. */
-  get live(): ReadonlySignal<boolean> {
-    return this.#live;
-  }
-  get selection(): ReadonlySignal<Selection | undefined> {
-    return this.#selection;
-  }
-
-  /** Runs a question with everything that can be looked into. Resolves in the end whatever happens. */
+  /** Runs a question and keeps everything that can be inspected. Never rejects. */
   async start(asked: Asked): Promise<void> {
     this.pause();
-    const controller = new AbortController();
-    this.#controller = controller;
     this.#interrupted = undefined;
+    this.selection.value = undefined;
     const options = { ...asked.options, trace: { handoffs: true, thoughts: true, lensTopK: 5 } };
-    const events: TimedEvent[] = [];
-    const began = performance.now();
-    const show = (): void => {
-      this.#recording.value = { ...asked, events: [...events], result: undefined };
-      this.#frame.value = events.length;
-    };
-    batch(() => {
-      this.#live.value = true;
-      this.#selection.value = undefined;
-      show();
+    const outcome = await this.job.start(async (run) => {
+      this.#show({ ...asked, events: [], result: undefined });
+      const ended = await run(options, (events) => this.#show({ ...asked, events, result: undefined }));
+      this.#show({ ...asked, ...ended });
     });
-    let scheduled = 0;
-    const onEvent = (event: RunEvent): void => {
-      events.push({ at: performance.now() - began, event });
-      // Many events may arrive between two frames of the screen; one drawing is enough.
-      scheduled ||= requestAnimationFrame(() => {
-        scheduled = 0;
-        batch(show);
-      });
-    };
-    try {
-      const result = await this.session.run(options, { signal: controller.signal, onEvent });
-      cancelAnimationFrame(scheduled);
-      batch(() => {
-        this.#recording.value = { ...asked, events, result };
-        this.#frame.value = events.length;
-      });
-    } catch {
-      // The session shows the problem; what was seen of the run stays, unless it was cleared away.
-      cancelAnimationFrame(scheduled);
-      if (this.#controller !== controller) return;
-      batch(show);
-      if (!controller.signal.aborted) this.#interrupted = asked;
-    } finally {
-      this.#live.value = false;
-    }
+    if (outcome === "failed") this.#interrupted = asked;
   }
 
-  cancel(): void {
-    this.#controller?.abort();
-  }
-
-  /** Runs again what failed in the middle, once the agents are there again. */
+  /** Repeats a run that failed halfway; to be called once the agents are loaded again. */
   async resume(): Promise<void> {
-    const asked = this.#interrupted;
-    if (asked && this.session.phase.value === "ready") await this.start(asked);
+    if (this.#interrupted) await this.start(this.#interrupted);
   }
 
-  /** Shows a recording from elsewhere, such as an opened trace. */
+  /** Shows a recording from elsewhere, such as a saved run. */
   open(recording: Recording): void {
     this.pause();
-    batch(() => {
-      this.#recording.value = recording;
-      this.#frame.value = recording.events.length;
-      this.#selection.value = undefined;
-    });
+    this.selection.value = undefined;
+    this.#show(recording);
   }
 
   clear(): void {
-    this.cancel();
-    this.#controller = undefined;
+    this.job.drop();
     this.pause();
-    batch(() => {
-      this.#interrupted = undefined;
-      this.#recording.value = undefined;
-      this.#frame.value = 0;
-      this.#selection.value = undefined;
-    });
+    this.#interrupted = undefined;
+    this.selection.value = undefined;
+    this.#show(undefined);
   }
 
   select(selection: Selection | undefined): void {
-    this.#selection.value = selection;
+    this.selection.value = selection;
+  }
+
+  setTempo(tempo: number): void {
+    this.tempo.value = tempo;
   }
 
   /** Shows the first `frame` events. */
   seek(frame: number): void {
-    const length = this.#recording.value?.events.length ?? 0;
-    this.#frame.value = Math.max(0, Math.min(length, frame));
+    const length = this.recording.value?.events.length ?? 0;
+    this.frame.value = Math.max(0, Math.min(length, frame));
   }
 
-  /** Replays from here, or from the beginning when all was shown. */
-  play(): void {
-    const events = this.#recording.value?.events;
-    if (!events || this.#live.value) return;
-    if (this.#frame.value >= events.length) this.#frame.value = 0;
-    this.#playing.value = true;
+  /**
+   * Replays from here, or from the beginning if there is nothing left to show.
+   *
+   * @param end - events after the first `end` are not replayed. Default: all are.
+   */
+  play(end?: number): void {
+    const events = this.recording.value?.events.slice(0, end);
+    if (!events || this.job.running.value) return;
+    const left = events.length - this.frame.value;
+    if (left < 0 || (left === 0 && end === undefined)) this.frame.value = 0;
+    this.playing.value = true;
     this.#beat(events);
-  }
-
-  /** Replays up to a moment, from the beginning when that has passed. */
-  playUntil(frame: number): void {
-    const events = this.#recording.value?.events;
-    if (!events || this.#live.value) return;
-    const end = Math.min(frame, events.length);
-    if (this.#frame.value > end) this.#frame.value = 0;
-    this.#playing.value = true;
-    this.#beat(events.slice(0, end));
   }
 
   pause(): void {
     clearTimeout(this.#timer);
-    this.#playing.value = false;
+    this.playing.value = false;
+  }
+
+  /** Shows all of a recording. */
+  #show(recording: Recording | undefined): void {
+    batch(() => {
+      this.recording.value = recording;
+      this.frame.value = recording?.events.length ?? 0;
+    });
   }
 
   #beat(events: readonly TimedEvent[]): void {
     clearTimeout(this.#timer);
-    const next = events[this.#frame.value];
+    const next = events[this.frame.value];
     if (!next) {
       this.pause();
       return;
     }
-    this.#frame.value += 1;
+    this.frame.value += 1;
     this.#timer = setTimeout(() => this.#beat(events), BEAT_MS[next.event.kind] / this.tempo.value);
   }
 }

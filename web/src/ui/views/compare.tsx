@@ -1,58 +1,41 @@
-/** The same question through latent, text, loop and single, side by side. */
+/** The same question in every mode, side by side. */
 import type { JSX } from "preact";
-import type { Mode } from "../../engine/api";
+import { useMemo } from "preact/hooks";
 import { formatCount, formatDuration } from "../lib/format";
-import { NOTHING_YET } from "../model/progress";
+import { modeOf } from "../model/modes";
 import type { Asked } from "../model/recording";
-import { lensesOf, shapeOf, verdict } from "../model/recording";
-import { Verdict } from "../parts/controls";
+import { lensesOf, verdict } from "../model/recording";
+import { JobButton, Verdict } from "../parts/controls";
 import { Score } from "../parts/score";
-import { COMPARED, type Lane } from "../state/compare";
+import { type Lane, WAITING } from "../state/compare";
 import { useStore } from "../state/store";
-
-const NAMES: Record<Mode, readonly [name: string, words: string]> = {
-  latent: ["Latent", "Agents hand over thoughts; only the last one writes."],
-  text: ["Text", "The same agents and rounds, but they write to each other."],
-  loop: ["Loop", "The last agent alone, thinking as many steps as all together."],
-  single: ["Single", "The last agent alone, answering at once."],
-};
 
 export function CompareView(): JSX.Element {
   const { compare, asked, session } = useStore();
   const lanes = compare.lanes.value;
-  const running = compare.running.value;
   const current = asked.value;
   return (
     <div class="compare">
       <div class="view-head">
         <h2>Four ways to the same answer</h2>
         <div class="view-tools">
-          {running ? (
-            <button type="button" class="button" onClick={() => compare.cancel()}>
-              Cancel
-            </button>
-          ) : (
-            <button
-              type="button"
-              class="button strong"
-              disabled={
-                session.phase.value !== "ready" ||
-                session.busy.value ||
-                !current ||
-                current.options.question.trim() === ""
-              }
-              onClick={() => current && void compare.start(current)}
-            >
-              {lanes.length === 0 ? "Compare on this question" : "Compare again"}
-            </button>
-          )}
+          <JobButton
+            job={compare.job}
+            strong
+            disabled={
+              session.phase.value !== "ready" || session.busy.value || !current?.options.question.trim()
+            }
+            onStart={() => current && void compare.start(current)}
+          >
+            {lanes.length === 0 ? "Compare on this question" : "Compare again"}
+          </JobButton>
         </div>
       </div>
       {lanes.length === 0 || !compare.asked.value ? (
         <>
           <p class="view-empty">
-            One question, the same agents, the same rounds and steps. Words cost a decoded token each, and
-            what is lost in writing them down stays lost; thoughts pass as they are.
+            Every mode gets the same question, agents, rounds and latent steps. Each word costs a decoded
+            token, and whatever writing leaves out is lost. Latent thoughts pass on whole.
           </p>
           {current && <Lanes lanes={WAITING} asked={current} />}
         </>
@@ -63,15 +46,7 @@ export function CompareView(): JSX.Element {
   );
 }
 
-/** What there will be, before the first comparison. */
-const WAITING: readonly Lane[] = COMPARED.map((mode) => ({
-  mode,
-  state: "waiting",
-  progress: NOTHING_YET,
-  recording: undefined,
-}));
-
-/** The largest of each measure, which the bars are drawn against. */
+/** The largest value of each measure: the full length of a bar. */
 interface Scale {
   readonly tokens: number;
   readonly positions: number;
@@ -82,7 +57,7 @@ function Lanes({ lanes, asked }: { lanes: readonly Lane[]; asked: Asked }): JSX.
   const most = (value: (lane: Lane) => number): number => Math.max(1, ...lanes.map(value));
   const scale: Scale = {
     tokens: most(({ progress }) => progress.decodedTokens),
-    positions: most(({ progress }) => progress.positions),
+    positions: most(({ progress }) => progress.positions ?? 0),
     ms: most((lane) => lane.recording?.result?.ms ?? lane.progress.ms),
   };
   return (
@@ -97,7 +72,8 @@ function Lanes({ lanes, asked }: { lanes: readonly Lane[]; asked: Asked }): JSX.
 function LaneRow({ lane, scale, asked }: { lane: Lane; scale: Scale; asked: Asked }): JSX.Element {
   const { watch, page } = useStore();
   const { mode, state, progress, recording } = lane;
-  const [name, words] = NAMES[mode];
+  const { label, description } = modeOf(mode);
+  const options = useMemo(() => ({ ...asked.options, mode }), [asked.options, mode]);
   const ms = recording?.result?.ms ?? progress.ms;
   const look = (): void => {
     if (!recording) return;
@@ -107,8 +83,8 @@ function LaneRow({ lane, scale, asked }: { lane: Lane; scale: Scale; asked: Aske
   return (
     <li class={`lane ${state}`}>
       <div class="lane-name">
-        <h3>{name}</h3>
-        <p>{words}</p>
+        <h3>{label}</h3>
+        <p>{description}</p>
       </div>
       <div class="lane-answer" aria-live="polite" aria-busy={state === "running"}>
         <p>{progress.answer || (state === "running" ? "…" : state === "stopped" ? "stopped" : "–")}</p>
@@ -122,15 +98,15 @@ function LaneRow({ lane, scale, asked }: { lane: Lane; scale: Scale; asked: Aske
         />
         <LaneBar
           label="forward positions"
-          share={progress.positions / scale.positions}
-          value={formatCount(progress.positions)}
+          share={(progress.positions ?? 0) / scale.positions}
+          value={progress.positions === undefined ? "–" : formatCount(progress.positions)}
         />
         <LaneBar label="time" share={ms / scale.ms} value={ms > 0 ? formatDuration(ms) : "–"} />
       </dl>
       <div class="lane-score">
         <Score
           system={asked.system}
-          shape={{ ...shapeOf(asked.options), mode }}
+          options={options}
           compact
           progress={progress}
           lenses={recording ? lensesOf(recording.events) : []}

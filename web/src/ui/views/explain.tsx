@@ -3,7 +3,7 @@ import { useSignal, useSignalEffect } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { CHAPTERS_UNPLAYED, type Chapter, chaptersOf } from "../model/chapters";
-import { lensesOf, type Recording, shapeOf } from "../model/recording";
+import { type Finished, isFinished, lensesOf, type Recording } from "../model/recording";
 import { Graph } from "../parts/graph";
 import { Provenance } from "../parts/provenance";
 import { Score } from "../parts/score";
@@ -21,7 +21,7 @@ export function ExplainView(): JSX.Element {
   const current = chapters[at];
   useSignalEffect(() => {
     // A new run begins the guide anew.
-    if (watch.live.value) chapter.value = 0;
+    if (watch.job.running.value) chapter.value = 0;
   });
   useEffect(() => {
     const before = { recording: watch.recording.peek(), frame: watch.frame.peek() };
@@ -38,7 +38,7 @@ export function ExplainView(): JSX.Element {
   const go = (next: number): void => {
     chapter.value = next;
     const until = chapters[next]?.until;
-    if (guided && until !== undefined) watch.playUntil(until);
+    if (guided && until !== undefined) watch.play(until);
   };
   return (
     <div class="explain">
@@ -58,7 +58,7 @@ export function ExplainView(): JSX.Element {
           {recording && (
             <Score
               system={base.system}
-              shape={shapeOf(base.options)}
+              options={base.options}
               progress={watch.progress.value}
               lenses={lensesOf(recording.events)}
               selection={undefined}
@@ -73,9 +73,9 @@ export function ExplainView(): JSX.Element {
   );
 }
 
-/** A finished run of latent mode with more than one round shows everything there is to explain. */
-function isGuidable(recording: Recording | undefined): recording is Recording {
-  return recording?.result !== undefined && recording.options.mode === "latent";
+/** The guide explains what happens in latent mode. */
+function isGuidable(recording: Recording | undefined): recording is Finished {
+  return isFinished(recording) && recording.options.mode === "latent";
 }
 
 interface ChapterTextProps {

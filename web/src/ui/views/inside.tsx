@@ -33,7 +33,7 @@ function Nothing(): JSX.Element {
   const { watch } = useStore();
   return (
     <p class="view-empty">
-      {watch.live.value
+      {watch.job.running.value
         ? "The run is going on. Its thoughts can be looked into when it has ended."
         : "Run a question first, or open a run that was saved. Then every thought on the way to the answer can be looked into."}
     </p>
@@ -47,7 +47,8 @@ function TraceTools({ finished }: { finished: Finished | undefined }): JSX.Eleme
     if (!file) return;
     try {
       const run = readTrace(await readText(file.name, file, TraceError));
-      if (watch.live.value) throw new EngineError("busy", "a saved run is opened only while nothing runs");
+      if (watch.job.running.value)
+        throw new EngineError("busy", "a saved run is opened only while nothing runs");
       watch.open(run);
       session.dismissProblem();
     } catch (error) {
@@ -67,7 +68,12 @@ function TraceTools({ finished }: { finished: Finished | undefined }): JSX.Eleme
       >
         Save this run
       </button>
-      <button type="button" class="button" disabled={watch.live.value} onClick={() => input.current?.click()}>
+      <button
+        type="button"
+        class="button"
+        disabled={watch.job.running.value}
+        onClick={() => input.current?.click()}
+      >
         Open a saved run
       </button>
       <input

@@ -1,14 +1,13 @@
-/** Many held-out questions: accuracy against rounds, for several modes. */
+/** Accuracy over many held-out questions, by mode and number of rounds. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { Mode } from "../../engine/api";
 import { formatCount, formatDuration, formatPercent } from "../lib/format";
 import { saveFile } from "../lib/save";
-import { type Score, scores, toCsv } from "../model/tally";
+import { MODES, modeOf } from "../model/modes";
+import { cellsOf, type Score, type Survey, scores, toCsv } from "../model/tally";
 import { AccuracyChart, GroupChart } from "../parts/accuracy";
-import { Bar } from "../parts/controls";
-import { MODE_OPTIONS } from "../parts/settings";
-import { cellsOf, type Survey } from "../state/measure";
+import { Bar, JobButton } from "../parts/controls";
 import { useStore } from "../state/store";
 
 const COUNTS = [18, 36, 72, 180, 360];
@@ -38,17 +37,17 @@ export function MeasureView(): JSX.Element {
       </div>
       {session.phase.value === "ready" && held.length === 0 ? (
         <p class="view-empty">
-          This system brings no questions with known answers, so there is nothing to measure.
+          This system has no questions with known answers, so there is nothing to measure.
         </p>
       ) : (
         <SurveyForm />
       )}
       {table.length === 0 && (session.phase.value !== "ready" || held.length > 0) && (
         <p class="view-empty">
-          The system’s questions were kept out of its training, and their answers are known. Each is asked in
-          every way that is ticked; the chart grows with the answers and can be stopped at any moment. Who
-          wants to see rounds matter takes Latent with 1, 2 and 3 rounds; who wants to see what words cost
-          adds Text.
+          The system was not trained on these questions, and their answers are known. The page asks each
+          question in every mode that you tick, and the chart grows with the answers. You can stop at any
+          moment. To see the effect of rounds, choose Latent with 1, 2 and 3 rounds. To see what words cost,
+          add Text.
         </p>
       )}
       {table.length > 0 && (
@@ -73,7 +72,7 @@ function SurveyForm(): JSX.Element {
   const chosen =
     rounds.value ??
     Array.from({ length: system?.rounds ?? 3 }, (_, index) => index + 1).slice(0, MOST_ROUNDS);
-  const running = measure.running.value;
+  const running = measure.job.running.value;
   const survey: Survey = {
     modes: modes.value,
     rounds: chosen,
@@ -84,12 +83,12 @@ function SurveyForm(): JSX.Element {
   return (
     <section class="survey" aria-label="What to measure">
       <Checks
-        legend="Ways"
-        options={MODE_OPTIONS.map(({ value, label }) => ({ value, label }))}
+        legend="Modes"
+        options={MODES.map(({ name, label }) => ({ value: name, label }))}
         chosen={modes.value}
         disabled={running}
         onChange={(next) => {
-          modes.value = MODE_OPTIONS.map(({ value }) => value).filter((value) => next.includes(value));
+          modes.value = MODES.map(({ name }) => name).filter((name) => next.includes(name));
         }}
       />
       <Checks
@@ -118,20 +117,14 @@ function SurveyForm(): JSX.Element {
         </select>
       </label>
       <div class="survey-run">
-        {running ? (
-          <button type="button" class="button" onClick={() => measure.cancel()}>
-            Cancel
-          </button>
-        ) : (
-          <button
-            type="button"
-            class="button strong"
-            disabled={session.phase.value !== "ready" || session.busy.value || runs === 0 || !current}
-            onClick={() => current && void measure.start(current, held, survey)}
-          >
-            Measure
-          </button>
-        )}
+        <JobButton
+          job={measure.job}
+          strong
+          disabled={session.phase.value !== "ready" || session.busy.value || runs === 0 || !current}
+          onStart={() => current && void measure.start(current, held, survey)}
+        >
+          Measure
+        </JobButton>
         <SurveyProgress runs={runs} />
       </div>
     </section>
@@ -144,7 +137,7 @@ function SurveyProgress({ runs }: { runs: number }): JSX.Element {
   const planned = measure.planned.value;
   if (planned === 0)
     return (
-      <p class="fine">{runs > 0 ? `${formatCount(runs)} runs` : "Choose a way and a number of rounds."}</p>
+      <p class="fine">{runs > 0 ? `${formatCount(runs)} runs` : "Choose a mode and a number of rounds."}</p>
     );
   const left = done === 0 ? undefined : (measure.elapsedMs.value / done) * (planned - done);
   return (
@@ -152,7 +145,7 @@ function SurveyProgress({ runs }: { runs: number }): JSX.Element {
       <Bar share={done / planned} label="Measured" />
       <p class="fine" aria-live="off">
         {formatCount(done)} of {formatCount(planned)} runs
-        {measure.running.value && left !== undefined ? `, about ${formatDuration(left)} left` : ""}
+        {measure.job.running.value && left !== undefined ? `, about ${formatDuration(left)} left` : ""}
       </p>
     </div>
   );
@@ -197,26 +190,25 @@ function Checks<T extends string | number>({
 }
 
 function ScoreTable({ scores: all }: { scores: readonly Score[] }): JSX.Element {
-  const label = (mode: Mode): string => MODE_OPTIONS.find(({ value }) => value === mode)?.label ?? mode;
   return (
     <div class="table-scroll">
       <table class="facts">
         <thead>
           <tr>
-            <th scope="col">Way</th>
+            <th scope="col">Mode</th>
             <th scope="col">Rounds</th>
             <th scope="col">Right</th>
             <th scope="col">Accuracy</th>
             <th scope="col">95 % interval</th>
             <th scope="col">Decoded tokens</th>
-            <th scope="col">Time a question</th>
+            <th scope="col">Time per question</th>
           </tr>
         </thead>
         <tbody>
           {all.map((score) => (
             <tr key={`${score.mode}/${score.rounds}`}>
-              <th scope="row">{label(score.mode)}</th>
-              <td>{score.mode === "single" ? "–" : score.rounds}</td>
+              <th scope="row">{modeOf(score.mode).label}</th>
+              <td>{modeOf(score.mode).rounds ? score.rounds : "–"}</td>
               <td>
                 {score.right} of {score.of}
               </td>

@@ -1,7 +1,7 @@
-/** Run and watch: the graph, the score, the answer. */
+/** The Watch view: the graph, the score and the answer. */
 import type { JSX } from "preact";
 import { formatBytes, formatCount, formatDuration } from "../lib/format";
-import { lensesOf, shapeOf, verdict } from "../model/recording";
+import { lensesOf, verdict } from "../model/recording";
 import { Figure, Verdict } from "../parts/controls";
 import { Graph } from "../parts/graph";
 import { Reading, Score } from "../parts/score";
@@ -31,7 +31,7 @@ export function WatchView(): JSX.Element | null {
       <AnswerPanel />
       <Score
         system={system}
-        shape={shapeOf(options)}
+        options={options}
         progress={progress}
         lenses={lenses}
         selection={watch.selection.value}
@@ -43,10 +43,10 @@ export function WatchView(): JSX.Element | null {
   );
 }
 
-/** An answer that may get longer than this is given room from the start, so that nothing moves while it comes. */
+/** A longer answer gets its room from the start, so that nothing moves while it is written. */
 const LONG_ANSWER_TOKENS = 24;
 
-/** The answer as it comes, whether it is right, and what it took. */
+/** The answer while it is written, whether it is right, and what it cost. */
 function AnswerPanel(): JSX.Element {
   const { watch, asked, session } = useStore();
   const recording = watch.recording.value;
@@ -56,7 +56,7 @@ function AnswerPanel(): JSX.Element {
   const progress = watch.progress.value;
   const whole = recording !== undefined && watch.frame.value === recording.events.length;
   const result = whole ? recording.result : undefined;
-  const live = watch.live.value;
+  const live = watch.job.running.value;
   return (
     <section class={long ? "answer long" : "answer"} aria-label="Answer">
       <div class="answer-text-host" aria-live="polite" aria-atomic="true" aria-busy={live}>
@@ -66,7 +66,7 @@ function AnswerPanel(): JSX.Element {
         <div class="answer-verdict">
           {result && recording && <Verdict right={verdict(recording)} expected={recording.expected} />}
           {recording && !recording.result && !live && <span class="verdict">stopped before the answer</span>}
-          {asleep && <span class="verdict slept">the tab was asleep: the time says nothing</span>}
+          {asleep && <span class="verdict slept">the tab was asleep, so the time means nothing</span>}
         </div>
       </div>
       <dl class="figures">
@@ -74,14 +74,14 @@ function AnswerPanel(): JSX.Element {
         <Figure label="latent steps">{formatCount(progress.latentSteps)}</Figure>
         <Figure
           label="forward positions"
-          title="Positions that the agents’ forward passes covered: prompts, handed-over rows, latent steps, tokens"
+          title="Positions that the models computed: prompts, handed-over thoughts, latent steps, answer prefix, tool results and tokens. The last token of a turn is not fed back and does not count."
         >
-          {formatCount(progress.positions)}
+          {progress.positions === undefined ? "–" : formatCount(progress.positions)}
         </Figure>
-        <Figure label="GPU memory" title="Bytes of GPU buffers, counted where they are made and freed">
+        <Figure label="GPU memory" title="Bytes of all GPU buffers, counted when they are created and freed">
           {progress.liveBytes > 0 ? formatBytes(progress.liveBytes) : "–"}
         </Figure>
-        <Figure label="time" title={asleep ? "The tab was asleep for a part of it" : undefined}>
+        <Figure label="time" title={asleep ? "The tab was asleep during part of the run" : undefined}>
           {result ? formatDuration(result.ms) : progress.ms > 0 ? formatDuration(progress.ms) : "–"}
         </Figure>
       </dl>
@@ -89,7 +89,7 @@ function AnswerPanel(): JSX.Element {
   );
 }
 
-/** The answer with its tool calls told apart. */
+/** The answer with its tool calls set off. */
 function AnswerText({ answer }: { answer: string }): JSX.Element {
   return (
     <>
