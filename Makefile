@@ -13,10 +13,12 @@ WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 # Python and the systems on one processor, npm and the page on the other.
 MAKEFLAGS += --jobs=2
+PIP := $(BIN)/python -m pip install --quiet
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup page systems playground site lint lint-python lint-web test test-all check format bench clean
+.PHONY: help setup lock page systems playground site lint lint-python lint-web test test-all check format bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,19 +30,27 @@ setup: $(VENV)/.everything web/node_modules/.installed ## install everything, fo
 	@mkdir -p $(@D)
 	@touch $@
 
-# The playground needs neither torch nor the development tools.
-$(VENV)/.core: pyproject.toml .cache/system-packages
+# Only packages whose hash is in the lock files are installed, and nothing is resolved again; this project's own metadata
+# comes last. The playground needs neither torch nor the development tools.
+$(VENV)/.core: requirements/core.txt pyproject.toml .cache/system-packages
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Python packages"
-	@$(BIN)/python -m pip install --quiet --editable .
+	@$(PIP) --no-deps --require-hashes --requirement $<
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# torch is asked for by its exact version first, so that a CPU build is taken where one is offered.
-$(VENV)/.everything: $(VENV)/.core
+# torch comes last: its CPU build needs nothing more, its CUDA build also brings CUDA's packages (requirements/torch.txt).
+$(VENV)/.everything: requirements/everything.txt requirements/torch.txt $(VENV)/.core
 	@echo "Installing Python packages for training and development (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet torch==$$($(PYTHON) scripts/pinned.py torch)
-	@$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	@$(PIP) --no-deps --require-hashes --requirement $<
+	@$(PIP) --requirement requirements/torch.txt
 	@touch $@
+
+# A version stays as it is while pyproject.toml allows it; `make lock UPGRADE=--upgrade` takes the newest ones.
+lock: $(VENV)/.everything ## resolve the Python versions of pyproject.toml anew into requirements/
+	@$(LOCK) --constraint requirements/torch.txt --no-emit-package torch --extra train --extra dev $(UPGRADE) \
+	  --output-file requirements/everything.txt pyproject.toml
+	@echo hatchling | $(LOCK) --constraint requirements/everything.txt --output-file requirements/core.txt pyproject.toml -
 
 web/node_modules/.installed: .cache/system-packages web/package.json web/package-lock.json
 	@echo "Installing npm packages"
