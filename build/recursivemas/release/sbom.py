@@ -1,148 +1,154 @@
-"""Software bills of materials, in CycloneDX JSON: what a built system and the page were made of.
+"""Software bills of materials in CycloneDX JSON: what a built system and the page were made of.
 
-Source: CycloneDX 1.6. Departures, so that the same inputs give the same bytes: no timestamp, and a serial number that
-is made from the content (GitHub's attestation takes no document without one).
+Source: CycloneDX 1.6. The same inputs give the same bytes, so there is no timestamp, and the serial number is derived
+from the content (GitHub's attestation refuses a document without one).
 """
 
 import base64
 import importlib.metadata
 import json
-import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import HashAlgorithm, HashType
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.dependency import Dependency
+from cyclonedx.model.license import License
+from cyclonedx.output import make_outputter
+from cyclonedx.schema import OutputFormat, SchemaVersion
+from packageurl import PackageURL
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from recursivemas.system.files import read_json
-
-Component = dict[str, Any]
-
-_PROGRAM = "recursivemas"
 
 
 def system_sbom(name: str, provenance: Mapping[str, Any], emscripten: str | None) -> str:
     """The bill of materials of a built system.
 
     Args:
-        name: The system's.
-        provenance: Of its manifest: the checkpoints, with revision, licence and sha256.
+        name: The system's name.
+        provenance: The manifest's provenance: the checkpoints with their revisions, licences and sha256.
         emscripten: Version of the compiler that linked the libraries.
 
     Returns:
-        JSON text: base models, the Python packages this program runs with, and MLC-LLM where it defined a model.
+        JSON text: the base models, the Python packages that this program runs with, emscripten, and MLC-LLM if it
+        defined a model.
     """
-    components = [_model(*item) for item in sorted(provenance["checkpoints"].items())]
-    components += [_python_package(each) for each in sorted(_program_packages())]
+    checkpoints = provenance["checkpoints"]
+    components = [_model(*item) for item in checkpoints.items()]
+    components += [_python_package(each) for each in _program_packages()]
     if emscripten is not None:
-        components.append({"type": "application", "name": "emscripten", "version": emscripten})
-    definitions = {each.get("versions", {}).get("mlc-llm") for each in provenance["checkpoints"].values()} - {None}
-    components += [_mlc_llm(version) for version in sorted(definitions)]
-    return _document(name, str(provenance.get("source_revision") or ""), components)
+        components.append(_component(ComponentType.APPLICATION, "emscripten", emscripten))
+    definitions = {each.get("versions", {}).get("mlc-llm") for each in checkpoints.values()} - {None}
+    components += [_component(ComponentType.LIBRARY, "mlc-llm", version) for version in definitions]
+    return _document(name, provenance.get("source_revision"), components)
 
 
 def page_sbom(lock_file: Path) -> str:
-    """The bill of materials of the built page: npm packages that are not for development only.
+    """The bill of materials of the built page: the npm packages that it needs when it runs.
 
     Args:
         lock_file: `package-lock.json`.
 
     Raises:
-        InputError: When it is missing or not JSON.
+        InputError: The file is missing or not JSON.
     """
     lock = read_json(lock_file, "npm lock file; 'npm install' writes one")
     others = ("dev", "devOptional", "optional", "peer")
-    packages = {
-        path: each for path, each in lock["packages"].items() if path and not any(each.get(kind) for kind in others)
-    }
-    components = [_npm_package(path.rsplit("node_modules/", 1)[1], each) for path, each in sorted(packages.items())]
+    components = [
+        _npm_package(path.rsplit("node_modules/", 1)[1], entry)
+        for path, entry in lock["packages"].items()
+        if path and not any(entry.get(kind) for kind in others)
+    ]
     return _document(lock["name"], lock["version"], components)
 
 
-def _document(name: str, version: str, components: list[Component]) -> str:
-    main: Component = {
-        "type": "application",
-        "bom-ref": name,
-        "name": name,
-        **({"version": version} if version else {}),
-    }
-    for component in components:
-        component.setdefault("bom-ref", component.get("purl", component["name"]))
-    unique = {component["bom-ref"]: component for component in components}
-    content = {
-        "version": 1,
-        "metadata": {"component": main},
-        "components": list(unique.values()),
-        "dependencies": [{"ref": name, "dependsOn": sorted(unique)}],
-    }
-    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
-    head = {"bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": f"urn:uuid:{serial}"}
-    return json.dumps({**head, **content}, indent=1) + "\n"
+def _document(name: str, version: str | None, components: Iterable[Component]) -> str:
+    main = Component(type=ComponentType.APPLICATION, name=name, version=version, bom_ref=name)
+    unique = {component.bom_ref.value: component for component in components}.values()
+    needs = Dependency(main.bom_ref, [Dependency(component.bom_ref) for component in unique])
+    bom = Bom(components=unique, metadata=BomMetaData(component=main), dependencies=[needs])
+    document = json.loads(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string())
+    del document["metadata"]["timestamp"], document["serialNumber"]
+    # An entry without `dependsOn` would say that a package needs nothing; here only the main component's are known.
+    document["dependencies"] = [each for each in document["dependencies"] if "dependsOn" in each]
+    document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(document, sort_keys=True)).urn
+    return json.dumps(document, indent=1) + "\n"
 
 
-def _licences(declared: str | None) -> list[dict[str, Any]]:
-    if not declared:
-        return []
-    # `expression` takes SPDX expressions only; what packages write is not always one.
-    spdx = re.fullmatch(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*", declared)
-    return [{"expression": declared}] if spdx else [{"license": {"name": declared.splitlines()[0][:100]}}]
+def _component(
+    kind: ComponentType,
+    name: str,
+    version: str | None,
+    purl: PackageURL | None = None,
+    ref: str | None = None,
+    **more: Any,
+) -> Component:
+    ref = ref or (purl.to_string() if purl else f"{name}@{version}")
+    return Component(type=kind, name=name, version=version, purl=purl, bom_ref=ref, **more)
+
+
+def _licences(declared: str | None) -> list[License]:
+    return [LicenseFactory().make_from_string(declared.splitlines()[0][:100])] if declared else []
 
 
 def _model(agent_id: str, checkpoint: Mapping[str, Any]) -> Component:
-    model, revision = str(checkpoint["model"]), checkpoint.get("revision")
-    component: Component = {
-        "type": "machine-learning-model",
-        "bom-ref": f"model:{agent_id}",
-        "name": model,
-        "hashes": [{"alg": "SHA-256", "content": checkpoint["weights_sha256"]}],
-    }
-    if revision:
-        component |= {"version": revision, "purl": f"pkg:huggingface/{model}@{revision}"}
-    if checkpoint.get("license"):
-        component["licenses"] = [{"license": {"name": checkpoint["license"]}}]
-    return component
-
-
-def _mlc_llm(version: str) -> Component:
-    return {"type": "library", "bom-ref": f"mlc-llm:{version}", "name": "mlc-llm", "version": version}
+    model, revision = checkpoint["model"], checkpoint.get("revision")
+    owner, _, name = model.rpartition("/")
+    purl = PackageURL("huggingface", owner, name, revision) if revision else None
+    return _component(
+        ComponentType.MACHINE_LEARNING_MODEL,
+        model,
+        revision,
+        purl,
+        f"model:{agent_id}",
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=checkpoint["weights_sha256"])],
+        licenses=_licences(checkpoint.get("license")),
+    )
 
 
 def _python_package(name: str) -> Component:
-    metadata = importlib.metadata.metadata(name)
-    version = importlib.metadata.version(name)
-    declared = next((metadata[key] for key in ("License-Expression", "License") if key in metadata), None)
-    component: Component = {"type": "library", "name": name, "version": version, "purl": f"pkg:pypi/{name}@{version}"}
-    if licences := _licences(declared):
-        component["licenses"] = licences
-    return component
+    metadata, version = importlib.metadata.metadata(name), importlib.metadata.version(name)
+    declared = metadata.get("License-Expression") or metadata.get("License")
+    purl = PackageURL("pypi", name=name, version=version)
+    return _component(ComponentType.LIBRARY, name, version, purl, licenses=_licences(declared))
 
 
 def _program_packages() -> set[str]:
-    """This program and every installed package it needs, extras aside, by normalised name."""
+    """Normalised names of this program and of every installed package that it needs, extras aside."""
     found: set[str] = set()
-    waiting = [_PROGRAM]
+    waiting = ["recursivemas"]
     while waiting:
         name = waiting.pop()
         try:
             requirements = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
-            continue  # required on another platform or Python only
+            continue  # `rmas doctor` names what is missing
         found.add(name)
         waiting += [each for each in _required(requirements) if each not in found]
     return found
 
 
-def _required(requirements: list[str]) -> Iterator[str]:
-    for requirement in requirements:
-        if "extra ==" not in requirement and (match := re.match(r"[A-Za-z0-9._-]+", requirement)):
-            yield re.sub(r"[-_.]+", "-", match.group()).lower()
+def _required(requirements: Iterable[str]) -> Iterable[str]:
+    for requirement in map(Requirement, requirements):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield canonicalize_name(requirement.name)
 
 
 def _npm_package(name: str, entry: Mapping[str, Any]) -> Component:
-    purl = f"pkg:npm/{name.replace('@', '%40')}@{entry['version']}"
-    component: Component = {"type": "library", "name": name, "version": entry["version"], "purl": purl}
-    if licences := _licences(entry.get("license")):
-        component["licenses"] = licences
-    algorithm, _, digest = str(entry.get("integrity", "")).partition("-")
-    if algorithm == "sha512":
-        component["hashes"] = [{"alg": "SHA-512", "content": base64.b64decode(digest).hex()}]
-    return component
+    scope, _, bare = name.rpartition("/")
+    algorithm, _, digest = entry.get("integrity", "").partition("-")
+    content = base64.b64decode(digest).hex()
+    return _component(
+        ComponentType.LIBRARY,
+        name,
+        entry["version"],
+        PackageURL("npm", scope, bare, entry["version"]),
+        hashes=[HashType(alg=HashAlgorithm.SHA_512, content=content)] if algorithm == "sha512" else [],
+        licenses=_licences(entry.get("license")),
+    )
