@@ -1,38 +1,36 @@
 /**
  * Tools that the deciding agent calls by tag while it decodes: `<calculator>6 * 5</calculator>`.
  *
- * Source: docs/recursion.md, rule 8. The twin of training/recursivemas/training/tools.py;
- * tests/fixtures/calculator_cases.json is run against both. Arithmetic is exact, in fractions of whole numbers.
+ * Source: docs/recursion.md, rule 8. The counterpart of training/recursivemas/training/tools.py; both are tested with
+ * tests/fixtures/calculator_cases.json. The arithmetic is exact.
  */
+import Fraction from "fraction.js";
 import type { ToolCall } from "./types";
 
 const LONGEST_EXPRESSION = 200;
-const LARGEST_EXPONENT = 64n;
-const LARGEST_MAGNITUDE = 10n ** 50n;
-/** Digits of a value whose decimals do not end, as Python's `.12g` shows it. */
+const LARGEST_EXPONENT = 64;
+const LARGEST_MAGNITUDE = new Fraction(10n ** 50n);
+/** Significant digits of a value that is no whole number, as in Python's `.12g`. */
 const SHOWN_DIGITS = 12;
 
 /**
  * @param text - what the agent has written so far.
- * @param tools - names of the tools it may call.
- * @returns the call that `text` ends with; undefined when it ends with none.
+ * @param tools - names of the tools that it may call.
+ * @returns the call at the end of `text`; undefined if there is none.
  */
 export function findCall(
   text: string,
   tools: readonly string[],
 ): Pick<ToolCall, "tool" | "input"> | undefined {
-  const found = /<(calculator|search)>([^<>]*)<\/\1>\s*$/.exec(text);
-  const [, tool, input] = found ?? [];
+  const [, tool, input] = /<([a-z_]+)>([^<>]*)<\/\1>\s*$/.exec(text) ?? [];
   return tool === undefined || input === undefined || !tools.includes(tool) ? undefined : { tool, input };
 }
 
-/** A whole number or a fraction in lowest terms; `below` is positive. */
-interface Fraction {
-  readonly above: bigint;
-  readonly below: bigint;
-}
-
-/** The value of an arithmetic expression as text, or `error: …`. Knows numbers, + - * / ** (also ^) and brackets. */
+/**
+ * Computes an arithmetic expression of numbers, + - * / ** (also ^) and brackets.
+ *
+ * @returns the value as text, or `error: …`.
+ */
 export function calculate(expression: string): string {
   const text = expression.trim();
   if ([...text].length > LONGEST_EXPRESSION) return `error: longer than ${LONGEST_EXPRESSION} characters`;
@@ -48,7 +46,7 @@ export function calculate(expression: string): string {
 class NotArithmetic extends Error {}
 class DivisionByZero extends Error {}
 
-/** Recursive descent with Python's precedence: brackets, **, signs, * and /, + and -. */
+/** A recursive descent parser with Python's precedence: brackets, **, signs, * and /, + and -. */
 class Parser {
   readonly #tokens: readonly string[];
   #next = 0;
@@ -75,7 +73,7 @@ class Parser {
     let value = this.#product();
     for (let sign = this.#take("+", "-"); sign; sign = this.#take("+", "-")) {
       const right = this.#product();
-      value = add(value, sign === "+" ? right : negate(right));
+      value = bounded(sign === "+" ? value.add(right) : value.sub(right));
     }
     return value;
   }
@@ -84,7 +82,7 @@ class Parser {
     let value = this.#signed();
     for (let sign = this.#take("*", "/"); sign; sign = this.#take("*", "/")) {
       const right = this.#signed();
-      value = multiply(value, sign === "*" ? right : invert(right));
+      value = bounded(sign === "*" ? value.mul(right) : divide(value, right));
     }
     return value;
   }
@@ -93,7 +91,7 @@ class Parser {
     const sign = this.#take("+", "-");
     if (sign === undefined) return this.#power();
     const value = this.#signed();
-    return sign === "-" ? negate(value) : value;
+    return sign === "-" ? value.neg() : value;
   }
 
   #power(): Fraction {
@@ -114,80 +112,58 @@ class Parser {
   }
 }
 
-/** Whole numbers exactly; others as the shortest decimal that gives the same float64, as Python reads them. */
+/** Whole numbers are exact; others are the shortest decimal that gives the same float64, as in Python. */
 function number(token: string): Fraction {
-  if (/^\d+$/.test(token)) {
-    // Python refuses 007.
-    if (/^0+[1-9]/.test(token)) throw new NotArithmetic();
-    return fraction(BigInt(token), 1n);
-  }
+  // Python refuses 007.
+  if (/^0+[1-9]\d*$/.test(token)) throw new NotArithmetic();
+  if (/^\d+$/.test(token)) return bounded(new Fraction(BigInt(token)));
   const value = Number(token);
   if (!Number.isFinite(value)) throw new NotArithmetic();
-  const [digits = "0", exponent = "0"] = value.toExponential().split("e");
-  const [whole = "0", decimals = ""] = digits.split(".");
-  const shift = BigInt(Number(exponent) - decimals.length);
-  const mantissa = BigInt(whole + decimals);
-  return shift >= 0n ? fraction(mantissa * 10n ** shift, 1n) : fraction(mantissa, 10n ** -shift);
+  const [digits = "", exponent = ""] = value.toExponential().split("e");
+  return bounded(new Fraction(digits).mul(new Fraction(10).pow(exponent)));
 }
 
-function fraction(above: bigint, below: bigint): Fraction {
-  if (below === 0n) throw new DivisionByZero();
-  const sign = below < 0n ? -1n : 1n;
-  const shared = divisor(above, below) * sign;
-  const value = { above: above / shared, below: below / shared };
-  const magnitude = value.above < 0n ? -value.above : value.above;
-  if (magnitude > LARGEST_MAGNITUDE * value.below || value.below > LARGEST_MAGNITUDE)
+function bounded(value: Fraction): Fraction {
+  if (value.abs().compare(LARGEST_MAGNITUDE) > 0 || LARGEST_MAGNITUDE.compare(value.d) < 0)
     throw new NotArithmetic();
   return value;
 }
 
-/** Greatest common divisor, positive. */
-function divisor(a: bigint, b: bigint): bigint {
-  let [x, y] = [a, b];
-  while (y !== 0n) [x, y] = [y, x % y];
-  return x < 0n ? -x : x;
+function divide(above: Fraction, below: Fraction): Fraction {
+  if (below.n === 0n) throw new DivisionByZero();
+  return above.div(below);
 }
-
-const add = (a: Fraction, b: Fraction): Fraction =>
-  fraction(a.above * b.below + b.above * a.below, a.below * b.below);
-const negate = (a: Fraction): Fraction => ({ above: -a.above, below: a.below });
-const multiply = (a: Fraction, b: Fraction): Fraction => fraction(a.above * b.above, a.below * b.below);
-const invert = (a: Fraction): Fraction => fraction(a.below, a.above);
 
 function power(base: Fraction, exponent: Fraction): Fraction {
-  const { above, below } = exponent;
-  if (below !== 1n || above > LARGEST_EXPONENT || above < -LARGEST_EXPONENT) throw new NotArithmetic();
-  return above >= 0n
-    ? fraction(base.above ** above, base.below ** above)
-    : power(invert(base), negate(exponent));
+  if (exponent.d !== 1n || exponent.abs().compare(LARGEST_EXPONENT) > 0) throw new NotArithmetic();
+  return bounded((exponent.s < 0n ? divide(new Fraction(1), base) : base).pow(exponent.abs()));
 }
 
-/** Whole numbers in full, others as Python's `.12g`: rounded half to even, without trailing zeros. */
-function shown({ above, below }: Fraction): string {
-  if (below === 1n) return String(above);
-  const sign = above < 0n ? "-" : "";
-  const size = above < 0n ? -above : above;
-  let exponent = Number((Number(size) / Number(below)).toExponential().split("e")[1]);
-  let digits = scaled(size, below, SHOWN_DIGITS - 1 - exponent);
-  if (digits >= 10n ** BigInt(SHOWN_DIGITS)) {
-    exponent += 1;
-    digits /= 10n;
-  }
-  const text = String(digits);
-  const trim = (decimals: string): string => decimals.replace(/0+$/, "").replace(/^(?=.)/, ".");
+/** Whole numbers in full; others as in Python's `.12g`, without trailing zeros. */
+function shown(value: Fraction): string {
+  if (value.d === 1n) return value.toString();
+  const [mantissa, exponent] = rounded(nearest(value));
+  const trim = (text: string): string => text.replace(/\.?0+$/, "");
   if (exponent < -4 || exponent >= SHOWN_DIGITS) {
-    const power = `${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
-    return `${sign}${text.charAt(0)}${trim(text.slice(1))}e${power}`;
+    const power = String(Math.abs(exponent)).padStart(2, "0");
+    return `${trim(mantissa)}e${exponent < 0 ? "-" : "+"}${power}`;
   }
-  if (exponent < 0) return `${sign}0${trim("0".repeat(-exponent - 1) + text)}`;
-  return `${sign}${text.slice(0, exponent + 1)}${trim(text.slice(exponent + 1))}`;
+  const decimals = SHOWN_DIGITS - 1 - exponent;
+  const fixed = Number(`${mantissa}e${exponent}`).toFixed(decimals);
+  return decimals > 0 ? trim(fixed) : fixed;
 }
 
-/** above / below · 10^shift to the nearest whole number, ties to even. */
-function scaled(above: bigint, below: bigint, shift: number): bigint {
-  const power = 10n ** BigInt(Math.abs(shift));
-  const [numerator, denominator] = shift >= 0 ? [above * power, below] : [above, below * power];
-  const whole = numerator / denominator;
-  const rest = 2n * (numerator % denominator);
-  return rest > denominator || (rest === denominator && whole % 2n === 1n) ? whole + 1n : whole;
+/** The nearest float64. `valueOf` divides two rounded numbers, and so may miss it. */
+function nearest({ s, n, d }: Fraction): number {
+  return Number(`${(s * n * 10n ** 100n) / d}e-100`);
+}
+
+/** @returns the mantissa of `SHOWN_DIGITS` digits and the exponent; ties go to the even digit. */
+function rounded(value: number): [mantissa: string, exponent: number] {
+  // JavaScript rounds a tie up. 100 digits show every tie as a 5 and zeros.
+  const tie = /^(-?\d\.\d*)50*e([-+]\d+)$/.exec(value.toExponential(100));
+  const [, down = "", power = ""] = tie ?? [];
+  const even = /[02468]$/.test(down) && down.replace("-", "").length === SHOWN_DIGITS + 1;
+  const [mantissa = "", exponent] = even ? [down, power] : value.toExponential(SHOWN_DIGITS - 1).split("e");
+  return [mantissa, Number(exponent)];
 }
