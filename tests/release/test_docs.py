@@ -15,7 +15,7 @@ from recursivemas.release.release_assets import pack_assets
 from recursivemas.release.release_folder import check_release_folder
 from recursivemas.system.links_file import load_links
 from recursivemas.system.manifest import Manifest
-from recursivemas.training.convert import RELEASED_NAMES
+from recursivemas.training.link_formats import RELEASED_NAMES
 
 from .made_system import make_system
 

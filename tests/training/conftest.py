@@ -10,7 +10,7 @@ from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.links import Links
 from recursivemas.training.tasks import hop
-from recursivemas.training.tiny import AgentSpec, build_model, build_tokenizer, save_agent
+from recursivemas.training.tiny.models import AgentSpec, build_model, build_tokenizer, save_agent
 
 SHAPES = (
     AgentSpec("planner", "qwen3", 32, 48, 2, 1, seed=1, learning_rate=1e-3, kind=0, head_dim=16),

@@ -12,11 +12,11 @@ import transformers
 from recursivemas.system.errors import InputError
 from recursivemas.system.system import Agent, load_system
 from recursivemas.training.agents import LoadedAgent, load_agent
-from recursivemas.training.inner_loop import embedding_scale
-from recursivemas.training.outer_loop import answer_loss
-from recursivemas.training.pairs import mean_embedding
 from recursivemas.training.recursion import Opening
 from recursivemas.training.rollout import begin
+from recursivemas.training.train.inner_loop import embedding_scale
+from recursivemas.training.train.outer_loop import answer_loss
+from recursivemas.training.train.pairs import mean_embedding
 
 SYSTEM = Path(__file__).parents[2] / "systems/hop-sequential.yaml"
 

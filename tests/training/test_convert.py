@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recursivemas.system.errors import InputError
-from recursivemas.training.convert import from_nested, from_released, read_state_dict, to_nested, to_released
+from recursivemas.training.link_formats import from_nested, from_released, read_state_dict, to_nested, to_released
 from recursivemas.training.links import InnerLink, Links, OuterLink
 
 

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from recursivemas.cli.app import app
 from recursivemas.system.errors import InputError
 from recursivemas.system.system import System
-from recursivemas.training import data as data_module
-from recursivemas.training import evidence
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.evaluate import CONTROLS, evaluate, other_question
-from recursivemas.training.evidence import ShuffledAnswers, vote_of
-from recursivemas.training.evidence_report import aggregate
+from recursivemas.training.evaluation.evaluate import CONTROLS, evaluate, other_question
+from recursivemas.training.evidence import jobs as evidence
+from recursivemas.training.evidence.jobs import ShuffledAnswers, vote_of
+from recursivemas.training.evidence.report import aggregate
 from recursivemas.training.recursion import Recursion
+from recursivemas.training.tasks import data as data_module
 from recursivemas.training.tasks import hop
 from recursivemas.training.trace import load_recursion
 from tests.training.conftest import make_links

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from recursivemas.system.errors import InputError
-from recursivemas.training.hub_data import hub_records, records_of_rows
+from recursivemas.training.tasks.hub_data import hub_records, records_of_rows
 
 
 @pytest.fixture

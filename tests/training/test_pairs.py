@@ -2,8 +2,10 @@ import torch
 
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.initialise import ridge
-from recursivemas.training.pairs import (
+from recursivemas.training.recursion import Recursion
+from recursivemas.training.tasks import hop
+from recursivemas.training.train.initialise import ridge
+from recursivemas.training.train.pairs import (
     as_received,
     character_ends,
     collect_latent_pairs,
@@ -11,8 +13,6 @@ from recursivemas.training.pairs import (
     likeliest,
     mean_embedding,
 )
-from recursivemas.training.recursion import Recursion
-from recursivemas.training.tasks import hop
 from tests.training.conftest import QUESTIONS, make_links
 
 

@@ -175,7 +175,7 @@ def test_forward_positions_are_what_the_models_were_fed(make_system: MakeSystem,
 
 @pytest.mark.parametrize("think", [True, False])
 def test_unroll_checkpointing_changes_no_gradient(make_system: MakeSystem, think: bool) -> None:
-    from recursivemas.training.outer_loop import outer_loss
+    from recursivemas.training.train.outer_loop import outer_loss
 
     system = make_system("sequential", think)
     agents = load_agents(system)
@@ -196,7 +196,7 @@ def test_unroll_checkpointing_changes_no_gradient(make_system: MakeSystem, think
 def test_answer_loss_reaches_the_first_rounds_links_and_equals_teacher_forcing(
     system: System, agents: dict[str, LoadedAgent]
 ) -> None:
-    from recursivemas.training.outer_loop import outer_loss
+    from recursivemas.training.train.outer_loop import outer_loss
 
     links = make_links(system, agents)
     recursion = Recursion(system, agents, links)

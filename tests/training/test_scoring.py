@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from recursivemas.system.questions import QuestionRecord
-from recursivemas.training.statistics import over_seeds, wilson
+from recursivemas.training.evaluation.statistics import over_seeds, wilson
 from recursivemas.training.tasks.scoring import is_right
 
 CASES = json.loads((Path(__file__).parents[1] / "fixtures/scoring_cases.json").read_text(encoding="utf-8"))

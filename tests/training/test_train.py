@@ -16,12 +16,12 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, checksums, load_agents
-from recursivemas.training.data import TrainingData
-from recursivemas.training.evidence import ShuffledAnswers
+from recursivemas.training.evidence.jobs import ShuffledAnswers
 from recursivemas.training.links import Links
-from recursivemas.training.optimise import Schedule
 from recursivemas.training.tasks import hop
-from recursivemas.training.train import run_identity, train_system
+from recursivemas.training.tasks.data import TrainingData
+from recursivemas.training.train.optimise import Schedule
+from recursivemas.training.train.trainer import run_identity, train_system
 from tests.training.conftest import MakeSystem
 
 SETTINGS: dict[str, Any] = {

@@ -38,10 +38,10 @@ def eval_command(
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and eval.png.")] = None,
 ) -> None:
     """Asks every question in every mode and round; intervals are Wilson's at 95%."""
-    from recursivemas.training.data import load_records
-    from recursivemas.training.evaluate import CONTROLS, Control, evaluate
+    from recursivemas.training.evaluation.evaluate import CONTROLS, Control, evaluate
+    from recursivemas.training.evaluation.report import save_report
     from recursivemas.training.recursion import MODES
-    from recursivemas.training.report import save_report
+    from recursivemas.training.tasks.data import load_records
     from recursivemas.training.trace import load_recursion
 
     declared = load_system(system)

@@ -49,7 +49,7 @@ def convert_command(
     outer: Annotated[list[str] | None, typer.Option(help="EDGE=FILE in the folder; repeat.")] = None,
 ) -> None:
     """Converts link files; without --inner and --outer, `inner_<agent>.pt` and `outer_<from>_to_<to>.pt` are read."""
-    from recursivemas.training.convert import to_nested, to_released
+    from recursivemas.training.link_formats import to_nested, to_released
 
     links = _read(source, system, inner or [], outer or [])
     if to == "released":
@@ -64,7 +64,7 @@ def convert_command(
 
 
 def _read(source: Path, system: Path | None, inner: list[str], outer: list[str]) -> LinkFile:
-    from recursivemas.training.convert import from_nested, from_released
+    from recursivemas.training.link_formats import from_nested, from_released
 
     if source.is_dir():
         declared = _needed(system, source)

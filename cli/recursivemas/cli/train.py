@@ -30,8 +30,8 @@ def train_command(
     import torch
 
     from recursivemas.training.curves import draw_curves
-    from recursivemas.training.data import TrainingData
-    from recursivemas.training.train import train_system
+    from recursivemas.training.tasks.data import TrainingData
+    from recursivemas.training.train.trainer import train_system
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from recursivemas.training.report import plt, save_figure
+from recursivemas.training.figures import save_figure, smooth
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -22,16 +22,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def smooth(values: Sequence[float], width: int = 15) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Running mean over at most `width` neighbours."""
-    kernel = np.ones(min(width, len(values)))
-    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
-
-
 def draw_curves(metrics: Path, path: Path) -> None:
     """Draws a metrics log; works while it grows."""
     lines = [line for line in read_metrics(metrics) if "step" in line]
-    figure, axes = plt.subplots(2, 2, figsize=(14, 8), layout="constrained")
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    axes = figure.subplots(2, 2)
     parts: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         parts.setdefault(line["phase"].partition(", refinement")[0], []).append(line)

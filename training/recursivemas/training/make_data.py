@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from recursivemas.system.files import write_text_atomic
-from recursivemas.training.data import FIRST_TRAINING_SEED, GENERATORS
+from recursivemas.training.tasks.data import FIRST_TRAINING_SEED, GENERATORS
 
 HELD_OUT_SEED = 7
 COUNTS = {"hop": 900, "hop-pair": 600, "drift": 900, "fare": 600}

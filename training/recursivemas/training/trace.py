@@ -11,7 +11,7 @@ from recursivemas.training.agents import load_agents
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Answers, Recursion
 from recursivemas.training.rollout import logits
-from recursivemas.training.train import agents_dtype
+from recursivemas.training.train.trainer import agents_dtype
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]

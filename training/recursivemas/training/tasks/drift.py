@@ -1,28 +1,27 @@
-"""The drift task: two boats drift along the same currents; which of two harbours may one of them have reached?
+"""The drift task: two boats drift along the same currents; which of two harbours does one of them reach?
 
 Currents `a>b` make a ring of harbours; `? c d from a@5 h@5` asks which of c and d a boat reaches that starts in a or h
-and drifts for 5 hops. Exactly one of the two is right. Both boats have to be followed, one written state names one
-harbour, and a thought may hold two: agents are taught on mixtures of two states' embeddings, whose successors are the
-mixture of both. At one token a hop text follows one boat, and has to guess whenever the right harbour is the other's
-(.75 right at best). Source: shared lab notes (superposition; their reachability, with a set that keeps its size).
+and drifts for 5 hops. Exactly one of the two is right. Both boats have to be followed. A written state names one
+harbour, but a thought may hold two: agents are taught on mixtures of two states' embeddings, whose successors are the
+mixture of both successors. At one token a hop, text follows one boat and has to guess whenever the right harbour is the
+other boat's (it is right on .75 of questions at best).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recursivemas.system.questions import QuestionRecord
-from recursivemas.training.tasks.hop import Bools, Ints
+from recursivemas.training.tasks.hop import SYMBOLS
+from recursivemas.training.tasks.sequences import Batch, Ints, Part, join_parts
 
-SYMBOLS = tuple("abcdefghijkl")
 MAX_HOPS = 12
 BOATS = 2
 SLOT = 2
 MAX_CHAIN = 6
 ROLE_WORDS = ("scout", "judge")
 MARKS = ("?", "from", "go", "=")
-SPECIALS = ("<unk>", "<bos>", "<eos>")
 
 
 def words() -> list[str]:
@@ -54,12 +53,13 @@ class Drifts:
 
     def harbours(self, depth: Ints) -> Ints:
         """(B, n, 2) where both boats are after min(depth, k) hops; `depth` is (B, n)."""
-        walked = np.minimum(depth, self.hops[:, None])[..., None] + self.starts[:, None]
+        walked = np.minimum(depth, self.hops[:, None])[..., None] + self.starts[:, None]  # (B, n, 2) places on the ring
         return self.ring[np.arange(len(self.ring))[:, None, None], walked % self.ring.shape[1]]
 
     def remaining(self, depth: Ints) -> Ints:
         """(B, n) hops that remain."""
-        return np.maximum(self.hops[:, None] - depth, 0)
+        remaining: Ints = np.maximum(self.hops[:, None] - depth, 0)
+        return remaining
 
 
 def sample(rng: np.random.Generator, hops: Ints, length: int = len(SYMBOLS)) -> Drifts:
@@ -96,23 +96,6 @@ def questions(seed: int, count: int) -> list[QuestionRecord]:
     return records
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Pre-training sequences, right-padded with <eos>; every position may be a mixture of two tokens.
-
-    Attributes:
-        ids: (B, T, 2) tokens; equal where a position is one token.
-        weights: (B, T) share of the first.
-        scored: (B, T) positions whose tokens the model must predict, each with half of the probability.
-        states: (B, T) positions of states in slot and chain, which get embedding noise.
-    """
-
-    ids: Ints
-    weights: np.ndarray[tuple[int, int], np.dtype[np.float64]]
-    scored: Bools
-    states: Bools
-
-
 def pretraining_batch(rng: np.random.Generator, vocabulary: Mapping[str, int], batch: int, length: int) -> Batch:
     """`<bos> role currents ? c d from a@k h@k [slot] go [chain] = answer <eos>`.
 
@@ -141,52 +124,33 @@ def pretraining_batch(rng: np.random.Generator, vocabulary: Mapping[str, int], b
         one = np.take_along_axis(both, boat[:, None, None].repeat(at.shape[1], 1), 2)
         return np.where(mixed[:, None, None], both, one)
 
-    def single(values: Ints | int) -> Ints:
-        """(B, n, 2) of a token or of (B, n) tokens."""
-        array = np.asarray(values)
-        array = np.broadcast_to(array, (batch, 1)) if array.ndim == 0 else array
-        return np.stack([array, array], 2)
+    def single(tokens: Ints) -> Ints:
+        """(B, n) tokens as (B, n, 2)."""
+        return np.stack([tokens, tokens], 2)
 
-    slot_depth = np.maximum(depth[:, None] + np.arange(-SLOT + 1, 1)[None], 0)
-    chain_depth = depth[:, None] + 1 + np.arange(MAX_CHAIN)[None]
+    def word(name: str) -> Ints:
+        return np.full((batch, 1, 2), vocabulary[name])
+
+    slot_depth = np.maximum(depth[:, None] + np.arange(-SLOT + 1, 1)[None], 0)  # (B, SLOT)
+    chain_depth = depth[:, None] + 1 + np.arange(MAX_CHAIN)[None]  # (B, MAX_CHAIN)
     successor = np.roll(drifts.ring, -1, axis=1)
     roles = np.array([vocabulary[word] for word in ROLE_WORDS])
-    start_states = states[np.take_along_axis(drifts.ring, drifts.starts, 1), drifts.hops[:, None]]
-    mark = {word: vocabulary[word] for word in (*MARKS, *SPECIALS)}
-    currents = np.take_along_axis(edges[drifts.ring, successor], drifts.shuffle, 1)
-    slot_here = np.broadcast_to(~empty[:, None], (batch, SLOT)) & (slot_depth > 0)
-    parts: list[tuple[Ints, Bools | bool, bool, bool]] = [
-        (single(mark["<bos>"]), True, False, False),
-        (single(rng.choice(roles, (batch, 1))), True, False, False),
-        (single(currents), True, False, False),
-        (single(mark["?"]), True, False, False),
-        (single(symbols[drifts.candidates]), True, False, False),
-        (single(mark["from"]), True, False, False),
-        (single(start_states), True, False, False),
-        (pair(slot_depth), slot_here, False, True),
-        (single(mark["go"]), True, False, False),
-        (pair(chain_depth), np.arange(MAX_CHAIN)[None] < chain_length[:, None], True, True),
-        (single(mark["="]), True, False, False),
-        (single(symbols[drifts.right][:, None]), True, True, False),
-        (single(mark["<eos>"]), True, True, False),
+    start_states = states[np.take_along_axis(drifts.ring, drifts.starts, 1), drifts.hops[:, None]]  # (B, 2)
+    currents = np.take_along_axis(edges[drifts.ring, successor], drifts.shuffle, 1)  # (B, L)
+    parts = [
+        Part(word("<bos>")),
+        Part(single(rng.choice(roles, (batch, 1)))),
+        Part(single(currents)),
+        Part(word("?")),
+        Part(single(symbols[drifts.candidates])),
+        Part(word("from")),
+        Part(single(start_states)),
+        Part(pair(slot_depth), ~empty[:, None] & (slot_depth > 0), state=True),
+        Part(word("go")),
+        Part(pair(chain_depth), np.arange(MAX_CHAIN)[None] < chain_length[:, None], scored=True, state=True),
+        Part(word("=")),
+        Part(single(symbols[drifts.right][:, None]), scored=True),
+        Part(word("<eos>"), scored=True),
     ]
-    return _compact(rng, parts, mark["<eos>"])
-
-
-def _compact(rng: np.random.Generator, parts: list[tuple[Ints, Bools | bool, bool, bool]], pad: int) -> Batch:
-    """Drops absent positions and moves the rest of every row to the left."""
-    tokens = np.concatenate([part[0] for part in parts], axis=1)
-    shape = tokens.shape[:2]
-    present = np.concatenate([np.broadcast_to(keep, part.shape[:2]) for part, keep, _, _ in parts], axis=1)
-    scored = np.concatenate([np.full(part.shape[:2], flag) for part, _, flag, _ in parts], axis=1)
-    states = np.concatenate([np.full(part.shape[:2], flag) for part, _, _, flag in parts], axis=1)
-    order = np.argsort(~present, axis=1, kind="stable")
-    rows = np.arange(shape[0])[:, None]
-    present, tokens = present[rows, order], np.where(present[..., None], tokens, pad)[rows, order]
-    width = int(present.sum(1).max())
-    return Batch(
-        ids=tokens[:, :width],
-        weights=rng.uniform(0.3, 0.7, (shape[0], width)),
-        scored=(scored[rows, order] & present)[:, :width],
-        states=(states[rows, order] & present)[:, :width],
-    )
+    joined = join_parts(parts, vocabulary["<eos>"])
+    return replace(joined, weights=rng.uniform(0.3, 0.7, joined.scored.shape))

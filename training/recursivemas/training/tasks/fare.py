@@ -5,11 +5,14 @@ answers has never been taught to multiply: it writes `<calculator> 6 * 5 </calcu
 and is done.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.tasks import hop
-from recursivemas.training.tasks.hop import Batch, Ints, Walks
+from recursivemas.training.tasks.hop import Walks
+from recursivemas.training.tasks.sequences import Batch, Ints, Part
 
 TAGS = ("<calculator>", "*", "</calculator>", "<result>", "</result>")
 LARGEST = len(hop.SYMBOLS) ** 2
@@ -31,21 +34,18 @@ def questions(seed: int, count: int) -> list[QuestionRecord]:
 
 
 def pretraining_batch(
-    rng: np.random.Generator, vocabulary: dict[str, int], batch: int, length: int, kind: int
+    rng: np.random.Generator, vocabulary: Mapping[str, int], batch: int, length: int, kind: int
 ) -> Batch:
-    """As `hop.pretraining_batch`, with the call and its result in place of the answer; the result is not scored."""
+    """As `hop.pretraining_batch`, with a call and its result in place of the answer; the result is not scored."""
     numbers = np.array([vocabulary[str(number)] for number in range(1, LARGEST + 1)])
-    tag = {word: vocabulary[word] for word in TAGS}
 
-    def ending(walks: Walks) -> list[tuple[Ints, bool]]:
-        first, last = walks.ring[:, :1], walks.town(walks.hops[:, None])
-        ones = np.ones_like(first)
-        call = [ones * tag["<calculator>"], numbers[first], ones * tag["*"], numbers[last]]
-        product = numbers[(first + 1) * (last + 1) - 1]
-        result = [ones * tag["<result>"], product, ones * tag["</result>"]]
-        return [
-            (np.concatenate([*call, ones * tag["</calculator>"]], 1), True),
-            (np.concatenate(result, 1), False),
-        ]
+    def word(name: str) -> Ints:
+        return np.full((batch, 1), vocabulary[name])
 
-    return hop.pretraining_batch(rng, hop.Ids.of(vocabulary), batch, length, kind, ending)
+    def ending(walks: Walks) -> list[Part]:
+        first, last = walks.ring[:, :1], walks.town(walks.hops[:, None])  # (B, 1) town indices
+        call = [word("<calculator>"), numbers[first], word("*"), numbers[last], word("</calculator>")]
+        result = [word("<result>"), numbers[(first + 1) * (last + 1) - 1], word("</result>")]
+        return [Part(np.concatenate(call, 1), scored=True), Part(np.concatenate(result, 1))]
+
+    return hop.pretraining_batch(rng, vocabulary, batch, length, kind, ending)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from recursivemas.system.files import write_text_atomic
-from recursivemas.training.curves import smooth
-from recursivemas.training.report import plt, save_figure, versions
-from recursivemas.training.statistics import over_seeds, wilson
+from recursivemas.training.evaluation.report import versions
+from recursivemas.training.evaluation.statistics import over_seeds, wilson
+from recursivemas.training.figures import save_figure, smooth
 
 MEANS = ("decoded_tokens", "forward_positions", "time_ms")
 
@@ -75,14 +77,15 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
     for row in rows:
         if row["row"] != "latent-step sweep":
             lines.setdefault(row["row"], []).append(row)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained", width_ratios=(1, 1.2))
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
     for label, points in lines.items():
         if len(points) > 1:
             ordered = sorted(points, key=lambda row: row["rounds"])
             x, y, error = _with_errors(ordered)
             left.errorbar(x, y, yerr=error, marker="o", capsize=3, label=label)
     left.set(title=f"{name}: accuracy over rounds", xlabel="rounds", ylabel="accuracy", ylim=(0, 1.03))
-    left.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend(fontsize=7)
     bars = [max(points, key=lambda row: min(row["rounds"], 3)) for points in lines.values()]
     bars += [row for row in rows if row["row"] == "latent-step sweep"]
@@ -114,7 +117,8 @@ def _with_errors(rows: Sequence[dict[str, Any]]) -> tuple[list[int], list[float]
 
 def draw_stability(name: str, logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
     """Gradient norm that arrives at each hand-off, by round, before clipping; text hands over no gradient at all."""
-    figure, axis = plt.subplots(figsize=(10, 5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axis = figure.subplots()
     keys = sorted({key for log in logs for line in log for key in line if key.startswith("handoff_gradient/")})
     for key in keys:
         length = min(len(log) for log in logs)

@@ -1,18 +1,14 @@
-"""The measured tables behind every claim: `python -m recursivemas.training.evidence --out docs/evidence`.
+"""Jobs of the evidence: one tiny system and one seed, trained and measured against every baseline and control.
 
-Trains each tiny system from three seeds and measures it against every baseline and control on held-out questions. A job
-is one system and one seed; finished jobs in the work folder are kept, so a stopped run goes on where it was. A job's
-files are named by what it measures (`job_key`): a changed system, question or agent begins a job of its own.
+The work folder keeps finished jobs and measured cells, so a stopped run continues where it was. A job's files are named
+by what it measures (`job_key`): a changed system, question or agent begins a job of its own.
 """
 
-import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +19,14 @@ from recursivemas.system.links_file import LinkFile, load_links
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System, load_system
 from recursivemas.training.agents import LoadedAgent, load_agents
-from recursivemas.training.data import TrainingData, load_records
-from recursivemas.training.evaluate import Cell, evaluate
-from recursivemas.training.evidence_report import MEANS, write_evidence
+from recursivemas.training.evaluation.evaluate import Cell, evaluate
+from recursivemas.training.evaluation.statistics import wilson
+from recursivemas.training.evidence.report import MEANS
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
-from recursivemas.training.statistics import wilson
-from recursivemas.training.train import new_links, train_system
+from recursivemas.training.tasks.data import TrainingData, load_records
+from recursivemas.training.train.trainer import new_links, train_system
 
-SEEDS = (0, 1, 2)
 QUESTIONS = 540
 TEXT_VOTES = 4
 FROM_RIDGE = {"learning_rate": 5e-5, "steps": 60}
@@ -269,51 +264,10 @@ def raw_record(name: str, seed: int, folder: Path, cpu_seconds: float | None) ->
     }
 
 
-def report_unfinished(names: Sequence[str], seeds: Sequence[int], work: Path, systems: Path, out: Path) -> None:
-    """Writes what jobs have measured, finished or not; the table says how many seeds each row has."""
-    for name in names:
-        raw = []
-        for seed in seeds:
-            key = job_key(name, seed, systems)
-            whole, folder = work / f"{key}.json", work / key
-            if whole.is_file():
-                raw.append(json.loads(whole.read_text(encoding="utf-8")))
-            elif (folder / "cells.jsonl").is_file():
-                raw.append(raw_record(name, seed, folder, None))
-        if raw:
-            write_evidence(name, EXPERIMENTS[name].system, raw, out)
-
-
-def run_all(
-    names: Sequence[str], seeds: Sequence[int], work: Path, systems: Path, out: Path, jobs: int,
-    say: Callable[[str], None] = print,
-) -> None:  # fmt: skip
-    """Runs jobs side by side and writes `out/<experiment>.json` and `.png`."""
-    work.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {name: [pool.submit(run_job, name, seed, work, systems) for seed in seeds] for name in names}
-        for name, futures in waiting.items():
-            raw = [json.loads(future.result().read_text(encoding="utf-8")) for future in futures]
-            write_evidence(name, EXPERIMENTS[name].system, raw, out)
-            say(f"{out / name}.json")
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description="Measure the tiny systems.")
-    parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
-    parser.add_argument("--work", type=Path, default=Path("dist/.evidence"), help="Training runs and raw results.")
-    parser.add_argument("--systems", type=Path, default=Path("systems"))
-    parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--jobs", type=int, default=2, help="Processes, one thread each.")
-    parser.add_argument("--report", action="store_true", help="Only write what stopped jobs have measured.")
-    arguments = parser.parse_args()
-    if arguments.report:
-        report_unfinished(arguments.only, arguments.seeds, arguments.work, arguments.systems, arguments.out)
-        return
-    run_all(arguments.only, arguments.seeds, arguments.work, arguments.systems, arguments.out, arguments.jobs)
-
-
-if __name__ == "__main__":
-    main()
+def found_so_far(name: str, seed: int, work: Path, systems: Path) -> dict[str, Any] | None:
+    """The raw results of a job, finished or not; None when it has measured nothing."""
+    key = job_key(name, seed, systems)
+    if (work / f"{key}.json").is_file():
+        record: dict[str, Any] = json.loads((work / f"{key}.json").read_text(encoding="utf-8"))
+        return record
+    return raw_record(name, seed, work / key, None) if (work / key / "cells.jsonl").is_file() else None

@@ -33,7 +33,7 @@ def load_records(source: str) -> list[QuestionRecord]:
     path = Path(source)
     if path.exists() or path.suffix == ".jsonl" or path.is_absolute():
         return load_questions(path)
-    from recursivemas.training.hub_data import hub_records
+    from recursivemas.training.tasks.hub_data import hub_records
 
     return hub_records(source)
 

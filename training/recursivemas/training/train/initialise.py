@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.inner_loop import embedding_scale
 from recursivemas.training.links import InnerLink, OuterLink
-from recursivemas.training.pairs import Pairs, mean_embedding
+from recursivemas.training.train.inner_loop import embedding_scale
+from recursivemas.training.train.pairs import Pairs, mean_embedding
 
 
 def ridge(inputs: Tensor, wanted: Tensor, penalty: float = 1e-2) -> tuple[Tensor, Tensor]:

@@ -19,14 +19,14 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import LinkFile
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, checksums, load_agents
-from recursivemas.training.data import TrainingData
-from recursivemas.training.initialise import matched_thoughts, start_outer
-from recursivemas.training.inner_loop import embedding_loss, inner_loss, nearest_token_accuracy, start_inner
 from recursivemas.training.links import Links
-from recursivemas.training.optimise import Run, Schedule, save_atomic
-from recursivemas.training.outer_loop import GradientWatch, outer_loss
-from recursivemas.training.pairs import Pairs, collect_latent_pairs, collect_pairs, join
 from recursivemas.training.recursion import Recursion
+from recursivemas.training.tasks.data import TrainingData
+from recursivemas.training.train.initialise import matched_thoughts, start_outer
+from recursivemas.training.train.inner_loop import embedding_loss, inner_loss, nearest_token_accuracy, start_inner
+from recursivemas.training.train.optimise import Run, Schedule, save_atomic
+from recursivemas.training.train.outer_loop import GradientWatch, outer_loss
+from recursivemas.training.train.pairs import Pairs, collect_latent_pairs, collect_pairs, join
 
 PAIR_STREAM, OUTER_STREAM, LATENT_STREAM = 0, 1, 2
 Progress = Callable[[str, int, int], None]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import InnerLink
-from recursivemas.training.pairs import Pairs, mean_embedding
+from recursivemas.training.train.pairs import Pairs, mean_embedding
 
 
 def embedding_scale(agent: LoadedAgent) -> float:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.questions import QuestionRecord
+from recursivemas.training.evaluation.statistics import wilson
 from recursivemas.training.recursion import HandOffHook, Mode, Recursion
 from recursivemas.training.rollout import Sampler
-from recursivemas.training.statistics import wilson
 from recursivemas.training.tasks.scoring import is_right
 
 Control = Literal["none", "zeros", "other_question"]

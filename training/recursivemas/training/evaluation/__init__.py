@@ -1,0 +1,1 @@
+"""`rmas eval`: accuracy with intervals, baselines and controls, and the report of them."""

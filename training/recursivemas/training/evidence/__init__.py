@@ -1,0 +1,1 @@
+"""The measured tables of `docs/evidence/`: `python -m recursivemas.training.evidence`."""

@@ -1,0 +1,1 @@
+"""Training links: pairs of what agents write, the inner loop, alignment, the outer loop, and their order."""
