@@ -1,8 +1,9 @@
 /**
  * One agent: a model on the GPU, the agent's links, and what it can do in a turn.
  *
- * A turn is: `begin`, `feed` the prompt, any number of `think` steps, then either hand-offs (`handOff`) or decoding
- * (`logits`, `pick`, `feed` again). Only `pick` and the `read…` functions wait for the GPU.
+ * A turn begins with `begin` and `feed`, which reads the prompt. Any number of `think` steps follow, and then hand-offs
+ * (`innerLink`, `outerLink`) or decoding (`logits`, then `pick` and `decode` in turn). Only `pick`, `lens` and `sync` wait
+ * for the GPU.
  *
  * Source: docs/abi.md, docs/recursion.md rules 3 and 5.
  */
@@ -16,13 +17,13 @@ import type { AgentSpec } from "./system";
 import type { Tokenizer } from "./tokenizer";
 import type { TokenProbability } from "./types";
 
-/** A piece of input: token ids, or rows that are input embeddings already. */
+/** A piece of input: token ids, or rows that already are input embeddings. */
 export type Part =
   | { readonly kind: "tokens"; readonly ids: readonly number[] }
   | { readonly kind: "states"; readonly states: States };
 
 /** How a token is picked from logits; greedy when `temperature` is 0. */
-export interface Picking {
+interface Picking {
   readonly temperature: number;
   readonly topP: number;
   /** In [0, 1). */
@@ -32,7 +33,7 @@ export interface Picking {
 /** An agent's own links, packed for its library's functions. */
 export interface AgentLinks {
   readonly inner: TvmObject;
-  /** By edge id; the agent's outgoing edges. */
+  /** By the id of each outgoing edge. */
   readonly outer: ReadonlyMap<string, TvmObject>;
 }
 
@@ -45,7 +46,7 @@ export class Agent {
   private readonly runtime: Runtime;
   private readonly library: Library;
   #position = 0;
-  /** Output of the last forward call, kept: hidden (1, 1, D) or logits (1, 1, V). */
+  /** The output of the last forward call: hidden (1, 1, D) or logits (1, 1, V). */
   #last: { kind: "hidden" | "logits"; tensor: Tensor } | undefined;
 
   constructor(
@@ -58,12 +59,12 @@ export class Agent {
     this.library = model.library;
   }
 
-  /** Positions the context window holds. */
+  /** How many positions the context window holds. */
   get contextWindowSize(): number {
     return this.library.contextWindowSize;
   }
 
-  /** Positions fed so far in this turn. */
+  /** How many positions this turn has fed so far. */
   get position(): number {
     return this.#position;
   }
@@ -82,7 +83,7 @@ export class Agent {
   /**
    * Feeds tokens and rows, in chunks of the library's prefill size.
    *
-   * @param want - `hidden` when latent steps follow, `logits` when a token is to be picked.
+   * @param want - `hidden` before a latent step or a hand-off, `logits` before a token is picked.
    * @throws EngineError `context-overflow`.
    */
   feed(parts: readonly Part[], want: "hidden" | "logits"): void {
@@ -114,7 +115,7 @@ export class Agent {
     }
   }
 
-  /** One latent step: the agent is run on R_in of its last hidden state. Nothing is read back and nothing waits. */
+  /** Takes one latent step: runs the agent on R_in of its last hidden state. Nothing is read back and nothing waits. */
   think(): void {
     const hidden = this.#expect("hidden");
     this.#reserve(1);
@@ -123,7 +124,7 @@ export class Agent {
     );
   }
 
-  /** Room for M latent thoughts, (M, D). */
+  /** Allocates room for M latent thoughts, (M, D). */
   createThoughts(rows: number): States {
     const { hiddenSize, dtype } = this.spec;
     const tensor = this.runtime.scoped(() =>
@@ -132,7 +133,7 @@ export class Agent {
     return new States(this.runtime, tensor, rows, hiddenSize, dtype);
   }
 
-  /** Copies the last hidden state into a row of the thoughts, in order with the agent's other commands. */
+  /** Queues a copy of the last hidden state into a row of the thoughts. */
   recordThought(thoughts: States, row: number): void {
     const { rowBytes } = thoughts;
     this.runtime.scoped(() => {
@@ -140,14 +141,14 @@ export class Agent {
     });
   }
 
-  /** R_in(H), (M, D) → (M, D). */
+  /** Computes R_in(H), (M, D) → (M, D). */
   innerLink(thoughts: States): States {
     const call = (): unknown => this.library.innerLink(thoughts.tensor, this.links.inner);
     return this.#states(call, thoughts.rows, this.spec.hiddenSize);
   }
 
   /**
-   * R_out of an outgoing edge, (M, D) → (M, D_target).
+   * Computes R_out of an outgoing edge, (M, D) → (M, D_target).
    *
    * @param targetSize - the receiver's hidden size.
    */
@@ -158,7 +159,7 @@ export class Agent {
     return this.#states(() => this.library.outerLink(states.tensor, link), states.rows, targetSize);
   }
 
-  /** Makes sure that logits for the next token are there, through the LM head if the last call gave a hidden state. */
+  /** Runs the LM head if the last call gave a hidden state, so that a token can be picked. */
   logits(): void {
     if (this.#last?.kind === "logits") return;
     const hidden = this.#expect("hidden");
@@ -199,7 +200,7 @@ export class Agent {
     });
   }
 
-  /** Logit lens: each hidden state's k likeliest tokens; logits are made and read back a few rows at a time. */
+  /** Finds the k likeliest tokens of each hidden state (logit lens), a few rows at a time. */
   async lens(states: States, k: number): Promise<TokenProbability[][]> {
     const likeliest: TokenProbability[][] = [];
     for (let start = 0; start < states.rows; start += LENS_ROWS) {
@@ -215,12 +216,12 @@ export class Agent {
     return likeliest;
   }
 
-  /** Waits until the GPU has done everything: one synchronisation. */
+  /** Waits until the GPU has finished: one synchronisation. */
   sync(): Promise<void> {
     return this.runtime.sync();
   }
 
-  /** Rows from the CPU, (rows, D). */
+  /** Uploads rows, (rows, D). */
   uploadStates(values: Float32Array<ArrayBuffer>): States {
     const { hiddenSize, dtype } = this.spec;
     const rows = values.length / hiddenSize;
@@ -235,7 +236,7 @@ export class Agent {
     return this.spec.dtype === "float32" ? 4 : 2;
   }
 
-  /** Embeds tokens, a prefill chunk at a time: (T, D) pieces, owned by the caller. */
+  /** Embeds tokens, one prefill chunk at a time. The caller frees the (T, D) pieces. */
   #embed(ids: readonly number[]): States[] {
     const step = this.library.prefillChunkSize;
     const pieces: States[] = [];
@@ -251,7 +252,7 @@ export class Agent {
     return this.runtime.upload([ids.length], "int32", new Uint8Array(Int32Array.from(ids).buffer));
   }
 
-  /** Some of the rows, in the present scope; a copy unless they are all of them. */
+  /** Takes some of the rows, in the current scope. This copies them, unless they are all of the rows. */
   #slice(states: States, start: number, rows: number): Tensor {
     if (rows === states.rows) return states.tensor;
     const { columns, dtype, rowBytes } = states;
@@ -260,7 +261,7 @@ export class Agent {
     return slice;
   }
 
-  /** Runs a function that returns one matrix, and keeps it. */
+  /** Keeps the one matrix that a function returns. */
   #states(call: () => unknown, rows: number, columns: number, dtype = this.spec.dtype): States {
     const tensor = this.runtime.scoped(() => this.runtime.keep(call() as Tensor));
     return new States(this.runtime, tensor, rows, columns, dtype);
@@ -281,7 +282,7 @@ export class Agent {
     ) as Tensor;
   }
 
-  /** One forward call over `length` positions of the KV cache; its first result is remembered. */
+  /** Extends the KV cache by `length` positions, and remembers the first result. */
   #forward(
     call: Compiled,
     length: number,

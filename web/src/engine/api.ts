@@ -43,36 +43,36 @@ export {
 export type { AgentSpec, EdgeSpec, FileSpec, PromptSpec, System } from "./system";
 export type * from "./types";
 
-/** What of a run is not data. */
+/** The parts of a run's request that are not data. */
 export interface RunHooks {
   /** Cancels between two steps; the run then rejects with code `cancelled`. */
   readonly signal?: AbortSignal;
-  /** Called in order, as things happen. */
+  /** Called once for every event, in order. */
   readonly onEvent?: (event: RunEvent) => void;
 }
 
-/** A loaded system; it holds GPU memory until `dispose`. */
+/** A loaded system. It holds GPU memory until `dispose`. */
 export interface SystemHandle {
   /** The manifest: graph, prompts, settings, files. */
   readonly system: System;
   readonly device: DeviceInfo;
-  /** What the system's task asks, with the right answers; empty without a task. */
+  /** The questions of the system's task with the right answers; empty without a task. */
   readonly questions: readonly TaskQuestion[];
-  /** Rejects with the error when the GPU device is lost; never resolves otherwise. Load the system again then. */
+  /** Rejects when the GPU device is lost, and never resolves. Load the system again then. */
   readonly lost: Promise<never>;
   /**
-   * Answers one question. One run at a time.
+   * Answers one question. Only one run can go on at a time.
    *
    * @throws EngineError
    */
   run(options: RunOptions, hooks?: RunHooks): Promise<RunResult>;
   /** Counts since loading began. */
   counters(): Promise<Counters>;
-  /** Frees all GPU memory and ends the worker. @returns the last counts: `liveBytes` is 0. */
+  /** Frees all GPU memory and ends the worker. @returns the last counts, in which `liveBytes` is 0. */
   dispose(): Promise<Counters>;
 }
 
-/** One request under way. */
+/** A request that has no answer yet. */
 interface Pending {
   resolve(result: Methods[MethodName]["result"]): void;
   reject(error: EngineError): void;
@@ -80,7 +80,7 @@ interface Pending {
   onEvent?: ((event: RunEvent) => void) | undefined;
 }
 
-/** What the client needs of a worker; tests pass their own. */
+/** The part of a `Worker` that the client uses; tests pass their own. */
 export interface WorkerPort {
   postMessage(message: ToWorker): void;
   terminate(): void;
@@ -128,7 +128,7 @@ class Client {
     }).finally(() => hooks.signal?.removeEventListener("abort", cancel));
   }
 
-  /** Ends the worker; requests under way fail. */
+  /** Ends the worker and fails every request that has no answer yet. */
   end(error: EngineError): void {
     this.#ended ??= error;
     this.port.terminate();
@@ -171,7 +171,7 @@ function startWorker(): WorkerPort {
   return new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "recursivemas-engine" });
 }
 
-/** Stands for the root of a visitor's folder; nothing is ever fetched from it. */
+/** Stands for the root of a visitor's folder. Nothing is ever fetched from it. */
 const FOLDER_URL = "https://folder.recursivemas.invalid/";
 
 function absoluteUrl(url: string | URL, files: LocalFiles | undefined): string {
@@ -179,10 +179,10 @@ function absoluteUrl(url: string | URL, files: LocalFiles | undefined): string {
 }
 
 /**
- * Reads a manifest without loading anything, to show what a system is and how big, in the variant for this GPU.
+ * Reads a manifest in the variant for this GPU, and loads nothing: enough to show what a system is and how big it is.
  *
  * @param url - of `system.json`, absolute or relative to the page.
- * @param files - a folder to read from in place of the network; `url` is then a path in it.
+ * @param files - a folder to read instead of the network; `url` is then a path in it.
  * @throws EngineError `download` or `bad-manifest`.
  */
 export async function readSystem(
@@ -200,9 +200,8 @@ export async function readSystem(
  * Downloads, verifies and loads a built system on the GPU, in a worker of its own.
  *
  * @param url - of `system.json`, absolute or relative to the page (or worker) that calls.
- * @param options - progress, cancelling, caching.
  * @param port - the worker; tests pass their own.
- * @throws EngineError with the code of whatever is wrong; nothing is left behind then.
+ * @throws EngineError; nothing stays loaded then.
  */
 export async function loadSystem(
   url: string | URL,
@@ -211,7 +210,7 @@ export async function loadSystem(
 ): Promise<SystemHandle> {
   const { signal, onProgress, ...settings } = options;
   const client = new Client(port);
-  // Shaders that are being compiled and weights on their way to the GPU cannot be called back: the worker goes, whole.
+  // Compiling shaders and uploading weights cannot be stopped, so the whole worker ends.
   const stop = (): void => client.end(new EngineError("cancelled", "cancelled while loading"));
   signal?.addEventListener("abort", stop, { once: true });
   let loaded: Loaded;

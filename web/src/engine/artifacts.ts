@@ -1,8 +1,9 @@
 /**
- * The files of a built system: downloaded, verified, cached.
+ * Downloads, verifies and caches the files of a built system.
  *
- * Every byte that is handed out has the sha256 that the manifest gives, whether it came from the network or the cache.
- * The cache is addressed by content, so systems that share an agent share its files, and a rebuilt file is a new entry.
+ * Every file that leaves this module has the sha256 that the manifest gives, whether it came from the network or the
+ * cache. The cache is addressed by content, so systems that share an agent share its files, and a rebuilt file is a new
+ * entry.
  */
 import { sha256 } from "./digest";
 import { checkOk, type Fetch, networkError, pause } from "./download";
@@ -12,34 +13,32 @@ import type { FileSpec } from "./system";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What is stored where; tests pass their own. */
-export interface ArtifactSources {
+/** Where files come from and are kept; tests pass their own. */
+interface ArtifactSources {
   readonly fetch: Fetch;
-  /** Undefined where the browser has none, or none is wanted: files then stay in memory. */
+  /** If undefined, files stay in memory. */
   readonly cache: Pick<Cache, "match" | "put" | "delete"> | undefined;
-  /** Files lie on this machine already: they are read, and verified, when they are needed. */
+  /** Whether the files already are on this machine; each is then read and verified when it is needed. */
   readonly atHand?: boolean;
-  /** Name of the system, kept beside its files in the cache for people to read. */
+  /** The system's name, which the cache keeps with its files for people to read. */
   readonly owner?: string;
-  /** Waits before a broken download is tried again. */
+  /** Waits before it tries a broken download again. */
   readonly pause?: typeof pause;
 }
 
-/** Called as bytes come: how many more, and whether they came from the cache. */
-export type OnBytes = (file: FileSpec, bytes: number, cached: boolean) => void;
+/** Called as bytes arrive; negative if a download starts again. */
+type OnBytes = (file: FileSpec, bytes: number, cached: boolean) => void;
 
 const PARALLEL_DOWNLOADS = 4;
-/** Before each try that follows one which brought nothing new; they are over sooner when the network is back. */
+/** Waits after each try in a row that brought nothing new. A wait ends early if the network is back. */
 const PAUSES_MS = [300, 1000, 3000];
 
 export class Artifacts {
   readonly #files: ReadonlyMap<string, FileSpec>;
-  /** What the cache could not take. */
+  /** Files that the cache could not take, by sha256. */
   readonly #memory = new Map<string, Bytes>();
 
-  /**
-   * @param base - URL of the manifest; paths are relative to it.
-   */
+  /** @param base - URL of the manifest; paths are relative to it. */
   constructor(
     private readonly base: string,
     files: readonly FileSpec[],
@@ -53,7 +52,7 @@ export class Artifacts {
     return this.#files.has(path);
   }
 
-  /** Bring all these files here, several at a time. After it `read` needs no network. */
+  /** Downloads files, several at a time. `read` then needs no network. */
   async downloadAll(paths: readonly string[], onBytes: OnBytes): Promise<void> {
     const waiting = paths.map((path) => this.#spec(path));
     const stop = new AbortController();
@@ -68,7 +67,7 @@ export class Artifacts {
         stop.abort();
       }
     };
-    // After a failure the others still put away what they have.
+    // After a failure, the other downloads still keep what they have.
     await Promise.all(Array.from({ length: PARALLEL_DOWNLOADS }, worker));
     throwIfCancelled(this.signal);
     if (failures.length > 0) throw failures[0];
@@ -90,7 +89,7 @@ export class Artifacts {
     return new TextDecoder().decode(await this.read(path));
   }
 
-  /** Lets go of what is held in memory. */
+  /** Drops a file that is held in memory. */
   release(path: string): void {
     this.#memory.delete(this.#spec(path).sha256);
   }
@@ -118,7 +117,7 @@ export class Artifacts {
     if (!(await this.#store(file, bytes))) this.#memory.set(file.sha256, bytes);
   }
 
-  /** Cached bytes are verified like any others: a damaged entry is dropped and fetched anew. */
+  /** Verifies cached bytes too. A damaged entry is deleted, and the file downloaded again. */
   async #fromCache(file: FileSpec): Promise<Bytes | undefined> {
     const entry = await this.sources.cache?.match(CACHE_URL + file.sha256);
     if (!entry) return undefined;
@@ -128,7 +127,7 @@ export class Artifacts {
     return undefined;
   }
 
-  /** Takes the first bytes of a file out of the cache, where an earlier load left them. */
+  /** Takes out of the cache the first bytes of a file, which an earlier load left there. */
   async #takePart(file: FileSpec): Promise<Bytes> {
     const url = partUrl(file);
     const entry = await this.sources.cache?.match(url);
@@ -138,7 +137,7 @@ export class Artifacts {
     return bytes.byteLength < file.sizeBytes ? bytes : new Uint8Array();
   }
 
-  /** @returns whether the cache took it; a full disk is no reason to stop. */
+  /** @returns whether the cache took the file; a full disk is no error. */
   async #store(file: FileSpec, bytes: Bytes, url = CACHE_URL + file.sha256): Promise<boolean> {
     try {
       await this.sources.cache?.put(url, keptResponse(file, bytes, this.sources.owner));
@@ -157,7 +156,7 @@ export class Artifacts {
     let bytes = await this.#receive(file, part, onCount, signal);
     let digest = await sha256(bytes);
     if (digest !== file.sha256 && part.byteLength > 0) {
-      // What was kept of an earlier try may be what is wrong.
+      // The bytes that an earlier load left may be the damaged ones.
       onCount(-bytes.byteLength);
       bytes = await this.#receive(file, new Uint8Array(), onCount, signal);
       digest = await sha256(bytes);
@@ -173,10 +172,10 @@ export class Artifacts {
   }
 
   /**
-   * Receives a file; a broken connection is taken up again where it broke, if the server can. When the network stays
-   * away, what came is kept for the next load.
+   * Receives a file. After a broken connection it continues where the bytes ended, if the server can. If the network
+   * does not come back, it keeps the bytes for the next load.
    *
-   * @param part - the first bytes, if they are here already.
+   * @param part - the first bytes, which an earlier load left.
    */
   async #receive(
     file: FileSpec,
@@ -206,13 +205,13 @@ export class Artifacts {
     }
   }
 
-  /** One request for what is missing of a file. */
+  /** Requests the missing bytes of a file. */
   async #continue(url: string, incoming: Incoming, signal: AbortSignal | undefined): Promise<void> {
     const { received } = incoming;
     const headers: Record<string, string> = received > 0 ? { Range: `bytes=${received}-` } : {};
-    // Our own cache keeps what was verified; the browser's would keep it twice, or keep an older build.
+    // Our own cache keeps verified files. The browser's would keep them twice, or keep an older build.
     const init: RequestInit = { headers, cache: "no-store", ...(signal ? { signal } : {}) };
-    // A browser's own `fetch` refuses to be called as a method.
+    // A browser's own `fetch` cannot be called as a method.
     const { fetch } = this.sources;
     const response = checkOk(url, await fetch(url, init));
     if (response.status !== 206) incoming.restart();
@@ -220,7 +219,7 @@ export class Artifacts {
   }
 }
 
-/** A file's bytes as they come. */
+/** A file that is being received. */
 class Incoming {
   readonly #target: Bytes;
   received = 0;
@@ -270,7 +269,7 @@ async function* pieces(response: Response): AsyncGenerator<Uint8Array> {
   try {
     for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
   } finally {
-    // Cancelling a body that ended does nothing; one that was left early stops downloading.
+    // This stops the download if the reader left early, and does nothing if the body has ended.
     await reader.cancel().catch(() => {});
   }
 }

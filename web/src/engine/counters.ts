@@ -1,10 +1,10 @@
 /**
- * Exact counts of what is asked of the GPU, made in one place: the methods of one `GPUDevice`, its queue, and the
- * buffers and encoders they create are replaced on the objects themselves. Nothing is sampled or estimated.
+ * Counts what is asked of the GPU. The methods of one `GPUDevice`, of its queue, and of the buffers and encoders that
+ * they create are replaced on the objects themselves, so the counts are exact.
  */
 import type { Counters } from "./types";
 
-/** What was added between two moments; bytes alive and peak are the later ones. */
+/** Subtracts the earlier counts. `liveBytes` and `peakBytes` are the later ones. */
 export function added(later: Counters, earlier: Counters): Counters {
   return {
     syncs: later.syncs - earlier.syncs,
@@ -35,12 +35,11 @@ export class GpuCounters {
     this.#watchQueue(device.queue);
   }
 
-  /** The counts now. */
   snapshot(): Counters {
     return { ...this.#counts };
   }
 
-  /** What was added since an earlier snapshot; bytes alive and peak are the present ones. */
+  /** What was added since an earlier snapshot. */
   since(earlier: Counters): Counters {
     return added(this.#counts, earlier);
   }

@@ -1,26 +1,26 @@
 /**
- * The one GPU device of a loaded system: what it must offer, what went wrong on it, and the end of it.
+ * The GPU device of a loaded system: checks what it offers, and reports what goes wrong on it.
  *
- * A WebGPU error does not throw: it is an event, and the results are zeros. So every call runs under `watch`, and
- * nothing that was read back is believed before `verdict`.
+ * WebGPU does not throw errors. It reports them as events, and the results are zeros. So every call runs under `watch`,
+ * and nothing that is read back counts before `verdict`.
  */
 import { GpuCounters } from "./counters";
 import { EngineError } from "./errors";
 import type { System } from "./system";
 import type { DeviceInfo } from "./types";
 
-/** What TVM's kernels and its web runtime rely on, whatever the model. */
+/** The limits that TVM's kernels and its web runtime need for any model. */
 const RUNTIME_LIMITS = { maxStorageBuffersPerShaderStage: 10, maxComputeWorkgroupStorageSize: 32768 };
-/** Raised to whatever the adapter has: they cost nothing. */
+/** Limits that are raised to whatever the adapter offers, because they cost nothing. */
 const GENEROUS_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
 
-/** How long a device may take to say that it is lost, after calls begin to fail. */
+/** How long a device may take to report that it is lost, after calls begin to fail. */
 const LOSS_PATIENCE_MS = 500;
 
 /** A device, its counters, and the first thing that went wrong on it. */
 export class Gpu {
   readonly counters: GpuCounters;
-  /** Settles with the error when the device is lost while in use. */
+  /** Resolves with the error if the device is lost while in use. */
   readonly lost: Promise<EngineError>;
   #error: EngineError | undefined;
   #destroy: () => void;
@@ -45,8 +45,8 @@ export class Gpu {
     };
     this.#destroy = device.destroy.bind(device);
     const { lost } = device;
-    // The runtimes of several agents share the device. Each would destroy it when it is disposed or fails, and take
-    // itself apart in the middle of a call when the device is lost; both are the engine's business.
+    // The runtimes of several agents share the device. Each of them would destroy the device when it is disposed or
+    // fails, and dispose itself in the middle of a call when the device is lost. The engine does both instead.
     device.destroy = () => {};
     Object.defineProperty(device, "lost", { value: new Promise(() => {}) });
     this.lost = new Promise((resolve) => {
@@ -62,8 +62,8 @@ export class Gpu {
   }
 
   /**
-   * Runs work that calls the GPU inside error scopes; `verdict` later says whether the device accepted it. Errors that
-   * arise after the synchronous part of `work` reach the device's `uncapturederror` event instead, which counts too.
+   * Runs work that calls the GPU inside error scopes; `verdict` later says whether the device accepted it. Errors after
+   * the synchronous part of `work` arrive as the device's `uncapturederror` events, and `verdict` reports them too.
    */
   watch<T>(work: () => T): T {
     if (this.#watching) return work();
@@ -80,7 +80,7 @@ export class Gpu {
   }
 
   /**
-   * Waits for the device's verdict on everything watched so far. This is a message, not a wait for the GPU's work.
+   * Waits for the device's verdict on everything watched so far. It does not wait for the GPU's work.
    *
    * @throws EngineError `gpu-validation`, `out-of-memory` or `device-lost`.
    */
@@ -94,8 +94,8 @@ export class Gpu {
   }
 
   /**
-   * The reason for something that was thrown: what the device reported, if it did. A lost device makes calls fail in
-   * many ways a moment before it says so, hence the short wait.
+   * Gives the reason for a failure: the error that the device reported, if there is one. It waits a moment, because calls
+   * on a lost device fail in many ways before the device reports its loss.
    */
   async explain(thrown: unknown): Promise<EngineError> {
     const error = EngineError.from(thrown);
@@ -113,7 +113,7 @@ export class Gpu {
     if (this.#error) throw this.#error;
   }
 
-  /** Ends the device for real; its memory is free afterwards. */
+  /** Destroys the device, which frees its memory. */
   destroy(): void {
     this.#ended = true;
     this.#destroy();
@@ -125,7 +125,7 @@ export class Gpu {
       ? new EngineError("out-of-memory", `the GPU is out of memory: ${error.message}`)
       : new EngineError(
           "gpu-validation",
-          `WebGPU refused a command, so results are not to be trusted: ${error.message}`,
+          `WebGPU refused a command, so the results are worthless: ${error.message}`,
         );
   }
 }

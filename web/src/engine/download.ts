@@ -1,12 +1,12 @@
-/** Fetching with a clear error: what could not be fetched, and why. */
+/** Fetches files; an error says which file could not be fetched, and why. */
 import { EngineError } from "./errors";
 
-/** Replaced in tests. */
+/** `fetch`, or what tests use instead. */
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
 
 /**
  * @returns a response with an `ok` status.
- * @throws EngineError `download`, or `cancelled` when the signal fired.
+ * @throws EngineError `download`, or `cancelled` if the signal fired.
  */
 export async function fetchOk(
   url: string,
@@ -31,7 +31,7 @@ export function checkOk(url: string, response: Response): Response {
   );
 }
 
-/** Waits before another try: until the time is over, the network is back, or the signal fires. */
+/** Waits until the time is over, the network is back, or the signal fires. */
 export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const settled = new AbortController();
@@ -48,7 +48,7 @@ export function pause(ms: number, signal: AbortSignal | undefined): Promise<void
   });
 }
 
-/** What a failed fetch or an interrupted body becomes. */
+/** The error for a failed fetch or an interrupted body. */
 export function networkError(
   url: string,
   error: unknown,
@@ -63,7 +63,7 @@ export function networkError(
   );
 }
 
-/** A small text file, always asked of the server anew. */
+/** Fetches a small text file, and always asks the server whether it has changed. */
 export async function fetchText(url: string, signal?: AbortSignal, fetcher: Fetch = fetch): Promise<string> {
   const response = await fetchOk(url, { cache: "no-cache", ...(signal ? { signal } : {}) }, fetcher);
   try {

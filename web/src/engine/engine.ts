@@ -1,4 +1,4 @@
-/** A whole system on one GPU device: loading it, running it, letting go of it. */
+/** Loads a whole system on one GPU device, runs it, and frees it. */
 import { Agent, type AgentLinks } from "./agent";
 import { Artifacts } from "./artifacts";
 import { type Gpu, openDevice } from "./device";
@@ -45,7 +45,7 @@ export class Engine {
    * Downloads, verifies and loads everything.
    *
    * @param url - absolute, of `system.json`.
-   * @throws EngineError; all GPU memory is free then.
+   * @throws EngineError; all GPU memory is freed then.
    */
   static async load(
     url: string,
@@ -58,7 +58,7 @@ export class Engine {
     const reach = settings.files ? fetchLocal(settings.files, url) : fetch;
     const whole = parseSystem(await fetchText(url, signal, reach), url);
     const system = await variantFor(whole, navigator.gpu, settings.powerPreference);
-    // Before anything big is downloaded: can this browser run it at all?
+    // This fails before anything big is downloaded, if the browser cannot run the system.
     const gpu = await openDevice(navigator.gpu, system, settings.powerPreference);
     let models: ReadonlyMap<string, Model> = new Map();
     try {
@@ -88,7 +88,7 @@ export class Engine {
     return this.gpu.info;
   }
 
-  /** Settles with the error when the device is lost while in use. */
+  /** Resolves with the error if the device is lost while in use. */
   get lost(): Promise<EngineError> {
     return this.gpu.lost;
   }
@@ -124,7 +124,7 @@ export class Engine {
     }
   }
 
-  /** Frees all GPU memory and ends the device. */
+  /** Frees all GPU memory and destroys the device. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -134,7 +134,7 @@ export class Engine {
   }
 }
 
-/** Indexes first, because they name the shards; then everything else, several files at a time. */
+/** Downloads the indexes first, because they name the shards; then all other files. */
 async function download(artifacts: Artifacts, system: System, reporter: LoadReporter): Promise<void> {
   const unique = (paths: readonly string[]): string[] => [...new Set(paths)];
   const indexes = unique(system.agents.map((agent) => `${agent.path}tensor-cache.json`));
@@ -157,7 +157,7 @@ function tokenizerFiles(artifacts: Artifacts, agent: AgentSpec): string[] {
   );
 }
 
-/** All models at once, since compiling shaders is what takes time and browsers do it in parallel. */
+/** Loads all models at once, because compiling shaders takes the time, and browsers compile in parallel. */
 async function loadModels(
   gpu: Gpu,
   artifacts: Artifacts,
@@ -182,7 +182,7 @@ async function loadModels(
   return new Map(outcomes.flatMap((each) => (each.status === "fulfilled" ? [each.value] : [])));
 }
 
-/** Agents with their tokenizers and links; agents of the same library share a model. */
+/** Creates the agents with their tokenizers and links. Agents of the same library share a model. */
 async function createAgents(
   artifacts: Artifacts,
   system: System,

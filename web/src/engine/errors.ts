@@ -2,7 +2,7 @@
  * The engine's one error class. `code` says which kind it is and survives `postMessage`, where a class does not.
  */
 
-/** Every way the engine stops. */
+/** The kinds of failure. */
 export type EngineErrorCode =
   /** `navigator.gpu` is missing, or there is no adapter. */
   | "no-webgpu"
@@ -10,7 +10,7 @@ export type EngineErrorCode =
   | "missing-feature"
   /** The adapter's limits are too small for the system. */
   | "insufficient-limits"
-  /** WebGPU rejected what it was given; results since are worthless. */
+  /** WebGPU refused a command; results since then are worthless. */
   | "gpu-validation"
   /** The GPU ran out of memory. */
   | "out-of-memory"
@@ -36,10 +36,10 @@ export type EngineErrorCode =
   | "cancelled"
   /** A run was asked for while another one is going on, or after `dispose`. */
   | "busy"
-  /** A bug of ours, or of the runtime's. */
+  /** A bug of this engine or of the runtime. */
   | "internal";
 
-/** What of an error crosses `postMessage`. */
+/** The part of an error that crosses `postMessage`. */
 export interface WireError {
   readonly code: EngineErrorCode;
   readonly message: string;
@@ -53,7 +53,7 @@ export class EngineError extends Error {
   /**
    * @param code - the kind of failure.
    * @param message - one line for people.
-   * @param cause - what was thrown underneath, if anything.
+   * @param cause - the error that led to this one, if there is one.
    */
   constructor(code: EngineErrorCode, message: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
@@ -73,7 +73,7 @@ export class EngineError extends Error {
     return error;
   }
 
-  /** Wraps whatever was thrown; an `EngineError` stays itself. */
+  /** Wraps whatever was thrown; returns an `EngineError` unchanged. */
   static from(thrown: unknown, code: EngineErrorCode = "internal"): EngineError {
     if (thrown instanceof EngineError) return thrown;
     const message = thrown instanceof Error ? thrown.message : String(thrown);
@@ -81,7 +81,7 @@ export class EngineError extends Error {
   }
 }
 
-/** Throws `cancelled` when the signal has fired. */
+/** Throws `cancelled` if the signal has fired. */
 export function throwIfCancelled(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new EngineError("cancelled", "cancelled");
 }

@@ -1,4 +1,4 @@
-/** IEEE float16 and bfloat16, which JavaScript engines do not all have. */
+/** Converts IEEE float16 and bfloat16, because not every JavaScript engine can. */
 
 /** @returns the float32 values of float16 bit patterns. */
 export function halfToFloat(bits: Uint16Array): Float32Array<ArrayBuffer> {

@@ -1,43 +1,43 @@
-/** What the engine keeps in the browser's Cache Storage: opening it, listing it, deleting from it. */
+/** The files that the engine keeps in the browser's Cache Storage: opens, lists and deletes them. */
 import type { FileSpec } from "./system";
 
 const CACHE_NAME = "recursivemas-files";
-/** Entries need a URL: this and the file's sha256. Nothing is ever fetched from it. */
+/** The URL of an entry is this and the file's sha256. Nothing is ever fetched from it. */
 export const CACHE_URL = "https://files.recursivemas.invalid/";
 
-/** For people: the first system that brought the file, and where it lay there. */
+/** Headers for people to read: the system that first brought the file, and the file's path in it. */
 const OWNER = "x-recursivemas-system";
 const PATH = "x-recursivemas-path";
 const SIZE = "content-length";
 
 /** A file that is kept in this browser. */
 export interface KeptFile {
-  /** Followed by `.part` when these are only its first bytes, of a download that broke off. */
+  /** Ends in `.part` if only the first bytes of the file are kept, from a download that broke off. */
   readonly sha256: string;
-  /** Name of the system that brought it; files are shared by all systems that list the same content. */
+  /** The system that first brought the file. All systems that list the same content share it. */
   readonly system: string;
   readonly path: string;
   readonly sizeBytes: number;
 }
 
-/** Opens the browser's cache; undefined where it has none, or none is wanted. */
+/** Opens the browser's cache; undefined if the browser has none, or none is wanted. */
 export async function openCache(wanted: boolean): Promise<Cache | undefined> {
   if (!wanted || typeof caches === "undefined") return undefined;
   return await caches.open(CACHE_NAME).catch(() => undefined);
 }
 
-/** Where the first bytes of a file are kept whose download broke off; they are not verified yet. */
+/** The URL under which the unverified first bytes of a file are kept after its download broke off. */
 export function partUrl(file: FileSpec): string {
   return `${CACHE_URL}${file.sha256}.part`;
 }
 
-/** A file, or the first bytes of one, as the cache takes it. */
+/** Packs a file, or its first bytes, for the cache. */
 export function keptResponse(file: FileSpec, bytes: Uint8Array<ArrayBuffer>, owner = ""): Response {
   const headers = { [OWNER]: owner, [PATH]: encodeURI(file.path), [SIZE]: String(bytes.byteLength) };
   return new Response(bytes, { headers });
 }
 
-/** @returns every file that is kept, by system and path; empty where the browser keeps none. */
+/** @returns every kept file, sorted by system and path; empty if the browser has no cache. */
 export async function keptFiles(): Promise<readonly KeptFile[]> {
   const cache = await openCache(true);
   if (!cache) return [];
@@ -56,7 +56,7 @@ export async function keptFiles(): Promise<readonly KeptFile[]> {
   return files.sort((a, b) => a.system.localeCompare(b.system) || a.path.localeCompare(b.path));
 }
 
-/** Deletes kept files; what is loaded on the GPU stays there. */
+/** Deletes kept files. Loaded systems stay loaded. */
 export async function forgetFiles(files: readonly Pick<KeptFile, "sha256">[]): Promise<void> {
   const cache = await openCache(true);
   await Promise.all(files.map(({ sha256 }) => cache?.delete(CACHE_URL + sha256)));

@@ -1,10 +1,10 @@
-/** Logit lens: which tokens a hidden state is closest to saying. */
+/** Logit lens: the tokens that a hidden state is closest to. */
 import type { Tokenizer } from "./tokenizer";
 import type { Matrix, TokenProbability } from "./types";
 
 /**
  * @param logits - (M, V).
- * @param k - how many tokens a row.
+ * @param k - how many tokens per row.
  * @returns for each row the k likeliest tokens, likeliest first, with softmax probabilities.
  */
 export function topProbabilities(

@@ -1,5 +1,5 @@
 /**
- * One model library's functions by name, and what its `_metadata` says.
+ * Binds the functions of a model library by name, and reads its `_metadata`.
  *
  * Source: docs/abi.md. A library that lacks a function, or was built for another ABI, is refused when it is loaded.
  */
@@ -10,11 +10,11 @@ import type { Variant } from "./links";
 import type { Compiled, Runtime } from "./runtime";
 import type { AgentSpec } from "./system";
 
-/** The ABI version that this engine speaks. */
-export const ABI_VERSION = 1;
+/** The ABI version that this engine supports. */
+const ABI_VERSION = 1;
 
 const size = v.pipe(v.number(), v.integer(), v.minValue(1));
-/** Loose: MLC's metadata has keys that only other runtimes read. */
+/** Allows unknown keys, because MLC's metadata has some that only other runtimes read. */
 const metadataSchema = v.object({
   context_window_size: size,
   prefill_chunk_size: size,
@@ -33,7 +33,7 @@ type Metadata = v.InferOutput<typeof metadataSchema>;
 /** A parameter in call order. */
 export type ParamSpec = Metadata["params"][number];
 
-/** Functions of a library, kept for as long as its runtime lives. */
+/** The functions of a library. They live as long as its runtime. */
 export interface Library {
   readonly contextWindowSize: number;
   readonly prefillChunkSize: number;
@@ -55,7 +55,7 @@ export interface Library {
 }
 
 /** The runtime's own functions for a KV cache. */
-export interface KvFunctions {
+interface KvFunctions {
   readonly clear: Compiled;
   readonly addSequence: Compiled;
   readonly beginForward: Compiled;

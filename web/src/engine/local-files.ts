@@ -1,10 +1,10 @@
-/** A folder on the visitor's machine, read as if it were served: nothing else of the engine knows the difference. */
+/** Reads a folder on the visitor's machine as if a server served it. */
 import type { Fetch } from "./download";
 import type { LocalFiles } from "./types";
 
 /**
  * @param files - by path relative to the manifest's folder.
- * @param manifest - absolute URL that stands for the manifest; nothing is ever fetched from it.
+ * @param manifest - an absolute URL that stands for the manifest. Nothing is ever fetched from it.
  */
 export function fetchLocal(files: LocalFiles, manifest: string): Fetch {
   const base = new URL(".", manifest).href;

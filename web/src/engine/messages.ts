@@ -1,6 +1,6 @@
 /**
- * The protocol between page and worker. One request has one answer, `done` or `failed`, with its `id`; in between come
- * `progress` or `event` messages with the same `id`.
+ * The protocol between page and worker. Every request gets one answer, `done` or `failed`, with the same `id`. Before
+ * it, `progress` and `event` messages with that `id` may arrive.
  */
 import type { WireError } from "./errors";
 import type { System } from "./system";
@@ -18,14 +18,14 @@ import type {
 /** The part of `LoadOptions` that is data. */
 export type LoadSettings = Omit<LoadOptions, "signal" | "onProgress">;
 
-/** What a loaded system is, for the page. */
+/** What the page learns of a loaded system. */
 export interface Loaded {
   readonly system: System;
   readonly device: DeviceInfo;
   readonly questions: readonly TaskQuestion[];
 }
 
-/** Requests and what each one answers. */
+/** The parameters and the result of every request. */
 export interface Methods {
   load: { params: { readonly url: string; readonly settings: LoadSettings }; result: Loaded };
   run: { params: RunOptions; result: RunResult };
@@ -35,7 +35,7 @@ export interface Methods {
 
 export type MethodName = keyof Methods;
 
-/** Page → worker. `cancel` names the request it cancels and has no answer of its own. */
+/** Page → worker. `cancel` has the id of the request that it cancels, and no answer of its own. */
 export type ToWorker =
   | {
       readonly [K in MethodName]: {
@@ -46,7 +46,7 @@ export type ToWorker =
     }[MethodName]
   | { readonly kind: "cancel"; readonly id: number };
 
-/** Worker → page. `lost` comes unasked when the device goes. */
+/** Worker → page. `lost` answers no request: the device was lost. */
 export type FromWorker =
   | { readonly kind: "progress"; readonly id: number; readonly progress: LoadProgress }
   | { readonly kind: "event"; readonly id: number; readonly event: RunEvent }

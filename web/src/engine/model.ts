@@ -1,4 +1,4 @@
-/** One model library on the GPU: functions, weights, KV cache. Agents of the same checkpoint share one. */
+/** A model on the GPU: functions, weights and KV cache. Agents of the same checkpoint share one. */
 import type { Artifacts } from "./artifacts";
 import type { Gpu } from "./device";
 import { bindLibrary, type Library } from "./library";
@@ -7,7 +7,7 @@ import { Runtime, type Tensor, type TvmObject } from "./runtime";
 import type { AgentSpec } from "./system";
 import { loadWeights } from "./weights";
 
-/** KV pages are this long in MLC's runtimes. */
+/** Positions per page of the KV cache, as in MLC's runtimes. */
 const PAGE_SIZE = 16;
 
 export interface Model {
@@ -16,21 +16,21 @@ export interface Model {
   readonly library: Library;
   /** Packed parameters in call order. */
   readonly params: TvmObject;
-  /** Room for one sequence as long as the context window; every turn starts it anew. */
+  /** Holds one sequence as long as the context window. Every turn clears it. */
   readonly kvCache: TvmObject;
-  /** (1,) int32: a decoded token on its way to `embed`. */
+  /** (1,) int32: the decoded token that goes into `embed`. */
   readonly tokenId: Tensor;
-  /** (1,) int32, zero: the one sequence to sample for. */
+  /** (1,) int32, zero: samples for the only sequence. */
   readonly sampleIndices: Tensor;
 }
 
-/** Called with how much of a phase is done, above 0 and up to 1. */
-export type OnModel = (phase: "compile" | "upload", fraction: number) => void;
+/** Called with the finished part of a phase, above 0 and up to 1. */
+type OnModel = (phase: "compile" | "upload", fraction: number) => void;
 
 /**
- * Loads a model whose files are here already.
+ * Loads a model whose files have been downloaded.
  *
- * @throws EngineError; nothing of the model is left on the GPU then.
+ * @throws EngineError; nothing of the model stays on the GPU then.
  */
 export async function loadModel(
   gpu: Gpu,
@@ -82,7 +82,7 @@ function createKvCache(runtime: Runtime, library: Library): TvmObject {
   });
 }
 
-/** Link tensors (always float32) as one packed argument, kept. */
+/** Uploads the tensors of a link, in float32, as one packed argument. */
 export function packLink(runtime: Runtime, tensors: readonly HostTensor[]): TvmObject {
   return runtime.scoped(() => {
     const uploaded = tensors.map(({ shape, data }) =>

@@ -1,10 +1,10 @@
-/** Where loading stands, as one number that never falls and one line for people. */
+/** Reports the progress of loading as one number that never falls and one line for people. */
 import type { LoadProgress } from "./types";
 
-/** How much of the bar each part takes; downloads dominate on a first visit, shaders on a later one. */
+/** Each part's share of the bar. Downloads take longest on a first visit, shaders on a later one. */
 const MANIFEST_SHARE = 0.02;
 const DOWNLOAD_SHARE = 0.58;
-/** Of what a model takes; its weights take the rest. */
+/** The share of a model's part that goes to its shaders; the rest goes to its weights. */
 const COMPILE_SHARE = 0.8;
 
 export class LoadReporter {
@@ -12,7 +12,7 @@ export class LoadReporter {
   #totalBytes = 0;
   #loadedBytes = 0;
   #cachedBytes = 0;
-  /** How much of each model is done, 0…1. */
+  /** The finished part of each model, 0…1. */
   readonly #models = new Map<string, number>();
 
   constructor(private readonly emit: (progress: LoadProgress) => void) {}
@@ -26,7 +26,7 @@ export class LoadReporter {
     this.#report("download", "downloading", MANIFEST_SHARE);
   }
 
-  /** More bytes of a file; fewer when a download had to start again. */
+  /** Adds bytes of a file; a negative number if a download started again. */
   bytes(path: string, bytes: number, cached: boolean): void {
     this.#loadedBytes += bytes;
     if (cached) this.#cachedBytes += bytes;
@@ -34,12 +34,12 @@ export class LoadReporter {
     this.#report("download", path, MANIFEST_SHARE + DOWNLOAD_SHARE * done);
   }
 
-  /** The agents whose models are about to be loaded. */
+  /** Names the agents whose models will be loaded. */
   models(agents: readonly string[]): void {
     for (const agent of agents) this.#models.set(agent, 0);
   }
 
-  /** How much of a phase of a model is done, 0…1. */
+  /** Reports the finished part of a model's phase, 0…1. */
   model(agent: string, phase: "compile" | "upload", fraction: number): void {
     const done =
       phase === "compile" ? COMPILE_SHARE * fraction : COMPILE_SHARE + (1 - COMPILE_SHARE) * fraction;

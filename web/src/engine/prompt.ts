@@ -1,8 +1,8 @@
 /**
  * Prompt templates with `{question}` and `{latent:<edge id>}` slots.
  *
- * Source: docs/recursion.md, rule 2. The twin of core/recursivemas/system/prompt.py;
- * tests/fixtures/prompt_cases.json is run against both.
+ * Source: docs/recursion.md, rule 2. core/recursivemas/system/prompt.py does the
+ * same in Python, and the tests run tests/fixtures/prompt_cases.json against both.
  */
 import { EngineError } from "./errors";
 
@@ -61,10 +61,10 @@ function parseSlot(slot: string): Segment {
 }
 
 /**
- * Puts the question in and joins neighbouring text, because each run of text is tokenised as one string.
+ * Inserts the question and joins neighbouring texts, because each run of text is tokenised as one string.
  *
- * @param question - taken literally: braces in it mean nothing.
- * @returns no two texts beside each other and none empty.
+ * @param question - taken literally, braces included.
+ * @returns segments in which no text is empty and no two texts are neighbours.
  */
 export function fillTemplate(segments: readonly Segment[], question: string): readonly Filled[] {
   return joinText(
@@ -85,7 +85,7 @@ function joinText(segments: readonly Filled[]): readonly Filled[] {
   return joined;
 }
 
-/** Edge ids of the latent slots, in order. */
+/** The edge ids of the latent slots, in order. */
 export function latentEdges(segments: readonly Segment[]): readonly string[] {
   return segments.flatMap((each) => (each.kind === "latent" ? [each.edge] : []));
 }

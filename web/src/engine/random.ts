@@ -1,14 +1,14 @@
-/** Seeded uniform numbers for sampling: SplitMix32, the same sequence on every machine. */
+/** Seeded uniform numbers for sampling (SplitMix32). The sequence is the same on every machine. */
 
 export class UniformSource {
   #state: number;
 
-  /** @param seed - any whole number; its lower 32 bits count. */
+  /** @param seed - any whole number; only its lower 32 bits count. */
   constructor(seed: number) {
     this.#state = Number(BigInt.asUintN(32, BigInt(seed)));
   }
 
-  /** @returns the next number in [0, 1), a multiple of 2^-24, so that float32 holds it exactly. */
+  /** @returns the next number in [0, 1). It is a multiple of 2^-24, so float32 holds it exactly. */
   next(): number {
     this.#state = (this.#state + 0x9e3779b9) >>> 0;
     let bits = this.#state;

@@ -1,18 +1,18 @@
 /**
- * The recursion: any graph of agents, any number of rounds and latent steps, in four modes.
+ * Performs the turns that `plan.ts` planned: any graph of agents, any number of rounds and latent steps, every mode.
  *
  * Source: docs/recursion.md; training/recursivemas/training/recursion.py is the reference, and the browser tests compare
- * every hand-off with it. This file knows the order of things; what runs on the GPU is `agent.ts`.
+ * every hand-off with it. `agent.ts` runs the agents on the GPU.
  */
 import type { Agent, Part } from "./agent";
 import { added } from "./counters";
 import type { Fetch } from "./download";
 import { EngineError, throwIfCancelled } from "./errors";
-import { type Plan, type PlannedTurn, type Prompts, planPrompts, planRun } from "./plan";
+import { type Plan, type PlannedEdge, type PlannedTurn, type Prompts, planPrompts, planRun } from "./plan";
 import { UniformSource } from "./random";
 import { searchFor } from "./search";
 import type { States } from "./states";
-import type { EdgeSpec, System } from "./system";
+import type { System } from "./system";
 import { StreamDecoder } from "./tokenizer";
 import { calculate, findCall } from "./tools";
 import type {
@@ -27,27 +27,8 @@ import type {
   TurnSummary,
 } from "./types";
 
-/** What the recursion asks of an agent. */
-export type Performer = Pick<
-  Agent,
-  | "spec"
-  | "tokenizer"
-  | "contextWindowSize"
-  | "position"
-  | "begin"
-  | "feed"
-  | "think"
-  | "createThoughts"
-  | "recordThought"
-  | "innerLink"
-  | "outerLink"
-  | "logits"
-  | "pick"
-  | "decode"
-  | "lens"
-  | "sync"
-  | "uploadStates"
->;
+/** What the recursion asks of an agent: its public members. Tests bring their own. */
+export type Performer = Pick<Agent, keyof Agent>;
 
 /** Where a run takes place. */
 export interface Stage {
@@ -56,14 +37,12 @@ export interface Stage {
   readonly agents: ReadonlyMap<string, Performer>;
   /** The GPU's counts now, and since an earlier moment. */
   readonly counters: { snapshot(): Counters; since(earlier: Counters): Counters };
-  /** Lets messages in, such as a cancellation. */
+  /** Lets messages in, for example a cancellation. */
   readonly tick: () => Promise<void>;
   readonly now: () => number;
   /** For the search tool alone. */
   readonly fetch: Fetch;
 }
-
-type RunTurn = PlannedTurn<EdgeSpec>;
 
 /** A hand-off that waits for its reader. */
 type Carried = { readonly states: States } | { readonly text: string };
@@ -71,29 +50,29 @@ type Carried = { readonly states: States } | { readonly text: string };
 /** Text that a turn decoded, and why it ended. */
 interface Decoded {
   readonly text: string;
-  /** What was sampled and what tools gave. */
+  /** Sampled tokens and the results of tools. */
   readonly ids: readonly number[];
   readonly sampled: number;
   readonly reason: StopReason;
-  /** The last tokens, when they were not fed back yet. */
+  /** The last tokens, if they have not been fed yet. */
   readonly unfed: readonly number[];
 }
 
-/** What a turn did, before the clock and the counters are read. */
+/** What a turn did, without its time and counts. */
 interface TurnOutcome extends Pick<TurnSummary, "decodedTokens" | "text"> {
   readonly sent?: readonly Sent[];
 }
 
-/** Room for the turn's latent thoughts; it is freed when the turn is over. */
+/** Allocates room for latent thoughts; the turn frees it when it ends. */
 type Room = (rows: number) => States;
 
-/** Time, and what was asked of the GPU in it. */
+/** The time that something took, and what it asked of the GPU. */
 type Spent = Pick<TurnSummary, "ms" | "counters">;
 
 /**
  * Answers one question.
  *
- * @throws EngineError; all GPU memory of the run is free then, too.
+ * @throws EngineError; the GPU memory of the run is freed then too.
  */
 export async function runSystem(
   stage: Stage,
@@ -117,7 +96,7 @@ class Run {
   /** By edge id. A feedback edge's hand-off stays here until its reader's turn in the next round. */
   readonly #carried = new Map<string, Carried>();
   readonly #uniform: UniformSource;
-  /** What the trace took so far: no part of what the run itself takes. */
+  /** What reading back for the trace has taken; the run's own time and counts leave it out. */
   readonly #tracing: Spent[] = [];
 
   constructor(
@@ -157,13 +136,13 @@ class Run {
     };
   }
 
-  /** Frees the hand-offs that nobody read. */
+  /** Frees the hand-offs that no agent read. */
   free(): void {
     for (const edge of [...this.#carried.keys()]) this.#drop(edge);
   }
 
   /** @returns the answer, if the turn ends with it. */
-  async #perform(turn: RunTurn): Promise<Decoded | undefined> {
+  async #perform(turn: PlannedTurn): Promise<Decoded | undefined> {
     const agent = this.#agent(turn.agent);
     const parts = this.#parts(agent, turn.round);
     if (turn.answers) return await this.#answerTurn(agent, turn, parts);
@@ -173,7 +152,7 @@ class Run {
   }
 
   /** A turn that rolls out latent thoughts and hands them over. */
-  async #latentTurn(agent: Performer, turn: RunTurn, parts: readonly Part[]): Promise<void> {
+  async #latentTurn(agent: Performer, turn: PlannedTurn, parts: readonly Part[]): Promise<void> {
     await this.#turn(agent, turn, parts, async (room) => {
       const thoughts = room(turn.latentSteps);
       agent.feed(parts, "hidden");
@@ -187,7 +166,7 @@ class Run {
   }
 
   /** A turn of text mode: the agent writes, and its text fills the slots of its outgoing edges. */
-  async #textTurn(agent: Performer, turn: RunTurn, parts: readonly Part[]): Promise<void> {
+  async #textTurn(agent: Performer, turn: PlannedTurn, parts: readonly Part[]): Promise<void> {
     await this.#turn(agent, turn, parts, async () => {
       agent.feed(parts, "logits");
       const { text, sampled } = await this.#decode(agent, turn, turn.textTokens, false);
@@ -197,7 +176,7 @@ class Run {
   }
 
   /** The turn that answers: first its thoughts, latent or written, then the answer prefix and the answer. */
-  async #answerTurn(agent: Performer, turn: RunTurn, parts: readonly Part[]): Promise<Decoded> {
+  async #answerTurn(agent: Performer, turn: PlannedTurn, parts: readonly Part[]): Promise<Decoded> {
     let answer: Decoded | undefined;
     await this.#turn(agent, turn, parts, async (room) => {
       const { answerPrefix, maxNewTokens } = this.plan.settings.decoding;
@@ -229,7 +208,7 @@ class Run {
   }
 
   /** Rolls out h_1 … h_M; the prompt has given h_1. Nothing waits for the GPU, and a run can be cancelled at each step. */
-  async #rollOut(agent: Performer, { round }: RunTurn, thoughts: States): Promise<void> {
+  async #rollOut(agent: Performer, { round }: PlannedTurn, thoughts: States): Promise<void> {
     const of = thoughts.rows;
     for (let step = 0; step < of; step++) {
       const spent = this.#clock();
@@ -242,7 +221,7 @@ class Run {
   }
 
   /** Hands R_out(R_in(H)) over every edge of the turn; it stays on the GPU. */
-  #handOff(agent: Performer, { round, sends }: RunTurn, thoughts: States): readonly Sent[] {
+  #handOff(agent: Performer, { round, sends }: PlannedTurn, thoughts: States): readonly Sent[] {
     if (sends.length === 0) return [];
     const mapped = agent.innerLink(thoughts);
     try {
@@ -259,7 +238,7 @@ class Run {
   }
 
   /** Uploads what an edge carries in place of its sender's thoughts; undefined if it carries them. */
-  #replacement(edge: EdgeSpec, round: number, rows: number): States | undefined {
+  #replacement(edge: PlannedEdge, round: number, rows: number): States | undefined {
     const replacement = this.options.replace?.[edge.id];
     if (replacement === undefined) return undefined;
     const receiver = this.#agent(edge.to);
@@ -269,7 +248,7 @@ class Run {
     return kept && receiver.uploadStates(new Float32Array(kept.data));
   }
 
-  async #report({ round }: RunTurn, { edge, rows, text, states }: Sent): Promise<void> {
+  async #report({ round }: PlannedTurn, { edge, rows, text, states }: Sent): Promise<void> {
     const traced = this.options.trace?.handoffs && states ? { states: await states.read() } : {};
     const summary: HandoffSummary = {
       round,
@@ -285,7 +264,7 @@ class Run {
   }
 
   /** Decodes until a stop token, `limit` sampled tokens or the end of the context. The logits must be there. */
-  async #decode(agent: Performer, turn: RunTurn, limit: number, answer: boolean): Promise<Decoded> {
+  async #decode(agent: Performer, turn: PlannedTurn, limit: number, answer: boolean): Promise<Decoded> {
     const stop = new Set(agent.spec.stopTokenIds);
     const stream = new StreamDecoder(agent.tokenizer);
     let sampled = 0;
@@ -309,13 +288,13 @@ class Run {
   }
 
   /**
-   * Feeds what was not fed yet, and samples a token.
+   * Feeds the tokens that have not been fed yet, and samples a token.
    *
-   * @returns the token, then what a tool gave if the token completes a call (rule 8); nothing for a stop token.
+   * @returns the token and, if it completes a call, the tool's result (rule 8); nothing for a stop token.
    */
   async #pick(
     agent: Performer,
-    { round }: RunTurn,
+    { round }: PlannedTurn,
     unfed: readonly number[],
     answer: boolean,
     stop: ReadonlySet<number>,
@@ -347,10 +326,10 @@ class Run {
     return [tokenId, ...fed];
   }
 
-  /** The call that the answer ends with, answered (rule 8). */
+  /** Answers the call that the text ends with, if there is one (rule 8). */
   async #callTool(agent: Performer, text: string): Promise<ToolCall | undefined> {
     const { search } = this.options;
-    // Without consent a search is a text like any other, as in the reference.
+    // Without permission a search is ordinary text, as it always is in the reference.
     const tools = [...agent.spec.tools.filter((tool) => tool !== "search"), ...(search ? ["search"] : [])];
     const call = findCall(text, tools);
     if (!call) return undefined;
@@ -375,7 +354,7 @@ class Run {
   /** Runs a turn's body between its events, and measures it. */
   async #turn(
     agent: Performer,
-    planned: RunTurn,
+    planned: PlannedTurn,
     parts: readonly Part[],
     body: (room: Room) => Promise<TurnOutcome>,
   ): Promise<void> {
@@ -416,7 +395,7 @@ class Run {
     }
   }
 
-  /** @returns what time it took, and what was asked of the GPU, from now until it is called. */
+  /** @returns a function that gives the time and the counts from now until it is called. */
   #clock(): () => Spent {
     const { now, counters } = this.stage;
     const started = now();
@@ -424,7 +403,7 @@ class Run {
     return () => ({ ms: now() - started, counters: counters.since(before) });
   }
 
-  /** What the trace asks for, read back after the turn's work is done. */
+  /** Reads back what the trace asks for, after the turn's work. */
   async #look(agent: Performer, thoughts: States): Promise<Pick<TurnSummary, "thoughts" | "lens">> {
     const { trace = {} } = this.options;
     const matrix: { thoughts?: Matrix } = trace.thoughts ? { thoughts: await thoughts.read() } : {};
@@ -443,8 +422,8 @@ class Run {
     return agent;
   }
 
-  /** Keeps a hand-off for its reader, in place of the one of the round before. */
-  #carry(edge: EdgeSpec, carried: Carried): void {
+  /** Keeps a hand-off for its reader, and drops the one of the round before. */
+  #carry(edge: PlannedEdge, carried: Carried): void {
     this.#drop(edge.id);
     this.#carried.set(edge.id, carried);
   }
@@ -458,7 +437,7 @@ class Run {
 
 /** A hand-off that was sent, for the report. */
 interface Sent {
-  readonly edge: EdgeSpec;
+  readonly edge: PlannedEdge;
   readonly rows: number;
   readonly states?: States;
   readonly text?: string;

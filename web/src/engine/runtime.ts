@@ -1,9 +1,9 @@
 /**
- * TVM's web runtime, one instance a model library: scopes made safe, and everything of it that is not public API.
+ * Wraps TVM's web runtime, one instance per model library: makes its scopes safe, and hides what is not its public API.
  *
- * Two model libraries share one GPU device, but each runtime batches its commands in an encoder of its own. Rows that
- * go from one agent to another are copied by our own encoder, which needs the buffer behind a tensor and a way to submit
- * what is pending. Neither is public, so `privateContext` asks for exactly that and fails loudly if it is not there.
+ * The model libraries share one GPU device, but each runtime batches its commands in its own encoder. Another encoder,
+ * ours, copies rows from agent to agent. It needs the buffer behind a tensor and a way to submit pending commands.
+ * Neither is public, so `privateContext` checks for both and throws if they are missing.
  */
 import * as tvmjs from "@mlc-ai/web-runtime";
 import type { Gpu } from "./device";
@@ -14,8 +14,8 @@ export type Dtype = "float32" | "float16" | "int32" | "uint32";
 export type Tensor = tvmjs.Tensor;
 export type TvmObject = tvmjs.TVMObject;
 /** What may be passed to a compiled function. */
-export type Argument = Tensor | TvmObject | tvmjs.Scalar | string | number | null;
-/** A compiled function that outlives the scope it was found in. */
+type Argument = Tensor | TvmObject | tvmjs.Scalar | string | number | null;
+/** A compiled function that outlives the scope in which it was found. */
 export type Compiled = ((...args: Argument[]) => unknown) & { dispose(): void };
 
 /** A shader as the library describes it. */
@@ -23,13 +23,13 @@ type ShaderInfo = { readonly name: string };
 
 /**
  * Kernels that every library with TVM's paged KV cache has and that this engine never calls: tree attention, sliding
- * windows, multi-head latent attention, copies of pages, what only WebLLM asks for. Attention kernels are the slowest to
- * compile by far; should one of these ever be called, the runtime compiles it then.
+ * windows, multi-head latent attention, copies of pages, and kernels for WebLLM. Attention kernels are the slowest to
+ * compile by far. If one of these is called after all, the runtime compiles it then.
  */
 const UNUSED_KERNELS =
   /tree_attn|sliding_window|_mla_|debug_get_kv|copy_single_page|compact_kv_copy|apply_(logit_bias|penalty|bitmask)_inplace/;
 
-/** What we use of the runtime's WebGPU context beyond its public API; web-runtime 0.27.0-dev0. */
+/** The private part of the runtime's WebGPU context that we use, as in web-runtime 0.27.0-dev0. */
 interface PrivateContext {
   createShaderAsync(info: ShaderInfo, code: string): Promise<(...args: unknown[]) => unknown>;
   flushCommands(): void;
@@ -49,14 +49,14 @@ function privateContext(instance: tvmjs.Instance): PrivateContext {
     if (typeof context?.[name] !== "function") {
       throw new EngineError(
         "internal",
-        `the web runtime no longer has webGPUContext.${name}; runtime.ts must be adapted to it`,
+        `the web runtime no longer has webGPUContext.${name}; adapt runtime.ts to its new version`,
       );
     }
   }
   return context as PrivateContext;
 }
 
-/** The runtime's handle of a tensor's buffer; our copies start at the buffer's first byte, so the tensor must too. */
+/** The runtime's handle of a tensor's buffer. Our copies start at the buffer's first byte, so the tensor must too. */
 function pointer(tensor: Tensor): number {
   const offset = (tensor as unknown as { byteOffset?: number }).byteOffset;
   if (offset !== 0)
@@ -64,10 +64,10 @@ function pointer(tensor: Tensor): number {
   return tensor.getDataPtr();
 }
 
-/** Bytes of one element. */
+/** Bytes per element. */
 export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, int32: 4, uint32: 4 };
 
-/** One model library's runtime on a shared GPU device. */
+/** The runtime of one model library, on a shared GPU device. */
 export class Runtime {
   readonly #context: PrivateContext;
   readonly #device: tvmjs.DLDevice;
@@ -102,8 +102,8 @@ export class Runtime {
   }
 
   /**
-   * Runs work on the GPU, watched. Every runtime object that it made and did not `keep` is freed afterwards. Not for
-   * asynchronous work.
+   * Runs synchronous work on the GPU, watched, and then frees every runtime object that the work created and did not
+   * `keep`.
    */
   scoped<T>(work: () => T): T {
     return this.gpu.watch(() => {
@@ -116,7 +116,7 @@ export class Runtime {
     });
   }
 
-  /** Lets an object outlive the present scope; it lives until `free` or `dispose`. */
+  /** Lets an object outlive the current scope, until `free` or `dispose`. */
   keep<T extends { dispose(): void }>(object: T): T {
     this.instance.detachFromCurrentScope(object as unknown as TvmObject);
     this.#kept.add(object);
@@ -128,16 +128,16 @@ export class Runtime {
     if (this.#kept.delete(object)) object.dispose();
   }
 
-  /** A function of the runtime itself, kept. */
+  /** Finds a function of the runtime itself. */
   builtin(name: string): Compiled {
     return this.scoped(() => this.keep(this.instance.getGlobalFunc(name) as unknown as Compiled));
   }
 
   /**
-   * The library's virtual machine, kept, with the shaders that will be used compiled in parallel. A software adapter
-   * compiles one at a time whatever it is asked, so there each waits until it is first used: a third never is.
+   * Creates the library's virtual machine and compiles the shaders that will be used, in parallel. A software adapter
+   * compiles one shader at a time, so there each shader is compiled when it is first used; a third of them never is.
    *
-   * @param onShader - called with the part of them that is compiled, above 0 and up to 1.
+   * @param onShader - called with the compiled part of the shaders, above 0 and up to 1.
    * @throws EngineError `gpu-validation` when the GPU refuses a shader.
    */
   async createMachine(onShader: (fraction: number) => void): Promise<tvmjs.VirtualMachine> {
@@ -148,7 +148,7 @@ export class Runtime {
     return machine;
   }
 
-  /** Does what the runtime's asyncLoadWebGPUPipelines does, but for the shaders that are used. */
+  /** Like the runtime's asyncLoadWebGPUPipelines, but only for the shaders that are used. */
   async #compileShaders(module: tvmjs.Module, onShader: (fraction: number) => void): Promise<void> {
     const find = (name: string): Compiled =>
       this.scoped(() => this.keep(module.getFunction(name, true) as unknown as Compiled));
@@ -171,7 +171,7 @@ export class Runtime {
     await Promise.all(used.map(compile));
   }
 
-  /** A function of the library, kept; undefined when it has none of that name. */
+  /** Finds a function of the library; undefined if it has none of that name. */
   function(machine: tvmjs.VirtualMachine, name: string): Compiled | undefined {
     return this.scoped(() => {
       const found = machine.getFunction(name) as unknown as Compiled | undefined;
@@ -179,26 +179,26 @@ export class Runtime {
     });
   }
 
-  /** An uninitialised tensor on the GPU, in the present scope. */
+  /** Allocates an uninitialised tensor on the GPU, in the current scope. */
   empty(shape: readonly number[], dtype: Dtype): Tensor {
     return this.instance.empty([...shape], dtype, this.#device);
   }
 
-  /** A tensor on the GPU with the given little-endian bytes, in the present scope. */
+  /** Uploads little-endian bytes into a new tensor, in the current scope. */
   upload(shape: readonly number[], dtype: Dtype, bytes: Uint8Array): Tensor {
     const tensor = this.empty(shape, dtype);
     if (bytes.byteLength % 4 === 0) return tensor.copyFromRawBytes(bytes);
-    // WebGPU writes whole words; the runtime pads on the way from its own memory.
+    // WebGPU writes whole words only; the runtime pads what it copies from its own memory.
     const host = this.instance.empty([...shape], dtype, this.instance.cpu());
     return tensor.copyFrom(host.copyFromRawBytes(bytes));
   }
 
-  /** The same data under another shape. */
+  /** Gives the same data another shape. */
   view(tensor: Tensor, shape: readonly number[]): Tensor {
     return tensor.view([...shape]);
   }
 
-  /** A packed argument: tensors in call order. */
+  /** Packs tensors, in call order, into one argument. */
   pack(tensors: readonly Tensor[]): TvmObject {
     return this.instance.makeTVMArray([...tensors]);
   }
@@ -211,12 +211,12 @@ export class Runtime {
     return new tvmjs.Scalar(value, "int64");
   }
 
-  /** The elements of an array that a function returned. */
+  /** An element of the array that a function returned. */
   item(result: unknown, index: number): Tensor {
     return (result as tvmjs.TVMArray).get(index) as Tensor;
   }
 
-  /** Copies bytes of a tensor to another, in order with this runtime's other commands, without a submit. */
+  /** Queues a copy of bytes from one tensor to another, after this runtime's other commands. */
   copyWithin(from: Tensor, fromByte: number, to: Tensor, toByte: number, bytes: number): void {
     this.#context.deviceCopyWithinGPU(pointer(from), fromByte, pointer(to), toByte, bytes);
   }
@@ -226,13 +226,13 @@ export class Runtime {
     return this.#context.gpuBufferFromPtr(pointer(tensor));
   }
 
-  /** Submits what is pending, so that other encoders come after it. */
+  /** Submits the pending commands, so that commands of other encoders come after them. */
   flush(): void {
     this.#context.flushCommands();
   }
 
   /**
-   * Waits until the GPU has done everything: one synchronisation.
+   * Waits until the GPU has finished: one synchronisation.
    *
    * @throws EngineError when the device refused anything so far.
    */
@@ -242,7 +242,7 @@ export class Runtime {
   }
 
   /**
-   * Reads a tensor back: one synchronisation, and as many bytes as it has (rounded up to four).
+   * Reads a tensor back: one synchronisation, and as many bytes as the tensor has, rounded up to four.
    *
    * @throws EngineError when the device refused anything so far.
    */
@@ -260,7 +260,7 @@ export class Runtime {
     }
   }
 
-  /** Frees everything, GPU buffers included. The device stays. */
+  /** Frees everything but the device, GPU buffers included. */
   dispose(): void {
     for (const object of this.#kept) object.dispose();
     this.#kept.clear();

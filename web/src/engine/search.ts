@@ -1,5 +1,5 @@
 /**
- * The search tool: the opening sentences of the encyclopedia's best match. Off unless a run's options switch it on.
+ * The search tool gives the opening sentences of an encyclopedia's best match. Only a run's options switch it on.
  *
  * Source: docs/recursion.md, rule 8; the query interface of MediaWiki's `api.php` (generator=search, prop=extracts).
  */
@@ -9,7 +9,7 @@ import { throwIfCancelled } from "./errors";
 import type { SearchOptions } from "./types";
 
 const LONGEST_QUERY = 200;
-/** A found text becomes part of the agent's context, which is short. */
+/** The agent reads the result in its context, which is short. */
 const LONGEST_RESULT = 300;
 
 const answerSchema = v.object({
@@ -20,7 +20,7 @@ const answerSchema = v.object({
 
 /**
  * @returns plain text without angle brackets, or `error: …`; the agent reads either.
- * @throws EngineError `cancelled` only.
+ * @throws EngineError `cancelled`, and no other.
  */
 export async function searchFor(
   query: string,
@@ -58,7 +58,7 @@ function searchUrl(query: string, { url }: SearchOptions): string {
   return target.href;
 }
 
-/** One line without angle brackets, so that a text from outside cannot pose as a tag. */
+/** Makes one line without angle brackets, so that a text from outside cannot pass for a tag. */
 function tidy(text: string): string {
   const line = text.replace(/[<>]/g, " ").replace(/\s+/g, " ").trim();
   return line.length <= LONGEST_RESULT ? line : `${line.slice(0, LONGEST_RESULT - 1)}…`;

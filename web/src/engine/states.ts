@@ -1,31 +1,31 @@
-/** Hidden states and embeddings on the GPU: rows that are made by one agent and read by another. */
+/** Hidden states and embeddings on the GPU: rows that one agent computes and another one reads. */
 import { EngineError } from "./errors";
 import { floatToHalf, halfToFloat } from "./half";
 import { DTYPE_BYTES, type Runtime, type Tensor } from "./runtime";
 import type { Matrix } from "./types";
 
-/** Model dtypes. */
-export type StateDtype = "float32" | "float16";
+/** Element types of a model. */
+type StateDtype = "float32" | "float16";
 
-/** A (rows, columns) matrix in GPU memory; whoever holds it frees it, once. */
+/** A (rows, columns) matrix in GPU memory. Its owner frees it. */
 export class States {
   #freed = false;
 
   constructor(
     private readonly runtime: Runtime,
-    /** Kept by `runtime`; (rows, columns). */
+    /** (rows, columns), kept by `runtime`. */
     readonly tensor: Tensor,
     readonly rows: number,
     readonly columns: number,
     readonly dtype: StateDtype,
   ) {}
 
-  /** Bytes of one row. */
+  /** Bytes per row. */
   get rowBytes(): number {
     return this.columns * DTYPE_BYTES[this.dtype];
   }
 
-  /** The buffer to copy from, after everything that writes to it has been submitted. */
+  /** Submits everything that writes to the matrix. @returns the buffer, to copy from. */
   submitted(): GPUBuffer {
     this.runtime.flush();
     return this.runtime.buffer(this.tensor);
@@ -44,7 +44,7 @@ export class States {
 }
 
 /** @returns float32 values of little-endian elements. */
-export function bytesToFloat(bytes: Uint8Array<ArrayBuffer>, dtype: StateDtype): Float32Array<ArrayBuffer> {
+function bytesToFloat(bytes: Uint8Array<ArrayBuffer>, dtype: StateDtype): Float32Array<ArrayBuffer> {
   return dtype === "float32" ? new Float32Array(bytes.buffer) : halfToFloat(new Uint16Array(bytes.buffer));
 }
 
@@ -53,7 +53,7 @@ export function floatToBytes(values: Float32Array<ArrayBuffer>, dtype: StateDtyp
   return new Uint8Array((dtype === "float32" ? values : floatToHalf(values)).buffer, 0);
 }
 
-/** One copy of rows into a destination: rows `from…from+count` of `source` to row `to`. */
+/** Copies rows `from…from+count` of `source` to row `to` of a destination. */
 interface RowCopy {
   readonly source: States;
   readonly from: number;
@@ -64,7 +64,7 @@ interface RowCopy {
 /**
  * Plans how consecutive pieces fill chunks of at most `chunkRows` rows.
  *
- * @returns one list of copies a chunk, in order, and each chunk's rows.
+ * @returns for each chunk, in order, its copies and its number of rows.
  */
 export function planChunks(
   pieces: readonly States[],
@@ -89,10 +89,10 @@ export function planChunks(
 }
 
 /**
- * Copies rows GPU to GPU, whoever's they are, in one submit. Nothing is read back and nothing waits.
+ * Copies rows of any agent on the GPU, in one submit. Nothing is read back and nothing waits.
  *
- * @param target - buffer of the receiver, whose pending commands have been submitted.
- * @throws EngineError `internal` when a row's size is not what the target holds, or not a multiple of four bytes.
+ * @param target - the receiver's buffer. The receiver's pending commands must have been submitted.
+ * @throws EngineError `internal` if a row has another size than the target's, or not a multiple of four bytes.
  */
 export function copyRows(
   device: GPUDevice,

@@ -1,13 +1,13 @@
-/** Giving way to incoming messages, far faster than a timer can (browsers hold nested timers back by 4 ms). */
+/** Lets incoming messages in, far faster than a timer could: browsers delay nested timers by 4 ms. */
 
-export interface Tick {
-  /** Settles after the messages that wait have been handled. */
+interface Tick {
+  /** Resolves after the waiting messages have been handled. */
   readonly wait: () => Promise<void>;
-  /** Lets go of the channel; nothing may wait any more. */
+  /** Closes the channel. Nothing may wait after it. */
   readonly close: () => void;
 }
 
-/** One channel, for as many waits as wanted. */
+/** Opens one channel, which serves any number of waits. */
 export function createTick(): Tick {
   const channel = new MessageChannel();
   const waiting: (() => void)[] = [];

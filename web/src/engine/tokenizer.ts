@@ -1,22 +1,22 @@
-/** `tokenizer.json` through the pure-JavaScript reader, checked on loading. */
+/** Reads `tokenizer.json` with Hugging Face's JavaScript tokenizers. */
 import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
 import { EngineError } from "./errors";
 
 /** Text ↔ token ids of one agent. */
 export interface Tokenizer {
-  /** No automatic special tokens; special tokens written in the text are recognised. */
+  /** Adds no special tokens, but recognises those that the text spells out. */
   encode(text: string): number[];
-  /** Special tokens are left out. */
+  /** Leaves out special tokens. */
   decode(ids: readonly number[]): string;
-  /** One token as it is written in the vocabulary, special tokens too. */
+  /** Shows one token as the vocabulary spells it, special tokens too. */
   tokenText(id: number): string;
 }
 
 /**
  * @param tokenizerJson - content of `tokenizer.json`.
  * @param configJson - content of `tokenizer_config.json`, if the checkpoint has one.
- * @param agent - for messages.
- * @throws EngineError `bad-manifest` when either is not what it should be.
+ * @param agent - the agent's id, for errors.
+ * @throws EngineError `bad-manifest` if either cannot be read.
  */
 export function loadTokenizer(
   tokenizerJson: string,
@@ -47,14 +47,14 @@ export function loadTokenizer(
   };
 }
 
-/** Turns token ids into text as they come, holding back bytes of characters that are not complete yet. */
+/** Turns token ids into text one by one, and holds back a character until all its bytes have come. */
 export class StreamDecoder {
   readonly ids: number[] = [];
   #shown = "";
 
   constructor(private readonly tokenizer: Tokenizer) {}
 
-  /** @returns the text that the token adds; empty while a character is incomplete. */
+  /** @returns the text that the token adds; empty if it ends in an incomplete character. */
   push(id: number): string {
     this.ids.push(id);
     const text = this.tokenizer.decode(this.ids);

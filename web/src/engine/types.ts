@@ -1,84 +1,87 @@
 /**
- * What the engine takes and gives: plain data that crosses `postMessage`. No behaviour.
+ * What the engine takes and gives: plain data that crosses `postMessage`.
  *
  * Shape letters: M latent steps, D the agent's hidden size, V its vocabulary size, T positions.
  */
 
-/** `latent`: RecursiveMAS. `text`: TextMAS. `single`: the deciding agent alone. `loop`: it, on its inner link. */
+/**
+ * `latent`: RecursiveMAS. `text`: TextMAS. `single`: the deciding agent alone. `loop`: the deciding agent alone, with its
+ * inner link.
+ */
 export type Mode = "latent" | "text" | "single" | "loop";
 
-/** How text is decoded; a system has its own settings, a run may override any. */
+/** How text is decoded. A system has its own settings, and a run may override any of them. */
 export interface Decoding {
-  /** Most tokens of an answer, at least 1. */
+  /** The most tokens that an answer may have, at least 1. */
   readonly maxNewTokens: number;
   /** 0 decodes greedily. */
   readonly temperature: number;
-  /** Nucleus, (0, 1]; used when `temperature` is above 0. */
+  /** Nucleus sampling, (0, 1]; has an effect if `temperature` is above 0. */
   readonly topP: number;
-  /** Of the sampler; the same seed gives the same answer. */
+  /** Seeds the sampler; the same seed gives the same answer. */
   readonly seed: number;
-  /** Whether the deciding agent rolls out its own latent thoughts first in the last round. */
+  /** Whether the deciding agent thinks in the last round before it answers. */
   readonly thinkBeforeAnswer: boolean;
-  /** Text that opens the answer; it is fed, not decoded. */
+  /** Text that the agent is fed before it decodes its answer. */
   readonly answerPrefix: string;
-  /** Tokens a turn may write in text mode; null: as many as latent steps. */
+  /** The most tokens that a turn may write in text mode; null: as many as latent steps. */
   readonly textTokens: number | null;
 }
 
-/** Other prompts for an agent, for one run; the slots must be the agent's own edges. */
+/** Replaces an agent's prompts for one run. The slots must name edges that arrive at the agent. */
 export interface PromptOverride {
   readonly prompt?: string;
-  /** null: no first-round prompt, `prompt` is used in every round. */
+  /** null: the first round uses `prompt` too. */
   readonly firstRoundPrompt?: string | null;
 }
 
 /**
- * What arrives over an edge instead of the sender's thoughts, to see what they were worth: zeros, or (M, D_target)
- * matrices kept from another run's hand-offs, one a round; the last one serves all later rounds.
+ * What arrives over an edge instead of the sender's thoughts, to measure what they contribute: zeros, or (M, D_target)
+ * matrices from another run's hand-offs, one per round. The last one serves all later rounds.
  */
 export type HandoffReplacement = "zeros" | readonly Matrix[];
 
-/** What a run keeps for later reading. Everything is read back at the end of a turn, never inside one. */
+/** What a run reads back from the GPU and keeps. It reads at the end of a turn, never within one. */
 export interface TraceOptions {
   /** Hand-offs: R_out(R_in(H)), (M, D_target), in float32. */
   readonly handoffs?: boolean;
   /** Latent thoughts H, (M, D), in float32. */
   readonly thoughts?: boolean;
-  /** Logit lens: for every latent thought the k likeliest tokens of its own agent. 0 or absent: off. */
+  /** Logit lens: the k likeliest tokens of every latent thought, by its own agent. 0 or absent: off. */
   readonly lensTopK?: number;
 }
 
-/** Where the search tool asks: a MediaWiki's `api.php`, such as Wikipedia's. */
+/** Where the search tool searches: the `api.php` of a MediaWiki such as Wikipedia. */
 export interface SearchOptions {
   readonly url: string;
 }
 
-/** One question to answer. Everything absent is taken from the system. */
+/** One question to answer. The system's own settings stand in for absent ones. */
 export interface RunOptions {
   readonly question: string;
   readonly mode?: Mode;
   /** 1…64. */
   readonly rounds?: number;
-  /** M, latent steps a turn, 1…1024. */
+  /** M, latent steps per turn, 1…1024. */
   readonly latentSteps?: number;
   readonly decoding?: Partial<Decoding>;
   /** By agent id. */
   readonly prompts?: Readonly<Record<string, PromptOverride>>;
   /**
-   * Ids of the agents that take part, in the order they run; the last one decides. An edge whose receiver does not run
-   * later in the round becomes feedback. Default: the system's own order.
+   * Ids of the agents that take part, in the order in which they run; the last one decides. An edge becomes feedback if
+   * its receiver does not run later in the round. Default: all agents in the system's own order.
    */
   readonly order?: readonly string[];
-  /** Ids of the edges that carry anything; the slots of the others stay empty. Default: all. */
+  /** Ids of the edges that carry something; the slots of the others stay empty. Default: all. */
   readonly edges?: readonly string[];
-  /** By edge id; in latent mode. */
+  /** By edge id; has an effect in latent mode. */
   readonly replace?: Readonly<Record<string, HandoffReplacement>>;
   readonly trace?: TraceOptions;
-  /** Lets the deciding agent search, beside the tools it declares. Without it nothing is ever fetched during a run. */
+  /** Lets the deciding agent search, besides using its own tools. Without it, a run fetches nothing. */
   readonly search?: SearchOptions;
 }
 
-/** Exact counts since some moment, made where the GPU device is called (`device.ts`). */
+/** Exact counts since some moment, made where the GPU device is called (`counters.ts`). */
 export interface Counters {
   /** Times JavaScript waited for the GPU: buffer mappings and `onSubmittedWorkDone`. */
   readonly syncs: number;
@@ -92,11 +95,11 @@ export interface Counters {
   readonly uploadBytes: number;
   /** Bytes of GPU buffers that exist now. */
   readonly liveBytes: number;
-  /** Most bytes of GPU buffers that ever existed at once. */
+  /** The most bytes of GPU buffers that ever existed at once. */
   readonly peakBytes: number;
 }
 
-/** One candidate of the logit lens or of a decoded token. */
+/** A token and its probability, as the logit lens gives them. */
 export interface TokenProbability {
   readonly tokenId: number;
   readonly text: string;
@@ -121,74 +124,74 @@ export interface TurnSummary {
   /** Sampled tokens, the stop token excluded. */
   readonly decodedTokens: number;
   /**
-   * Positions that the model computed: the prompt with its hand-offs, R_in of thoughts, the answer prefix, what tools
-   * gave, and sampled tokens. A turn's last token is not among them, because it is never fed back. Absent only in runs
-   * that version 0.1.0 saved.
+   * Positions that the model computed: the prompt with its hand-offs, R_in of thoughts, the answer prefix, sampled
+   * tokens and results of tools. The token that ends a turn is not fed, so it does not count. Absent only in runs that
+   * version 0.1.0 saved.
    */
   readonly forwardPositions?: number;
-  /** Text the turn decoded; empty for a latent turn. */
+  /** The text that the turn decoded; empty for a latent turn. */
   readonly text: string;
-  /** Wall time from the prompt to the last hand-off, GPU work included; reading back for the trace comes after it. */
+  /** Wall time from the prompt to the last hand-off, GPU work included, without reading back for the trace. */
   readonly ms: number;
   /**
-   * What the turn added to the counters, without reading back for the trace (`liveBytes`, `peakBytes` are the values at
-   * its end).
+   * What the turn added to the counters, without reading back for the trace. `liveBytes` and `peakBytes` are the values
+   * at the end of the turn.
    */
   readonly counters: Counters;
   /** With `trace.thoughts`. */
   readonly thoughts?: Matrix;
-  /** With `trace.lensTopK`: one list per latent thought. */
+  /** With `trace.lensTopK`: one list for each latent thought. */
   readonly lens?: readonly (readonly TokenProbability[])[];
 }
 
-/** One hand-off, after it reached the receiver's side. */
+/** One hand-off, as its receiver will read it. */
 export interface HandoffSummary {
   readonly round: number;
   readonly edge: string;
   readonly from: string;
   readonly to: string;
-  /** Rows handed over: M; 0 when the edge was switched off. */
+  /** How many rows were handed over; 0 in text mode. */
   readonly rows: number;
-  /** Text handed over, in text mode. */
+  /** The text that was handed over, in text mode. */
   readonly text?: string;
   /** With `trace.handoffs`. */
   readonly states?: Matrix;
 }
 
-/** A call to a tool, and what it gave. */
+/** A call to a tool, and its result. */
 export interface ToolCall {
   readonly tool: string;
   readonly input: string;
   readonly output: string;
-  /** What was fed into the context and joined the answer: ` <result> … </result>`. */
+  /** The text that joins the context and the answer: ` <result> … </result>`. */
   readonly text: string;
 }
 
-/** What a run reports while it goes. `round` and `step` count from 0. */
+/** What a run reports while it goes on. `round` and `step` count from 0. */
 export type RunEvent =
   | {
       readonly kind: "turn-start";
       readonly round: number;
       readonly agent: string;
       readonly promptTokens: number;
-      /** Latent rows spliced into the prompt. */
+      /** How many rows of hand-offs the prompt contains. */
       readonly latentRows: number;
     }
   | {
-      /** A latent step was handed to the GPU. `ms` is CPU time: nothing waits for the GPU inside a turn. */
+      /** A latent step was submitted to the GPU. `ms` is CPU time, because nothing waits for the GPU within a turn. */
       readonly kind: "step";
       readonly round: number;
       readonly agent: string;
       readonly step: number;
       readonly of: number;
-      /** Positions that the turn has computed so far; a saved run does not keep it. */
+      /** Positions that the turn has computed so far. Saved runs leave it out. */
       readonly forwardPositions?: number;
       readonly ms: number;
-      /** What the step added to the counters; the first step's hidden state comes from the prompt itself. */
+      /** What the step added to the counters. The first step adds little: the prompt gives its hidden state. */
       readonly counters?: Counters;
     }
   | {
-      /** A token was decoded; the visible answer is `text` appended to what came before. */
+      /** A token was decoded. The visible text is that of all tokens so far, joined. */
       readonly kind: "token";
       readonly round: number;
       readonly agent: string;
@@ -196,12 +199,12 @@ export type RunEvent =
       readonly text: string;
       /** Whether this is the deciding agent's answer (false: a thought in text mode). */
       readonly answer: boolean;
-      /** Positions that the turn has computed so far; a saved run does not keep it. */
+      /** Positions that the turn has computed so far. Saved runs leave it out. */
       readonly forwardPositions?: number;
       readonly ms: number;
-      /** What picking it, and feeding the one before, added to the counters. */
+      /** What feeding the token before and picking this one added to the counters. */
       readonly counters?: Counters;
-      /** The call to a tool that this token completes; its result is at the end of `text`, and was not sampled. */
+      /** The call that this token completes. The tool's result ends `text`, and was not sampled. */
       readonly tool?: ToolCall;
     }
   | ({ readonly kind: "handoff" } & HandoffSummary)
@@ -219,7 +222,7 @@ export interface RunResult {
   readonly latentSteps: number;
   /** Sampled tokens of all agents, stop tokens excluded. */
   readonly decodedTokens: number;
-  /** The answer's tokens; results of tools are among them, and were not sampled. */
+  /** The tokens of the answer, results of tools included. */
   readonly answerTokenIds: readonly number[];
   /** Latent steps of all agents. */
   readonly totalLatentSteps: number;
@@ -231,43 +234,43 @@ export interface RunResult {
   readonly counters: Counters;
 }
 
-/** Where loading stands. */
+/** The progress of loading. */
 export interface LoadProgress {
-  /** `download` covers verifying too; `compile` is shaders, `upload` weights to the GPU. */
+  /** `download` includes verifying, `compile` compiles shaders, `upload` uploads weights to the GPU. */
   readonly phase: "manifest" | "download" | "compile" | "upload" | "ready";
   /** One line for people, e.g. `planner: params_shard_0.bin`. */
   readonly label: string;
-  /** Of the phase `download`: bytes so far, and of all files. */
+  /** Bytes downloaded so far. */
   readonly loadedBytes: number;
   readonly totalBytes: number;
-  /** Bytes of `loadedBytes` that came from the browser's cache. */
+  /** The part of `loadedBytes` that came from the browser's cache. */
   readonly cachedBytes: number;
-  /** 0…1 over everything, never falling. */
+  /** 0…1 over all phases; it never falls. */
   readonly fraction: number;
 }
 
-/** A system's files at hand, by path relative to its manifest: a folder that a visitor opened. */
+/** The files of a folder that a visitor opened, by path relative to the manifest. */
 export type LocalFiles = ReadonlyMap<string, Blob>;
 
 /** Options of `loadSystem`. */
 export interface LoadOptions {
-  /** Read from here in place of the network; `url` is then the manifest's path among them. */
+  /** Files to read instead of the network; `url` is then the manifest's path among them. */
   readonly files?: LocalFiles;
-  /** Content of another `recursivelink.json` for the same agents and edges, in place of the system's own. */
+  /** The content of another `recursivelink.json` for the same agents and edges, to use instead of the system's own. */
   readonly links?: string;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: LoadProgress) => void;
-  /** Keep verified files in the browser's Cache Storage. Default true. */
+  /** Whether to keep verified files in the browser's Cache Storage. Default true. */
   readonly cache?: boolean;
   readonly powerPreference?: "low-power" | "high-performance";
 }
 
-/** The GPU the system runs on. */
+/** The GPU that the system runs on. */
 export interface DeviceInfo {
   readonly vendor: string;
   readonly architecture: string;
   readonly description: string;
-  /** A software adapter (SwiftShader): correct, slow. */
+  /** Whether it is a software adapter, such as SwiftShader: correct but slow. */
   readonly fallback: boolean;
   readonly features: readonly string[];
 }
@@ -277,6 +280,6 @@ export interface TaskQuestion {
   readonly question: string;
   readonly answer: string;
   readonly choices?: readonly string[] | undefined;
-  /** A label to tell questions apart by, such as a difficulty. */
+  /** A label that groups questions, such as a difficulty. */
   readonly group?: string | undefined;
 }

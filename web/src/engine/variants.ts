@@ -1,16 +1,15 @@
-/** Which of a system's variants a GPU can run: the same agents with weights of another kind (float16, float32). */
+/** Chooses the variant of a system that a GPU can run: the same agents with other weights, float16 or float32. */
 import type { System } from "./system";
 
-/** What an adapter offers. */
+/** The features and limits that an adapter offers. */
 export type Offer = Pick<GPUAdapter, "features" | "limits">;
 
 /**
- * The system as this GPU will run it. Pure.
+ * Reduces a system to what this GPU will run. Pure.
  *
- * @param system - as its manifest says.
- * @param offer - undefined where there is no adapter; the manifest's own agents are taken then.
- * @returns the first variant that the GPU can run, else the manifest's own agents; `files` without other variants'
- *   folders, and no `variants` left to choose from.
+ * @param offer - undefined if there is no adapter; the manifest's own agents are taken then.
+ * @returns the system with the first variant that the GPU can run, or else with the manifest's own agents. `files` leaves
+ *   out the folders of the others, and `variants` is empty.
  */
 export function chooseVariant(system: System, offer: Offer | undefined): System {
   const chosen = (offer && system.variants.find((variant) => runs(variant, offer))) ?? system;
@@ -22,7 +21,7 @@ export function chooseVariant(system: System, offer: Offer | undefined): System 
   return { ...system, agents, requiredFeatures, requiredLimits, memoryBytes, files, variants: [] };
 }
 
-/** As `chooseVariant`, for this browser's GPU; asks for an adapter only if there is a choice. */
+/** `chooseVariant` for this browser's GPU. It asks for an adapter only if there is a choice. */
 export async function variantFor(
   system: System,
   gpu: GPU | undefined,

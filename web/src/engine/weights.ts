@@ -1,5 +1,5 @@
 /**
- * `tensor-cache.json` and its shards: an agent's weights, verified and put on the GPU.
+ * Reads `tensor-cache.json` and its shards, and uploads an agent's weights.
  *
  * Source: MLC's format, as `tvm.contrib.tvmjs.dump_tensor_cache` writes it.
  */
@@ -34,18 +34,18 @@ const cacheSchema = v.object({
 type TensorRecord = v.InferOutput<typeof recordSchema>;
 type Shard = v.InferOutput<typeof cacheSchema>["records"][number];
 
-/** Files that hold an agent's weights: the index, then the shards it names. */
+/** The shards of an agent's weights, as the index lists them. */
 export async function weightFiles(artifacts: Artifacts, spec: AgentSpec): Promise<readonly string[]> {
   return (await readIndex(artifacts, spec)).map((shard) => spec.path + shard.dataPath);
 }
 
 /**
- * Puts all parameters on the GPU, one shard in memory at a time.
+ * Uploads all parameters, with one shard in memory at a time.
  *
  * @param params - names, shapes and dtypes in call order.
- * @param onShard - called with the part of the weights that is done, above 0 and up to 1.
+ * @param onShard - called with the uploaded part of the weights, above 0 and up to 1.
  * @returns the packed parameters, kept by the runtime.
- * @throws EngineError `bad-manifest` when a parameter is missing or of another shape or dtype.
+ * @throws EngineError `bad-manifest` if a parameter is missing, or has another shape or dtype.
  */
 export async function loadWeights(
   runtime: Runtime,
@@ -65,7 +65,7 @@ export async function loadWeights(
     const path = spec.path + shard.dataPath;
     const bytes = await artifacts.read(path);
     for (const record of shard.records) tensors.set(record.name, uploadRecord(runtime, spec, record, bytes));
-    // Uploads wait in the GPU process until it has taken them; a shard at a time bounds what waits.
+    // Uploads wait in the GPU process. Waiting for each shard keeps that queue short.
     await runtime.sync();
     artifacts.release(path);
     onShard((done + 1) / index.length);

@@ -1,12 +1,12 @@
-/** The engine's side of the worker: one system, one run at a time, errors as data. */
+/** The worker: holds one system, performs one run at a time, and sends errors as data. */
 import { Engine } from "./engine";
 import { EngineError } from "./errors";
 import type { FromWorker, MethodName, Methods, ToWorker } from "./messages";
 
-/** Answers requests of the page; `send` is `postMessage`. */
+/** Answers the page's requests; `send` is `postMessage`. */
 class Server {
   #engine: Engine | undefined;
-  /** Requests under way, by id. */
+  /** The requests that are being answered, by id. */
   readonly #running = new Map<number, AbortController>();
 
   constructor(private readonly send: (message: FromWorker) => void) {}
@@ -20,7 +20,7 @@ class Server {
     const controller = new AbortController();
     try {
       if (this.#running.size > 0 && (message.kind === "run" || message.kind === "load")) {
-        throw new EngineError("busy", "the engine is at work on another request; wait for it or cancel it");
+        throw new EngineError("busy", "the engine is busy with another request; wait for it or cancel it");
       }
       this.#running.set(id, controller);
       const result = await this.#answer(message, controller.signal);
@@ -55,7 +55,7 @@ class Server {
     params: Methods["load"]["params"],
     signal: AbortSignal,
   ): Promise<Methods["load"]["result"]> {
-    if (this.#engine) throw new EngineError("busy", "this engine holds a system already; dispose it first");
+    if (this.#engine) throw new EngineError("busy", "this engine already holds a system; dispose it first");
     const engine = await Engine.load(params.url, params.settings, signal, (progress) =>
       this.send({ kind: "progress", id, progress }),
     );
@@ -68,7 +68,7 @@ class Server {
     };
   }
 
-  /** Cancels what is under way, waits for it to end, then frees the GPU. */
+  /** Cancels all other requests, waits for them to end, then frees the GPU. */
   async #dispose(id: number): Promise<Methods["dispose"]["result"]> {
     const engine = this.#loaded;
     for (const [other, controller] of this.#running) if (other !== id) controller.abort();
