@@ -1,16 +1,15 @@
-"""Publishing a system on the Hugging Face Hub: one commit with what changed, safe to run again after any failure.
+"""Publishes a system on the Hugging Face Hub: one commit with what changed, safe to run again after any failure.
 
 Large files are uploaded before the commit and are addressed by their content, so a second run sends only what the first
-one did not finish. The commit names its parent: two publishers at once cannot mix their files. Files travel by Git LFS,
-not by Xet: it is the open one of the Hub's two protocols, and the one that the tests' stand-in speaks.
+one did not finish. The commit names its parent, so two publishers cannot mix their files. Files travel by Git LFS, not
+by Xet, because LFS is the open one of the Hub's two protocols.
 """
 
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -23,10 +22,9 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     OIDCError,
     RemoteEntryNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile
 
 from recursivemas.release.model_card import model_card
-from recursivemas.release.release_folder import MANIFEST, ReleaseFolder, git_blob_sha1
+from recursivemas.release.release_folder import MANIFEST, ReleaseFolder
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import load_manifest
 
@@ -37,30 +35,13 @@ Say = Callable[[str], None]
 _ATTEMPTS = 5
 _LONGEST_WAIT_S = 300
 _TRANSIENT = (408, 412, 429, 500, 502, 503, 504)
-"""412: somebody else committed in between; the next attempt starts from what is there now."""
+"""412 means that somebody else committed in between; the next attempt starts from that commit."""
 
 _TOKEN_HELP = "make a token with write access at https://huggingface.co/settings/tokens and set HF_TOKEN to it"
 
 
-@dataclass(frozen=True)
-class HubPlan:
-    """What one commit does.
-
-    Attributes:
-        add: Path and local file or content of what is new or changed.
-        unchanged: Paths whose content is there already.
-        delete: Paths that an earlier release of this system listed and this one does not.
-        parent: Commit that the plan was made against.
-    """
-
-    add: dict[str, Path | bytes]
-    unchanged: tuple[str, ...]
-    delete: tuple[str, ...]
-    parent: str = field(default="")
-
-
 def hub_address(repo_id: str, revision: str = "main") -> str:
-    """Where a repository's files are served from, without a slash at the end."""
+    """The URL below which a repository's files lie, without a slash at the end."""
     return f"{HfApi().endpoint}/{repo_id}/resolve/{revision}"
 
 
@@ -78,21 +59,21 @@ def publish_to_hub(release: ReleaseFolder, repo_id: str, *, private: bool = Fals
         release: The checked folder.
         repo_id: `owner/name`; made when it does not exist.
         private: Whether a new repository is private.
-        say: Told what is being done, one line at a time.
+        say: Called with one line before each step.
 
     Returns:
         The commit that holds the release.
 
     Raises:
-        InputError: No or a refused token, no room left, another system in that repository, or a Hub that stays out of
-            reach; run it again to go on where it stopped.
+        InputError: The token is missing or refused, there is no room left, the repository holds another system, or the
+            Hub stays out of reach. Run it again to go on where it stopped.
     """
     with _one_line(repo_id), _plain_lfs():
         if get_token() is None:
             raise InputError(
                 f"no token for the Hugging Face Hub: {_TOKEN_HELP} (in GitHub Actions: the secret HF_TOKEN)"
             )
-        api = HfApi(token=True)  # asked for at every call: a workflow's token lives for an hour only
+        api = HfApi(token=True)  # reads the token anew at every call, because a workflow's token lives for an hour
         api.create_repo(repo_id, exist_ok=True, private=private or None)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -107,74 +88,42 @@ def publish_to_hub(release: ReleaseFolder, repo_id: str, *, private: bool = Fals
 
 
 def _commit(api: HfApi, release: ReleaseFolder, repo_id: str, say: Say) -> str:
-    plan = _plan(api, release, repo_id)
-    total = len(plan.add) + len(plan.unchanged)
-    if not plan.add and not plan.delete:
-        say(f"{repo_id} holds this release already ({total} files), nothing to upload")
-        return plan.parent
-    say(f"{len(plan.add)} of {total} files to upload, {len(plan.delete)} to remove")
+    """Commits once. The library leaves out what has not changed, and makes no commit when nothing has."""
+    head = api.repo_info(repo_id, revision="main").sha
+    if head is None:
+        raise InputError(f"{repo_id}: the Hub does not say which commit its main branch is at; try again")
+    files = contents(release, repo_id)
+    gone = _gone(api, release, repo_id, head) - files.keys()
+    say(f"Comparing {len(files)} files with {repo_id}, sending what changed, removing {len(gone)}")
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        *(CommitOperationAdd(path, content) for path, content in plan.add.items()),
-        *(CommitOperationDelete(path, is_folder=False) for path in plan.delete),
+        *(CommitOperationAdd(path, content) for path, content in files.items()),
+        *(CommitOperationDelete(path, is_folder=False) for path in sorted(gone)),
     ]
     commit = api.create_commit(
         repo_id,
         operations,
         commit_message=f"{release.manifest.name}, manifest {release.record.sha256[:12]}",
-        parent_commit=plan.parent,
+        parent_commit=head,
     )
+    if commit.oid == head:
+        say(f"{repo_id} holds this release already")
     return str(commit.oid)
 
 
-def _plan(api: HfApi, release: ReleaseFolder, repo_id: str) -> HubPlan:
-    head = api.repo_info(repo_id, revision="main").sha
-    if head is None:
-        raise InputError(f"{repo_id}: the Hub does not say which commit its main branch is at; try again")
-    remote = {
-        entry.path: entry
-        for entry in api.list_repo_tree(repo_id, recursive=True, revision=head)
-        if isinstance(entry, RepoFile)
-    }
-    sha256 = {file.path: file.sha256 for file in release.files}
-    add: dict[str, Path | bytes] = {}
-    unchanged = []
-    for path, content in contents(release, repo_id).items():
-        if path in remote and _is_same(remote[path], content, sha256.get(path)):
-            unchanged.append(path)
-        else:
-            add[path] = content
-    earlier = _earlier_files(api, release, repo_id, head) if MANIFEST in remote else ()
-    kept = {*add, *unchanged}
-    delete = tuple(path for path in earlier if path in remote and path not in kept)
-    return HubPlan(add, tuple(unchanged), delete, head)
-
-
-def _is_same(remote: RepoFile, content: Path | bytes, sha256: str | None) -> bool:
-    if remote.lfs is not None:
-        return remote.lfs.sha256 == sha256
-    size = len(content) if isinstance(content, bytes) else content.stat().st_size
-    if size != remote.size:
-        return False
-    return git_blob_sha1(content if isinstance(content, bytes) else content.read_bytes()) == remote.blob_id
-
-
-def _earlier_files(api: HfApi, release: ReleaseFolder, repo_id: str, head: str) -> Sequence[str]:
-    """What the release that is there lists; files of any other origin are never removed."""
+def _gone(api: HfApi, release: ReleaseFolder, repo_id: str, head: str) -> set[str]:
+    """Files in the repository that the earlier release lists; files of any other origin are never removed."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             file = api.hf_hub_download(repo_id, MANIFEST, revision=head, local_dir=folder)
-        except RemoteEntryNotFoundError:
-            return ()
-        try:
             earlier = load_manifest(Path(file))
-        except InputError:
-            return ()  # not ours, or of a version this program does not know: nothing of it is removed
+        except (RemoteEntryNotFoundError, InputError):
+            return set()  # there is no release, or one that this program cannot read: nothing of it is removed
     if earlier.name != release.manifest.name:
         raise InputError(
             f"{repo_id} holds the system {earlier.name!r}, this one is {release.manifest.name!r}; a repository holds "
             "one system: choose another --hub"
         )
-    return [file.path for file in earlier.files]
+    return {file.path for file in earlier.files} & set(api.list_repo_files(repo_id, revision=head))
 
 
 @contextmanager

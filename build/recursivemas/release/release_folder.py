@@ -1,6 +1,5 @@
 """A built system as it is released: every file checked against the manifest before anything leaves this machine."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +72,6 @@ def check_release_folder(folder: Path) -> ReleaseFolder:
     for record in manifest.files:
         _check_file(folder, record)
     return ReleaseFolder(folder, manifest, FileRecord.of(folder / MANIFEST, folder))
-
-
-def git_blob_sha1(content: bytes) -> str:
-    """What git, and so the Hub, calls a small file's content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _check_file(folder: Path, record: FileRecord) -> None:
