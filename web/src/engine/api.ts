@@ -30,7 +30,6 @@ import { variantFor } from "./variants";
 export { EngineError, type EngineErrorCode } from "./errors";
 export { forgetFiles, type KeptFile, keptFiles } from "./kept";
 export {
-  arrangeEdges,
   type Plan,
   type Plannable,
   type PlannedAgent,

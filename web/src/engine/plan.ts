@@ -184,7 +184,7 @@ function chooseEdges<E extends PlannedEdge>(
 }
 
 /** Keeps the edges between agents that take part; an edge is feedback if its receiver does not run later (rule 1). */
-export function arrangeEdges<E extends PlannedEdge>(
+function arrangeEdges<E extends PlannedEdge>(
   edges: readonly E[],
   agents: readonly PlannedAgent[],
 ): readonly E[] {
