@@ -1,9 +1,9 @@
-"""The default system in headless Chromium: what a latent step costs, and what a visit costs.
+"""Measures the default system in headless Chromium: the cost of a latent step, and the cost of a visit.
 
-Counts (synchronisations, bytes read back, dispatches) are made where the GPU is called and hold on any machine. Times
-are of this machine and of SwiftShader, WebGPU on the CPU, where a readback costs next to nothing: compare them with
-each other only. Links in JavaScript with a readback at every step are how the recursiveMASWebLLM playground works; both
-ways alternate in the same run.
+Counts (synchronisations, bytes read back, dispatches) are made where the GPU is called, and hold on any machine. Times
+hold for this machine and for SwiftShader, WebGPU on the CPU, where reading back costs almost nothing: compare them only
+with each other. The recursiveMASWebLLM playground runs its links in JavaScript and reads back at every step. The
+benchmark alternates both ways within one run; `web/test/harness/host-links.ts` is the one in JavaScript.
 """
 
 import importlib.metadata
@@ -31,7 +31,7 @@ from tests.browser.playground import RUN_TIMEOUT_MS, Playground, open_playground
 EVIDENCE = Path("docs/evidence/bench-browser.json")
 PAGE, SYSTEMS = Path("web/dist"), Path("dist")
 SYSTEM = "systems/hop-sequential/system.json"
-FEW, MANY = 2, 18  # latent steps a turn; the difference of their times is that of the steps alone
+FEW, MANY = 2, 18  # latent steps a turn; the difference of their times is the time of the steps alone
 REPEATS = 5
 RUNS = 20
 MEASURED = 3  # questions of a Measure that are waited for
@@ -92,7 +92,7 @@ def show(console: Console, title: str, rows: dict[str, Any]) -> None:
 
 
 def latent_steps(engine: EnginePage, question: str) -> dict[str, Any]:
-    """Time of a latent step by difference of two lengths, compiled links and links in JavaScript in turn; counts."""
+    """Times and counts of a latent step, with compiled links and with links in JavaScript."""
     spent: dict[str, list[float]] = {"gpu": [], "javascript": []}
     runs: dict[str, dict[str, Any]] = {}
     for repeat in range(REPEATS + 1):
@@ -118,17 +118,17 @@ def latent_steps(engine: EnginePage, question: str) -> dict[str, Any]:
 
 
 def turn_ms(run: dict[str, Any]) -> float:
-    """Time of the turns that think: every agent's but the deciding one's."""
+    """The time of all turns that hand over thoughts: every turn but the last."""
     return float(sum(turn["ms"] for turn in run["turns"][:-1]))
 
 
 def spread(values: list[int]) -> str:
-    """Least and most, once if they are equal."""
+    """The least and the most of some values, or the value if they are equal."""
     return str(min(values)) if min(values) == max(values) else f"{min(values)} to {max(values)}"
 
 
 def decoded_tokens(engine: EnginePage, question: str) -> dict[str, Any]:
-    """Time and counts of a decoded token, in text mode: picking it, and feeding the one before."""
+    """Times and counts of a decoded token in text mode: feeding the token before, and picking this one."""
     tokens: list[dict[str, Any]] = []
     for repeat in range(REPEATS + 1):
         run = engine.run(question, rounds=1, mode="text", decoding={"textTokens": MANY})
@@ -144,7 +144,7 @@ def decoded_tokens(engine: EnginePage, question: str) -> dict[str, Any]:
 
 
 def gpu_bytes(engine: EnginePage, question: str) -> dict[str, Any]:
-    """Bytes of GPU buffers after each of the runs."""
+    """GPU memory after the first and the last of many runs, and after freeing the system."""
     alive = [engine.run(question)["counters"]["liveBytes"] for _ in range(RUNS)]
     return {
         "GPU bytes alive after run 1": alive[0],
@@ -154,7 +154,7 @@ def gpu_bytes(engine: EnginePage, question: str) -> dict[str, Any]:
 
 
 def visits(browser: Browser) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The page as a visitor meets it: two visits, then many runs."""
+    """Measures two visits to the page, then many runs."""
     with serving(PAGE, SYSTEMS) as url, kept_context(browser, url) as page:
         began = time.perf_counter()
         page.open()
@@ -208,14 +208,14 @@ def visits(browser: Browser) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
 
 
 def compare(page: Playground) -> None:
-    """The four modes side by side on the present question."""
+    """Compares the four modes on the current question."""
     page.view("Compare")
     page.page.get_by_role("button", name="Compare on this question").click()
     expect(page.page.locator(".lane.done")).to_have_count(4, timeout=RUN_TIMEOUT_MS)
 
 
 def measure(page: Playground) -> None:
-    """A survey that is stopped after a few questions."""
+    """Starts a survey and stops it after a few questions."""
     page.view("Measure")
     page.page.get_by_label("Questions").select_option("18")
     start = page.page.get_by_role("button", name="Measure", exact=True)
@@ -230,25 +230,25 @@ def measure(page: Playground) -> None:
 
 
 def long_tasks(page: Playground) -> list[float]:
-    """Lengths in ms of the page's tasks over 50 ms since the last call."""
+    """The lengths in ms of the page's tasks over 50 ms since the last call."""
     tasks: list[float] = page.page.evaluate("() => window.longTasks.splice(0)")
     return tasks
 
 
 def longest(tasks: list[float]) -> float | str:
-    """The longest, in words when there is none."""
+    """The longest task in ms, or words if there is none."""
     return max(tasks) if tasks else "none over 50"
 
 
 @contextmanager
 def kept_context(browser: Browser, url: str) -> Iterator[Playground]:
-    """A page whose storage and service worker live from visit to visit."""
+    """Opens a page that keeps its storage and service worker between visits."""
     with open_playground(browser, url, service_workers="allow") as page:
         yield page
 
 
 def heap_bytes(page: Playground) -> float:
-    """The page's JavaScript heap after a collection."""
+    """The size of the page's JavaScript heap after garbage collection."""
     session = page.page.context.new_cdp_session(page.page)
     session.send("HeapProfiler.collectGarbage")
     used = float(session.send("Runtime.getHeapUsage")["usedSize"])

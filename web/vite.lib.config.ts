@@ -9,7 +9,7 @@ import { withoutNodeModules } from "./vite.config.ts";
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const text = (path: string): string => readFileSync(here(path), "utf8");
 
-/** What npm needs beside the code. Everything is bundled; the declarations alone need valibot's. */
+/** Writes the files that npm needs besides the code. The code is bundled; only the declarations need valibot. */
 function packageFiles(): Plugin {
   const { version, description, license, dependencies } = JSON.parse(text("package.json"));
   const manifest = {

@@ -1,5 +1,5 @@
-// Calls functions of compiled model libraries with arrays from a Python test and returns arrays.
-// Everything that WebGPU or the libraries complain about is kept and handed to the test, which fails on it.
+// Calls functions of compiled model libraries with arrays from a Python test, and returns arrays.
+// It collects every complaint of WebGPU and of the libraries; the test asks for them and fails if there are any.
 "use strict";
 
 const complaints = [];
@@ -53,13 +53,13 @@ async function params(id, url, names) {
   return keep(id, instance.getParamsFromCacheByName(names));
 }
 
-// Frees a library and everything that was kept of it.
+// Frees a library and everything that it keeps.
 function unload(id) {
   const { instance } = libraries.get(id);
   for (const [ref, owned] of kept) {
     if (owned.id === id) kept.delete(ref);
   }
-  // Not instance.dispose(): that would destroy the device, which all libraries share.
+  // instance.dispose() would destroy the device, which all libraries share.
   instance.endScope();
   libraries.delete(id);
 }
@@ -75,7 +75,7 @@ function argument(instance, spec) {
   if (spec.shape_tuple !== undefined) return instance.makeShapeTuple(spec.shape_tuple);
   if (spec.items !== undefined) return instance.makeTVMArray(spec.items.map((item) => argument(instance, item)));
   if (spec.data !== undefined) {
-    // By way of the CPU, since raw bytes go to the GPU only in fours.
+    // The bytes go through the CPU's memory, because only multiples of four can be uploaded directly.
     const host = instance.empty(spec.shape, spec.dtype, instance.cpu()).copyFromRawBytes(toBytes(spec.data));
     return instance.empty(spec.shape, spec.dtype, instance.webgpu()).copyFrom(host);
   }
@@ -108,7 +108,7 @@ function upload(id, spec) {
   return keep(id, argument(libraries.get(id).instance, spec));
 }
 
-// What a kept tensor holds now.
+// Reads back what a kept tensor holds now.
 function read(id, ref) {
   return result(id, kept.get(ref).value);
 }

@@ -1,4 +1,4 @@
-"""Calling compiled libraries in headless Chromium from a test, with numpy arrays in and out."""
+"""Lets a test call compiled libraries in headless Chromium, with numpy arrays in and out."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ __all__ = ["KVCache", "Libraries", "Library", "Ref", "Shape", "launch", "open_li
 
 @dataclass(frozen=True)
 class Ref:
-    """Something that stays in the page: a KV cache, a tensor, a tuple of tensors."""
+    """An object that stays in the page: a KV cache, a tensor or a tuple of tensors."""
 
     number: int
 
@@ -41,8 +41,8 @@ def open_libraries(browser: Browser, files: Path) -> Iterator["Libraries"]:
     """Opens the harness page.
 
     Args:
-        browser: As from `launch`.
-        files: Folder that the libraries are in.
+        browser: A browser from `launch`.
+        files: The folder with the libraries.
     """
     roots = {"/harness": HERE, "/web-runtime": WEB_RUNTIME, "/files": files}
     with serve(roots) as origin:
@@ -55,7 +55,7 @@ def open_libraries(browser: Browser, files: Path) -> Iterator["Libraries"]:
 
 
 class HarnessPage(Protocol):
-    """A page, or what stands for one."""
+    """A page, or something that evaluates JavaScript like one."""
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
         """Evaluates JavaScript, calling it with the argument if it is a function."""
@@ -65,7 +65,7 @@ class Libraries:
     """The harness page.
 
     Attributes:
-        adapter: What the browser says about the WebGPU device.
+        adapter: The browser's description of the WebGPU adapter.
     """
 
     def __init__(self, page: HarnessPage, files: Path, failures: list[str]) -> None:
@@ -83,11 +83,11 @@ class Libraries:
         return Library(self, name, metadata)
 
     def url(self, path: Path) -> str:
-        """Where the page finds a file or folder below its files."""
+        """The URL of a file or folder in the page's files."""
         return f"/files/{path.relative_to(self._files)}"
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
-        """Runs JavaScript; fails with everything that WebGPU or TVM said in the meantime."""
+        """Runs JavaScript. Fails with every complaint of WebGPU or TVM since the last call."""
         failed: Exception | None = None
         value = None
         try:
@@ -114,43 +114,43 @@ class Library:
         self.metadata = metadata
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """Calls a function; arrays, `Ref`, `Shape`, lists (tuples of tensors) and ints go in.
+        """Calls a function with arrays, `Ref`, `Shape`, lists (tuples of tensors) and ints.
 
         Returns:
-            Arrays for tensors, `Ref` for other objects, lists for tuples, None for nothing.
+            An array for a tensor, a list for a tuple, None for nothing, and a `Ref` for any other object.
         """
         specs = [_encode(argument) for argument in arguments]
         script = "([id, fn, args]) => harness.call(id, fn, args)"
         return _decode(self._libraries.evaluate(script, [self._name, function, specs]))
 
     def upload(self, argument: Any) -> Ref:
-        """Uploads once what several calls need."""
+        """Uploads an argument once, for several calls."""
         script = "([id, spec]) => harness.upload(id, spec)"
         return Ref(self._libraries.evaluate(script, [self._name, _encode(argument)])["ref"])
 
     def read(self, ref: Ref) -> NDArray[Any]:
-        """What an uploaded tensor holds now."""
+        """Reads back what an uploaded tensor holds now."""
         array: NDArray[Any] = _decode(
             self._libraries.evaluate("([id, ref]) => harness.read(id, ref)", [self._name, ref.number])
         )
         return array
 
     def kv_cache(self, *, max_total: int | None = None) -> "KVCache":
-        """A new KV cache with one empty sequence."""
+        """Creates a KV cache with one empty sequence."""
         total = max_total or self.metadata["context_window_size"]
         sizes = (1, total, self.metadata["prefill_chunk_size"], PAGE_SIZE, 0)
         ref = self.call("create_tir_paged_kv_cache", *(Shape((size,)) for size in sizes))
         return KVCache(self, ref)
 
     def params(self, folder: Path) -> Ref:
-        """The parameters, from the weight shards in a folder below the page's files."""
+        """Uploads the parameters from the weight shards in a folder of the page's files."""
         url = self._libraries.url(folder) + "/"
         names = [each["name"] for each in self.metadata["params"]]
         script = "([id, url, names]) => harness.params(id, new URL(url, location).href, names)"
         return Ref(self._libraries.evaluate(script, [self._name, url, names])["ref"])
 
     def unload(self) -> None:
-        """Frees it and its GPU memory."""
+        """Frees the library and its GPU memory."""
         self._libraries.evaluate("(id) => harness.unload(id)", self._name)
 
 
@@ -163,7 +163,7 @@ class KVCache:
         library.call("global:vm.builtin.kv_state_add_sequence", ref, 0)
 
     def forward(self, function: str, embed: NDArray[Any], *arguments: Any) -> NDArray[Any]:
-        """Calls a function that appends embed's (1, T, D) positions; returns its tensor."""
+        """Calls a function that appends the (1, T, D) positions of `embed`; returns its tensor."""
         length = int(embed.shape[1])
         self._library.call("global:vm.builtin.kv_state_begin_forward", self.ref, Shape((0,)), Shape((length,)))
         tensor, _ = self._library.call(function, embed, self.ref, *arguments)

@@ -1,8 +1,8 @@
 /**
- * The harness page without a browser: harness.js in Node, on whatever WebGPU the `webgpu` package (Dawn) finds.
+ * Runs harness.js in Node instead of a browser, on the WebGPU adapter that the `webgpu` package (Dawn) finds.
  *
- * Reads one JSON array [script, argument] a line, evaluates the script as a function of the argument, and answers with
- * one line: {"value"} or {"error"}. The first line is the adapter, or {"error"} where there is none with float16.
+ * Each line of input is a JSON array [script, argument]. The script is evaluated as a function of the argument, and one
+ * line answers it: {"value"} or {"error"}. The first line is the adapter, or {"error"} if none has float16.
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -13,7 +13,7 @@ const [web, origin] = process.argv.slice(2);
 const { create, globals } = await import(pathToFileURL(`${web}/node_modules/webgpu/index.js`).href);
 const gpu = create([]);
 
-/** What tvmjs wants of a browser's cache. */
+/** The part of a browser's cache that tvmjs uses. */
 class MemoryCache {
   #responses = new Map();
   async add(request) {

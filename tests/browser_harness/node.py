@@ -1,7 +1,7 @@
-"""The harness in Node, on whatever WebGPU adapter this machine has with float16: a GPU, or Mesa's llvmpipe.
+"""Runs the harness in Node, on any WebGPU adapter with float16: a GPU, or Mesa's llvmpipe.
 
-Chromium's own software adapter has no `shader-f16`. Dawn, its WebGPU, has it on any Vulkan driver that does; Mesa's
-llvmpipe is one from version 24 or so (`VK_DRIVER_FILES` may name its `lvp_icd.*.json`).
+Chromium's own software adapter has no `shader-f16`. Dawn, Chromium's WebGPU, offers it on every Vulkan driver that has
+it, such as Mesa's llvmpipe from about version 24 (`VK_DRIVER_FILES` may name its `lvp_icd.*.json`).
 """
 
 import json
@@ -18,14 +18,14 @@ WEB = HERE.parents[1] / "web"
 
 
 class NoAdapterError(Exception):
-    """There is no WebGPU adapter with float16 here."""
+    """This machine has no WebGPU adapter with float16."""
 
 
 class NodePage:
-    """What `Libraries` needs of a page.
+    """Evaluates JavaScript in Node, in place of a page.
 
     Attributes:
-        adapter: Its description.
+        adapter: The description of the WebGPU adapter.
     """
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
@@ -37,7 +37,7 @@ class NodePage:
             raise NoAdapterError(str(error)) from None
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
-        """As Playwright's."""
+        """Evaluates JavaScript as Playwright's `Page.evaluate` does."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([script, argument]) + "\n")
         self._process.stdin.flush()
@@ -56,13 +56,13 @@ def open_node(files: Path) -> Iterator[tuple[Libraries, str]]:
     """Opens the harness in Node.
 
     Args:
-        files: Folder that the libraries are in.
+        files: The folder with the libraries.
 
     Yields:
         The harness and the adapter's description.
 
     Raises:
-        NoAdapterError: There is no adapter with float16.
+        NoAdapterError: If there is no adapter with float16.
     """
     with serve({"/files": files}) as origin:
         command = ["node", str(HERE / "node.mjs"), str(WEB), origin]

@@ -2,8 +2,8 @@
  * One agent: a model on the GPU, the agent's links, and what it can do in a turn.
  *
  * A turn begins with `begin` and `feed`, which reads the prompt. Any number of `think` steps follow, and then hand-offs
- * (`innerLink`, `outerLink`) or decoding (`logits`, then `pick` and `decode` in turn). Only `pick`, `lens` and `sync` wait
- * for the GPU.
+ * (`innerLink`, `outerLink`) or decoding (`logits`, then `pick` and `decode` in turn). Only `pick`, `lens` and `sync`
+ * wait for the GPU.
  *
  * Source: docs/abi.md, docs/recursion.md rules 3 and 5.
  */

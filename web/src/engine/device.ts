@@ -94,8 +94,8 @@ export class Gpu {
   }
 
   /**
-   * Gives the reason for a failure: the error that the device reported, if there is one. It waits a moment, because calls
-   * on a lost device fail in many ways before the device reports its loss.
+   * Gives the reason for a failure: the error that the device reported, if there is one. It waits a moment, because
+   * calls on a lost device fail in many ways before the device reports its loss.
    */
   async explain(thrown: unknown): Promise<EngineError> {
     const error = EngineError.from(thrown);

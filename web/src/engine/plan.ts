@@ -1,5 +1,5 @@
 /**
- * Plans a run before it begins: its settings, the agents that take part, the edges that carry something, and every turn.
+ * Plans a run before it begins: its settings, the agents that take part, the edges that carry something, every turn.
  *
  * This is the only place that knows the defaults and the order of turns. `recursion.ts` performs what is planned here,
  * and the page draws it. Nothing here needs a loaded system.
@@ -272,7 +272,8 @@ export function promptProblem(template: string, arriving: readonly string[]): st
   try {
     const stray = latentEdges(parseTemplate(template)).find((edge) => !arriving.includes(edge));
     if (stray === undefined) return undefined;
-    return `prompt has a slot {latent:${stray}} without an edge; edges that arrive here: ${arriving.join(", ") || "none"}`;
+    const known = arriving.join(", ") || "none";
+    return `prompt has a slot {latent:${stray}} without an edge; edges that arrive here: ${known}`;
   } catch (error) {
     return EngineError.from(error).message;
   }

@@ -1,8 +1,8 @@
 /**
  * Performs the turns that `plan.ts` planned: any graph of agents, any number of rounds and latent steps, every mode.
  *
- * Source: docs/recursion.md; training/recursivemas/training/recursion.py is the reference, and the browser tests compare
- * every hand-off with it. `agent.ts` runs the agents on the GPU.
+ * Source: docs/recursion.md; training/recursivemas/training/recursion.py is the reference, and the browser tests
+ * compare every hand-off with it. `agent.ts` runs the agents on the GPU.
  */
 import type { Agent, Part } from "./agent";
 import { added } from "./counters";
@@ -207,7 +207,7 @@ class Run {
     if (ids.length > 0) agent.feed([{ kind: "tokens", ids }], "logits");
   }
 
-  /** Rolls out h_1 … h_M; the prompt has given h_1. Nothing waits for the GPU, and a run can be cancelled at each step. */
+  /** Rolls out h_1 … h_M; the prompt has given h_1. Nothing waits for the GPU, and each step can be cancelled. */
   async #rollOut(agent: Performer, { round }: PlannedTurn, thoughts: States): Promise<void> {
     const of = thoughts.rows;
     for (let step = 0; step < of; step++) {

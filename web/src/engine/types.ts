@@ -5,8 +5,8 @@
  */
 
 /**
- * `latent`: RecursiveMAS. `text`: TextMAS. `single`: the deciding agent alone. `loop`: the deciding agent alone, with its
- * inner link.
+ * `latent`: RecursiveMAS. `text`: TextMAS. `single`: the deciding agent alone. `loop`: the deciding agent alone, with
+ * its inner link.
  */
 export type Mode = "latent" | "text" | "single" | "loop";
 

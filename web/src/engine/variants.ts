@@ -8,8 +8,8 @@ export type Offer = Pick<GPUAdapter, "features" | "limits">;
  * Reduces a system to what this GPU will run. Pure.
  *
  * @param offer - undefined if there is no adapter; the manifest's own agents are taken then.
- * @returns the system with the first variant that the GPU can run, or else with the manifest's own agents. `files` leaves
- *   out the folders of the others, and `variants` is empty.
+ * @returns the system with the first variant that the GPU can run, or else with the manifest's own agents. `files`
+ *   leaves out the folders of the others, and `variants` is empty.
  */
 export function chooseVariant(system: System, offer: Offer | undefined): System {
   const chosen = (offer && system.variants.find((variant) => runs(variant, offer))) ?? system;

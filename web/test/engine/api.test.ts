@@ -12,7 +12,7 @@ beforeAll(() => {
 
 const DEVICE = { vendor: "", architecture: "", description: "", fallback: true, features: [] };
 
-/** A worker that answers as told. */
+/** A worker whose answers a test decides. */
 class FakePort implements WorkerPort {
   readonly sent: ToWorker[] = [];
   terminated = false;
@@ -29,7 +29,7 @@ class FakePort implements WorkerPort {
     this.terminated = true;
   }
   say(message: FromWorker): void {
-    // Only what survives structured cloning may cross.
+    // Messages between page and worker are cloned.
     this.onmessage?.({ data: structuredClone(message) } as MessageEvent<FromWorker>);
   }
 }
@@ -46,7 +46,7 @@ const counters = {
 const loaded = { system: system(), device: DEVICE, questions: [] };
 const error = new EngineError("gpu-validation", "refused").toWire();
 
-/** Loads at once; what follows is up to `then`. */
+/** Answers `load` at once, and leaves other requests to `then`. */
 const port = (then: (message: ToWorker, port: FakePort) => void = () => {}) =>
   new FakePort((message, self) => {
     if (message.kind === "load") self.say({ kind: "done", id: message.id, result: loaded });

@@ -12,7 +12,7 @@ const specOf = (path: string, content: Uint8Array): FileSpec => ({
   sha256: createHash("sha256").update(content).digest("hex"),
 });
 
-/** A Cache that lives in a map. */
+/** A Cache in memory. */
 class FakeCache {
   readonly entries = new Map<string, Uint8Array<ArrayBuffer>>();
   full = false;
@@ -123,7 +123,7 @@ describe("a system's files", () => {
   test("go on when the network comes back, and later from what came before it went", async () => {
     const content = Uint8Array.from({ length: 100 }, (_, i) => i);
     const ranges: (string | null)[] = [];
-    /** Ten bytes a connection; every connection breaks, and `failing` requests get none. */
+    /** Sends ten bytes per connection, which then breaks; the `failing` requests get no connection. */
     const flaky = (failing: number) => async (_url: string, init?: RequestInit) => {
       const range = new Headers(init?.headers).get("Range");
       ranges.push(range);

@@ -1,6 +1,6 @@
 import { EngineError, type EngineErrorCode } from "../../src/engine/errors";
 
-/** Runs something that must fail, and says how: `code: message`. */
+/** Runs something that must fail, and gives `code: message` of its error. */
 export async function failure(work: () => unknown): Promise<string> {
   try {
     await work();
@@ -11,7 +11,7 @@ export async function failure(work: () => unknown): Promise<string> {
   throw new Error("expected an EngineError, nothing was thrown");
 }
 
-/** A pattern for `failure`: the code, and part of the message. */
+/** A pattern for what `failure` gives: the code and a part of the message. */
 export function says(code: EngineErrorCode, part: string): RegExp {
   return new RegExp(`^${code}: .*${part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}`);
 }

@@ -1,6 +1,6 @@
 /**
- * Agents that compute on the CPU with whole numbers, so that the order of things can be followed by hand: a hidden
- * state is one number, the log says what was asked of whom.
+ * Agents that compute nothing. A hidden state is a word that says where it comes from, and a log lists the calls, so
+ * that a test can follow a run by hand.
  */
 import type { Part } from "../../src/engine/agent";
 import type { Performer, Stage } from "../../src/engine/recursion";
@@ -18,13 +18,13 @@ const NO_COUNTS: Counters = {
   peakBytes: 0,
 };
 
-/** Everything that happened, and what is alive. */
+/** The calls of all agents, and how many matrices are not freed yet. */
 export class Log {
   readonly lines: string[] = [];
   alive = 0;
 }
 
-/** Rows that remember what they are. */
+/** Rows that say where they come from. */
 class FakeStates {
   freed = false;
   constructor(
@@ -49,7 +49,7 @@ class FakeStates {
 }
 
 export interface FakeOptions {
-  /** Tokens that `pick` gives, one list a decoding; then the stop token. */
+  /** The tokens that `pick` gives, one list for each decoding; the stop token follows. */
   readonly decodes?: number[][];
   readonly contextWindowSize?: number;
 }
@@ -154,7 +154,7 @@ export class FakeAgent implements Performer {
   }
 }
 
-/** A stage of fake agents; the last one decodes as told. */
+/** A stage of fake agents. */
 export function fakeStage(system: System, log: Log, options: FakeOptions = {}): Stage {
   let clock = 0;
   return {

@@ -1,4 +1,4 @@
-/** As much of WebGPU as the engine's own code calls, on the CPU. */
+/** The part of WebGPU that the engine's own code calls, on the CPU. */
 
 class GPUValidationError {
   constructor(readonly message: string) {}
@@ -13,11 +13,11 @@ export function gpuError(kind: "validation" | "out-of-memory", message: string):
   return kind === "validation" ? new GPUValidationError(message) : new GPUOutOfMemoryError(message);
 }
 
-/** A device whose errors are up to the test. */
+/** A device whose errors the test decides. */
 export class FakeDevice extends EventTarget {
   readonly features = new Set<string>();
   destroyed = 0;
-  /** What the next popped scopes report. */
+  /** The errors that the next popped scopes report. */
   readonly scopeErrors: (GPUError | null)[] = [];
   scopes = 0;
   #lose: (info: { reason: string; message: string }) => void = () => {};
@@ -69,7 +69,7 @@ export class FakeDevice extends EventTarget {
   }
 }
 
-/** An adapter that offers what the test says. */
+/** An adapter whose features and limits the test decides. */
 export function fakeGpu(offer: {
   features?: readonly string[];
   limits?: Readonly<Record<string, number>>;

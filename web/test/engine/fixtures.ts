@@ -1,11 +1,11 @@
-/** Small systems for the tests: what a manifest and a link file look like. */
+/** Manifests and link files of small systems. */
 import { parseSystem, type System } from "../../src/engine/system";
 
 type Json = Record<string, unknown>;
 
 const SHA = "0".repeat(64);
 
-/** An agent's record; hidden sizes tell agents apart. */
+/** An agent's record. Every agent has another hidden size. */
 export function agentJson(id: string, hiddenSize: number, incoming: readonly string[]): Json {
   const slots = incoming.map((edge) => `{latent:${edge}}`).join("");
   return {

@@ -1,4 +1,4 @@
-/** Formats' versions: the files of tests/fixtures/formats-1 are never edited, and today's readers still read them. */
+/** Today's readers read the files of earlier format versions in tests/fixtures/formats-1, which are never edited. */
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { parseLinks } from "../../src/engine/links";
@@ -10,7 +10,7 @@ const read = (name: string): string =>
   readFileSync(new URL(`../../../tests/fixtures/formats-1/${name}`, import.meta.url), "utf8");
 const newer = (text: string): string => text.replace('"version": 1', '"version": 2');
 
-/** The system that the link files are for: only what the reader looks at. */
+/** The system that the link files belong to, reduced to what the reader needs. */
 const agents = [
   { id: "guide", hiddenSize: 2 },
   { id: "teller", hiddenSize: 4 },

@@ -11,7 +11,7 @@ const B = 66;
 const OPTIONS: FakeOptions = { decodes: [[A, B]] };
 const fresh = (): FakeOptions => ({ decodes: [[A, B]] });
 
-/** What agents were fed, in order. */
+/** What the agents were fed, in order. */
 const feeds = (log: Log): string[] => log.lines.filter((line) => line.includes(" feed "));
 
 describe("a ring of three agents in latent mode", () => {
@@ -266,7 +266,7 @@ describe("the other modes", () => {
       rounds: 1,
       decoding,
     });
-    // The last of the two thoughts was not fed yet, so it goes in with the prefix.
+    // The second token of the thought has not been fed yet, so it is fed with the prefix.
     expect(feeds(log).at(-1)).toBe('c feed "B=" for logits');
     expect(result).toMatchObject({ answer: "A", decodedTokens: 1 + 1 + 2 + 1 });
   });

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 const SOURCE = readFileSync(new URL("../../public/sw.js", import.meta.url), "utf8");
 const SCOPE = "https://host.test/app/";
 
-/** The service worker with a network and a cache that do as they are told. */
+/** The service worker, with a network and a cache that the test decides. */
 class Site {
   readonly kept = new Map<string, string>();
   readonly network = new Map<string, string>();
@@ -48,7 +48,7 @@ class Site {
     runInNewContext(SOURCE, { self, caches: { open }, fetch, URL });
   }
 
-  /** What the worker answers, after it has kept what it wants to keep. */
+  /** The worker's answer, after it has filled its cache. */
   async get(path: string, mode = "cors"): Promise<string> {
     let answer: Promise<Response> | undefined;
     const keeping: Promise<unknown>[] = [];
@@ -78,7 +78,7 @@ class Site {
 test("the service worker keeps the page once, whatever its query, and shows it without a network", async () => {
   const site = new Site();
   site.publish("page", "a.js");
-  // As the page keeps itself on a first visit.
+  // The page does this on a first visit.
   site.kept.set(`${SCOPE}?r=1`, "page");
   site.online = false;
   expect(await site.visit("?r=2")).toBe("page");

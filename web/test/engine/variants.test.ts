@@ -6,7 +6,7 @@ import { manifestJson, system } from "./fixtures";
 
 type Json = Record<string, unknown>;
 
-/** The ring in float32, and in float16 for those who have it. */
+/** The ring in float32, with a variant in float16. */
 function both(changes: Json = {}): Json {
   const own = manifestJson() as { agents: Json[]; files: Json[] };
   const half = (text: unknown): string => String(text).replace(/\b([abc])\//, "$1-half/");

@@ -1,7 +1,7 @@
 /**
- * A page without a page: it lets the browser tests and `make bench` call the engine. Not part of the shipped build.
+ * An empty page through which the browser tests and `make bench` call the engine. It is not part of the shipped build.
  *
- * Everything that `window.harness` takes and gives is JSON, errors too: `{ error: { code, message } }`.
+ * `window.harness` takes and gives only JSON. An error is `{ error: { code, message } }`.
  */
 import {
   type Counters,
@@ -15,16 +15,16 @@ import {
 } from "../../src/engine/api";
 import type { HostRun } from "./host-links";
 
-/** A result, or how it failed. */
+/** A result or an error. */
 type Outcome<T> = T | { readonly error: { readonly code: string; readonly message: string } };
 
 let handle: SystemHandle | undefined;
-/** Where the loaded system's manifest is. */
+/** The URL of the loaded system's manifest. */
 let manifest = "";
-/** Made by the first run whose links are to run in JavaScript. */
+/** Started by the first run whose links run in JavaScript. */
 let hostLinked: Worker | undefined;
 
-/** Typed arrays as lists, so that JSON can carry them. */
+/** Turns typed arrays into lists, which JSON can carry. */
 function plain<T>(value: T): T {
   return JSON.parse(JSON.stringify(value, (_, each) => (each instanceof Float32Array ? [...each] : each)));
 }
@@ -43,13 +43,13 @@ function loaded(): SystemHandle {
   return handle;
 }
 
-/** Cancels a run after so many events of a kind. */
+/** Cancels a run after `count` events of a kind. */
 interface CancelRule {
   readonly kind: RunEvent["kind"];
   readonly count: number;
 }
 
-/** Runs on a second load of the system, whose links run in JavaScript. */
+/** Loads the system a second time, for a run whose links run in JavaScript. */
 function runOnHostLinks(options: RunOptions): Promise<HostRun> {
   hostLinked ??= new Worker(new URL("./host-links-worker.ts", import.meta.url), { type: "module" });
   const worker = hostLinked;
@@ -78,7 +78,7 @@ const harness = {
       };
     }),
 
-  /** `handoff` says where links run: compiled on the GPU, or in JavaScript to compare with. */
+  /** `handoff` says where the links run: compiled on the GPU (default), or in JavaScript for comparison. */
   run: (
     { handoff, ...options }: RunOptions & { readonly handoff?: "gpu" | "javascript" },
     cancel?: CancelRule,
@@ -96,7 +96,7 @@ const harness = {
       return { ...result, events };
     }),
 
-  /** Cancels a load at the first progress of a phase; tells how it failed and how much progress came after. */
+  /** Cancels a load at the first progress of a phase. Gives the error's code and counts the progress after it. */
   cancelLoad: (url: string, phase: LoadProgress["phase"]) =>
     outcome(async () => {
       const controller = new AbortController();

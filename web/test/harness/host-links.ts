@@ -1,8 +1,8 @@
 /**
  * Links in JavaScript, with the hidden state read back at every latent step.
  *
- * This is how the recursiveMASWebLLM playground works. `python -m bench browser` compares it with the compiled links, and
- * a browser test checks that both compute the same.
+ * This is how the recursiveMASWebLLM playground works. `python -m bench browser` compares it with the compiled links,
+ * and a browser test checks that both compute the same.
  */
 import type { Agent, Part } from "../../src/engine/agent";
 import { added } from "../../src/engine/counters";
