@@ -103,7 +103,7 @@ def test_page_answers_a_question_of_ones_own(page: Playground, reference: Recurs
     page.ask(1)
     page.page.get_by_role("spinbutton", name="Hops").fill("8")
     page.page.get_by_role("spinbutton", name="Hops").press("Enter")
-    page.page.get_by_text("The task, and what the agents read").click()
+    page.page.get_by_text("The task and what the agents read").click()
     question = page.page.get_by_label("The question as the agents read it").input_value()
     assert question.endswith("@8")
     page.run()
@@ -139,7 +139,7 @@ def test_page_tells_that_the_tab_was_asleep_and_goes_on(page: Playground) -> Non
         }"""
     )
     page.wait()
-    expect(page.page.locator(".verdict.slept")).to_have_text("the tab was asleep: the time says nothing")
+    expect(page.page.locator(".verdict.slept")).to_have_text("the tab was asleep, so the time means nothing")
     assert page.answer not in ("", "–")
 
 
@@ -279,7 +279,7 @@ def test_page_refuses_a_file_that_is_no_run(page: Playground, tmp_path: Path) ->
     page.view("Look inside")
     page.page.get_by_label("Saved run").set_input_files(file)
     expect(page.page.locator(".problem")).to_contain_text("This run cannot be opened")
-    page.page.get_by_role("button", name="All right").click()
+    page.page.get_by_role("button", name="OK", exact=True).click()
     expect(page.page.locator(".problem")).to_have_count(0)
 
 
@@ -297,7 +297,7 @@ def test_page_looks_inside_and_cuts_edges(page: Playground) -> None:
     expect(page.page.locator(".heat")).to_have_count(36)
     expect(page.page.locator(".inside .chart svg")).to_be_visible()
     for instead in ("nothing", "other"):
-        page.page.get_by_label("Put in its place").select_option(instead)
+        page.page.get_by_label("Replace the thoughts with").select_option(instead)
         page.page.get_by_role("button", name="Cut each edge in turn").click()
         expect(page.page.get_by_role("button", name="Cut each edge in turn")).to_be_visible(timeout=RUN_TIMEOUT_MS)
         expect(page.page.locator(".facts td .verdict")).to_have_count(4)
@@ -323,9 +323,9 @@ def test_page_explains_a_prompt_that_cannot_be_used_and_keeps_it(page: Playgroun
     page.view("Change")
     prompt = page.page.get_by_label("critic, in every round")
     prompt.fill("<bos> critic {question} {latent:nobody} go")
-    expect(page.page.locator(".field-problem")).to_have_text("No edge “nobody” arrives here.")
+    expect(page.page.locator(".field-problem")).to_have_text("prompt has a slot {latent:nobody} without an edge; edges that arrive here: planner->critic")
     page.button.click()
-    expect(page.page.locator(".problem")).to_contain_text("A prompt cannot be used as it stands")
+    expect(page.page.locator(".problem")).to_contain_text("A prompt is not valid")
     page.view("Change")
     expect(page.page.get_by_label("critic, in every round")).to_have_value("<bos> critic {question} {latent:nobody} go")
     page.page.get_by_role("button", name="Use the system’s own settings").click()
@@ -417,7 +417,7 @@ def test_page_dialog_and_problem_are_accessible(page: Playground, tmp_path: Path
     expect(page.page.locator(".problem")).to_be_visible()
     page.page.emulate_media(reduced_motion="reduce")
     problems = violations(page)
-    page.page.get_by_role("button", name="All right").click()
+    page.page.get_by_role("button", name="OK", exact=True).click()
     page.page.evaluate("() => document.querySelector('.system-dialog').showModal()")
     problems += violations(page)
     page.page.get_by_role("button", name="Close", exact=True).click()

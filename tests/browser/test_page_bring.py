@@ -108,7 +108,7 @@ def test_page_opens_a_folder_that_is_dropped_and_other_links_for_its_agents(
     file.write_text(json.dumps(data), encoding="utf-8")
     drop(page.page, file)
     expect(page.page.locator(".problem h2")).to_have_text("The links do not fit these agents")
-    page.page.get_by_text("In the engine’s own words").click()
+    page.page.get_by_text("Technical details").click()
     assert "maps hidden size 128 to 128, but the agents need 96 to 96" in page.problem
     page.page.get_by_role("button", name="Use the system’s own links").click()
     expect(page.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
@@ -154,7 +154,7 @@ def test_page_says_what_it_cannot_open_and_keeps_what_is_open(
     drop(page.page, given)
     expect(page.page.locator(".problem h2")).to_have_text("This cannot be opened")
     expect(page.page.get_by_role("heading", name="hop-sequential")).to_be_visible()
-    page.page.get_by_role("button", name="All right").click()
+    page.page.get_by_role("button", name="OK", exact=True).click()
     expect(page.button).to_contain_text("Load the agents")
 
 
@@ -162,7 +162,7 @@ def test_page_says_that_a_folder_is_gone_after_a_reload(page: Playground) -> Non
     page.open("?system=folder:hop-sequential")
     expect(page.page.locator(".problem h2")).to_have_text("This cannot be opened")
     assert "dropped again" in page.problem
-    expect(page.page.get_by_role("heading", name="No system open")).to_be_visible()
+    expect(page.page.get_by_role("heading", name="No system is open")).to_be_visible()
 
 
 def test_page_opens_a_repository_on_the_hub_by_its_name(page: Playground, default_system: Path) -> None:

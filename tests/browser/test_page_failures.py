@@ -67,7 +67,7 @@ def test_page_with_a_damaged_shard_says_so_and_goes_on_when_it_is_mended(built: 
         playground.open()
         playground.button.click()
         expect(playground.page.locator(".problem h2")).to_have_text("A file arrived damaged")
-        playground.page.get_by_text("In the engine’s own words").click()
+        playground.page.get_by_text("Technical details").click()
         assert shard.name in playground.problem
         shard.write_bytes(good)
         playground.page.get_by_role("button", name="Try again").click()
@@ -89,7 +89,7 @@ def test_page_with_a_broken_manifest_says_so(broken: Playground, copy: Path) -> 
     change_manifest(copy, lambda data: data.update(surprise=1))
     broken.open("?system=systems/hop-sequential/system.json")
     expect(broken.page.locator(".problem h2")).to_have_text("This system’s description cannot be read")
-    broken.page.get_by_text("In the engine’s own words").click()
+    broken.page.get_by_text("Technical details").click()
     assert "surprise" in broken.problem
     change_manifest(copy, lambda data: data.pop("surprise"))
     broken.page.get_by_role("button", name="Try again").click()
@@ -102,12 +102,12 @@ def test_page_with_a_broken_manifest_says_so(broken: Playground, copy: Path) -> 
     [
         (
             {"required_features": ["shader-f16"]},
-            "Your graphics card lacks something this system needs",
+            "Your graphics card lacks a feature that this system needs",
             ("single precision", "shader-f16"),
         ),
         (
             {"required_limits": {"maxBufferSize": 1 << 50}},
-            "This system is too big for your graphics card",
+            "This system is too large for your graphics card",
             ("smaller system", "maxBufferSize"),
         ),
     ],
@@ -120,7 +120,7 @@ def test_page_says_what_the_graphics_card_lacks_before_it_downloads(
     broken.open("?n=7&rounds=2")
     broken.button.click()
     expect(broken.page.locator(".problem h2")).to_have_text(title)
-    broken.page.get_by_text("In the engine’s own words").click()
+    broken.page.get_by_text("Technical details").click()
     assert all(word in broken.problem for word in words)
     assert not [each for each in broken.requests if each.endswith((".bin", ".wasm"))]
     assert "n=7" in broken.page.url
@@ -231,7 +231,7 @@ def test_page_survives_a_lost_device_without_a_reload(browser: Browser, built: P
         playground.page.wait_for_selector(".note.full")
         playground.page.evaluate("() => new BroadcastChannel('lose').postMessage(1)")
         expect(playground.page.locator(".problem h2")).to_have_text(
-            "The graphics card went away", timeout=RUN_TIMEOUT_MS
+            "The browser lost the graphics card", timeout=RUN_TIMEOUT_MS
         )
         playground.page.get_by_role("button", name="Load the agents again and go on").click()
         # The run that was broken off goes on by itself.

@@ -1,4 +1,4 @@
-/** The entry of the shipped page. */
+/** The entry point of the shipped page. */
 
 import { keepPage } from "./lib/storage";
 import { mount } from "./main";
@@ -6,5 +6,5 @@ import { engineBackend } from "./state/backend";
 
 mount(document.body.appendChild(document.createElement("div")), engineBackend);
 
-// After everything that the first view needs.
+// After everything that the first view needs has loaded.
 window.addEventListener("load", () => void keepPage());

@@ -1,15 +1,15 @@
-/** What a number field takes of what was typed. */
+/** Which texts a number field accepts. */
 
-/** Which numbers are meant. */
+/** The numbers that a field accepts. */
 export interface Wanted {
   /** Default: any. */
   readonly min?: number;
   readonly max?: number;
-  /** No fractions. */
+  /** Whether fractions are refused. */
   readonly whole: boolean;
 }
 
-/** @returns undefined when the text is no such number; engines refuse halves of steps and tokens. */
+/** @returns the number; undefined if the field does not accept the text. */
 export function accepted(text: string, wanted: Wanted): number | undefined {
   const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, whole } = wanted;
   const value = text.trim() === "" ? Number.NaN : Number(text);

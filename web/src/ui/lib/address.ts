@@ -1,9 +1,9 @@
-/** Where a system lies, from what a visitor typed. */
+/** The address of a system, from what the visitor typed. */
 
 const HUB = /^[\w.-]+\/[\w.-]+$/;
 
 /**
- * @param typed - URL of a `system.json` or of its folder, or `owner/name` of a repository on the Hugging Face Hub.
+ * @param typed - the URL of a `system.json` or of its folder, or `owner/name` of a repository on the Hugging Face Hub.
  * @returns the URL of its `system.json`.
  */
 export function systemAddress(typed: string): string {

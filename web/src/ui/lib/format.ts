@@ -1,8 +1,8 @@
-/** Numbers for people. A thin space stands between a number and its unit. */
+/** Numbers as people write them, with a thin space before the unit. */
 
 const THIN = "\u202f";
 
-/** 1234567 → `1.2 MB` (powers of ten, as download sizes are given). */
+/** 1234567 → `1.2 MB`. Units are powers of ten, as is usual for downloads. */
 export function formatBytes(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let value = bytes;
@@ -28,13 +28,13 @@ export function formatCount(count: number): string {
   return String(Math.round(count)).replace(/\B(?=(\d{3})+$)/g, THIN);
 }
 
-/** 0.4275 → `43 %`; tiny but not nothing → `<1 %`. */
+/** 0.4275 → `43 %`; a tiny share above 0 → `<1 %`. */
 export function formatPercent(share: number): string {
   if (share > 0 && share < 0.005) return `<1${THIN}%`;
   return `${Math.round(share * 100)}${THIN}%`;
 }
 
-/** Control characters and line breaks made visible, so that a token never disappears. */
+/** Makes control characters and line breaks visible, so that every token can be seen. */
 export function showToken(text: string): string {
   if (text === "") return "∅";
   return text

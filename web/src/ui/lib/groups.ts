@@ -1,8 +1,8 @@
-/** Items that belong together. `Map.groupBy` would do, but browsers without WebGPU, which must say so, lack it too. */
+/** Groups items. `Map.groupBy` is not available in older browsers, in which the page must still say that it needs WebGPU. */
 
 type NonEmpty<T> = [T, ...T[]];
 
-/** @returns the items by key, keys and items in the order in which they first came. */
+/** @returns the items by key; keys and items keep the order of their first appearance. */
 export function groups<T>(items: readonly T[], key: (item: T) => string): NonEmpty<T>[] {
   const found = new Map<string, NonEmpty<T>>();
   for (const item of items) {

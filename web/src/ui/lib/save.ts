@@ -1,4 +1,4 @@
-/** Giving the visitor a file. */
+/** Gives the visitor a file. */
 
 /** @param type - MIME type. */
 export function saveFile(name: string, text: string, type: string): void {
@@ -7,6 +7,6 @@ export function saveFile(name: string, text: string, type: string): void {
   link.href = url;
   link.download = name;
   link.click();
-  // The download has begun once the click returns; a moment's grace costs nothing.
+  // The download starts with the click. Waiting before the release is merely careful.
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

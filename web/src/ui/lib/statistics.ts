@@ -1,7 +1,7 @@
-/** Uncertainty of a measured share. */
+/** The uncertainty of a measured share. */
 
 /**
- * Wilson score interval of a proportion.
+ * The Wilson score interval of a proportion.
  *
  * Source: Wilson (1927), J. Am. Stat. Assoc. 22, 209–212.
  *

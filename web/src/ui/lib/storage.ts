@@ -1,10 +1,10 @@
-/** What of the page is kept for the next visit; the agents' files are kept by the engine. */
+/** Keeps the page itself for the next visit; the engine keeps the agents' files. */
 
 const PAGE_CACHE = "recursivemas-page";
 
 /**
- * Registers the service worker, and keeps what the page has used so far: it was fetched before the worker took over.
- * Where there is no service worker (an insecure address, a private window) the page simply needs the network.
+ * Registers the service worker and keeps the files that the page has loaded before the worker took over. Without service
+ * workers (at an insecure address or in a private window) the page needs the network.
  */
 export async function keepPage(): Promise<void> {
   if (!("serviceWorker" in navigator) || typeof caches === "undefined") return;
@@ -17,11 +17,11 @@ export async function keepPage(): Promise<void> {
     const cache = await caches.open(PAGE_CACHE);
     await Promise.allSettled([...new Set(own)].map((url) => cache.add(url)));
   } catch {
-    // Offline visits are a convenience; without them nothing else is missing.
+    // Without this only offline visits are missing.
   }
 }
 
-/** Deletes the page itself from what is kept; the agents' files are the engine's to delete. */
+/** Deletes the kept files of the page itself; the engine deletes the agents' files. */
 export async function forgetPage(): Promise<void> {
   if (typeof caches !== "undefined") await caches.delete(PAGE_CACHE);
 }

@@ -1,4 +1,4 @@
-/** Geometry of latent vectors that were read back. */
+/** The geometry of latent vectors. */
 import type { Matrix } from "../../engine/api";
 
 /** Row `index` of a matrix, without a copy. */
@@ -6,7 +6,7 @@ export function row(matrix: Matrix, index: number): Float32Array {
   return matrix.data.subarray(index * matrix.columns, (index + 1) * matrix.columns);
 }
 
-/** Euclidean length. */
+/** The Euclidean length. */
 export function norm(vector: Float32Array): number {
   let sum = 0;
   for (const value of vector) sum += value * value;
@@ -14,12 +14,13 @@ export function norm(vector: Float32Array): number {
 }
 
 /**
- * Cosine of the angle between two vectors of one space; 0 when either is zero.
+ * The cosine of the angle between two vectors of one space; 0 if either is zero.
  *
- * @throws RangeError when their lengths differ: vectors of different agents cannot be compared.
+ * @throws RangeError if their lengths differ, because vectors of different agents cannot be compared.
  */
 export function cosine(a: Float32Array, b: Float32Array): number {
-  if (a.length !== b.length) throw new RangeError(`cosine of vectors of ${a.length} and ${b.length} numbers`);
+  if (a.length !== b.length)
+    throw new RangeError(`expected two vectors of one length, got ${a.length} and ${b.length} numbers`);
   let dot = 0;
   for (let i = 0; i < a.length; i++) dot += (a[i] ?? 0) * (b[i] ?? 0);
   const lengths = norm(a) * norm(b);

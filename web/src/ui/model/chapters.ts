@@ -1,4 +1,4 @@
-/** The guided run: what is said, what it points at, and up to which moment of the run it is played. Pure. */
+/** The chapters of the guided run: the text, the part of the graph it explains, and where its replay ends. Pure. */
 import type { RunEvent } from "../../engine/api";
 import type { TimedEvent } from "./progress";
 
@@ -9,7 +9,7 @@ export interface Chapter {
   readonly title: string;
   readonly words: readonly string[];
   readonly point: GraphPart;
-  /** How many events of the run have happened when the chapter ends. */
+  /** How many events of the run the chapter shows. */
   readonly until: number;
 }
 
@@ -17,8 +17,9 @@ interface Template {
   readonly title: string;
   readonly words: readonly string[];
   readonly point: GraphPart;
-  /** The event it ends with; the n-th that fits. */
+  /** Whether the chapter can end with an event. */
   readonly ends: (event: RunEvent) => boolean;
+  /** Which of those events ends it, counted from 1. Default: the first. */
   readonly nth?: number;
 }
 
@@ -26,8 +27,8 @@ const TEMPLATES: readonly Template[] = [
   {
     title: "Several agents, one question",
     words: [
-      "Each circle is a whole language model of its own: another family, another size, another vocabulary. All of them get the question.",
-      "They were frozen before they met. What was trained are only the links between them.",
+      "Each circle is a complete language model, with its own family, size and vocabulary. All of them read the question.",
+      "The models are frozen. Only the links between them were trained.",
     ],
     point: "agents",
     ends: (event) => event.kind === "turn-start",
@@ -35,8 +36,8 @@ const TEMPLATES: readonly Template[] = [
   {
     title: "A latent thought",
     words: [
-      "A language model turns its last hidden state into one word, and forgets the rest of it. Here the state itself is kept: a vector of some hundred numbers, the bead that has just filled. That is a latent thought.",
-      "It is never a word. What you read beside it is the word it is closest to, looked up for you.",
+      "A language model turns its last hidden state into one word and discards the rest. Here the agent keeps the state itself, a vector of a hundred numbers or more. This is a latent thought: the bead that has just filled.",
+      "A thought never becomes a word. The page only looks up the closest word, so that you have something to read.",
     ],
     point: "inner",
     ends: (event) => event.kind === "step",
@@ -44,7 +45,7 @@ const TEMPLATES: readonly Template[] = [
   {
     title: "The inner link",
     words: [
-      "To think on, an agent feeds its thought back to itself. But a last hidden state is not an input, so a small network, the inner link, translates the one into the other. Each turn of the circle is one latent step.",
+      "To continue thinking, an agent feeds its thought back into itself. A last hidden state is no valid input, so a small network, the inner link, translates one into the other. Each pass through it is one latent step.",
     ],
     point: "inner",
     ends: (event) => event.kind === "step",
@@ -53,8 +54,8 @@ const TEMPLATES: readonly Template[] = [
   {
     title: "The outer link",
     words: [
-      "Now the thoughts go to the next agent, whose space is quite another: not even the number of dimensions is the same. An outer link for this one edge translates them, and they are spliced into its prompt where words would stand.",
-      "Nothing was decoded; no word has passed between them.",
+      "Now the thoughts go to the next agent. Its vector space is different, and even has another number of dimensions. Each edge has its own outer link, which translates the thoughts. They then take the place of words in the next agent’s prompt.",
+      "Nothing was decoded, and no words passed between the agents.",
     ],
     point: "outer",
     ends: (event) => event.kind === "handoff",
@@ -62,22 +63,22 @@ const TEMPLATES: readonly Template[] = [
   {
     title: "A round, and the next",
     words: [
-      "When every agent has had its turn, the round is over, and the last one’s thoughts go back to the first along the dashed edge. The same agents think again, deeper: that is the recursion in the name.",
+      "When every agent has had its turn, the round is over. The last agent’s thoughts return to the first along the dashed edge, and the same agents think again, with more to build on. This is the recursion in the name.",
     ],
     point: "feedback",
     ends: (event) => event.kind === "turn-start" && event.round === 1,
   },
   {
-    title: "Only the last one speaks",
+    title: "Only the last agent writes",
     words: [
-      "In the last round the last agent turns its state into words. Those are all the tokens that were decoded in the whole conversation; agents who talk in text would have paid for every thought with some.",
+      "In the last round, the last agent turns its state into words. The whole conversation decodes no other tokens. Agents that talk in text would decode tokens for every thought.",
     ],
     point: "answer",
     ends: () => false,
   },
 ];
 
-/** @param events - of a finished run; a chapter whose moment never came is left out. */
+/** @param events - of a finished run. A chapter is left out if the event that ends it never happened. */
 export function chaptersOf(events: readonly TimedEvent[]): Chapter[] {
   return TEMPLATES.flatMap(({ title, words, point, ends, nth = 1 }, index): Chapter[] => {
     if (index === TEMPLATES.length - 1) return [{ title, words, point, until: events.length }];
@@ -86,7 +87,7 @@ export function chaptersOf(events: readonly TimedEvent[]): Chapter[] {
   });
 }
 
-/** The same without a run: every chapter, nothing to play. */
+/** All chapters without a run, so there is nothing to replay. */
 export const CHAPTERS_UNPLAYED: readonly Chapter[] = TEMPLATES.map(({ title, words, point }) => ({
   title,
   words,

@@ -1,13 +1,13 @@
-/** Which file is how far, from progress reports that name one file each and count the bytes of all. */
+/** The progress of each file, from reports that name one file and count the bytes of all files. */
 import type { LoadProgress } from "../../engine/api";
 
 export interface FileProgress {
   readonly loadedBytes: number;
-  /** Whether any of it came from the browser's cache. */
+  /** Whether a part of it came from the browser's cache. */
   readonly cached: boolean;
 }
 
-/** Loading as the page shows it. */
+/** The state of loading that the page shows. */
 export interface Loading {
   readonly latest: LoadProgress | undefined;
   /** By path. */
@@ -16,7 +16,7 @@ export interface Loading {
 
 export const NOT_LOADING: Loading = { latest: undefined, files: new Map() };
 
-/** @returns the state after one more report; what it counts beyond the last one belongs to the file it names. */
+/** @returns the state after one more report. The bytes it adds to the last report belong to the file it names. */
 export function advanceLoading(before: Loading, report: LoadProgress): Loading {
   if (report.phase !== "download") return { ...before, latest: report };
   const bytes = report.loadedBytes - (before.latest?.loadedBytes ?? 0);

@@ -1,18 +1,18 @@
-/** What a visitor drops on the page or picks from the disk: a built system's folder, other links, a saved run. */
+/** Recognises what the visitor opens from the disk: a built system's folder, other links or a saved run. */
 import type { LocalFiles } from "../../engine/api";
 
-/** Addresses of opened folders begin with this. */
+/** The addresses of opened folders begin with this. */
 export const FOLDER = "folder:";
 
-/** More files than any built system has; a whole disk dropped by mistake would take minutes to read. */
+/** No built system has more files. Reading a whole disk, dropped by mistake, would take minutes. */
 const MOST_FILES = 10_000;
-/** Links and saved runs are JSON; browsers hold no string that is much longer. */
+/** Links and saved runs are JSON, and browsers cannot hold much longer strings. */
 const LARGEST_TEXT_BYTES = 512e6;
 
 /** A built system on the visitor's machine. */
 export interface Folder {
   readonly name: string;
-  /** Path of its `system.json` among the files. */
+  /** The path of its `system.json` among the files. */
   readonly manifest: string;
   readonly files: LocalFiles;
 }
@@ -23,10 +23,10 @@ export interface ForeignLinks {
   readonly text: string;
 }
 
-/** What was given cannot be opened: one line that says why. */
+/** A file or folder cannot be opened; the message says why in one line. */
 export class FolderError extends Error {}
 
-/** What was given, by kind. */
+/** What the visitor opened. */
 export type Given =
   | { readonly kind: "folder"; readonly folder: Folder }
   | { readonly kind: "links"; readonly links: ForeignLinks }
@@ -34,7 +34,7 @@ export type Given =
 
 /**
  * @param files - by path, as dropped or picked.
- * @throws FolderError when it is nothing that the page knows.
+ * @throws FolderError if the page cannot open it.
  */
 export async function recognise(files: LocalFiles): Promise<Given> {
   const manifest = [...files.keys()]
@@ -43,24 +43,26 @@ export async function recognise(files: LocalFiles): Promise<Given> {
   if (manifest !== undefined && files.size > 1) return { kind: "folder", folder: folderOf(files, manifest) };
   const [only] = files;
   if (!only || files.size > 1) {
-    throw new FolderError("expected the folder of a built system, with its system.json; there is none in it");
+    throw new FolderError(
+      "expected the folder of a built system with its system.json, but there is none in it; drop the whole folder",
+    );
   }
   const [path, blob] = only;
   if (manifest !== undefined) {
-    throw new FolderError("system.json alone is not enough: drop the whole folder that it lies in");
+    throw new FolderError("system.json alone is not enough; drop the whole folder that contains it");
   }
   const text = await readText(path, blob, FolderError);
   const format = formatOf(text);
   if (format === "recursivemas.links") return { kind: "links", links: { name: path, text } };
   if (format === "recursivemas.trace") return { kind: "trace", text };
   throw new FolderError(
-    `${path} is neither a system's folder, nor a recursivelink.json, nor a run that was saved here`,
+    `${path} is neither a system's folder, nor a recursivelink.json, nor a run that this page saved`,
   );
 }
 
 /**
  * @param path - for messages.
- * @param Refusal - what is thrown when the file is too large or cannot be read.
+ * @param Refusal - the class of the error that is thrown if the file is too large or cannot be read.
  */
 export async function readText(
   path: string,
@@ -71,7 +73,7 @@ export async function readText(
   return await readable(path, blob.text(), Refusal);
 }
 
-/** Files change, go away or are kept from the browser after they were chosen; that is no mistake of the page. */
+/** A file may change, disappear or become unreadable after it was chosen; that is not the page's mistake. */
 async function readable<T>(
   path: string,
   reading: Promise<T>,
@@ -110,7 +112,7 @@ export function filesOfInput(picked: FileList): LocalFiles {
 }
 
 /**
- * @param items - of a drop; must be read before the event handler returns, which this does.
+ * @param items - of a drop event. Browsers empty the list when the event handler returns; it is read before that.
  * @returns every file below what was dropped, by path.
  */
 export async function filesOfDrop(items: DataTransferItemList): Promise<LocalFiles> {
@@ -118,7 +120,9 @@ export async function filesOfDrop(items: DataTransferItemList): Promise<LocalFil
   const files = new Map<string, Blob>();
   const visit = async (entry: FileSystemEntry): Promise<void> => {
     if (files.size > MOST_FILES)
-      throw new FolderError(`more than ${MOST_FILES} files: drop one system's folder`);
+      throw new FolderError(
+        `expected one system's folder, got more than ${MOST_FILES} files; drop a smaller folder`,
+      );
     if (entry.isFile) {
       const path = entry.fullPath.replace(/^\//, "");
       const file = new Promise<File>((resolve, reject) =>
@@ -133,7 +137,7 @@ export async function filesOfDrop(items: DataTransferItemList): Promise<LocalFil
   return files;
 }
 
-/** A directory hands out its entries a hundred at a time. */
+/** A directory returns its entries a hundred at a time. */
 async function children(directory: FileSystemDirectoryEntry): Promise<readonly FileSystemEntry[]> {
   const reader = directory.createReader();
   const all: FileSystemEntry[] = [];

@@ -1,4 +1,4 @@
-/** Where agents stand and how edges run between them, in pixels. Pure. */
+/** Lays out the graph: the agents' places and the edges between them, in pixels. Pure. */
 import type { EdgeView, SystemView } from "./system-view";
 
 export interface Point {
@@ -10,9 +10,9 @@ export interface PlacedEdge {
   readonly edge: EdgeView;
   /** SVG path from the sender's orbit to the receiver's. */
   readonly path: string;
-  /** Where a label may stand. */
+  /** The place of a label. */
   readonly middle: Point;
-  /** Direction of arrival, in degrees. */
+  /** The direction in which the edge arrives, in degrees. */
   readonly angle: number;
   readonly end: Point;
 }
@@ -20,12 +20,12 @@ export interface PlacedEdge {
 export interface GraphLayout {
   readonly width: number;
   readonly height: number;
-  /** Radius of an agent's disc, and of its orbit of latent steps. */
+  /** The radii of an agent's disc and of its orbit of latent steps. */
   readonly radius: number;
   readonly orbit: number;
   readonly nodes: ReadonlyMap<string, Point>;
   readonly edges: readonly PlacedEdge[];
-  /** From the deciding agent to its answer; absent where there is no room. */
+  /** The arrow from the last agent to its answer; undefined if there is no room for it. */
   readonly answer: { readonly from: Point; readonly to: Point } | undefined;
 }
 
@@ -33,7 +33,7 @@ const MAX_GAP = 230;
 const ROW_GAP = 166;
 const CAPTION = 52;
 
-/** Longest way from an agent without forward senders: its column. */
+/** An agent's column is the length of the longest path of forward edges that ends at it. */
 export function columnsOf(system: SystemView): Map<string, number> {
   const columns = new Map<string, number>();
   for (const { id } of system.agents) {
@@ -45,7 +45,7 @@ export function columnsOf(system: SystemView): Map<string, number> {
   return columns;
 }
 
-/** @param width - of the drawing; everything else follows from it. */
+/** @param width - of the drawing; the rest follows from it. */
 export function layOut(system: SystemView, width: number): GraphLayout {
   const columns = columnsOf(system);
   const count = Math.max(...columns.values()) + 1;
@@ -93,7 +93,7 @@ function hasLongForward(system: SystemView, columns: ReadonlyMap<string, number>
   );
 }
 
-/** Height that the deepest feedback arc needs under the last row. */
+/** The height that the deepest feedback arc needs below the last row. */
 function feedbackDepth(system: SystemView, columns: ReadonlyMap<string, number>, rows: number): number {
   if (rows > 1) return 0;
   const spans = system.edges
@@ -111,7 +111,7 @@ function placeEdge(edge: EdgeView, nodes: ReadonlyMap<string, Point>, orbit: num
   return bowed(edge, from, to, orbit, sameRow ? 0 : edge.feedback ? 26 : 10);
 }
 
-/** A shallow curve; `bow` px to its right-hand side. */
+/** A shallow curve that bends `bow` pixels to the right of its direction. */
 function bowed(edge: EdgeView, from: Point, to: Point, orbit: number, bow: number): PlacedEdge {
   const length = Math.hypot(to.x - from.x, to.y - from.y);
   const [ux, uy] = [(to.x - from.x) / length, (to.y - from.y) / length];
@@ -129,7 +129,7 @@ function bowed(edge: EdgeView, from: Point, to: Point, orbit: number, bow: numbe
   };
 }
 
-/** An arc below the row and below the names, for feedback. */
+/** A feedback arc below the row and its names. */
 function under(edge: EdgeView, from: Point, to: Point, orbit: number): PlacedEdge {
   const depth = from.y + orbit + CAPTION + 34;
   const lean = Math.sign(to.x - from.x) * 8;

@@ -1,9 +1,9 @@
-/** Comparing what thoughts read, across agents whose vector spaces have nothing in common. */
+/** Compares thoughts by their likely words, which works across agents with different vector spaces. */
 import type { TokenProbability } from "../../engine/api";
 
 /**
- * Overlap of two lists of likely words: Σ √(p·q) over the words in both, by their text (Bhattacharyya coefficient of the
- * listed part). 1: the same words as likely; 0: no word in common.
+ * The overlap of two lists of likely words: Σ √(p·q) over the words in both, matched by their text. This is the
+ * Bhattacharyya coefficient of the listed part: 1 for the same words with the same probabilities, 0 for no common word.
  */
 export function likelyOverlap(a: readonly TokenProbability[], b: readonly TokenProbability[]): number {
   const other = new Map(b.map(({ text, probability }) => [text.trim(), probability]));

@@ -1,4 +1,4 @@
-/** What a manifest says of how its system was made and measured; all of it optional, none of it trusted. */
+/** What a manifest says about how its system was trained and measured. All of it is optional and checked. */
 import * as v from "valibot";
 
 const measuredCell = v.object({
@@ -31,7 +31,7 @@ const links = v.object({
 /** A row of a measured table. */
 export interface MeasuredRow {
   readonly mode: string;
-  /** What was done to hand-offs: `none`, `zeros`, `other_question`. */
+  /** What replaced the hand-offs: `none`, `zeros` or `other_question`. */
   readonly control: string;
   readonly rounds: number;
   readonly latentSteps: number;
@@ -50,7 +50,7 @@ export interface MeasuredTable {
   readonly rows: readonly MeasuredRow[];
 }
 
-/** @returns the reports that a manifest carries; those of another form are left out. */
+/** @returns the reports in a manifest; reports of another form are left out. */
 export function measuredTables(provenance: Readonly<Record<string, unknown>>): MeasuredTable[] {
   const { measured } = provenance;
   if (typeof measured !== "object" || measured === null) return [];
@@ -66,7 +66,7 @@ export function measuredTables(provenance: Readonly<Record<string, unknown>>): M
   });
 }
 
-/** @returns how the links were trained, in a sentence; undefined when the manifest does not say. */
+/** @returns how the links were trained, as a list of facts; undefined if the manifest does not say. */
 export function linkTraining(provenance: Readonly<Record<string, unknown>>): string | undefined {
   const parsed = v.safeParse(links, provenance.links);
   if (!parsed.success) return undefined;

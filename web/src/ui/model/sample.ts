@@ -1,17 +1,17 @@
-/** Which questions stand for a whole set. */
+/** Chooses questions that represent a whole set. */
 import type { TaskQuestion } from "../../engine/api";
 
 type Grouped = Pick<TaskQuestion, "group">;
 
-/** Names in the order of the numbers in them, as in `2 hops`, `10 hops`; else by name. */
+/** Sorts names by the numbers in them, as in `2 hops`, `10 hops`, and otherwise by name. */
 export function orderGroups(names: Iterable<string>): string[] {
   return [...new Set(names)].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
 }
 
 /**
- * @param held - the set; questions without a group are one group.
- * @returns the indices of `count` questions, as many of every group as can be, always the same ones; in the order of
- *   taking turns, so that any first part of it is balanced, too.
+ * @param held - the set; questions without a group form one group.
+ * @returns the indices of `count` questions, balanced over the groups. The choice is always the same, and groups take
+ *   turns, so that every beginning of the list is balanced, too.
  */
 export function sample(held: readonly Grouped[], count: number): number[] {
   const byGroup = new Map<string, number[]>();
@@ -27,8 +27,8 @@ export function sample(held: readonly Grouped[], count: number): number[] {
 }
 
 /**
- * @returns the index of a question to begin with: of a hard group, but not the hardest, since that shows best what
- *   rounds are for; the first one when there are no groups.
+ * @returns the index of the question that the page opens with. It belongs to a hard group, but not the hardest, because
+ *   that shows best what rounds are for. Without groups it is the first question.
  */
 export function openingQuestion(held: readonly Grouped[]): number {
   const groups = orderGroups(held.flatMap(({ group }) => (group === undefined ? [] : [group])));

@@ -1,10 +1,10 @@
-/** Shapes of a graph that can be made of the links a system has. Pure. */
+/** Other graphs that a system's own links allow. Pure. */
 import type { System } from "../../engine/api";
 import type { PageState } from "./url";
 
 type Arrangement = Pick<PageState, "order" | "off">;
 
-/** One way to use a system's agents and links. */
+/** One way to arrange a system's agents and links. */
 export interface Shape {
   readonly id: "own" | "forward" | "reversed" | "apart";
   readonly hint: string;
@@ -15,31 +15,31 @@ export interface Shape {
 export const SHAPES: readonly Shape[] = [
   {
     id: "own",
-    hint: "As the links were trained",
+    hint: "The graph that the links were trained for",
     label: ({ pattern }) => `${pattern}, as trained`,
     apply: () => ({ order: [], off: [] }),
   },
   {
     id: "forward",
-    hint: "Nothing is carried into the next round",
+    hint: "No thoughts go to the next round",
     label: () => "without feedback",
     apply: ({ edges }) => ({ order: [], off: edges.filter(({ feedback }) => feedback).map(({ id }) => id) }),
   },
   {
     id: "reversed",
-    hint: "The last agent runs first; forward edges become feedback and the other way round",
-    label: () => "the other way round",
+    hint: "The last agent runs first; forward edges become feedback edges and vice versa",
+    label: () => "in reverse order",
     apply: ({ agents }) => ({ order: agents.map(({ id }) => id).reverse(), off: [] }),
   },
   {
     id: "apart",
-    hint: "Every agent thinks, and nobody hears of it",
+    hint: "Every agent thinks, but no thoughts are handed over",
     label: () => "without hand-offs",
     apply: ({ edges }) => ({ order: [], off: edges.map(({ id }) => id) }),
   },
 ];
 
-/** @returns the shape that the settings make, or undefined when they make none of these. */
+/** @returns the shape that the settings produce; undefined if it is none of these. */
 export function shapeOfSystem(
   system: Pick<System, "agents" | "edges">,
   { order, off }: Arrangement,

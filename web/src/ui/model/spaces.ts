@@ -1,29 +1,29 @@
-/** Which vectors of a run can be compared with which. */
+/** Groups a run's vectors into spaces whose vectors can be compared. */
 import type { RunResult } from "../../engine/api";
 import { cosine, norm, pairwise, row } from "../lib/vectors";
 import { likelyOverlap } from "./likely";
 import type { SystemView } from "./system-view";
 
-/** One thought or handed-over row. */
+/** One thought, or one row of a hand-off. */
 export interface Item {
-  /** Whose it is: the thinker, or the sender. */
+  /** The agent that thought it or sent it. */
   readonly agent: string;
   readonly round: number;
   readonly step: number;
 }
 
-/** Items that live in one space, with their pairwise similarity. */
+/** Items of one vector space, with their pairwise similarity. */
 export interface Space {
   readonly id: string;
   readonly label: string;
   readonly items: readonly Item[];
-  /** Row-major, items squared; −1…1. */
+  /** (items, items), row-major; from −1 to 1. */
   readonly similarity: readonly number[];
-  /** Lengths of the vectors; absent where there are none. */
+  /** The lengths of the vectors; undefined if the items are compared by their words. */
   readonly norms: readonly number[] | undefined;
 }
 
-/** More than this cannot be told apart in a drawing. */
+/** A drawing of more items would be too fine to read. */
 const MOST_ITEMS = 72;
 
 interface Entry extends Item {
@@ -31,8 +31,8 @@ interface Entry extends Item {
 }
 
 /**
- * Thoughts (after the final norm) and hand-offs (input embeddings) of an agent are different spaces, and each agent has
- * its own; across agents only what the thoughts read, in words, can be compared.
+ * Every agent has two vector spaces: its thoughts, taken after the final norm, and what arrives at it as input embeddings.
+ * Across agents only the likely words of thoughts can be compared.
  */
 export function spacesOf(system: SystemView, result: RunResult): Space[] {
   return [
@@ -52,7 +52,7 @@ function readings(result: RunResult): Space[] {
   return [
     {
       id: "readings",
-      label: "all thoughts, by the words they read as",
+      label: "all thoughts, by their likely words",
       items: entries,
       similarity,
       norms: undefined,
@@ -96,7 +96,7 @@ function vectorSpace(id: string, label: string, all: readonly Entry[]): Space[] 
   ];
 }
 
-/** Evenly fewer. */
+/** Drops items evenly until no more than `MOST_ITEMS` are left. */
 function thin<T>(items: readonly T[]): T[] {
   const every = Math.ceil(items.length / MOST_ITEMS);
   return items.filter((_, index) => index % every === 0);

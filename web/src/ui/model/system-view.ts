@@ -1,4 +1,4 @@
-/** The part of a system that the page draws; a trace file holds this much of it. */
+/** The part of a system that the page draws and that a saved run keeps. */
 
 export interface AgentView {
   readonly id: string;
@@ -14,7 +14,7 @@ export interface EdgeView {
   readonly feedback: boolean;
 }
 
-/** A graph of agents in the order they run; an engine's `System` is one. */
+/** A graph of agents in the order in which they run; an engine's `System` is one. */
 export interface SystemView {
   readonly name: string;
   readonly pattern: string;
@@ -22,14 +22,14 @@ export interface SystemView {
   readonly edges: readonly EdgeView[];
 }
 
-/** What an agent is called where there is room for its role as well, each word said once. */
+/** An agent's name and role, without repeating words. */
 export function nameOf({ id, role }: Pick<AgentView, "id" | "role">): string {
   const plain = (text: string): string => text.toLowerCase().replace(/[-_\s]+/g, " ");
   if (plain(id).includes(plain(role))) return id;
   return plain(role).includes(plain(id)) ? role : `${id} · ${role}`;
 }
 
-/** The system's own description reduced to what is drawn. */
+/** Reduces a system to the part that is drawn. */
 export function viewOf(system: SystemView): SystemView {
   return {
     name: system.name,

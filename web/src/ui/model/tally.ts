@@ -1,4 +1,4 @@
-/** Counting what a batch of runs came to. Pure. */
+/** Counts the results of a batch of runs. Pure. */
 import type { Mode } from "../../engine/api";
 import { groups } from "../lib/groups";
 import { wilson } from "../lib/statistics";
@@ -28,7 +28,7 @@ export function cellsOf({ modes, rounds }: Survey): Cell[] {
 
 /** One run of a batch. */
 export interface Trial {
-  /** Index of the question in the held-out set. */
+  /** The question's index in the held-out set. */
   readonly question: number;
   readonly group: string | undefined;
   readonly mode: Mode;
@@ -48,12 +48,12 @@ export interface Score {
   /** 95 % Wilson interval. */
   readonly low: number;
   readonly high: number;
-  /** Mean of a run. */
+  /** Means over the runs. */
   readonly decodedTokens: number;
   readonly ms: number;
 }
 
-/** By mode and rounds, in the order in which they first came. */
+/** Scores by mode and number of rounds, in the order of their first run. */
 export function scores(trials: readonly Trial[]): Score[] {
   return groups(trials, ({ mode, rounds }) => `${mode}/${rounds}`).map((each) => {
     const [first] = each;
@@ -83,7 +83,7 @@ export interface GroupScore {
   readonly of: number;
 }
 
-/** @returns nothing when the questions carry no groups. */
+/** @returns an empty list if the questions have no groups. */
 export function groupScores(trials: readonly Trial[], mode: Mode): GroupScore[] {
   const grouped = trials.filter((trial) => trial.mode === mode && trial.group !== undefined);
   return groups(grouped, ({ group, rounds }) => `${group}/${rounds}`).map((each) => ({

@@ -1,30 +1,30 @@
-/** The walk that an agent after the other takes along a ring, as their thoughts and words tell it. */
+/** The walk along a ring that the agents' thoughts and words describe. */
 import type { TaskQuestion, TokenProbability } from "../../engine/api";
 import { parseRing, parseRingState, type RingQuestion } from "../task/hop";
 import type { Progress } from "./progress";
 import type { Lens } from "./recording";
 
-/** A place that a thought names, and how likely it is; a thought may hold several at once. */
+/** A place that a thought names, and its probability. A thought may name several places. */
 export interface Foothold {
   readonly place: number;
   readonly share: number;
 }
 
-/** One thing thought or said. */
+/** One thought or word. */
 export interface Footstep {
   readonly agent: string;
   readonly round: number;
-  /** Likeliest first; empty when the thought names no place of the ring. */
+  /** The likeliest place first; empty if the thought names no place of the ring. */
   readonly places: readonly Foothold[];
   readonly token: string;
 }
 
-/** A place less likely than this is not worth drawing. */
+/** Less likely places are not drawn. */
 const LEAST_SHARE = 0.15;
 
 /**
- * @param lenses - by turn; a turn whose lens has not arrived leaves no footsteps yet.
- * @returns what was thought and said so far, in order.
+ * @param lenses - by turn; a turn has no footsteps before its lens arrives.
+ * @returns the thoughts and words so far, in order.
  */
 export function footsteps(
   { ring }: RingQuestion,
@@ -57,17 +57,17 @@ function footholds(likely: readonly TokenProbability[], ring: readonly string[])
     .sort((a, b) => b.share - a.share);
 }
 
-/** A leg of the walk: from where, how many places on. */
+/** A leg of the walk. */
 export interface Leg {
   readonly step: Footstep;
   readonly from: number;
   readonly to: number;
-  /** Places from `from` on to `to`, in walking order; 0 when it stays. */
+  /** The number of places from `from` to `to` in walking order; 0 if the walker stays. */
   readonly ahead: number;
   readonly share: number;
 }
 
-/** Joins each foothold to the one before it that is the shortest way back along the ring. */
+/** Connects each place to the nearest earlier place behind it on the ring. */
 export function legsOf({ ring, starts }: RingQuestion, steps: readonly Footstep[]): Leg[] {
   let before: readonly number[] = starts;
   return steps.flatMap((step) => {
@@ -81,15 +81,15 @@ export function legsOf({ ring, starts }: RingQuestion, steps: readonly Footstep[
   });
 }
 
-/** @returns the place that `hops` steps from the first start lead to. */
+/** @returns the place that is `hops` hops after the first start. */
 export function destination({ ring, hops }: RingQuestion): string {
   return ring[hops % ring.length] ?? "";
 }
 
-/** How many held-out questions must agree before a right answer is worked out for a question of one's own. */
+/** How many held-out questions the page checks before it computes the right answers of the visitor's questions. */
 const CONVINCING = 5;
 
-/** @returns whether this task asks for where the walk ends, judged by its own questions and answers. */
+/** @returns whether the task asks where the walk ends, judging by its own questions and answers. */
 export function asksForDestination(held: readonly TaskQuestion[]): boolean {
   const some = held.slice(0, CONVINCING);
   return (
@@ -101,7 +101,7 @@ export function asksForDestination(held: readonly TaskQuestion[]): boolean {
   );
 }
 
-/** @returns the question of the same ring from another start, or with other hops. */
+/** @returns the question about the same ring with another start or number of hops. */
 export function askAgain(question: string, start: string, hops: number): string {
   return question.replace(/\?\s+\S+\s*$/, `? ${start}@${hops}`);
 }

@@ -1,4 +1,4 @@
-/** Opening things from the visitor's machine: dropped anywhere on the page, or picked. */
+/** Opens what the visitor drops on the page or picks from the disk. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
@@ -6,7 +6,7 @@ import { filesOfDrop, filesOfInput } from "../model/folder";
 import { openFiles } from "../state/open";
 import { useStore } from "../state/store";
 
-/** Takes what is dropped anywhere, and says so while something is held over the page. */
+/** Accepts files dropped anywhere on the page, and says so while the visitor drags them over it. */
 export function DropTarget(): JSX.Element {
   const store = useStore();
   const over = useSignal(false);
@@ -37,12 +37,12 @@ export function DropTarget(): JSX.Element {
   }, [store, over]);
   return (
     <div class={over.value ? "drop-target over" : "drop-target"} aria-hidden="true">
-      <p>A system’s folder, a recursivelink.json, or a saved run</p>
+      <p>Drop a system’s folder, a recursivelink.json or a saved run</p>
     </div>
   );
 }
 
-/** The same with the keyboard. */
+/** Buttons that pick files, for the keyboard and for those who prefer them. */
 export function FromDisk({ onOpen }: { onOpen: () => void }): JSX.Element {
   const store = useStore();
   const { session } = store;
@@ -51,8 +51,8 @@ export function FromDisk({ onOpen }: { onOpen: () => void }): JSX.Element {
     <section class="from-disk" aria-label="From this machine">
       <h3>From this machine</h3>
       <p class="fine">
-        Nothing is uploaded. Drop it anywhere on the page, or pick it here: a folder that “rmas build” made,
-        or other links for the agents that are open.
+        Open a folder that “rmas build” made, or other links for the agents that are open. You can also drop
+        them anywhere on the page. Nothing is uploaded.
       </p>
       <div class="from-disk-row">
         <Picker label="Open a system’s folder" folder onOpen={onOpen} />

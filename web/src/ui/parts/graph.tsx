@@ -1,4 +1,4 @@
-/** The system as a graph, alive while it runs. */
+/** The system as a graph, which shows the run as it goes. */
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { showToken } from "../lib/format";
@@ -16,14 +16,14 @@ interface GraphProps {
   readonly progress: Progress;
   /** By turn. */
   readonly lenses: readonly (Lens | undefined)[];
-  /** M, shown as beads on each agent's orbit. */
+  /** M; each agent's orbit has as many beads. */
   readonly latentSteps: number;
-  /** Edges that carry nothing. */
+  /** Ids of edges that are switched off. */
   readonly off: readonly string[];
   readonly point?: GraphPart | undefined;
 }
 
-/** More beads than this blur into a line. */
+/** More beads than this would touch each other. */
 const MAX_BEADS = 28;
 
 export function Graph(props: GraphProps): JSX.Element {
@@ -49,7 +49,7 @@ export function Graph(props: GraphProps): JSX.Element {
 /** The graph in words. */
 function describe(system: SystemView): string {
   const edges = system.edges.map(
-    ({ from, to, feedback }) => `${from} to ${to}${feedback ? ", into the next round" : ""}`,
+    ({ from, to, feedback }) => `${from} to ${to}${feedback ? ", in the next round" : ""}`,
   );
   return `${system.agents.length} agents: ${system.agents.map(({ id }) => id).join(", ")}. Hand-offs: ${edges.join("; ") || "none"}.`;
 }
@@ -65,7 +65,7 @@ function Edge({ placed, system, progress, off }: GraphProps & { placed: PlacedEd
   const only = edge.feedback && system.edges.filter(({ feedback }) => feedback).length === 1;
   return (
     <g class={classes.join(" ")}>
-      <title>{`${edge.from} → ${edge.to}${edge.feedback ? " (next round)" : ""}`}</title>
+      <title>{`${edge.from} → ${edge.to}${edge.feedback ? " (to the next round)" : ""}`}</title>
       <path class="edge-line" d={path} />
       <path
         class="edge-head"
@@ -117,7 +117,7 @@ function Node({ agent, layout, active, system, progress, lenses, latentSteps }: 
   );
 }
 
-/** What the agent is on about; its build when it has not had a turn. */
+/** What the agent says or thinks; its architecture and hidden size before its first turn. */
 function caption(agent: AgentView, turn: TurnProgress | undefined, lens: Lens | undefined): string {
   if (turn && turn.tokens.length > 0) {
     const said = turn.tokens.map(({ text }) => text).join("");
@@ -157,7 +157,7 @@ function Beads({ count, filled, orbit }: { count: number; filled: number; orbit:
   );
 }
 
-/** Beads stand around the top of the orbit, closer together the more there are. */
+/** Beads are centred on the top of the orbit; the more there are, the closer they stand. */
 function beadAt(index: number, count: number, orbit: number): Point {
   const step = Math.min(26, 300 / Math.max(1, count));
   const angle = ((-90 + (index - (count - 1) / 2) * step) * Math.PI) / 180;

@@ -1,4 +1,4 @@
-/** Pairwise similarity as a square of colours: blue for unlike, orange for alike, with the number under the pointer or the keyboard's cursor. */
+/** Pairwise similarity as a grid of colours: blue for unlike, orange for alike. The pointer and the arrow keys read the numbers. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { Item, Space } from "../model/spaces";
@@ -31,7 +31,7 @@ export function Heatmap({ space, system }: { space: Space; system: SystemView })
         width={side}
         height={side}
         role="application"
-        // In lower case: Preact writes attributes of SVG as they are given.
+        // In lower case, because Preact does not rename the attributes of SVG.
         tabindex={0}
         aria-label={`${summary(space)}. Arrow keys read the squares.`}
         onKeyDown={(event) => {
@@ -91,11 +91,11 @@ export function Heatmap({ space, system }: { space: Space; system: SystemView })
           {point ? (
             <Reading space={space} i={point[0]} j={point[1]} value={value(point[0], point[1])} />
           ) : (
-            "Point at a square to read it, or use the arrow keys."
+            "Point at a square or use the arrow keys to read its value."
           )}
         </p>
         <div class="heat-legend" aria-hidden="true">
-          <span>{space.id === "readings" ? "no word in common" : "opposite"}</span>
+          <span>{space.id === "readings" ? "no words in common" : "opposite"}</span>
           <i class={space.id === "readings" ? "half" : ""} />
           <span>{space.id === "readings" ? "the same words" : "the same direction"}</span>
         </div>
@@ -104,7 +104,7 @@ export function Heatmap({ space, system }: { space: Space; system: SystemView })
   );
 }
 
-/** Rows down and columns to the right. */
+/** How far a key moves, in rows down and columns to the right. */
 const ARROWS: Partial<Record<string, readonly [number, number]>> = {
   ArrowDown: [1, 0],
   ArrowUp: [-1, 0],
@@ -138,12 +138,12 @@ function Reading({
   );
 }
 
-/** The drawing in a sentence. */
+/** The drawing in one sentence. */
 function summary({ items, similarity, label }: Space): string {
   const size = items.length;
   const off = similarity.filter((_, index) => Math.floor(index / size) !== index % size);
   const mean = off.reduce((sum, value) => sum + value, 0) / Math.max(1, off.length);
-  return `Similarity of ${label}: ${size} by ${size}, on average ${mean.toFixed(2)}, from ${Math.min(...off).toFixed(2)} to ${Math.max(...off).toFixed(2)}`;
+  return `Similarity of ${label}: ${size} by ${size} values, ${mean.toFixed(2)} on average, from ${Math.min(...off).toFixed(2)} to ${Math.max(...off).toFixed(2)}`;
 }
 
 function AxisMark({ item, system, offset }: { item: Item; system: SystemView; offset: number }): JSX.Element {

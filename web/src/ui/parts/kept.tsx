@@ -1,4 +1,4 @@
-/** What is kept in this browser, by system, and ways to be rid of it. */
+/** The files that this browser keeps, by system, and buttons that delete them. */
 import { useSignal } from "@preact/signals";
 import type { JSX, RefObject } from "preact";
 import { useEffect } from "preact/hooks";
@@ -8,7 +8,7 @@ import { groups } from "../lib/groups";
 import { forgetPage } from "../lib/storage";
 import { useStore } from "../state/store";
 
-/** @param dialog - looked at anew whenever it opens. */
+/** @param dialog - the list is read again whenever this dialog opens. */
 export function Kept({ dialog }: { dialog: RefObject<HTMLDialogElement | null> }): JSX.Element {
   const { remembered } = useStore();
   const files = useSignal<readonly KeptFile[]>([]);
@@ -26,7 +26,7 @@ export function Kept({ dialog }: { dialog: RefObject<HTMLDialogElement | null> }
   const forget = async (some: readonly KeptFile[]): Promise<void> => {
     await forgetFiles(some);
     files.value = await keptFiles();
-    // A system of which something is missing must ask again before it downloads.
+    // A system with missing files must not download them without asking.
     remembered.clear();
     if (files.value.length === 0) await forgetPage();
   };
@@ -35,7 +35,7 @@ export function Kept({ dialog }: { dialog: RefObject<HTMLDialogElement | null> }
     <section class="kept" aria-label="Kept in this browser">
       <h3>Kept in this browser</h3>
       {bySystem.length === 0 ? (
-        <p class="fine">Nothing. What is downloaded is kept here, so that the next visit needs no network.</p>
+        <p class="fine">Nothing. Downloaded files are kept here, so that the next visit needs no network.</p>
       ) : (
         <>
           <ul>

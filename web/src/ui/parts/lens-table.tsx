@@ -1,11 +1,11 @@
-/** The logit lens of a whole run: thoughts from left to right, likelier words above less likely ones. */
+/** The logit lens of a whole run: a column for each thought, with its likeliest word on top. */
 import type { JSX } from "preact";
 import type { RunResult } from "../../engine/api";
 import { formatPercent, showToken } from "../lib/format";
 import type { SystemView } from "../model/system-view";
 import { agentClass, Mark } from "./mark";
 
-/** Thoughts beyond this many make the table useless; the first are shown. */
+/** A longer table would be of no use; it ends after this many thoughts. */
 const MOST_COLUMNS = 240;
 
 export function LensTable({ system, result }: { system: SystemView; result: RunResult }): JSX.Element {
@@ -16,13 +16,13 @@ export function LensTable({ system, result }: { system: SystemView; result: RunR
   if (ranks === 0) {
     return (
       <p class="view-empty">
-        No latent thoughts were read in this run: its agents wrote words, or did not think.
+        This run has no latent thoughts to show: its agents wrote words or did not think.
       </p>
     );
   }
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
-    <section class="lens-scroll" tabIndex={0} aria-label="What each thought reads">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard must reach what scrolls
+    <section class="lens-scroll" tabIndex={0} aria-label="The likeliest words of each thought">
       <table class="lens">
         <thead>
           <tr>
@@ -63,7 +63,7 @@ export function LensTable({ system, result }: { system: SystemView; result: RunR
       </table>
       {columns.length > shown.length && (
         <p class="fine">
-          The first {MOST_COLUMNS} of {columns.length} thoughts.
+          The table shows the first {MOST_COLUMNS} of {columns.length} thoughts.
         </p>
       )}
     </section>

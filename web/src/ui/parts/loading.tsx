@@ -1,4 +1,4 @@
-/** Before and while the agents load: what comes, how big, how far. */
+/** What loading the agents involves: which files, how large they are and how far it has come. */
 import type { JSX } from "preact";
 import type { FileSpec, System } from "../../engine/api";
 import { formatBytes } from "../lib/format";
@@ -27,7 +27,7 @@ export function LoadPanel(): JSX.Element | null {
   return (
     <section class="load" aria-label="Loading">
       <div class="load-head">
-        <h2>{phase === "loading" ? "Loading the agents" : "Before they can think"}</h2>
+        <h2>{phase === "loading" ? "Loading the agents" : "Load the agents first"}</h2>
         <p aria-live="polite">
           {phase === "loading" ? words(latest?.phase) : offer(total, system.memoryBytes)}
         </p>
@@ -38,7 +38,7 @@ export function LoadPanel(): JSX.Element | null {
           <a href={`?${printQuery({ ...page.state.value, view: "explain" })}`} onClick={guide}>
             How it works
           </a>{" "}
-          explains it in two minutes, with or without the agents.
+          explains it in two minutes. You need not load the agents for that.
         </p>
       )}
       <Bar share={phase === "loading" ? (latest?.fraction ?? 0) : 0} label="Loading" />
@@ -52,19 +52,19 @@ export function LoadPanel(): JSX.Element | null {
 }
 
 function offer(bytes: number, memory: number): string {
-  return `${formatBytes(bytes)} come over the network once, are checked against their fingerprints and kept in this browser. They take about ${formatBytes(memory)} of graphics memory. Nothing you type leaves this page.`;
+  return `The page downloads ${formatBytes(bytes)} once, checks every file’s fingerprint and keeps the files in this browser. The agents need about ${formatBytes(memory)} of graphics memory. Nothing you type leaves this page.`;
 }
 
 function words(phase: string | undefined): string {
   switch (phase) {
     case "download":
-      return "Downloading, and checking every file against its fingerprint.";
+      return "Downloading the files and checking their fingerprints.";
     case "compile":
-      return "Compiling the agents’ programs for your graphics card.";
+      return "Compiling the agents’ shaders for your graphics card.";
     case "upload":
-      return "Moving the weights to your graphics card.";
+      return "Copying the weights to your graphics card.";
     default:
-      return "Reading what there is to load.";
+      return "Reading the list of files.";
   }
 }
 
@@ -99,7 +99,7 @@ function LoadGroup({ group, system }: { group: Group; system: System }): JSX.Ele
           <span class="load-size">
             {share > 0 && share < 1 ? `${formatBytes(loaded)} of ` : ""}
             {formatBytes(bytes)}
-            {cached && " · kept"}
+            {cached && " · from this browser"}
           </span>
         </summary>
         <ul class="load-files">

@@ -1,4 +1,4 @@
-/** A chart by Observable Plot, fetched when the first one is needed. */
+/** A chart by Observable Plot, which is downloaded with the first chart. */
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
@@ -6,7 +6,7 @@ type PlotModule = typeof import("@observablehq/plot");
 type Draw = (plot: PlotModule, width: number) => Element;
 
 interface ChartProps {
-  /** Called again when it changes; keep it stable with `useCallback`. */
+  /** Runs again whenever it changes; keep it stable with `useCallback`. */
   readonly draw: Draw;
   readonly label: string;
   readonly height: number;
@@ -20,9 +20,9 @@ export function Chart({ draw, label, height, width }: ChartProps): JSX.Element {
     void import("@observablehq/plot").then((plot) => {
       if (gone || !host.current) return;
       const chart = draw(plot, width);
-      // Plot brings its style along in the drawing, which the page's security policy refuses; chart.css has it instead.
+      // Plot adds a style element, which the page's content security policy refuses; tables.css has its rules.
       for (const style of chart.querySelectorAll("style")) style.remove();
-      // The label says it all; the marks would be read one by one.
+      // Screen readers read the label; otherwise they would read every mark.
       chart.setAttribute("aria-hidden", "true");
       host.current.replaceChildren(chart);
     });

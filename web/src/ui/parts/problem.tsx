@@ -1,4 +1,4 @@
-/** What went wrong and what to do about it. */
+/** Shows what went wrong and what the visitor can do about it. */
 import type { JSX } from "preact";
 import type { Remedy } from "../state/problems";
 import { useStore } from "../state/store";
@@ -9,14 +9,15 @@ const LABELS: Record<Remedy, string> = {
   "own-links": "Use the system’s own links",
   "reset-settings": "Use the system’s own settings",
   "choose-system": "Choose another system",
-  dismiss: "All right",
+  dismiss: "OK",
 };
 
 export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }): JSX.Element {
   const { session, page, watch } = useStore();
   const problem = session.problem.value;
   const actions: Record<Remedy, () => void> = {
-    "reload-system": () => void session.load().then(() => watch.resume()),
+    "reload-system": () =>
+      void session.load().then(() => (session.phase.value === "ready" ? watch.resume() : undefined)),
     "try-again": () => void session.tryAgain(),
     "reset-settings": () => {
       page.reset();
@@ -33,7 +34,7 @@ export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }
           <h2>{problem.title}</h2>
           <p>{problem.advice}</p>
           <details>
-            <summary>In the engine’s own words</summary>
+            <summary>Technical details</summary>
             <code>{problem.detail}</code>
           </details>
           <div class="problem-actions">

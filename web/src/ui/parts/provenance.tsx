@@ -1,4 +1,4 @@
-/** Who made the system, on what, and what was measured of it. */
+/** What a system consists of, how its links were trained and what was measured. */
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
 import { formatPercent } from "../lib/format";
@@ -7,8 +7,8 @@ import { Mark } from "./mark";
 
 const CONTROLS: Readonly<Record<string, string>> = {
   none: "",
-  zeros: "hand-offs replaced by zeros",
-  other_question: "hand-offs of another question",
+  zeros: "hand-offs replaced with zeros",
+  other_question: "hand-offs from another question",
 };
 
 export function Provenance({ system }: { system: System }): JSX.Element {
@@ -16,7 +16,7 @@ export function Provenance({ system }: { system: System }): JSX.Element {
   const training = linkTraining(system.provenance);
   return (
     <section class="provenance">
-      <h3>What {system.name} is made of</h3>
+      <h3>What {system.name} consists of</h3>
       <div class="table-scroll">
         <table class="facts">
           <thead>
@@ -25,7 +25,7 @@ export function Provenance({ system }: { system: System }): JSX.Element {
               <th scope="col">Family</th>
               <th scope="col">Layers</th>
               <th scope="col">Hidden size</th>
-              <th scope="col">Words it knows</th>
+              <th scope="col">Vocabulary size</th>
               <th scope="col">Weights</th>
             </tr>
           </thead>
@@ -48,12 +48,12 @@ export function Provenance({ system }: { system: System }): JSX.Element {
       </div>
       <p>
         {training
-          ? `The agents are frozen; the links between them were trained: ${training}.`
-          : "The manifest does not say how its links were trained."}
+          ? `The agents are frozen. Only the links between them were trained: ${training}.`
+          : "The manifest does not say how the links were trained."}
       </p>
       {tables.length === 0 ? (
         <p>
-          No measurement was recorded when this system was built. Measure it yourself: the view of that name
+          This system was built without recorded measurements. You can measure it yourself: the Measure view
           asks its held-out questions.
         </p>
       ) : (
@@ -68,13 +68,13 @@ function Measured({ table }: { table: MeasuredTable }): JSX.Element {
     <div class="table-scroll">
       <table class="facts">
         <caption>
-          Measured in PyTorch before it was built
+          Measured in PyTorch before the system was built
           {table.data && <> on {table.data}</>}
           {table.seed !== null && <>, seed {table.seed}</>}
         </caption>
         <thead>
           <tr>
-            <th scope="col">Way</th>
+            <th scope="col">Mode</th>
             <th scope="col">Rounds</th>
             <th scope="col">Latent steps</th>
             <th scope="col">Right</th>

@@ -1,4 +1,4 @@
-/** Choosing or writing a question. */
+/** Chooses or writes a question. */
 import type { JSX } from "preact";
 import { useId, useMemo } from "preact/hooks";
 import type { TaskQuestion } from "../../engine/api";
@@ -9,7 +9,7 @@ import { parseRing, type RingQuestion as RingQuestionShape } from "../task/hop";
 import { spokenAnswer } from "../task/tools";
 import { Ring } from "./ring";
 
-/** A longer list is no help in a menu. */
+/** A menu does not get longer than this. */
 const MOST_IN_MENU = 1000;
 
 export function QuestionCard(): JSX.Element {
@@ -39,7 +39,7 @@ function Waiting(): JSX.Element {
     <svg class="ring waiting" viewBox="0 0 300 300" aria-hidden="true">
       <circle class="ring-line" cx={150} cy={150} r={118} />
       <text class="ring-note" x={150} y={146}>
-        <tspan x={150}>The questions come</tspan>
+        <tspan x={150}>The questions load</tspan>
         <tspan x={150} dy={20}>
           with the agents
         </tspan>
@@ -56,7 +56,7 @@ interface ChooserProps {
 function Chooser({ held, index }: ChooserProps): JSX.Element {
   const { page, session } = useStore();
   const id = useId();
-  // Many hundred: drawn once, not whenever a run begins or ends.
+  // There may be hundreds, so they are not drawn again whenever a run begins or ends.
   const options = useMemo(
     () =>
       held
@@ -90,7 +90,7 @@ function Chooser({ held, index }: ChooserProps): JSX.Element {
         disabled={busy}
         onChange={(event) => choose(Number(event.currentTarget.value))}
       >
-        {index === undefined && <option value="0">own</option>}
+        {index === undefined && <option value="0">your own</option>}
         {options}
         {at > MOST_IN_MENU && <option value={String(at)}>{at}</option>}
       </select>
@@ -106,8 +106,8 @@ function Chooser({ held, index }: ChooserProps): JSX.Element {
       <button
         type="button"
         class="icon"
-        aria-label="Any question"
-        title="Any question"
+        aria-label="Random question"
+        title="Random question"
         disabled={busy}
         onClick={() => choose(1 + Math.floor(Math.random() * held.length))}
       >
@@ -119,7 +119,7 @@ function Chooser({ held, index }: ChooserProps): JSX.Element {
   );
 }
 
-/** One line that tells a question from its neighbours. */
+/** One line that distinguishes a question from the others. */
 function summary({ question }: TaskQuestion): string {
   const ring = parseRing(question);
   if (ring) {
@@ -155,7 +155,7 @@ function RingQuestionView(): JSX.Element | null {
   );
 }
 
-/** The question in words; with one start its hops can be changed. */
+/** The question in words. If it has one start, the visitor can change the number of hops. */
 function RingWords({ ring, text }: { ring: RingQuestionShape; text: string }): JSX.Element {
   const { page, session } = useStore();
   const start = ring.ring[0] ?? "";
@@ -163,8 +163,8 @@ function RingWords({ ring, text }: { ring: RingQuestionShape; text: string }): J
   if (ring.starts.length > 1) {
     return (
       <p class="ring-question">
-        From {ring.starts.map((place) => ring.ring[place]).join(" or ")}, {ring.hops} {hops} on:{" "}
-        {ring.candidates.join(" or ")}?
+        Start at {ring.starts.map((place) => ring.ring[place]).join(" or ")} and go {ring.hops} {hops}{" "}
+        clockwise. Is it {ring.candidates.join(" or ")}?
       </p>
     );
   }
@@ -190,14 +190,14 @@ function RingWords({ ring, text }: { ring: RingQuestionShape; text: string }): J
   );
 }
 
-/** What the task is, in its own words. */
+/** The task's own description. */
 function TaskWords(): JSX.Element | null {
   const { session } = useStore();
   const description = session.system.value?.task?.description;
   return description ? <p class="task-words">{description}</p> : null;
 }
 
-/** The question as the agents get it, open to change. */
+/** The question as the agents read it; the visitor can edit it. */
 function Words({ open }: { open: boolean }): JSX.Element {
   const { page, question, session } = useStore();
   const id = useId();
@@ -220,7 +220,7 @@ function Words({ open }: { open: boolean }): JSX.Element {
   if (open) return <div class="words">{area}</div>;
   return (
     <details class="words">
-      <summary>The task, and what the agents read</summary>
+      <summary>The task and what the agents read</summary>
       <TaskWords />
       {area}
     </details>

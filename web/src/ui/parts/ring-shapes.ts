@@ -1,15 +1,15 @@
-/** Where things stand on the ring, and the shapes of its ways. In units of the drawing. Pure. */
+/** The positions of things on the ring and the shapes of its ways, in units of the drawing. Pure. */
 import type { Way } from "../task/hop";
 
 export const SIZE = 300;
 export const CENTRE = SIZE / 2;
 
-/** Distance from the centre. */
+/** Distances from the centre. */
 const RADII = { ring: 118, letters: 137, walk: 100 } as const;
 
-/** A thought that is further on than this did not walk there. */
+/** A longer way, in places, is drawn as a jump. */
 const LONGEST_WALK = 3;
-/** Of a ferry's waves, and how many there are between two places. */
+/** The height of a ferry's waves, and how many there are between two places. */
 const [WAVE_HEIGHT, WAVES] = [2.6, 3];
 
 interface Point {
@@ -17,7 +17,7 @@ interface Point {
   readonly y: number;
 }
 
-/** @param place - counted clockwise from the top; may be a fraction. */
+/** @param place - counted clockwise from the top; it may be a fraction. */
 export function placeAt(place: number, count: number, on: keyof typeof RADII): Point {
   return polar(place, count, RADII[on]);
 }
@@ -29,7 +29,7 @@ function polar(place: number, count: number, radius: number): Point {
 
 const print = ({ x, y }: Point): string => `${x.toFixed(1)},${y.toFixed(1)}`;
 
-/** The way from a place to the next: a road is an arc, a ferry a wave, a rail an arc (its ties are a dash pattern). */
+/** The way from a place to the next: roads and rails are arcs, and a ferry is a wave. A dash pattern draws the ties of rails. */
 export function wayPath(way: Way, place: number, count: number): string {
   if (way !== "ferry") {
     const { ring } = RADII;

@@ -1,4 +1,4 @@
-/** A question of a ring task drawn as the ring it is, with the walk that the agents' thoughts take along it. */
+/** A question of a ring task, drawn as a ring, with the agents' thoughts as a walk along it. */
 import type { JSX, TargetedKeyboardEvent } from "preact";
 import type { SystemView } from "../model/system-view";
 import { type Footstep, legsOf } from "../model/trail";
@@ -11,9 +11,9 @@ interface RingProps {
   readonly system: SystemView;
   readonly steps: readonly Footstep[];
   readonly answer: string;
-  /** The right answer, once it may be shown. */
+  /** The right answer; undefined while it must not be shown. */
   readonly goal: string | undefined;
-  /** Absent: the start cannot be moved. */
+  /** undefined: the start cannot be moved. */
   readonly onStart?: ((symbol: string) => void) | undefined;
 }
 
@@ -55,9 +55,9 @@ export function Ring(props: RingProps): JSX.Element {
 
 function note({ question, answer, steps }: RingProps, last: Footstep | undefined): string {
   if (answer !== "") return "the answer";
-  if (last) return last.token.includes("@") ? `${last.agent}’s latest thought` : `said the ${last.agent}`;
+  if (last) return last.token.includes("@") ? `${last.agent}’s latest thought` : `the ${last.agent}’s words`;
   if (steps.length > 0) return "thinking";
-  return `and ${question.hops} ${question.hops === 1 ? "hop" : "hops"} on`;
+  return `then ${question.hops} ${question.hops === 1 ? "hop" : "hops"}`;
 }
 
 function Place({
@@ -105,7 +105,7 @@ function Place({
       onClick={() => onStart(symbol)}
       onKeyDown={(event) => {
         if (event.key === "Enter" || event.key === " ") {
-          // Space would scroll the page as well.
+          // Space would also scroll the page.
           event.preventDefault();
           onStart(symbol);
         }
@@ -134,7 +134,7 @@ function focusNeighbour(event: TargetedKeyboardEvent<SVGGElement>, step: number)
   all.at((index + step) % all.length)?.focus();
 }
 
-/** One arc for each place a thought names: along the ring when it goes on, straight across when it jumps. */
+/** An arc for each place that a thought names: along the ring for a walk, straight across for a jump. */
 function Walk({ steps, question, system }: RingProps): JSX.Element {
   const count = question.ring.length;
   const legs = legsOf(question, steps);

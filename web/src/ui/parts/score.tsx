@@ -243,7 +243,7 @@ function Note({
       onFocus={select}
       onKeyDown={(event) => {
         if (event.key !== "Enter" && event.key !== " ") return;
-        // Space would scroll the page as well.
+        // Space would also scroll the page.
         event.preventDefault();
         select();
       }}

@@ -1,4 +1,4 @@
-/** Choosing a system: from the list beside the page, by its address, or from the visitor's machine. */
+/** Chooses a system: from the list beside the page, by its address, or from the visitor's machine. */
 import type { JSX, RefObject } from "preact";
 import { useId, useState } from "preact/hooks";
 import { systemAddress } from "../lib/address";
@@ -22,7 +22,7 @@ export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement |
   return (
     <dialog ref={dialog} class="system-dialog" aria-labelledby={`${id}-title`}>
       <h2 id={`${id}-title`}>Choose a system</h2>
-      {catalog.length === 0 && <p>No list of systems lies beside this page.</p>}
+      {catalog.length === 0 && <p>There is no list of systems beside this page.</p>}
       <ul>
         {catalog.map((entry, index) => (
           <li key={entry.url}>
@@ -37,14 +37,14 @@ export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement |
           </li>
         ))}
       </ul>
-      <label for={id}>Or the address of a system.json, or a repository on the Hugging Face Hub</label>
+      <label for={id}>Or the address of a system.json or of a repository on the Hugging Face Hub</label>
       <div class="system-url">
         <input
           id={id}
           type="text"
           inputMode="url"
           value={url}
-          placeholder="https://…/system.json, or owner/name"
+          placeholder="https://…/system.json or owner/name"
           onInput={(event) => setUrl(event.currentTarget.value)}
           onKeyDown={(event) => {
             if (event.key === "Enter" && url.trim() !== "") open(systemAddress(url));
@@ -55,7 +55,8 @@ export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement |
         </button>
       </div>
       <p class="fine">
-        A system is data and compiled WebAssembly. Open only what you trust: it runs on your graphics card.
+        A system contains data and compiled WebAssembly, which run on your graphics card. Open only systems
+        that you trust.
       </p>
       <FromDisk onOpen={close} />
       <Kept dialog={dialog} />

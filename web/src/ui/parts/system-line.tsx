@@ -1,4 +1,4 @@
-/** Which system is open, how big it is, what it runs on. */
+/** Which system is open, how large it is and which GPU it runs on. */
 import type { JSX } from "preact";
 import { formatBytes } from "../lib/format";
 import { useStore } from "../state/store";
@@ -11,7 +11,7 @@ export function SystemLine(): JSX.Element {
   if (!system) {
     return (
       <header class="system-line">
-        <h1>{session.phase.value === "failed" ? "No system open" : "Opening…"}</h1>
+        <h1>{session.phase.value === "failed" ? "No system is open" : "Opening…"}</h1>
         <p class="system-about"> </p>
         <p class="system-facts"> </p>
       </header>
@@ -51,5 +51,5 @@ function deviceName(device: {
 }): string {
   const name =
     device.description || [device.vendor, device.architecture].filter(Boolean).join(" ") || "your GPU";
-  return device.fallback ? `${name}, in software: correct, but slow` : `on ${name}`;
+  return device.fallback ? `on ${name} in software, which is correct but slow` : `on ${name}`;
 }

@@ -1,4 +1,4 @@
-/** Light or dark: the visitor's choice, else the machine's. */
+/** Light or dark: the visitor's choice, or else the machine's. */
 
 export type Theme = "light" | "dark";
 
@@ -26,7 +26,7 @@ export function setTheme(theme: Theme): void {
   }
 }
 
-/** Applies an earlier choice. */
+/** Applies the choice of an earlier visit. */
 export function restoreTheme(): void {
   const theme = stored();
   if (theme) document.documentElement.dataset.theme = theme;

@@ -1,22 +1,22 @@
-/** Tools of the agent that answers: what it may use, and the one that needs the visitor's leave. */
+/** The tools of the agent that answers: those it was trained with, and the search, which needs permission. */
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
 import { planOf, SEARCH_URL } from "../model/settings";
 import { useStore } from "../state/store";
+import { TOOLS } from "../task/tools";
 
 export function Tools({ system }: { system: System }): JSX.Element {
   const { search, page } = useStore();
   const decider = planOf(system, page.state.value).agents.at(-1);
-  const calculates = decider?.tools.includes("calculator") ?? false;
-  const host = new URL(SEARCH_URL).host;
+  const own = TOOLS.filter(({ name, consent }) => !consent && decider?.tools.includes(name));
   return (
     <section class="inside-part">
       <h3>Tools of the agent that answers</h3>
       <p>
-        {calculates
-          ? `The ${decider?.id} may use a calculator, which is part of this page. `
-          : `The ${decider?.id} was trained without tools. `}
-        A search leaves this page, so it waits for your leave; it is asked for again on every visit.
+        {own.length === 0
+          ? `The ${decider?.id} was trained without tools of this page. `
+          : `The ${decider?.id} may use these tools of this page: ${own.map(({ label }) => label.toLowerCase()).join(", ")}. `}
+        A search contacts another site, so it needs your permission. The page asks again on every visit.
       </p>
       <label class="check">
         <input
@@ -27,8 +27,8 @@ export function Tools({ system }: { system: System }): JSX.Element {
           }}
         />
         <span>
-          Let it search {host}. What it writes between <code>{"<search>"}</code> and{" "}
-          <code>{"</search>"}</code>, and your address, then reach that site.
+          Let it search {new URL(SEARCH_URL).host}. That site then receives your address and what the agent
+          writes between <code>{"<search>"}</code> and <code>{"</search>"}</code>.
         </span>
       </label>
     </section>

@@ -1,4 +1,4 @@
-/** Name of the page, its views, which system is open, light or dark. */
+/** The page's name, its views, the open system, and the switch between light and dark. */
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { type PageState, printQuery, type View } from "../model/url";
@@ -62,7 +62,7 @@ function link(state: PageState, view: View): string {
   return query === "" ? "./" : `?${query}`;
 }
 
-/** Plain clicks stay on the page; new tabs and copied links work as links do. */
+/** Plain clicks stay on the page; opening in a new tab works as for any link. */
 function go(event: MouseEvent, act: () => void): void {
   if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   event.preventDefault();

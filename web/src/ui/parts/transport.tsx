@@ -1,4 +1,4 @@
-/** Going through a run again, step by step. */
+/** Replays a run, step by step. */
 import type { JSX } from "preact";
 import type { RunEvent } from "../../engine/api";
 import { useStore } from "../state/store";
@@ -37,7 +37,7 @@ export function Transport(): JSX.Element {
         value={events.length === 0 ? 0 : frame}
         disabled={disabled}
         aria-label="Moment of the run"
-        aria-valuetext={last ? describe(last) : "before the beginning"}
+        aria-valuetext={last ? describe(last) : "before the start"}
         onInput={(event) => {
           watch.pause();
           watch.seek(Number(event.currentTarget.value));
@@ -45,7 +45,7 @@ export function Transport(): JSX.Element {
       />
       <output class="transport-at">{live ? "running" : last ? describe(last) : "not run yet"}</output>
       <label class="tempo">
-        <span class="visually-hidden">Tempo of the replay</span>
+        <span class="visually-hidden">Speed of the replay</span>
         <select
           value={String(watch.tempo.value)}
           disabled={disabled}
@@ -62,7 +62,7 @@ export function Transport(): JSX.Element {
   );
 }
 
-/** An event in a few words. */
+/** Describes an event in a few words. */
 export function describe(event: RunEvent): string {
   const round = `round ${event.round + 1}`;
   switch (event.kind) {
@@ -75,6 +75,6 @@ export function describe(event: RunEvent): string {
     case "handoff":
       return `${round}: ${event.from} hands over to ${event.to}`;
     case "turn-end":
-      return `${round}: the ${event.agent} is done`;
+      return `${round}: the ${event.agent} has finished`;
   }
 }

@@ -1,8 +1,8 @@
-/** The width of an element, kept up to date. */
+/** Keeps track of an element's width. */
 import type { RefObject } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
-/** @param guess - px, until the element has been measured. */
+/** @param guess - in pixels; holds until the element is measured. */
 export function useWidth<T extends Element>(guess: number): [RefObject<T | null>, number] {
   const ref = useRef<T>(null);
   const [width, setWidth] = useState(guess);

@@ -1,8 +1,8 @@
-/** What the page needs of the world: the engine's API and the list of systems. Tests pass their own. */
+/** What the page needs from outside: the engine's API and the list of systems. Tests pass their own. */
 import { loadSystem, readSystem, type SystemHandle } from "../../engine/api";
 import { type Catalog, readCatalog } from "../model/catalog";
 
-/** The page's only ways out. */
+/** Everything that the page asks of the outside. */
 export interface Backend {
   /** The systems that are served beside the page. */
   readCatalog(signal?: AbortSignal): Promise<Catalog>;
@@ -10,7 +10,7 @@ export interface Backend {
   readonly loadSystem: (...args: Parameters<typeof loadSystem>) => Promise<SystemHandle>;
 }
 
-/** The real one. */
+/** The backend of the shipped page. */
 export const engineBackend: Backend = {
   readCatalog: (signal) => readCatalog("systems/index.json", signal),
   readSystem,

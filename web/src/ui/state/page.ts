@@ -1,18 +1,18 @@
-/** The page's shareable state as a signal that follows the URL and writes itself into it. */
+/** The page's shareable state: a signal that follows the URL and is written into it. */
 import { type ReadonlySignal, signal } from "@preact/signals";
 import { INITIAL, KEPT_ON_RESET, type PageState, parseQuery, printQuery } from "../model/url";
 
-/** Browsers limit how often history may be written; typing a prompt would exceed it. */
+/** Browsers limit how often a page may change its address; typing a prompt would exceed the limit. */
 const WRITE_DELAY_MS = 250;
 
 export interface Page {
   readonly state: ReadonlySignal<PageState>;
   set(patch: Partial<PageState>): void;
-  /** Everything but system, question and view back to the system's own. */
+  /** Resets everything but the system, the question and the view. */
   reset(): void;
 }
 
-/** @param window - whose location it follows. */
+/** @param window - the window whose location the state follows. */
 export function createPage(window: Window): Page {
   const state = signal(parseQuery(window.location.search));
   let timer = 0;

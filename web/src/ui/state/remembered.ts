@@ -1,11 +1,11 @@
-/** Systems that were loaded in this browser before, and so lie in its cache: they are loaded without asking again. */
+/** Remembers the systems whose files this browser keeps, which the page loads without asking. */
 export interface Remembered {
   has(url: string): boolean;
   add(url: string): void;
   clear(): void;
 }
 
-/** @param storage - may be unavailable, as in a private window; then nothing is remembered. */
+/** @param storage - may be unavailable, for example in a private window; then nothing is remembered. */
 export function rememberIn(storage: () => Storage): Remembered {
   const KEY = "recursivemas.loaded";
   const read = (): string[] => {
@@ -22,14 +22,14 @@ export function rememberIn(storage: () => Storage): Remembered {
       try {
         storage().removeItem(KEY);
       } catch {
-        // Nothing was remembered then.
+        // Without storage nothing was remembered.
       }
     },
     add: (url) => {
       try {
         storage().setItem(KEY, JSON.stringify([url, ...read().filter((each) => each !== url)].slice(0, 16)));
       } catch {
-        // Without storage the next visit asks before it downloads, as the first did.
+        // Without storage the next visit asks before it downloads.
       }
     },
   };

@@ -1,4 +1,4 @@
-/** Which system is open, whether it is loaded, and the one way to run it. */
+/** Opens, loads and runs one system at a time. */
 import { batch, signal } from "@preact/signals";
 import {
   EngineError,
@@ -19,7 +19,7 @@ import type { Remembered } from "./remembered";
 import { keepAwake } from "./sleep";
 
 /**
- * `opening`: reading the manifest. `unloaded`: it is known how big the system is. `loading`, `ready`. `failed`: see
+ * `opening`: the manifest is being read. `unloaded`: the manifest is known, but nothing is loaded. `failed`: see
  * `problem`.
  */
 export type Phase = "opening" | "unloaded" | "loading" | "ready" | "failed";
@@ -61,14 +61,15 @@ export class Session {
   }
 
   /**
-   * Takes other links for the open system's agents, or its own again, and loads them if agents were loaded or are
-   * being loaded.
+   * Uses other links for the open system's agents. If the agents are loaded or loading, loads them again.
    *
-   * @throws FolderError when no system is open.
+   * @param links - undefined: the system's own.
+   *
+   * @throws FolderError if no system is open.
    */
   async useLinks(links: ForeignLinks | undefined): Promise<void> {
     if (!this.system.value)
-      throw new FolderError("expected links after a system was opened; none is open yet");
+      throw new FolderError("links need an open system, and none is open; open a system first");
     const wanted = this.phase.value !== "unloaded";
     this.cancelLoading();
     batch(() => {
@@ -78,12 +79,12 @@ export class Session {
     if (wanted) await this.load();
   }
 
-  /** The browser froze the tab, or woke it. */
+  /** To be called when the tab was asleep. */
   noteSleep(): void {
     if (this.busy.value) this.slept.value = true;
   }
 
-  /** Opens a system by its URL, or a folder by its address; without one, the first of the list beside the page. */
+  /** @param url - of a system, or the address of a folder; empty: the first system of the list beside the page. */
   async open(url: string): Promise<void> {
     this.#opening.abort();
     this.#opening = new AbortController();
@@ -118,16 +119,17 @@ export class Session {
     if (!this.#files && this.remembered.has(this.#url)) await this.load();
   }
 
-  /** Where the manifest is; the page is told apart from its folder by the address's first letters. */
+  /** Where the manifest is: at a URL or in a folder of the visitor's. */
   #target(url: string): { url: string; files?: LocalFiles } {
     if (url === "") return { url: this.catalog.value[0]?.url ?? "systems/index.json" };
     if (!url.startsWith(FOLDER)) return { url };
     const folder = this.#folders.get(url);
-    if (!folder) throw new FolderError(`the folder ${url.slice(FOLDER.length)} is not open in this page`);
+    if (!folder)
+      throw new FolderError(`the folder ${url.slice(FOLDER.length)} is not open in this page; drop it again`);
     return { url: folder.manifest, files: folder.files };
   }
 
-  /** A missing list matters only when the system is to be taken from it. */
+  /** A missing list matters only if the system is to come from it. */
   async #readCatalog(needed: boolean, aborted: AbortSignal): Promise<void> {
     if (this.catalog.value.length > 0) return;
     try {
@@ -137,12 +139,12 @@ export class Session {
     }
   }
 
-  /** Downloads and loads the open system. Resolves in the end whatever happens; `phase` says what did. */
+  /** Downloads and loads the open system. Never rejects; `phase` says how it went. */
   async load(): Promise<void> {
     if (this.phase.value === "loading" || !this.system.value) return;
     const controller = new AbortController();
     const freed = this.unload();
-    // Before anything is waited for, so that a second call finds this one under way.
+    // Set before the first await, so that a second call finds this one under way.
     this.#loadController = controller;
     batch(() => {
       this.phase.value = "loading";
@@ -187,7 +189,7 @@ export class Session {
     if (this.phase.value === "loading") this.phase.value = "unloaded";
   }
 
-  /** Frees what is loaded. */
+  /** Frees the loaded system. */
   async unload(): Promise<void> {
     const handle = this.handle.value;
     this.cancelLoading();
@@ -196,7 +198,7 @@ export class Session {
     try {
       await handle?.dispose();
     } catch {
-      // A lost device cannot free anything, and its memory is gone with it.
+      // A lost device cannot free anything, but its memory is free anyway.
     }
   }
 
@@ -225,7 +227,7 @@ export class Session {
     }
   }
 
-  /** Shows a problem; after one that the system cannot survive, it must be loaded again. */
+  /** Shows a problem. After a fatal one the system must be loaded again. A cancellation is not a problem. */
   fail(thrown: unknown): void {
     const problem = problemOf(thrown);
     if (!problem) {
@@ -247,7 +249,7 @@ export class Session {
     this.problem.value = undefined;
   }
 
-  /** Does again what failed: reading the manifest, or loading. */
+  /** Repeats what failed: reading the manifest or loading. */
   async tryAgain(): Promise<void> {
     if (this.system.value) await this.load();
     else await this.open(this.#url);

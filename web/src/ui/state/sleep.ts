@@ -1,20 +1,20 @@
-/** Tabs that browsers put to sleep: asking them not to while a run goes on, and noticing when they did. */
+/** Asks the browser not to put the tab to sleep during a run, and notices if it did. */
 
 const LOCK = "recursivemas-run";
 
-/** Browsers do not freeze a page that holds a lock; where there are no locks the work goes on without. */
+/** Holds a lock during some work, because browsers do not freeze a page with a lock. Does without if there are no locks. */
 export async function keepAwake<T>(work: () => Promise<T>): Promise<T> {
   if (typeof navigator === "undefined" || !("locks" in navigator)) return await work();
   return (await navigator.locks.request(LOCK, { mode: "shared" }, work)) as T;
 }
 
-/** Timers of hidden tabs tick once a minute; a gap longer than this is a machine that slept. */
+/** Hidden tabs run timers once a minute; a longer gap means that the machine was asleep. */
 const LOOK_EVERY_MS = 20_000;
 const ASLEEP_AFTER_MS = 150_000;
 
-/** @param onSleep - called when the browser freezes the page or wakes it, and when the machine was asleep. */
+/** @param onSleep - called when the browser freezes or resumes the page, and after the machine was asleep. */
 export function watchSleep(document: Document, onSleep: () => void): void {
-  // Chrome's page lifecycle; other browsers only slow hidden pages down, which a worker hardly notices.
+  // Only Chrome freezes pages. Other browsers slow down hidden pages, which hardly affects a worker.
   document.addEventListener("freeze", onSleep);
   document.addEventListener("resume", onSleep);
   let seen = Date.now();

@@ -1,4 +1,4 @@
-/** Everything the page's parts share. */
+/** Everything that the page's parts share. */
 import { computed, effect, type ReadonlySignal, type Signal, signal, untracked } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
@@ -19,12 +19,12 @@ import { type Remembered, rememberIn } from "./remembered";
 import { Session } from "./session";
 import { Watch } from "./watch";
 
-/** The question as it stands. */
+/** The current question. */
 export interface CurrentQuestion {
   readonly text: string;
   readonly expected: string | undefined;
   readonly choices: readonly string[] | undefined;
-  /** Index in the held-out set; undefined for one's own. */
+  /** The index in the held-out set; undefined for the visitor's own question. */
   readonly index: number | undefined;
 }
 
@@ -36,12 +36,12 @@ export interface Store {
   readonly compare: ReadOnly<Compare>;
   readonly measure: ReadOnly<Measure>;
   readonly ablate: ReadOnly<Ablate>;
-  /** Whether the visitor lets the deciding agent search. Asked anew on every visit, and never part of a link. */
+  /** Whether the visitor allows the last agent to search. The page asks on every visit; links do not carry it. */
   readonly search: Signal<boolean>;
   readonly question: ReadonlySignal<CurrentQuestion>;
-  /** What a run would ask now; undefined before the system is known. */
+  /** What a run would ask now; undefined before a system is open. */
   readonly asked: ReadonlySignal<Asked | undefined>;
-  /** Forgets every run, because what made them is no longer what is open. */
+  /** Forgets all runs, because another system or other links are open now. */
   clear(): void;
 }
 
@@ -87,7 +87,7 @@ export function createStore(backend: Backend, window: Window): Store {
     const links = session.links.value;
     if (links === linked) return;
     linked = links;
-    // What other links gave must not pass for what these give.
+    // Results of other links must not be mistaken for results of these.
     untracked(clear);
   });
   return { page, session, remembered, ...parts, search, question, asked, clear };
@@ -118,6 +118,6 @@ export const StoreContext = createContext<Store | undefined>(undefined);
 
 export function useStore(): Store {
   const store = useContext(StoreContext);
-  if (!store) throw new Error("used outside of the page");
+  if (!store) throw new Error("useStore needs the StoreContext of the page around it");
   return store;
 }

@@ -1,33 +1,33 @@
 /**
- * Reads questions of the tiny systems' tasks, so that the page can draw them as the rings they are.
+ * Reads the questions of the tiny systems' tasks, so that the page can draw them as rings.
  *
  * Source: training/recursivemas/training/tasks/: `a>b b~c c-a ? b@7` asks where one is after 7 hops from b, by roads,
  * ferries and rails; `… ? c d from a@5 h@5` asks which of c and d is reached from a or h. A thought of such a system
  * reads `place@hops left`.
  */
 
-/** What leads from one place of the ring to the next. */
+/** The kinds of ways from one place of the ring to the next. */
 export type Way = "road" | "ferry" | "rail";
 
 const WAYS: Readonly<Record<string, Way>> = { ">": "road", "~": "ferry", "-": "rail" };
 
 /** A ring of places and a walk along it. */
 export interface RingQuestion {
-  /** Places in walking order, the first start first. */
+  /** The places in walking order, beginning with the first start. */
   readonly ring: readonly string[];
   /** The way that leaves each place. */
   readonly ways: readonly Way[];
   readonly hops: number;
   /** Indices of `ring` where walkers start; the first is 0. */
   readonly starts: readonly number[];
-  /** Places one of which is the answer; empty when the answer may be anything. */
+  /** The places among which the answer is; empty if it may be any. */
   readonly candidates: readonly string[];
 }
 
-/** Where a thought says one is. */
+/** The state of the walk that a thought describes. */
 export interface RingState {
   readonly symbol: string;
-  /** Hops that remain; absent in an answer. */
+  /** The hops that remain; undefined in an answer. */
   readonly left: number | undefined;
 }
 
@@ -36,7 +36,7 @@ const QUESTION = new RegExp(
   `^((?:${NAME}[>~-]${NAME}\\s+)+)\\?\\s+(?:((?:${NAME}\\s+)+)from\\s+)?((?:${NAME}@\\d+\\s*)+)$`,
 );
 
-/** @returns the question as a ring, or undefined when it is a question of another kind. */
+/** @returns the question as a ring; undefined for any other question. */
 export function parseRing(question: string): RingQuestion | undefined {
   const match = question.trim().match(QUESTION);
   if (!match) return undefined;
@@ -53,7 +53,7 @@ export function parseRing(question: string): RingQuestion | undefined {
 
 const split = (text: string): string[] => text.split(/\s+/).filter((each) => each !== "");
 
-/** @returns the places from `start` on, when all ways together make one ring. */
+/** @returns the places from `start` on; undefined unless all ways together form one ring. */
 function followRing(ways: readonly string[], start: string): Pick<RingQuestion, "ring" | "ways"> | undefined {
   const next = new Map(
     ways.map((way) => {
@@ -70,7 +70,7 @@ function followRing(ways: readonly string[], start: string): Pick<RingQuestion, 
   return { ring, ways: ring.map((symbol) => next.get(symbol)?.way ?? "road") };
 }
 
-/** @returns what a decoded or lens token says about the walk, or undefined when it says nothing about it. */
+/** @returns the state of the walk that a token describes; undefined if it describes none. */
 export function parseRingState(token: string, ring: readonly string[]): RingState | undefined {
   const match = token.trim().match(/^([^\s@]+?)(?:@(\d+))?$/);
   const symbol = match?.[1];

@@ -1,14 +1,14 @@
 /**
- * Whether an answer is right, as the system's task says.
+ * Decides whether an answer is right, as the system's task says.
  *
- * The twin of training/recursivemas/training/tasks/scoring.py; tests/fixtures/scoring_cases.json is run against both.
+ * The counterpart of training/recursivemas/training/tasks/scoring.py; both are tested with tests/fixtures/scoring_cases.json.
  * Deviation: numbers are compared as float64, not as decimals.
  */
 
 /** How a task compares answers. */
 export type Scoring = "exact" | "numeric" | "choice";
 
-/** What is known of the right answer. */
+/** The right answer. */
 export interface RightAnswer {
   readonly answer: string;
   readonly choices?: readonly string[] | undefined;
@@ -16,8 +16,8 @@ export interface RightAnswer {
 
 const NUMBER = String.raw`(?:\d[\d,]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?`;
 const GROUP = String.raw`\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|\d)`;
-// A number or a fraction; or, in no named group, what is no number: a root, pi, a power, a quotient or fraction of such.
-// An exponent or index of a letter is passed over; degrees and ordinals are no powers.
+// Matches a number or a fraction in named groups, and other terms in none: roots, pi, powers and quotients of these.
+// The exponent or index of a letter is ignored; degrees and ordinals are not powers.
 const TERM = new RegExp(
   [
     String.raw`(?:${NUMBER})?\s*(?:\\?sqrt(?:\[[^\]]*\])?(?:${GROUP}|\s*\([^()]*\))|√\s*\(?(?:${NUMBER})?|\\pi|π)`,
@@ -39,8 +39,8 @@ const LETTER =
 
 /**
  * @param answer - what the system wrote.
- * @param scoring - `exact` compares normalised text, `numeric` the last number (text where the right answer is none),
- *   `choice` the named choice.
+ * @param scoring - `exact` compares normalised text, `numeric` the last number (or text, if the right answer is no
+ *   number), `choice` the named choice.
  */
 export function isRight(answer: string, right: RightAnswer, scoring: Scoring): boolean {
   if (scoring === "numeric") {
@@ -55,7 +55,7 @@ export function isRight(answer: string, right: RightAnswer, scoring: Scoring): b
   return normalise(answer) === normalise(right.answer);
 }
 
-/** Case, surrounding punctuation and runs of spaces do not matter. */
+/** Removes what does not matter: case, surrounding punctuation and repeated spaces. */
 function normalise(text: string): string {
   return text
     .replace(/\s+/g, " ")
@@ -64,7 +64,7 @@ function normalise(text: string): string {
     .toLowerCase();
 }
 
-/** What the last complete `\boxed{}` holds, braces within it included. */
+/** The content of the last complete `\boxed{}`, including inner braces. */
 function boxed(text: string): string | undefined {
   let begin = 0;
   let end = 0;
@@ -81,8 +81,8 @@ function boxed(text: string): string | undefined {
 }
 
 /**
- * The last number of a text, fractions and thousands separators allowed; what `\boxed{}` holds comes first. Undefined
- * when there is none, or when the last term is no rational number, such as a root.
+ * The last number of a text, which may be a fraction or have thousands separators. The content of `\boxed{}` takes
+ * precedence. undefined if there is no number, or if the last term is not rational, such as a root.
  */
 function lastNumber(text: string): number | undefined {
   const terms = [...(boxed(text) ?? text).replace(/\s+/g, " ").matchAll(TERM)].filter(
@@ -102,9 +102,9 @@ function decimal(text: string): number {
 }
 
 /**
- * Index of the choice a text names: its text, else its letter (A is the first); the last one named counts.
+ * The index of the choice that a text names, by the choice's text or its letter (A is the first). The last one counts.
  *
- * A letter names one only alone, in brackets or after `answer is` or `answer:`; elsewhere `A` and `I` are words.
+ * A letter counts only alone, in brackets, or after `answer is` or `answer:`; elsewhere `A` and `I` are words.
  */
 function chosen(text: string, choices: readonly string[]): number | undefined {
   const plain = normalise(text);

@@ -1,4 +1,17 @@
-/** Tool calls inside an answer: `<calculator> 6 * 5 </calculator> <result> 30 </result>` (docs/recursion.md, rule 8). */
+/** The tool calls in an answer: `<calculator> 6 * 5 </calculator> <result> 30 </result>` (docs/recursion.md, rule 8). */
+
+/** A tool that an agent may call. */
+export interface ToolInfo {
+  readonly name: string;
+  readonly label: string;
+  /** Whether the visitor must allow it. */
+  readonly consent: boolean;
+}
+
+export const TOOLS: readonly ToolInfo[] = [
+  { name: "calculator", label: "Calculator", consent: false },
+  { name: "search", label: "Search", consent: true },
+];
 
 /** A piece of an answer. */
 export type AnswerPiece =
@@ -7,14 +20,17 @@ export type AnswerPiece =
       readonly kind: "call";
       readonly tool: string;
       readonly input: string;
-      /** Undefined until it is there. */
+      /** undefined until it arrives. */
       readonly result: string | undefined;
     };
 
 /** Other tags stay text. */
-const CALL = /<(calculator|search)>(.*?)<\/\1>(?:\s*<result>(.*?)<\/result>)?/gs;
+const CALL = new RegExp(
+  String.raw`<(${TOOLS.map(({ name }) => name).join("|")})>(.*?)</\1>(?:\s*<result>(.*?)</result>)?`,
+  "gs",
+);
 
-/** @returns the answer's text and the calls between it, in order. */
+/** @returns the pieces of text and the calls, in order. */
 export function splitAnswer(answer: string): AnswerPiece[] {
   const pieces: AnswerPiece[] = [];
   let end = 0;
@@ -31,7 +47,7 @@ export function splitAnswer(answer: string): AnswerPiece[] {
   return pieces;
 }
 
-/** @returns the answer without its tool calls; the last result when nothing else was said. */
+/** @returns the answer without its tool calls; if nothing is left, the result of the last call. */
 export function spokenAnswer(answer: string): string {
   const pieces = splitAnswer(answer);
   const spoken = pieces.flatMap((piece) => (piece.kind === "text" ? [piece.text.trim()] : []));

@@ -1,4 +1,4 @@
-/** Change it: pattern, order, roles, edges, decoding, tools, prompts. Applied at once and kept in the link. */
+/** The Change view: pattern, order, roles, edges, decoding, tools and prompts. Changes apply at once and go into the link. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { isChanged } from "../model/url";
@@ -16,7 +16,7 @@ export function ChangeView(): JSX.Element {
   return (
     <div class="change">
       <div class="view-head">
-        <h2>Make it another system</h2>
+        <h2>Change the system</h2>
         <div class="view-tools">
           <CopyLink />
           <button
@@ -30,9 +30,9 @@ export function ChangeView(): JSX.Element {
         </div>
       </div>
       <p class="view-lead">
-        Whatever you change is used by the next run and kept in this page’s address, so a link carries it to
-        others. Roles are the exception: they are only the names shown for the agents, which never read them.
-        The links between agents were trained for the system as it is; see what they make of yours.
+        The next run uses your changes. They are also part of this page’s address, so you can share them as a
+        link. Roles are only the names that the page shows; the agents never read them. The links between the
+        agents were trained for the system’s own settings, so other settings may give worse answers.
       </p>
       <fieldset disabled={disabled}>
         <Arrange system={system} />

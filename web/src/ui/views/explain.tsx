@@ -1,4 +1,4 @@
-/** What latent thoughts, links and rounds are: a short guided run with words beside what moves. */
+/** The How it works view: a guided run that explains latent thoughts, links and rounds. */
 import { useSignal, useSignalEffect } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
@@ -20,12 +20,12 @@ export function ExplainView(): JSX.Element {
   const at = Math.min(chapter.value, chapters.length - 1);
   const current = chapters[at];
   useSignalEffect(() => {
-    // A new run begins the guide anew.
+    // A new run starts the guide from the beginning.
     if (watch.job.running.value) chapter.value = 0;
   });
   useEffect(() => {
     const before = { recording: watch.recording.peek(), frame: watch.frame.peek() };
-    // The guide moves through the run that the other views show: they find it as they left it, a new run at its end.
+    // The guide replays the run that the other views show. They get it back as it was, and a new run at its end.
     return () => {
       watch.pause();
       watch.seek(watch.recording.peek() === before.recording ? before.frame : Number.POSITIVE_INFINITY);
@@ -120,7 +120,7 @@ function ChapterText({ chapter, at, of, go, guided }: ChapterTextProps): JSX.Ele
   );
 }
 
-/** The guide is better with a run beside it. */
+/** Starts a run, which the guide then explains. */
 function Begin(): JSX.Element {
   const { session, watch, asked, page } = useStore();
   const phase = session.phase.value;
@@ -139,13 +139,13 @@ function Begin(): JSX.Element {
       {phase === "loading"
         ? "Loading the agents…"
         : phase === "ready"
-          ? "See it happen: run it"
-          : "See it happen: load the agents and run"}
+          ? "Run it and watch"
+          : "Load the agents and watch a run"}
     </button>
   );
 }
 
-/** The words of the guide fit the first system of the list best, and it loads at once. */
+/** Offers the first system of the list: the guide was written for it, and it is small. */
 function Smaller(): JSX.Element | null {
   const { session, page } = useStore();
   const first = session.catalog.value[0];
@@ -153,7 +153,7 @@ function Smaller(): JSX.Element | null {
   if (!first || !open || open.name === first.name) return null;
   return (
     <button type="button" class="link" disabled={session.busy.value} onClick={() => openSystem({ page }, "")}>
-      {`Open ${first.name}, for which it was written`}
+      {`Open ${first.name}, for which this guide was written`}
     </button>
   );
 }
@@ -164,20 +164,20 @@ function Notes(): JSX.Element {
   const task = system?.task;
   return (
     <section class="notes">
-      <h3>What this is, and is not</h3>
+      <h3>What this is and what it is not</h3>
       <p>
-        Everything runs on your own graphics card, in this page: the agents are compiled to WebAssembly and
-        WebGPU, and nothing you ask leaves your machine. The method is RecursiveMAS, described in{" "}
+        Everything runs on your own graphics card, in this page. The agents are compiled to WebAssembly and
+        WebGPU, and your questions do not leave your machine. The method is RecursiveMAS, described in{" "}
         <a href="https://arxiv.org/abs/2604.25917" rel="noreferrer noopener">
           arXiv 2604.25917
         </a>
-        ; this is an independent implementation of it.
+        . This is an independent implementation.
       </p>
       <p>
-        The tiny systems that come with this project are made for demonstration. Their agents know nothing but
-        one puzzle, and have no words for anything else. They show how thoughts pass and why rounds matter,
-        not what large agents can do. Whether text does as well on a puzzle is for you to see: Compare and
-        Measure put both to the same questions.
+        The tiny systems of this project are demonstrations. Their agents know one puzzle and have no words
+        for anything else. They show how thoughts are passed on and why rounds matter, not what large agents
+        can do. To see whether text does as well on a puzzle, use Compare and Measure, which ask both the same
+        questions.
       </p>
       {task?.description && (
         <p>

@@ -1,4 +1,4 @@
-/** Look inside the run in view: what thoughts read, how alike they are, how long, and what an edge is worth. */
+/** The Look inside view: the words closest to each thought, how alike thoughts are, how long, and what an edge is worth. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useMemo, useRef } from "preact/hooks";
@@ -34,8 +34,8 @@ function Nothing(): JSX.Element {
   return (
     <p class="view-empty">
       {watch.job.running.value
-        ? "The run is going on. Its thoughts can be looked into when it has ended."
-        : "Run a question first, or open a run that was saved. Then every thought on the way to the answer can be looked into."}
+        ? "The run is not finished yet. You can look inside it when it has ended."
+        : "Run a question or open a saved run. Then you can look at every thought on the way to the answer."}
     </p>
   );
 }
@@ -48,7 +48,7 @@ function TraceTools({ finished }: { finished: Finished | undefined }): JSX.Eleme
     try {
       const run = readTrace(await readText(file.name, file, TraceError));
       if (watch.job.running.value)
-        throw new EngineError("busy", "a saved run is opened only while nothing runs");
+        throw new EngineError("busy", "a saved run cannot be opened during a run; wait for it or cancel it");
       watch.open(run);
       session.dismissProblem();
     } catch (error) {
@@ -95,10 +95,10 @@ function Opened({ finished }: { finished: Finished }): JSX.Element {
   return (
     <>
       <section class="inside-part">
-        <h3>What each thought is closest to saying</h3>
+        <h3>The words closest to each thought</h3>
         <p>
-          A latent thought is a vector. Put through its agent’s own output head it can be read, although no
-          agent ever reads it so: the darker a word, the likelier.
+          A latent thought is a vector. Its agent’s own output head turns it into probabilities of words,
+          which the agents themselves never see. The darker a word, the likelier it is.
         </p>
         <LensTable system={system} result={result} />
       </section>
@@ -107,8 +107,8 @@ function Opened({ finished }: { finished: Finished }): JSX.Element {
       <section class="inside-part">
         <h3>What a hand-off is worth</h3>
         <p>
-          The same question again, but what one edge carries is taken away. What becomes of the answer, and of
-          the thoughts?
+          The page asks the same question again, each time without what one edge carries, and shows how the
+          answer and the thoughts change.
         </p>
         <Cuts finished={finished} />
       </section>
@@ -121,10 +121,10 @@ function Alike({ spaces, finished }: { spaces: readonly Space[]; finished: Finis
   const space = spaces.find(({ id }) => id === chosen.value) ?? spaces[0];
   return (
     <section class="inside-part">
-      <h3>How alike they are</h3>
+      <h3>How alike the thoughts are</h3>
       <p>
-        Agents of different families share no space: angles can be compared only within one agent. Between
-        agents, the page compares the words that their thoughts read as.
+        Different agents have different vector spaces, so angles can be compared only within one agent. Across
+        agents, the page compares the words that their thoughts are closest to.
       </p>
       <label class="inline-field">
         Compare{" "}
@@ -146,8 +146,8 @@ function Lengths({ spaces, finished }: { spaces: readonly Space[]; finished: Fin
   if (measured.length === 0) return null;
   return (
     <section class="inside-part">
-      <h3>How long they are</h3>
-      <p>The length of every thought, step by step. A link that drifted would show as a line that climbs.</p>
+      <h3>How long the thoughts are</h3>
+      <p>The length of every thought vector, step by step. If a link drifted, its line would climb.</p>
       <Norms spaces={measured} system={finished.system} />
     </section>
   );
