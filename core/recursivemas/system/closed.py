@@ -1,18 +1,25 @@
-"""Closed, typed records: unknown keys are refused with the nearest known one, in one line."""
+"""Closed, typed records: they refuse unknown keys in one line that names the nearest known one."""
 
 import difflib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from recursivemas.system.errors import InputError
 
 
 class Closed(BaseModel):
-    """A pydantic model that is frozen and knows every key it accepts."""
+    """A pydantic model that is frozen and knows every key it accepts.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    The string below a field describes it, here and in everything that `make generate` writes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
 
     @classmethod
     def parse(cls, data: object, source: str) -> Self:
@@ -32,6 +39,32 @@ class Closed(BaseModel):
         except ValidationError as error:
             problems = "; ".join(_describe(cls, problem) for problem in error.errors(include_url=False)[:5])
             raise InputError(f"{source}: {problems}") from None
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Makes `Annotated[str, Matching(…)]` a text of a certain form, which an error names in words.
+
+    Attributes:
+        pattern: For the whole text; a regular expression that Python and JavaScript read alike.
+        expected: What the text should be, as in 'expected a path below the folder'.
+    """
+
+    pattern: str
+    expected: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The check, for pydantic."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The same check, for JSON Schema; `expected` is ours."""
+        return {**handler(schema), "pattern": self.pattern, "expected": self.expected}
+
+    def _check(self, text: str) -> str:
+        if not re.search(self.pattern, text):
+            raise InputError(f"expected {self.expected}, got {text!r}")
+        return text
 
 
 def _describe(model: type[BaseModel], problem: Mapping[str, Any]) -> str:

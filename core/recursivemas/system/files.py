@@ -1,6 +1,10 @@
-"""Reading with a clear error, writing whole or not at all."""
+"""Reading with a clear error, writing whole or not at all, hashing."""
 
+import hashlib
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +48,37 @@ def refuse_newer(data: object, known: int, source: Path, what: str) -> None:
         raise InputError(f"{source}: {what} version {version} is newer than this program's {known}; update it")
 
 
-def write_text_atomic(path: Path, text: str) -> None:
-    """Writes UTF-8 text under a temporary name beside `path` and renames it; parent folders are made.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Hands out a temporary name beside `path`, and renames the file to `path` if the block ends well.
 
-    Args:
-        path: Replaced if it exists.
-        text: The whole content.
+    Parent folders are made. On any exception the temporary file is removed and `path` stays as it was. The temporary
+    name has the suffix of `path`, because some writers choose a format by it.
+
+    Yields:
+        Where to write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Writes UTF-8 text, whole or not at all; an existing file is replaced."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in lower-case hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form `owner/name` of a repository on the Hugging Face hub."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None

@@ -14,19 +14,16 @@ from recursivemas.system.errors import InputError
 
 
 class Edge(Closed):
-    """One hand-off, with its own outer link.
-
-    Attributes:
-        id: Names the slot `{latent:<id>}`; by default `<from>-><to>`.
-        source: Agent whose latent thoughts are handed over (`from` in files).
-        target: Agent whose prompt has the slot (`to` in files).
-        feedback: Whether the hand-off is read in the next round, because the target has already run in this one.
-    """
+    """A hand-off, with an outer link of its own."""
 
     id: str = Field(pattern=r"^[^{}\s:]+$", max_length=160)
+    """Names the slot `{latent:<id>}`; `<from>-><to>` by default."""
     source: str = Field(alias="from")
+    """Agent whose latent thoughts are handed over."""
     target: str = Field(alias="to")
+    """Agent whose prompt has the slot."""
     feedback: bool = False
+    """Whether the hand-off is read in the next round, because the target has already run in this one."""
 
     @model_validator(mode="before")
     @classmethod

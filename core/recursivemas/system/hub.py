@@ -1,6 +1,5 @@
 """From a name that a user gives to a checkpoint folder: a folder is itself, a hub id is downloaded."""
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 )
 
 from recursivemas.system.errors import InputError
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+from recursivemas.system.files import is_hub_id
 
 _WANTED = [
     "config.json",
@@ -74,7 +72,7 @@ def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
         if revision is not None:
             raise InputError(f"{model}: --revision is for models of the hub, this is a folder here")
         return ResolvedModel(path, path.resolve().name)
-    if not _HUB_ID.fullmatch(model):
+    if not is_hub_id(model):
         raise InputError(f"{model}: no such checkpoint folder, and not a hub id (owner/name) either")
     folder = _download(model, revision)
     if not any(folder.glob("*.safetensors")):

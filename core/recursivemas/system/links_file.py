@@ -1,16 +1,16 @@
 """`recursivelink.json`: the trained links of a system, exactly as tensors.
 
-Source: DESIGN, formats; tensor names and order are docs/abi.md's. Tensors are base64 of little-endian float32 or
-float16, row-major, weights (out, in) as in `torch.nn.Linear`.
+Source: docs/formats.md; names.py has the tensors of each form. Tensors are base64 of little-endian float32 or float16,
+row-major, weights (out, in) as in `torch.nn.Linear`.
 """
 
 import base64
 import binascii
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,42 +19,31 @@ from pydantic import Field, model_validator
 from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, write_text_atomic
+from recursivemas.system.names import LINK_VARIANTS, Activation, Dtype, LinkTensor, LinkVariant
 
-Variant = Literal["paper", "ln_res"]
+Variant = LinkVariant
 Array = npt.NDArray[np.floating[Any]]
 
-INNER_TENSORS: dict[Variant, tuple[str, ...]] = {
-    "paper": ("w1", "b1", "w2", "b2"),
-    "ln_res": ("ln_pre.weight", "ln_pre.bias", "w1", "b1", "w2", "b2", "ln_post.weight", "ln_post.bias"),
-}
-OUTER_TENSORS: dict[Variant, tuple[str, ...]] = {
-    "paper": ("w1", "b1", "w2", "b2", "w3", "b3"),
-    "ln_res": (
-        "ln_source.weight",
-        "ln_source.bias",
-        "w1",
-        "b1",
-        "w2",
-        "b2",
-        "w3",
-        "b3",
-        "ln_target.weight",
-        "ln_target.bias",
-    ),
-}
-OPTIONAL_TENSORS = frozenset({"b1", "b2", "b3"})
+INNER_TENSORS = {form.name: tuple(tensor.name for tensor in form.inner) for form in LINK_VARIANTS}
+"""Names of an inner link's tensors in call order, by variant."""
+OUTER_TENSORS = {form.name: tuple(tensor.name for tensor in form.outer) for form in LINK_VARIANTS}
+"""Names of an outer link's tensors in call order, by variant."""
+_TENSORS = {tensor.name: tensor for form in LINK_VARIANTS for tensor in (*form.inner, *form.outer)}
 _DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
 
 class TensorRecord(Closed):
-    """One tensor: dtype, shape and base64 of its little-endian bytes."""
+    """A tensor."""
 
-    dtype: Literal["float32", "float16"]
-    shape: tuple[int, ...]
+    dtype: Dtype
+    """Of the values."""
+    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    """Row-major; weights are (out, in)."""
     data: str = Field(repr=False)
+    """Base64 of the little-endian values."""
 
     @classmethod
-    def from_array(cls, array: Array, dtype: Literal["float32", "float16"] = "float32") -> Self:
+    def from_array(cls, array: Array, dtype: Dtype = "float32") -> Self:
         """Encodes an array, rounding to `dtype`."""
         raw = np.ascontiguousarray(array, dtype=_DTYPES[dtype]).tobytes()
         return cls(dtype=dtype, shape=array.shape, data=base64.b64encode(raw).decode("ascii"))
@@ -77,99 +66,78 @@ class TensorRecord(Closed):
 
 
 class Link(Closed):
-    """One link: its dimensions and tensors.
-
-    Attributes:
-        source_size: Hidden size that goes in (S, or D for an inner link).
-        target_size: Hidden size that comes out.
-        width: Hidden width R of the link.
-        tensors: By the names of docs/abi.md; biases may be left out of the `paper` variant.
-    """
+    """A link: its dimensions and tensors."""
 
     source_size: int = Field(ge=1)
+    """Hidden size that goes in (S, or D for an inner link)."""
     target_size: int = Field(ge=1)
+    """Hidden size that comes out."""
     width: int = Field(ge=1)
+    """Hidden width R of the link."""
     tensors: dict[str, TensorRecord]
+    """By the names of docs/abi.md; the `paper` variant may leave biases out."""
 
-    def shapes(self, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-        """The shape each named tensor must have."""
-        source, target, width = self.source_size, self.target_size, self.width
-        known = {
-            "w1": (width, source),
-            "b1": (width,),
-            "w2": (target, width),
-            "b2": (target,),
-            "w3": (target, source),
-            "b3": (target,),
-        }
-        for name in ("ln_pre", "ln_source"):
-            known |= {f"{name}.weight": (source,), f"{name}.bias": (source,)}
-        for name in ("ln_post", "ln_target"):
-            known |= {f"{name}.weight": (target,), f"{name}.bias": (target,)}
-        return {name: known[name] for name in names}
+    def shapes(self, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """The shape that each named tensor must have."""
+        sizes = {"source": self.source_size, "target": self.target_size, "width": self.width}
+        return {name: tuple(sizes[size] for size in _TENSORS[name].shape) for name in names}
 
-    def arrays(self, names: tuple[str, ...]) -> dict[str, Array]:
-        """Tensors in call order as float32; an absent bias is zeros."""
-        shapes = self.shapes(names)
+    def arrays(self, names: Iterable[str]) -> dict[str, Array]:
+        """Tensors in call order as float32; a tensor that the file leaves out is zeros."""
         return {
-            name: self.tensors[name].array().astype(np.float32)
-            if name in self.tensors
-            else np.zeros(shapes[name], np.float32)
-            for name in names
+            name: self.tensors[name].array().astype(np.float32) if name in self.tensors else np.zeros(shape, np.float32)
+            for name, shape in self.shapes(names).items()
         }
 
 
 class LinkFile(Closed):
-    """The whole file.
-
-    Attributes:
-        system: Name of the system the links were trained for.
-        variant: Form of every link in the file.
-        activation: GELU form the links were trained with.
-        layer_norm_eps: Of the `ln_res` variant.
-        inner: By agent id.
-        outer: By edge id.
-        provenance: Seed, versions, steps, losses, sha256 of the agents' weights.
-    """
+    """The trained links of a system."""
 
     format: Literal["recursivemas.links"] = "recursivemas.links"
+    """Says what the file is."""
     version: Literal[1] = 1
+    """Of the format."""
     system: str
-    variant: Variant
-    activation: Literal["gelu", "gelu_tanh"] = "gelu"
+    """Name of the system that the links were trained for."""
+    variant: LinkVariant
+    """Form of every link in the file."""
+    activation: Activation = "gelu"
+    """Form of GELU that the links were trained with."""
     layer_norm_eps: float = Field(default=1e-5, gt=0)
+    """Epsilon of the layer norms of the `ln_res` variant."""
     inner: dict[str, Link]
+    """By agent id."""
     outer: dict[str, Link]
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    """By edge id."""
+    provenance: dict[str, Any] = Field(default={})
+    """Seed, versions, steps, losses, sha256 of the agents' weights."""
 
     @model_validator(mode="after")
     def _check_links(self) -> Self:
-        for kind, links, names in (
-            ("inner", self.inner, INNER_TENSORS[self.variant]),
-            ("outer", self.outer, OUTER_TENSORS[self.variant]),
-        ):
-            for key, link in links.items():
-                self._check_link(f"{kind} link {key!r}", link, names)
-                if kind == "inner" and link.source_size != link.target_size:
-                    raise InputError(
-                        f"inner link {key!r} maps {link.source_size} to {link.target_size}; it must keep the size"
-                    )
+        form = next(form for form in LINK_VARIANTS if form.name == self.variant)
+        for key, link in self.outer.items():
+            self._check_link(f"outer link {key!r}", link, form.outer)
+        for key, link in self.inner.items():
+            self._check_link(f"inner link {key!r}", link, form.inner)
+            if link.source_size != link.target_size:
+                raise InputError(
+                    f"inner link {key!r} maps {link.source_size} to {link.target_size}; it must keep the size"
+                )
         return self
 
-    def _check_link(self, where: str, link: Link, names: tuple[str, ...]) -> None:
-        optional = OPTIONAL_TENSORS if self.variant == "paper" else frozenset()
-        if missing := [name for name in names if name not in link.tensors and name not in optional]:
-            raise InputError(f"{where} lacks tensor {missing[0]!r}; variant {self.variant!r} has {', '.join(names)}")
+    def _check_link(self, where: str, link: Link, expected: Sequence[LinkTensor]) -> None:
+        names = [tensor.name for tensor in expected]
+        known = f"variant {self.variant!r} has {', '.join(names)}"
+        if missing := [each.name for each in expected if each.name not in link.tensors and not each.optional]:
+            raise InputError(f"{where} lacks tensor {missing[0]!r}; {known}")
         if extra := [name for name in link.tensors if name not in names]:
-            raise InputError(
-                f"{where} has unknown tensor {extra[0]!r}; variant {self.variant!r} has {', '.join(names)}"
-            )
-        for name, shape in link.shapes(names).items():
-            record = link.tensors.get(name)
-            if record is None:
-                continue
-            if record.shape != shape:
-                raise InputError(f"{where}: tensor {name!r} must have shape {list(shape)}, got {list(record.shape)}")
+            raise InputError(f"{where} has unknown tensor {extra[0]!r}; {known}")
+        shapes = link.shapes(link.tensors)
+        for name, record in link.tensors.items():
+            if record.shape != shapes[name]:
+                raise InputError(
+                    f"{where}: tensor {name!r} must have shape {list(shapes[name])}, got {list(record.shape)}"
+                )
             try:
                 finite = bool(np.isfinite(record.array()).all())
             except InputError as error:
@@ -193,7 +161,7 @@ class LinkFile(Closed):
             link = self.outer.get(edge)
             _check_size(f"outer link {edge!r}", link, hidden_sizes[source], hidden_sizes[target], self.outer)
 
-    def rounded(self, dtype: Literal["float32", "float16"]) -> Self:
+    def rounded(self, dtype: Dtype) -> Self:
         """The same links with every number in `dtype`."""
 
         def convert(link: Link) -> Link:

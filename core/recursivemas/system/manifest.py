@@ -1,155 +1,166 @@
 """`dist/<system>/system.json`: everything the page needs to run a built system.
 
-Source: DESIGN, formats. The browser's twin is web/src/engine/system.ts. Paths are relative to the manifest, with
-forward slashes; sizes are bytes; every other file of the folder is listed with its sha256.
+Source: docs/formats.md. Paths are relative to the manifest, with forward slashes; sizes are bytes; the manifest lists
+every other file of the folder with its sha256.
 """
 
-import hashlib
 import json
 from itertools import zip_longest
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from recursivemas.system.closed import Closed
+from recursivemas.system.closed import Closed, Matching
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json, refuse_newer, write_text_atomic
+from recursivemas.system.files import read_json, refuse_newer, sha256_of, write_text_atomic
 from recursivemas.system.graph import Edge
+from recursivemas.system.names import Dtype, Pattern, Quantization, Scoring
 from recursivemas.system.settings import Decoding
-from recursivemas.system.system import Identifier, Pattern, Quantization
+from recursivemas.system.system import Identifier
 
-_BLOCK_BYTES = 1 << 20
-
-
-def _check_relative(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or "\\" in path or ".." in parts:
-        raise InputError(f"expected a path below the manifest's folder, got {path!r}")
-    return path
-
-
-RelativePath = Annotated[str, AfterValidator(_check_relative)]
+RelativePath = Annotated[
+    str,
+    Matching(r"^(?!/)(?!.*\\)(?!(.*/)?\.\.(/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$", "a path below the manifest's folder"),
+]
+Count = Annotated[int, Field(ge=0)]
 
 
 class FileRecord(Closed):
-    """One file: path, size in bytes, sha256 in lower-case hex."""
+    """A file of the system's folder."""
 
     path: RelativePath
-    size_bytes: int = Field(ge=0)
+    """Relative to the manifest."""
+    size_bytes: Count
+    """Its size."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """In lower-case hexadecimal."""
 
     @classmethod
     def of(cls, file: Path, root: Path) -> "FileRecord":
         """Measures and hashes a file below `root`."""
-        digest = hashlib.sha256()
-        with file.open("rb") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                digest.update(block)
-        return cls(path=file.relative_to(root).as_posix(), size_bytes=file.stat().st_size, sha256=digest.hexdigest())
+        return cls(path=file.relative_to(root).as_posix(), size_bytes=file.stat().st_size, sha256=sha256_of(file))
 
 
 class PromptRecord(Closed):
-    """A prompt as the engine needs it: the template between the text that the chat template puts around it.
-
-    Attributes:
-        template: With `{question}` and `{latent:<edge id>}` slots.
-        prefix: Chat template's text before the user message; empty without one.
-        suffix: Chat template's text after it, with the generation prompt; empty without one.
-    """
+    """A prompt as the engine needs it: the template between the text that the chat template puts around it."""
 
     template: str
+    """With `{question}` and `{latent:<edge id>}` slots."""
     prefix: str = ""
+    """The chat template's text before the user message; empty without one."""
     suffix: str = ""
+    """The chat template's text after it, with the generation prompt; empty without one."""
 
 
 class AgentRecord(Closed):
-    """One agent's files and dimensions.
-
-    Attributes:
-        path: Folder in MLC's layout, ending in `/`.
-        model_lib: The `.wasm`, relative to the system's root.
-        memory_bytes: GPU memory for weights, KV cache and temporaries, estimated.
-        stop_token_ids: Any of them ends an answer.
-    """
+    """An agent's files and dimensions."""
 
     id: Identifier
+    """Unique in the system."""
     role: str
+    """What people call it."""
     model: str
+    """Hub id, or the name of a checkpoint folder."""
     architecture: str
+    """The model's family, such as `qwen3`."""
     path: RelativePath
+    """Its folder in MLC's layout, ending in `/`."""
     model_lib: RelativePath
+    """Path of the compiled library, a `.wasm`."""
     quantization: Quantization
-    dtype: Literal["float32", "float16"]
+    """How its weights are stored."""
+    dtype: Dtype
+    """In which it computes."""
     hidden_size: int = Field(ge=1)
+    """D."""
     num_hidden_layers: int = Field(ge=1)
+    """Layers of the decoder."""
     vocab_size: int = Field(ge=1)
+    """V."""
     context_window_size: int = Field(ge=1)
+    """Most positions of its KV cache."""
     prefill_chunk_size: int = Field(ge=1)
-    memory_bytes: int = Field(ge=0)
-    stop_token_ids: tuple[int, ...]
+    """Most positions of one call to prefill."""
+    memory_bytes: Count
+    """GPU memory for weights, KV cache and temporaries, estimated."""
+    stop_token_ids: tuple[Count, ...]
+    """Any of them ends an answer."""
     prompt: PromptRecord
+    """Used in every round but the first if that has its own."""
     first_round_prompt: PromptRecord | None = None
+    """Used in the first round in place of `prompt`."""
     tools: tuple[str, ...] = ()
+    """Tools that the agent may call while it decodes."""
 
 
 class TaskRecord(Closed):
-    """What to ask; `questions` is a JSON file: a list of `{"question", "answer", "choices"?}`."""
+    """What to ask, and how an answer is judged."""
 
     name: str
+    """Shown to people."""
     description: str = ""
-    scoring: Literal["exact", "numeric", "choice"] = "exact"
+    """How to read a question."""
+    scoring: Scoring = "exact"
+    """How an answer is compared with the right one."""
     questions: RelativePath | None = None
+    """Path of the file of questions."""
 
 
 class VariantRecord(Closed):
-    """The same agents with weights of another kind, for visitors whose GPU can run it.
-
-    Attributes:
-        agents: As the manifest's own, in the same order; files, dtype and memory differ.
-        required_features: As the manifest's own.
-        required_limits: As the manifest's own.
-        memory_bytes: As the manifest's own.
-    """
+    """The same agents with weights of another kind, for visitors whose GPU can run it."""
 
     quantization: Quantization
+    """Of its agents."""
     agents: tuple[AgentRecord, ...] = Field(min_length=1)
+    """As the manifest's own, in the same order; files, dtype and memory differ."""
     required_features: tuple[str, ...] = ()
-    required_limits: dict[str, int] = Field(default_factory=dict)
-    memory_bytes: int = Field(ge=0)
+    """As the manifest's own."""
+    required_limits: dict[str, Count] = Field(default={})
+    """As the manifest's own."""
+    memory_bytes: Count
+    """As the manifest's own."""
 
 
 class Manifest(Closed):
-    """The whole manifest.
-
-    Attributes:
-        variants: In order of preference: a page takes the first that its GPU can run, else the manifest's own agents.
-        links: Path of the system's `recursivelink.json`.
-        required_features: WebGPU features every agent needs, e.g. `shader-f16`.
-        required_limits: WebGPU limits by name.
-        memory_bytes: Sum over agents and links.
-        files: Every file of the folder but the manifest itself.
-        provenance: Versions, source revisions, sha256 of the system file and of the agents' weights.
-    """
+    """A built system."""
 
     format: Literal["recursivemas.system"] = "recursivemas.system"
+    """Says what the file is."""
     version: Literal[1] = 1
+    """Of the format."""
     name: Identifier
+    """Of the system."""
     description: str = ""
+    """What the system does, for people."""
     pattern: Pattern
+    """For people; the graph is in `edges`."""
     rounds: int = Field(ge=1)
+    """Rounds of a run by default."""
     latent_steps: int = Field(ge=1)
+    """Latent steps of a turn by default."""
     decoding: Decoding
+    """How an answer is decoded by default."""
     agents: tuple[AgentRecord, ...] = Field(min_length=1)
+    """In the order in which they run; the last one decides."""
     variants: tuple[VariantRecord, ...] = ()
+    """In order of preference: a page takes the first that its GPU can run, else the manifest's own agents."""
     edges: tuple[Edge, ...]
+    """The hand-offs."""
     task: TaskRecord | None = None
+    """What the system is for."""
     links: RelativePath
+    """Path of the system's link file."""
     required_features: tuple[str, ...] = ()
-    required_limits: dict[str, int] = Field(default_factory=dict)
-    memory_bytes: int = Field(ge=0)
+    """WebGPU features that every agent needs, such as `shader-f16`."""
+    required_limits: dict[str, Count] = Field(default={})
+    """WebGPU limits by name: the least that the device must offer."""
+    memory_bytes: Count
+    """GPU memory of agents and links, estimated."""
     files: tuple[FileRecord, ...]
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    """Every file of the folder but the manifest itself."""
+    provenance: dict[str, Any] = Field(default={})
+    """What the system was built from: versions, source revisions, sha256 of the system file and of weights."""
 
     @model_validator(mode="after")
     def _check_variants(self) -> Self:
@@ -172,7 +183,7 @@ def load_manifest(path: Path) -> Manifest:
     """Reads and checks a `system.json`.
 
     Raises:
-        InputError: When the file is missing, is not JSON, or breaks the schema.
+        InputError: The file is missing, is not JSON, or breaks the schema.
     """
     data = read_json(path, "manifest; `rmas build` writes one")
     refuse_newer(data, 1, path, "manifest")

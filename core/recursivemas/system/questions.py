@@ -1,4 +1,4 @@
-"""Questions of a task: JSON lines of `{"question", "answer", "choices"?}`."""
+"""Questions of a task: JSON lines in a data file, one JSON list in a built system."""
 
 import json
 from pathlib import Path
@@ -10,19 +10,16 @@ from recursivemas.system.errors import InputError
 
 
 class QuestionRecord(Closed):
-    """One question with its right answer.
-
-    Attributes:
-        question: As it goes into the prompt.
-        answer: The right answer.
-        choices: What a multiple-choice question offers, in order.
-        group: A label to tell questions apart by, such as a difficulty; shown, never used for the answer.
-    """
+    """A question with its right answer."""
 
     question: str = Field(min_length=1)
+    """As it goes into the prompt."""
     answer: str
+    """The right answer."""
     choices: tuple[str, ...] | None = None
+    """What a multiple-choice question offers, in order."""
     group: str | None = None
+    """A label to tell questions apart by, such as a difficulty; shown, never used for the answer."""
 
 
 def load_questions(path: str | Path) -> list[QuestionRecord]:

@@ -1,115 +1,111 @@
-"""Decoding and training settings, each field with its unit."""
+"""Settings of decoding and training, each field with its unit."""
 
 from typing import Literal
 
 from pydantic import Field
 
 from recursivemas.system.closed import Closed
+from recursivemas.system.names import LinkVariant
 
 
 class Decoding(Closed):
-    """How the deciding agent writes its answer (docs/recursion.md, rule 5).
+    """How the deciding agent writes its answer (docs/recursion.md, rule 5)."""
 
-    Attributes:
-        max_new_tokens: Most tokens of an answer.
-        temperature: 0 decodes greedily.
-        top_p: Nucleus, used when temperature is above 0.
-        seed: Of the sampler.
-        think_before_answer: Whether the deciding agent rolls out its own latent thoughts first in the last round.
-        answer_prefix: Text that opens the answer; it is fed, not decoded.
-        text_tokens: Tokens a turn may write in text mode; `latent_steps` when absent.
-    """
-
-    max_new_tokens: int = Field(default=256, ge=1)
-    temperature: float = Field(default=0.0, ge=0.0, le=10.0)
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    seed: int = 0
-    think_before_answer: bool = False
-    answer_prefix: str = ""
-    text_tokens: int | None = Field(default=None, ge=1)
+    # The page draws a control for each field, with its title and description. `control` is the range of that control
+    # if it is narrower than what the format accepts.
+    max_new_tokens: int = Field(
+        default=256, ge=1, title="Longest answer, in tokens", json_schema_extra={"control": {"max": 4096}}
+    )
+    """Decoding stops after this many tokens."""
+    temperature: float = Field(default=0.0, ge=0.0, le=10.0, title="Temperature")
+    """0 always takes the likeliest token."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0, title="Top p", json_schema_extra={"control": {"min": 0.01}})
+    """Samples from the likeliest tokens up to this total probability; used if the temperature is above 0."""
+    seed: int = Field(default=0, title="Seed", json_schema_extra={"control": {"min": 0, "max": 2**31 - 1}})
+    """The same seed gives the same answer."""
+    think_before_answer: bool = Field(default=False, title="The last agent thinks before it answers")
+    """In the last round it first rolls out latent thoughts of its own."""
+    answer_prefix: str = Field(default="", title="The answer begins with")
+    """The agent is given this text; it does not decode it."""
+    text_tokens: int | None = Field(
+        default=None, ge=1, title="Tokens of a thought in text mode", json_schema_extra={"control": {"max": 4096}}
+    )
+    """As many as latent steps by default."""
 
 
 class InnerLoop(Closed):
-    """Inner-loop training: 1 - cos(R_in(h_t), Emb(y_{t+1})), agent frozen.
-
-    Attributes:
-        questions: Training questions; what the agents write about them in text mode gives the pairs.
-        temperature: Of that writing; 0 is greedy. Above 0 the cosine pulls R_in towards the mean of what might be
-            written.
-        candidates: Tokens that a target averages, by the agent's own probability; 1 is the token that was written.
-            Several give the mean of what might be written at once, instead of by sampling.
-        refinements: Times that pairs are collected once more, from latent rollouts with the links as they are, and
-            inner links and alignment go on with all pairs.
-        refinement_steps: Optimizer steps of every link each time.
-        steps: Optimizer steps.
-        batch_size: Pairs (h_t, y_{t+1}) a step.
-        learning_rate: Peak, after warm-up.
-        norm_weight: Weight of the norm-matching term beside the cosine.
-    """
+    """Inner-loop training: 1 - cos(R_in(h_t), Emb(y_{t+1})); the agent is frozen."""
 
     questions: int = Field(default=2048, ge=1)
+    """Training questions; what the agents write about them in text mode gives the pairs."""
     temperature: float = Field(default=0.0, ge=0.0, le=10.0)
+    """Of that writing; 0 is greedy. Above 0 the cosine pulls R_in towards the mean of what might be written."""
     candidates: int = Field(default=1, ge=1)
+    """Tokens that a target averages, by the agent's own probability; 1 is the token that was written. Several give the
+    mean of what might be written at once, instead of by sampling."""
     refinements: int = Field(default=0, ge=0)
+    """How often pairs are collected once more, from latent rollouts with the links as they are; inner links and
+    alignment then go on with all pairs."""
     refinement_steps: int = Field(default=500, ge=0)
+    """Optimizer steps of every link in each refinement."""
     steps: int = Field(default=1500, ge=0)
+    """Optimizer steps."""
     batch_size: int = Field(default=1024, ge=1)
+    """Pairs (h_t, y_{t+1}) in a step."""
     learning_rate: float = Field(default=3e-3, gt=0)
+    """Peak, after warm-up."""
     norm_weight: float = Field(default=0.3, ge=0)
+    """Weight of the norm-matching term beside the cosine."""
 
 
 class OuterLoop(Closed):
-    """Outer-loop training: cross-entropy of the final answer through all rounds.
-
-    Attributes:
-        initialisation: Where outer links start.
-        alignment_steps: Optimizer steps towards the receiver's embeddings of the same text, after initialisation.
-        alignment_learning_rate: Peak, of those steps.
-        steps: Optimizer steps of cross-entropy.
-        batch_size: Questions a step.
-        learning_rate: Peak, after warm-up.
-        warmup_steps: Linear warm-up; cosine decay follows.
-        gradient_clip: Norm to which the gradient is clipped.
-        handoff_clip: Largest gradient norm of one sample's hand-off, in units of 1/batch; 0 does not clip. Backward
-            through rounds multiplies gradients, and one sample must not drown the rest.
-        curriculum: Grow the rounds from 1 to the system's over the first half of the steps.
-        supervision: Rounds whose answer is scored.
-        train_inner: Whether inner links train too.
-        gradient_accumulation: Micro-batches a step.
-        gradient_checkpointing: Recompute turns in the backward pass to save memory.
-    """
+    """Outer-loop training: cross-entropy of the final answer through all rounds."""
 
     initialisation: Literal["ridge", "random"] = "ridge"
+    """Where outer links start."""
     alignment_steps: int = Field(default=1000, ge=0)
+    """Optimizer steps towards the receiver's embeddings of the same text, after initialisation."""
     alignment_learning_rate: float = Field(default=3e-3, gt=0)
+    """Peak, of those steps."""
     steps: int = Field(default=300, ge=0)
+    """Optimizer steps of cross-entropy."""
     batch_size: int = Field(default=64, ge=1)
+    """Questions in a step."""
     learning_rate: float = Field(default=3e-5, gt=0)
+    """Peak, after warm-up."""
     warmup_steps: int = Field(default=20, ge=0)
+    """Steps of linear warm-up; cosine decay follows."""
     gradient_clip: float = Field(default=1.0, gt=0)
+    """Norm to which the gradient is clipped."""
     handoff_clip: float = Field(default=1.0, ge=0)
+    """Largest gradient norm of one sample's hand-off, in units of 1/batch; 0 does not clip. Backward through rounds
+    multiplies gradients, and one sample must not drown the rest."""
     curriculum: bool = False
+    """Whether the rounds grow from 1 to the system's over the first half of the steps."""
     supervision: Literal["last", "every"] = "last"
+    """Rounds whose answer is scored."""
     train_inner: bool = False
+    """Whether inner links train too."""
     gradient_accumulation: int = Field(default=1, ge=1)
+    """Micro-batches in a step."""
     gradient_checkpointing: bool = False
+    """Whether turns are recomputed in the backward pass, to save memory."""
 
 
 class Training(Closed):
-    """Settings of `rmas train`.
+    """Settings of `rmas train`."""
 
-    Attributes:
-        variant: Form of the links.
-        inner_width: Hidden width of inner links; the variant's own width when absent (`ln_res`: d).
-        outer_width: Hidden width of outer links; the variant's own width when absent (`ln_res`: 2 d_B).
-        precision: Of the agents while training; links keep float32 masters.
-        seed: Of everything random.
-    """
-
-    variant: Literal["paper", "ln_res"] = "ln_res"
+    variant: LinkVariant = "ln_res"
+    """Form of the links."""
     inner_width: int | None = Field(default=None, ge=1)
+    """Hidden width of inner links; the variant's own width by default (`ln_res`: d)."""
     outer_width: int | None = Field(default=None, ge=1)
+    """Hidden width of outer links; the variant's own width by default (`ln_res`: 2 d_B)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the agents while training; links keep float32 masters."""
     seed: int = 0
+    """Of everything random."""
     inner: InnerLoop = InnerLoop()
+    """The inner loop, which trains inner links."""
     outer: OuterLoop = OuterLoop()
+    """The outer loop, which trains outer links."""

@@ -1,10 +1,9 @@
 """The typed system: agents in the order they run, edges between them, prompts, decoding, task.
 
-Source: DESIGN `systems/<name>.yaml`, docs/recursion.md. The four patterns are four ways to write down a graph
-(`graph.py`); nothing else knows them.
+Source: docs/formats.md, docs/recursion.md. The four patterns are four ways to write down a graph (`graph.py`); nothing
+else knows them.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,40 +12,34 @@ from pydantic import Field, model_validator
 
 from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import refuse_newer
+from recursivemas.system.files import is_hub_id, refuse_newer
 from recursivemas.system.graph import Edge, pattern_edges, resolve_edges
+from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Pattern, Quantization, Scoring, Tool
 from recursivemas.system.prompt import Question, latent_edges, parse_template
 from recursivemas.system.settings import Decoding, Training
 
-Quantization = Literal["q0f32", "q0f16", "q4f32_1", "q4f16_1"]
-Pattern = Literal["sequential", "mixture", "distillation", "deliberation", "graph"]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class Agent(Closed):
-    """One agent of a system.
-
-    Attributes:
-        id: Unique in the system.
-        role: What people call it.
-        model: Folder of a Hugging Face checkpoint, relative to the YAML file, or a hub id `owner/name`.
-        revision: Hub revision to pin.
-        chat_template: Whether the prompt is the user message of the checkpoint's chat template.
-        prompt: Template (docs/recursion.md, rule 2).
-        first_round_prompt: Used in round 1 in place of `prompt`.
-        tools: Names of tools the agent may call while it decodes.
-    """
+    """An agent of a system."""
 
     id: Identifier
+    """Unique in the system."""
     role: str = Field(min_length=1)
+    """What people call it."""
     model: str = Field(min_length=1)
+    """Folder of a Hugging Face checkpoint, relative to the YAML file, or a hub id `owner/name`."""
     revision: str | None = None
+    """Hub revision to pin."""
     chat_template: bool = False
+    """Whether the prompt is the user message of the checkpoint's chat template."""
     prompt: str = Field(min_length=1)
+    """Template (docs/recursion.md, rule 2)."""
     first_round_prompt: str | None = None
-    tools: tuple[Literal["calculator", "search"], ...] = ()
+    """Used in the first round in place of `prompt`."""
+    tools: tuple[Tool, ...] = ()
+    """Tools that the agent may call while it decodes."""
 
     def prompt_for(self, round_index: int) -> str:
         """The template of a round, counted from 0."""
@@ -54,39 +47,47 @@ class Agent(Closed):
 
 
 class Task(Closed):
-    """What the system is asked, and how an answer is judged.
-
-    Attributes:
-        name: Shown to people.
-        description: How to read a question.
-        data: JSONL file of `{"question", "answer", "choices"?}`, relative to the YAML file; held out.
-        train: What links train on: `generator:<task>` for a synthetic task, else a JSONL file, relative to the YAML
-            file.
-        scoring: How an answer is compared.
-    """
+    """What the system is asked, and how an answer is judged."""
 
     name: str
+    """Shown to people."""
     description: str = ""
+    """How to read a question."""
     data: str | None = None
+    """JSONL file of questions, relative to the YAML file; held out."""
     train: str | None = None
-    scoring: Literal["exact", "numeric", "choice"] = "exact"
+    """What links train on: `generator:<task>` for a synthetic task, else a JSONL file, relative to the YAML file."""
+    scoring: Scoring = "exact"
+    """How an answer is compared with the right one."""
 
 
 class System(Closed):
-    """A declared system; `edges` is always the resolved graph, whatever the pattern."""
+    """A declared system."""
 
     version: Literal[1]
+    """Of the format."""
     name: Identifier
+    """Of the system."""
     description: str = ""
+    """What the system does, for people."""
     pattern: Pattern
-    rounds: int = Field(ge=1, le=64)
-    latent_steps: int = Field(ge=1, le=1024)
+    """Gives the edges; with `graph` they are listed."""
+    rounds: int = Field(ge=1, le=MAX_ROUNDS)
+    """Rounds of a run."""
+    latent_steps: int = Field(ge=1, le=MAX_LATENT_STEPS)
+    """Latent steps of a turn."""
     quantization: Quantization = "q4f16_1"
+    """How a build stores weights."""
     agents: tuple[Agent, ...] = Field(min_length=1)
+    """In the order in which they run; the last one decides."""
     edges: tuple[Edge, ...] = ()
+    """The hand-offs. In a parsed system they are the resolved graph, whatever the pattern."""
     decoding: Decoding = Decoding()
+    """How an answer is decoded."""
     training: Training = Training()
+    """How links are trained."""
     task: Task | None = None
+    """What the system is for."""
 
     @model_validator(mode="before")
     @classmethod
@@ -191,6 +192,6 @@ def load_system(path: str | Path) -> System:
 
 def _resolve_model(model: str, base: Path) -> str:
     folder = (base / model).resolve()
-    if folder.is_dir() or not _HUB_ID.fullmatch(model):
+    if folder.is_dir() or not is_hub_id(model):
         return str(folder)
     return model

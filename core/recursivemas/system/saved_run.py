@@ -1,0 +1,341 @@
+"""The saved run: one run of the page, as a JSON file that the page opens again.
+
+Source: docs/formats.md. web/src/formats/saved-run.ts writes and reads it. Version 1 had neither `origin` nor
+`options.order`; versions 1 and 2 had neither `options.search`, `options.replace` and `options.trace` nor
+`forward_positions`. A key that a version lacks is absent, never null.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from recursivemas.system.closed import Closed
+from recursivemas.system.graph import Edge
+from recursivemas.system.manifest import Count
+from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Mode, Scoring, StopReason
+from recursivemas.system.settings import Decoding
+
+Name = Annotated[str, Field(min_length=1, max_length=160)]
+Milliseconds = Annotated[float, Field(ge=0)]
+
+
+def _absent_not_null(schema: dict[str, Any]) -> None:
+    """In JSON Schema, a field whose default is None may be absent but is never null."""
+    for value in schema.get("properties", {}).values():
+        if "default" in value and value["default"] is None:
+            del value["default"]
+            value |= next(kind for kind in value.pop("anyOf") if kind != {"type": "null"})
+
+
+class Sparse(Closed):
+    """A record that leaves out the keys for which it has no value."""
+
+    model_config = ConfigDict(json_schema_extra=_absent_not_null)
+
+
+class Matrix(Closed):
+    """A matrix of float32 numbers."""
+
+    rows: Count
+    """M, for latent thoughts and hand-offs."""
+    columns: Count
+    """D, or the receiver's D_target."""
+    data: str = Field(json_schema_extra={"contentEncoding": "base64", "contentMediaType": "application/x-float32"})
+    """Row-major, rows × columns."""
+
+
+class Counters(Closed):
+    """Exact counts since some moment, made where the GPU device is called."""
+
+    syncs: Count
+    """How often JavaScript waited for the GPU: buffer mappings and `onSubmittedWorkDone`."""
+    readback_bytes: Count
+    """Bytes mapped for reading on the CPU."""
+    dispatches: Count
+    """Compute dispatches."""
+    submits: Count
+    """Calls of `queue.submit`."""
+    upload_bytes: Count
+    """Bytes written by `queue.writeBuffer`."""
+    live_bytes: Count
+    """Bytes of GPU buffers that exist now."""
+    peak_bytes: Count
+    """Most bytes of GPU buffers that ever existed at once."""
+
+
+class TokenProbability(Closed):
+    """A candidate of the logit lens or of a decoded token."""
+
+    token_id: Count
+    """In the agent's vocabulary."""
+    text: str
+    """As the agent's tokenizer writes it."""
+    probability: float = Field(ge=0, le=1)
+    """Of this token."""
+
+
+class TurnSummary(Sparse):
+    """What one agent did in one round."""
+
+    round: Count
+    """Counted from 0."""
+    agent: Name
+    """Its id."""
+    prompt_tokens: Count
+    """Tokens of its prompt; latent rows are not among them."""
+    latent_steps: Count
+    """Latent thoughts that it rolled out."""
+    decoded_tokens: Count
+    """Sampled tokens, the stop token excluded."""
+    forward_positions: Count | None = None
+    """Positions that the model computed: the prompt with its hand-offs, R_in of thoughts, the answer prefix, what tools
+    gave, and sampled tokens. A turn's last token is not among them, because it is never fed back. Absent only in runs
+    that version 0.1.0 saved."""
+    text: str
+    """Text that the turn decoded; empty for a latent turn."""
+    ms: Milliseconds
+    """Wall time from the prompt to the last hand-off, GPU work included; reading back for the trace comes after it."""
+    counters: Counters
+    """What the turn added to the counters, without reading back for the trace; `live_bytes` and `peak_bytes` are the
+    values at its end."""
+    thoughts: Matrix | None = None
+    """Its latent thoughts, (M, D), if the run kept them."""
+    lens: tuple[tuple[TokenProbability, ...], ...] | None = None
+    """For each latent thought the likeliest tokens, if the run kept them."""
+
+
+class HandoffSummary(Sparse):
+    """A hand-off, after it reached the receiver's side."""
+
+    round: Count
+    """Counted from 0."""
+    edge: Name
+    """Its id."""
+    source: Name = Field(alias="from")
+    """The agent that sent it."""
+    target: Name = Field(alias="to")
+    """The agent that receives it."""
+    rows: Count
+    """Rows handed over: M; 0 if the edge was switched off."""
+    text: str | None = None
+    """Text handed over, in text mode."""
+    states: Matrix | None = None
+    """R_out(R_in(H)), (M, D_target), if the run kept it."""
+
+
+class RunResult(Closed):
+    """The outcome of a run."""
+
+    answer: str
+    """What the deciding agent wrote."""
+    stop_reason: StopReason
+    """Why decoding ended."""
+    mode: Mode
+    """Of the run."""
+    rounds: Count
+    """Of the run."""
+    latent_steps: Count
+    """Of a turn."""
+    decoded_tokens: Count
+    """Sampled tokens of all agents, stop tokens excluded."""
+    answer_token_ids: tuple[Count, ...]
+    """The answer's tokens; results of tools are among them, and were not sampled."""
+    total_latent_steps: Count
+    """Latent steps of all agents."""
+    ms: Milliseconds
+    """Wall time of the whole run, without reading back for the trace."""
+    turns: tuple[TurnSummary, ...]
+    """In the order in which they were taken."""
+    handoffs: tuple[HandoffSummary, ...]
+    """In the order in which they were made."""
+    counters: Counters
+    """What the whole run added to the counters, without reading back for the trace."""
+
+
+class SavedPrompt(Sparse):
+    """Other prompts for an agent, for one run."""
+
+    agent: Name
+    """Its id."""
+    prompt: str | None = None
+    """In place of the system's; the slots must be the agent's own edges."""
+    first_round_prompt: str | None = Field(default_factory=lambda: None)
+    """In place of the system's; null: `prompt` is used in every round."""
+
+
+class TraceOptions(Sparse):
+    """What a run keeps for later reading. Everything is read back at the end of a turn, never inside one."""
+
+    handoffs: bool | None = None
+    """Whether hand-offs are kept: R_out(R_in(H)), (M, D_target), in float32."""
+    thoughts: bool | None = None
+    """Whether latent thoughts are kept: H, (M, D), in float32."""
+    lens_top_k: Count | None = None
+    """Logit lens: for every latent thought this many of the likeliest tokens of its own agent; 0 keeps none."""
+
+
+class SearchOptions(Closed):
+    """Where the search tool asks."""
+
+    url: str
+    """A MediaWiki's `api.php`, such as Wikipedia's."""
+
+
+class SavedOptions(Sparse):
+    """What was asked; nothing is left to a default of the system."""
+
+    question: str
+    """As it went into the prompts."""
+    mode: Mode
+    """Of the run."""
+    rounds: int = Field(ge=1, le=MAX_ROUNDS)
+    """Of the run."""
+    latent_steps: int = Field(ge=1, le=MAX_LATENT_STEPS)
+    """Of a turn."""
+    decoding: Decoding
+    """How the answer was decoded. Files name every setting that their page knew; a newer one has its default."""
+    edges: tuple[Name, ...]
+    """Ids of the edges that carried something."""
+    order: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    """Ids of the agents that took part, in running order; the system's own order by default."""
+    prompts: tuple[SavedPrompt, ...]
+    """Prompts in place of the system's."""
+    replace: dict[str, Literal["zeros"] | tuple[Matrix, ...]] | None = None
+    """By edge id: what arrived in place of the sender's thoughts. Matrices are (M, D_target), one for each round; the
+    last one serves all later rounds."""
+    search: SearchOptions | None = None
+    """Lets the deciding agent search, beside the tools that it declares."""
+    trace: TraceOptions | None = None
+    """What the run kept."""
+
+
+class AgentView(Closed):
+    """An agent as the page draws it."""
+
+    id: Name
+    """Unique in the system."""
+    role: str
+    """What people call it."""
+    architecture: str
+    """The model's family."""
+    hidden_size: Count
+    """D."""
+
+
+class SystemView(Closed):
+    """The part of a system that the page draws."""
+
+    name: Name
+    """Of the system."""
+    pattern: Name
+    """For people."""
+    agents: tuple[AgentView, ...] = Field(min_length=1, max_length=64)
+    """In running order."""
+    edges: tuple[Edge, ...]
+    """The hand-offs."""
+
+
+class Origin(Closed):
+    """Which files answered: two runs can be compared if it is the same for both."""
+
+    manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    """Of the system's manifest, which stands for every file that it lists; null if it is not known."""
+    links: str | None
+    """Name of the links that the visitor opened in place of the system's own; null if there were none."""
+
+
+class _Event(Closed):
+    at: Milliseconds
+    """When it arrived, counted from the beginning of the run."""
+
+
+class _TurnEvent(_Event):
+    round: Count
+    """Counted from 0."""
+    agent: Name
+    """Its id."""
+
+
+class TurnStart(_TurnEvent):
+    """A turn began."""
+
+    kind: Literal["turn-start"]
+    """Of the event."""
+    prompt_tokens: Count
+    """Tokens of its prompt."""
+    latent_rows: Count
+    """Latent rows spliced into the prompt."""
+
+
+class Step(_TurnEvent):
+    """A latent step was handed to the GPU."""
+
+    kind: Literal["step"]
+    """Of the event."""
+    step: Count
+    """Counted from 0."""
+    of: Count
+    """Steps of the turn."""
+    ms: Milliseconds
+    """CPU time: nothing waits for the GPU inside a turn."""
+
+
+class Token(_TurnEvent):
+    """A token was decoded."""
+
+    kind: Literal["token"]
+    """Of the event."""
+    token_id: Count
+    """In the agent's vocabulary."""
+    text: str
+    """What it added to the text; the result of a tool is at its end."""
+    answer: bool
+    """Whether it belongs to the deciding agent's answer, not to a thought in text mode."""
+    ms: Milliseconds
+    """Time since the token before."""
+
+
+class Handoff(_Event):
+    """A hand-off was made."""
+
+    kind: Literal["handoff"]
+    """Of the event."""
+    index: Count
+    """Into the result's `handoffs`."""
+
+
+class TurnEnd(_Event):
+    """A turn ended."""
+
+    kind: Literal["turn-end"]
+    """Of the event."""
+    index: Count
+    """Into the result's `turns`."""
+
+
+Event = Annotated[TurnStart | Step | Token | Handoff | TurnEnd, Field(discriminator="kind")]
+
+
+class SavedRun(Sparse):
+    """A saved run."""
+
+    format: Literal["recursivemas.trace"]
+    """Says what the file is."""
+    version: Literal[1, 2, 3]
+    """Of the format."""
+    system: SystemView
+    """What answered."""
+    origin: Origin | None = None
+    """Which files answered."""
+    expected: str | None = Field(...)
+    """The right answer, if it is known."""
+    choices: tuple[str, ...] | None = Field(...)
+    """What the question offers, if it is multiple choice."""
+    scoring: Scoring
+    """How the answer is compared with the right one."""
+    options: SavedOptions
+    """What was asked."""
+    events: tuple[Event, ...]
+    """What happened, in order."""
+    result: RunResult
+    """What came out."""
