@@ -10,11 +10,10 @@ import type { Fetch } from "./download";
 import { EngineError, throwIfCancelled } from "./errors";
 import { type Plan, type PlannedEdge, type PlannedTurn, type Prompts, planPrompts, planRun } from "./plan";
 import { UniformSource } from "./random";
-import { searchFor } from "./search";
 import type { States } from "./states";
 import type { System } from "./system";
 import { StreamDecoder } from "./tokenizer";
-import { calculate, findCall } from "./tools";
+import { callTool } from "./tools";
 import type {
   Counters,
   HandoffSummary,
@@ -23,7 +22,6 @@ import type {
   RunOptions,
   RunResult,
   StopReason,
-  ToolCall,
   TurnSummary,
 } from "./types";
 
@@ -309,7 +307,10 @@ class Run {
     const tokenId = await agent.pick({ temperature, topP, uniform });
     if (stop.has(tokenId)) return [];
     const added = stream.push(tokenId);
-    const tool = answer ? await this.#callTool(agent, stream.text.trim()) : undefined;
+    const { search } = this.options;
+    const reach = { search, fetch: this.stage.fetch, signal: this.signal };
+    const tool = answer ? await callTool(stream.text.trim(), agent.spec.tools, reach) : undefined;
+    throwIfCancelled(this.signal);
     const fed = tool ? agent.tokenizer.encode(tool.text) : [];
     const text = [added, ...fed.map((id) => stream.push(id))].join("");
     this.emit({
@@ -324,20 +325,6 @@ class Run {
       ...(tool ? { tool } : {}),
     });
     return [tokenId, ...fed];
-  }
-
-  /** Answers the call that the text ends with, if there is one (rule 8). */
-  async #callTool(agent: Performer, text: string): Promise<ToolCall | undefined> {
-    const { search } = this.options;
-    // Without permission a search is ordinary text, as it always is in the reference.
-    const tools = [...agent.spec.tools.filter((tool) => tool !== "search"), ...(search ? ["search"] : [])];
-    const call = findCall(text, tools);
-    if (!call) return undefined;
-    const reach = { fetch: this.stage.fetch, signal: this.signal };
-    const output =
-      search && call.tool === "search" ? await searchFor(call.input, search, reach) : calculate(call.input);
-    throwIfCancelled(this.signal);
-    return { ...call, output, text: ` <result> ${output} </result>` };
   }
 
   /** The turn's prompt as tokens and rows. A slot in which nothing arrived is empty. */

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test, vi } from "vitest";
+import { calculate } from "../../src/engine/calculator";
 import type { Fetch } from "../../src/engine/download";
 import { runSystem, type Stage } from "../../src/engine/recursion";
-import { calculate, findCall } from "../../src/engine/tools";
+import { findCall } from "../../src/engine/tools";
 import type { RunEvent } from "../../src/engine/types";
 import { fakeStage, Log } from "./fake-agent";
 import { agentJson, system } from "./fixtures";
