@@ -1,4 +1,4 @@
-"""What a release has to build: every agent of every system in every quantization, as lists for a workflow's matrix."""
+"""Lists what a release has to build, for a workflow's matrix: every agent of every system in every quantization."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +8,21 @@ from typing import Any
 
 from recursivemas.compiler.quantize import find_scheme
 from recursivemas.system.errors import InputError
+from recursivemas.system.names import Quantization
 from recursivemas.system.system import System, load_system
 
-QUANTIZATIONS = ("q4f16_1", "q4f32_1")
+RELEASED: tuple[Quantization, ...] = ("q4f16_1", "q4f32_1")
+"""Quantizations that a release carries by default."""
 
 
 @dataclass(frozen=True)
 class ReleasePlan:
-    """Work for two matrices, the second of which needs what the first one made.
+    """Work for two matrices; the second needs the results of the first.
 
     Attributes:
-        agents: `system`, `agent`, `model`, `revision`, `quantization` and whether the model is `large` (comes from the
-            Hub), one entry a compilation.
-        systems: `system`, `links`, `quantization`, one entry a built system.
+        agents: One entry per compilation: `system`, `agent`, `model`, `revision`, `quantization`, and whether the model
+            is `large`, that is, comes from the Hub.
+        systems: One entry per built system: `system`, `links`, `quantization`.
     """
 
     agents: list[dict[str, Any]]
@@ -31,12 +33,12 @@ def plan_release(folder: Path, names: Sequence[str], quantizations: Sequence[str
     """Plans a release.
 
     Args:
-        folder: With `<name>.yaml` and `links/<name>.recursivelink.json`.
-        names: Systems; all that have links when there is none.
-        quantizations: Names of schemes.
+        folder: Folder with `<name>.yaml` and `links/<name>.recursivelink.json`.
+        names: Names of systems; if empty, all systems that have links.
+        quantizations: Names of quantizations.
 
     Raises:
-        InputError: An unknown system or scheme, a system without links, or nothing to build.
+        InputError: A system or quantization is unknown, a system has no links, or there is nothing to build.
     """
     for quantization in quantizations:
         find_scheme(quantization)
@@ -45,7 +47,7 @@ def plan_release(folder: Path, names: Sequence[str], quantizations: Sequence[str
         if name not in known:
             raise InputError(f"no system {name!r} in {folder}; there are: {', '.join(known) or 'none'}")
         if not links_of(folder, name).is_file():
-            raise InputError(f"{links_of(folder, name)}: missing; train {name}'s links first with `rmas train`")
+            raise InputError(f"{links_of(folder, name)}: is missing; train {name}'s links first with `rmas train`")
     chosen = list(names) or [name for name in known if links_of(folder, name).is_file()]
     if not chosen:
         raise InputError(f"{folder}: no system with links in links/<name>.recursivelink.json, so nothing to build")
@@ -59,7 +61,7 @@ def plan_release(folder: Path, names: Sequence[str], quantizations: Sequence[str
 
 
 def links_of(folder: Path, name: str) -> Path:
-    """Where a system's trained links lie."""
+    """The path of a system's trained links."""
     return folder / "links" / f"{name}.recursivelink.json"
 
 
@@ -67,7 +69,7 @@ def check_tag(tag: str) -> None:
     """Checks that a release's tag is `v` and this program's version.
 
     Raises:
-        InputError: When it is another.
+        InputError: It is another.
     """
     ours = f"v{version('recursivemas')}"
     if tag != ours:

@@ -1,4 +1,4 @@
-"""`rmas architectures`: MLC-LLM's registry, and what of it builds."""
+"""`rmas architectures`: the architectures in MLC-LLM's registry, and which of them build."""
 
 from typing import Annotated
 
@@ -10,16 +10,16 @@ from recursivemas.system.errors import InputError
 
 
 def architectures_command(
-    names: Annotated[list[str] | None, typer.Argument(help="Architectures to show; all by default.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Build and compare them now (about a minute each).")] = False,
-    record: Annotated[bool, typer.Option("--record", help="With --check: keep the results.")] = False,
+    names: Annotated[list[str] | None, typer.Argument(help="Architectures to show. Default: all.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Build and compare them now, about a minute each.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="With --check: save the results.")] = False,
 ) -> None:
-    """Lists MLC-LLM's architectures: builds, builds and parity checked, or why not."""
+    """Lists MLC-LLM's architectures: whether each builds, whether its numbers were compared, or why it fails."""
     from recursivemas.architectures import record as survey  # TVM and torch take seconds to import
     from recursivemas.mlc.source import import_mlc
 
     if record and not check:
-        raise InputError("--record keeps what --check computes; give both")
+        raise InputError("--record saves what --check computes; give both")
     console = Console(soft_wrap=True)
     if check:
         mlc = import_mlc()

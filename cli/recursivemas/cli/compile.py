@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
+from recursivemas.cli.options import QUANTIZATION_NAMES, BackendOption, ContextWindowOption, PrefillChunkOption
 from recursivemas.compiler.agent_folder import CompileOptions, check_out, compile_agent
 from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.runtime.toolchain import find_emscripten
@@ -18,26 +19,20 @@ def compile_command(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL_DIR", help="Folder of a Hugging Face checkpoint, or a hub id (owner/name) to download."
+            metavar="MODEL_DIR", help="Folder of a Hugging Face checkpoint, or a Hub id (owner/name) to download."
         ),
     ],
     quantization: Annotated[
-        str, typer.Option("--quantization", "-q", help="q4f16_1, q4f32_1, q0f16 or q0f32; f16 needs shader-f16.")
+        str, typer.Option("--quantization", "-q", help=f"{QUANTIZATION_NAMES}; float16 ones need shader-f16.")
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The agent folder; an earlier one is replaced when this one succeeds.")
     ],
-    backend: Annotated[
-        str, typer.Option(help="Where the model's definition comes from: auto, relax (ours) or mlc (MLC-LLM's).")
-    ] = "auto",
-    context_window: Annotated[
-        int | None, typer.Option(min=1, help="Most positions of a turn. Default: the checkpoint's, at most 4096.")
-    ] = None,
-    prefill_chunk: Annotated[
-        int | None, typer.Option(min=1, help="Positions per prefill call. Default: at most 1024.")
-    ] = None,
+    backend: BackendOption = "auto",
+    context_window: ContextWindowOption = None,
+    prefill_chunk: PrefillChunkOption = None,
     revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit, when the model comes from the hub.")
+        str | None, typer.Option(help="Branch, tag or commit of a model that comes from the Hub.")
     ] = None,
 ) -> None:
     """Converts a checkpoint's weights and compiles its model to one WebGPU library, ready for any static host."""
@@ -55,7 +50,7 @@ def compile_command(
             resolved,
             out,
             options,
-            say=lambda line: console.print(line),
+            say=console.print,
             on_weights=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
         )
     seconds = time.perf_counter() - started

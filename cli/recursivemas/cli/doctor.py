@@ -1,17 +1,48 @@
-"""`rmas doctor`: what is installed, what is missing, and the command that mends it."""
+"""`rmas doctor`: what is installed, what is missing, and the command that installs it."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import typer
+from packaging.requirements import Requirement
+from packaging.version import Version
 from rich.console import Console
 from rich.table import Table
 
-from recursivemas.cli.requirements import run_checks
+from recursivemas.compiler.runtime.toolchain import MINIMUM
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that `rmas doctor` looks at.
+
+    Attributes:
+        name: What it is called.
+        found: What was found, for people.
+        remedy: The command that installs it.
+        ok: Whether it is there and its version fits.
+        required: Whether the commands stop without it.
+    """
+
+    name: str
+    found: str
+    remedy: str
+    ok: bool
+    required: bool = True
 
 
 def doctor_command() -> None:
-    """Checks everything that the commands need; exits with status 1 when something required is missing."""
-    checks = run_checks()
+    """Checks everything that the commands need; exits with status 1 if something required is missing."""
+    checks = list(_checks())
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "part", "found", "to mend it"):
+    for heading in ("", "part", "found", "how to install it"):
         table.add_column(heading)
     for check in checks:
         mark = "[green]ok[/]" if check.ok else "[red]missing[/]" if check.required else "[yellow]absent[/]"
@@ -19,3 +50,38 @@ def doctor_command() -> None:
     Console().print(table)
     if any(check.required and not check.ok for check in checks):
         raise typer.Exit(1)
+
+
+def _checks() -> Iterator[Check]:
+    python = sys.version_info[:3]
+    yield Check("Python", ".".join(map(str, python)), "install Python 3.11 or newer", python >= (3, 11))
+    yield _program("Node.js", "node", "20", "install Node.js 20 or newer (nodejs.org)")
+    yield _program("emscripten", "emcc", ".".join(map(str, MINIMUM)), "sudo apt-get install emscripten")
+    yield _program("chromium", os.environ.get("CHROMIUM", "chromium"), "113", "sudo apt-get install chromium")
+    for requirement in map(Requirement, importlib.metadata.requires("recursivemas") or []):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield _package(requirement, "make setup", required=True)
+        elif requirement.marker.evaluate({"extra": "train"}):
+            yield _package(requirement, "make setup (needed to train and for the PyTorch reference)", required=False)
+    page = Path("web/dist/index.html")
+    yield Check("playground page", str(page) if page.is_file() else "not built", "make page", page.is_file(), False)
+
+
+def _program(name: str, program: str, minimum: str, remedy: str) -> Check:
+    """Looks for the first dotted number that a program prints about itself."""
+    path = shutil.which(program)
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False) if path else None
+    match = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr) if said else None
+    if match is None:
+        return Check(name, "not found", remedy, False)
+    ok = Version(match[0]) >= Version(minimum)
+    return Check(name, match[0] if ok else f"{match[0]}, older than {minimum}", remedy, ok)
+
+
+def _package(requirement: Requirement, remedy: str, required: bool) -> Check:
+    try:
+        found = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(requirement.name, "not installed", remedy, False, required)
+    ok = requirement.specifier.contains(found, prereleases=True)
+    return Check(requirement.name, found if ok else f"{found}, expected {requirement.specifier}", remedy, ok, required)

@@ -1,46 +1,54 @@
 """`rmas eval`: accuracy, decoded tokens and time per mode and round."""
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from recursivemas.cli.options import DeviceOption, PrecisionOption
+from recursivemas.cli.options import MODE_NAMES, DeviceOption, LinksOption, PrecisionOption, SystemArgument
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
+from recursivemas.system.names import MODES
 from recursivemas.system.system import load_system
+
+if TYPE_CHECKING:
+    from recursivemas.training.evaluation.evaluate import Cell
 
 Name = TypeVar("Name", bound=str)
 
 
 def eval_command(
-    system: Annotated[Path, typer.Argument(help="A systems/<name>.yaml.")],
-    links: Annotated[Path | None, typer.Option(help="recursivelink.json; text and single mode need none.")] = None,
+    system: SystemArgument,
+    links: LinksOption = None,
     data: Annotated[
-        str | None,
-        typer.Option(help="JSONL file or hub data set owner/name:split; the task's own by default."),
+        str | None, typer.Option(help="JSONL file or Hub data set owner/name:split. Default: the system's task.")
     ] = None,
-    rounds: Annotated[str | None, typer.Option(help="For example 1,2,3; the system's by default.")] = None,
-    latent_steps: Annotated[str | None, typer.Option(help="For example 1,2,4; the system's by default.")] = None,
-    mode: Annotated[str, typer.Option(help="Of latent, text, single, loop; several with commas.")] = "latent",
-    control: Annotated[str, typer.Option(help="Of none, zeros, other_question; several with commas.")] = "none",
-    temperature: Annotated[float | None, typer.Option(min=0, help="Of decoding, in place of the system's.")] = None,
-    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    rounds: Annotated[str | None, typer.Option(help="One or several, such as 1,2,3. Default: the system's.")] = None,
+    latent_steps: Annotated[
+        str | None, typer.Option(help="Latent steps a turn: one or several, such as 1,2,4. Default: the system's.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help=f"One or several of {MODE_NAMES}, separated by commas.")] = "latent",
+    control: Annotated[
+        str, typer.Option(help="One or several of none, zeros, other_question, separated by commas.")
+    ] = "none",
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="Temperature of decoding. Default: the system's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only this many questions, from the first.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions asked at once.")] = 128,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and eval.png.")] = None,
 ) -> None:
-    """Asks every question in every mode and round; intervals are Wilson's at 95%."""
+    """Asks every question in every chosen mode and round; the intervals are Wilson's at 95%."""
     from recursivemas.training.evaluation.evaluate import CONTROLS, Control, evaluate
     from recursivemas.training.evaluation.report import save_report
-    from recursivemas.training.recursion import MODES
     from recursivemas.training.tasks.data import load_records
     from recursivemas.training.trace import load_recursion
 
@@ -48,13 +56,14 @@ def eval_command(
     source = data or (declared.task.data if declared.task else None)
     if source is None:
         raise InputError(f"{system}: names no questions; set task.data or pass --data")
-    modes = _names(mode, MODES, "--mode")
+    known = {each.name: each for each in MODES}
+    modes = _names(mode, known, "--mode")
     controls = _names(control, CONTROLS, "--control")
     no_control: list[Control] = ["none"]
     grid = [
         (each, r, m, c)
         for each in modes
-        for r in (_numbers(rounds, declared.rounds, "--rounds") if each != "single" else [1])
+        for r in (_numbers(rounds, declared.rounds, "--rounds") if known[each].rounds else [1])
         for m in _numbers(latent_steps, declared.latent_steps, "--latent-steps")
         for c in (controls if each == "latent" else no_control)
     ]
@@ -66,6 +75,13 @@ def eval_command(
             task = bar.add_task(f"{each} r={r} m={m}", total=len(records))
             advance = functools.partial(_advance, bar, task)
             cells.append(evaluate(recursion, records, each, r, m, c, temperature, seed, batch_size, advance))
+    Console().print(_table(cells))
+    if out is not None:
+        save_report(out, declared, links, source, seed, cells)
+        typer.echo(f"{out / 'eval.json'}, {out / 'eval.png'}")
+
+
+def _table(cells: "Sequence[Cell]") -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("mode", "control", "R", "M", "accuracy", "95%", "decoded", "positions", "ms", "n"):
         table.add_column(heading, no_wrap=True)
@@ -82,10 +98,7 @@ def eval_command(
             f"{cell.time_ms:.1f}",
             str(cell.questions),
         )
-    Console().print(table)
-    if out is not None:
-        save_report(out, declared, links, source, seed, cells)
-        typer.echo(f"{out / 'eval.json'}, {out / 'eval.png'}")
+    return table
 
 
 def _advance(bar: Progress, task: TaskID, done: int, _total: int) -> None:
@@ -98,15 +111,14 @@ def _numbers(text: str | None, default: int, option: str) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"{option} {text!r}: expected whole numbers with commas, such as 1,2,3") from None
+        raise InputError(f"{option} {text!r}: expected whole numbers separated by commas, such as 1,2,3") from None
     if min(numbers) < 1:
-        raise InputError(f"{option} {text!r}: numbers start at 1")
+        raise InputError(f"{option} {text!r}: expected numbers of at least 1")
     return numbers
 
 
 def _names(text: str, known: Collection[Name], option: str) -> list[Name]:
-    chosen = [name for name in known if name in text.split(",")]
-    unknown = [name for name in text.split(",") if name not in known]
-    if unknown:
-        raise InputError(f"{option} {unknown[0]!r} is unknown; known are {', '.join(known)}")
-    return chosen
+    wanted = text.split(",")
+    if unknown := [name for name in wanted if name not in known]:
+        raise InputError(f"{option} {unknown[0]!r} is unknown; expected one or several of {', '.join(known)}")
+    return sorted((name for name in known if name in wanted), key=wanted.index)

@@ -1,4 +1,4 @@
-"""`rmas links`: check link files, convert them to and from other formats."""
+"""`rmas links`: checks link files and converts them to and from other formats."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,17 +10,20 @@ from rich.table import Table
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
 from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.names import Dtype
 from recursivemas.system.system import System, load_system
 
-links_app = typer.Typer(no_args_is_help=True, help="Check link files and convert them to and from other formats.")
+links_command = typer.Typer(no_args_is_help=True, help="Check link files and convert them to and from other formats.")
 
 
-@links_app.command("check")
+@links_command.command("check")
 def check_command(
     file: Annotated[Path, typer.Argument(help="A recursivelink.json.")],
-    system: Annotated[Path | None, typer.Option(help="Check against this system's graph and agents, too.")] = None,
+    system: Annotated[
+        Path | None, typer.Option(help="Also check the links against this system's graph and agents.")
+    ] = None,
 ) -> None:
-    """Validates a link file and shows what it holds."""
+    """Checks a link file and shows the links in it."""
     links = load_links(file)
     if system is not None:
         from recursivemas.training.trace import load_recursion
@@ -36,19 +39,28 @@ def check_command(
     console.print(f"{file}: valid; system {links.system}, variant {links.variant}, {links.activation}")
 
 
-@links_app.command("convert")
+@links_command.command("convert")
 def convert_command(
     source: Annotated[Path, typer.Argument(help="A recursivelink.json, a folder of .pt adapters, or nested lists.")],
     out: Annotated[Path, typer.Option(help="File, or folder for .pt adapters.")],
-    to: Annotated[Literal["recursivelink", "released", "nested"], typer.Option()] = "recursivelink",
+    to: Annotated[
+        Literal["recursivelink", "released", "nested"],
+        typer.Option(help="Format to write: our recursivelink.json, a folder of .pt adapters, or nested lists."),
+    ] = "recursivelink",
     dtype: Annotated[
-        Literal["float32", "float16"] | None, typer.Option(help="Of the numbers in a recursivelink.json; as they are.")
+        Dtype | None, typer.Option(help="Dtype of the numbers in a recursivelink.json. Default: as in the source.")
     ] = None,
-    system: Annotated[Path | None, typer.Option(help="The system whose graph names the links; to read others.")] = None,
-    inner: Annotated[list[str] | None, typer.Option(help="AGENT=FILE in the folder; repeat.")] = None,
-    outer: Annotated[list[str] | None, typer.Option(help="EDGE=FILE in the folder; repeat.")] = None,
+    system: Annotated[
+        Path | None, typer.Option(help="System whose graph names the links; .pt adapters and nested lists need it.")
+    ] = None,
+    inner: Annotated[list[str] | None, typer.Option(help="AGENT=FILE in the folder. May be repeated.")] = None,
+    outer: Annotated[list[str] | None, typer.Option(help="EDGE=FILE in the folder. May be repeated.")] = None,
 ) -> None:
-    """Converts link files; without --inner and --outer, `inner_<agent>.pt` and `outer_<from>_to_<to>.pt` are read."""
+    """Converts link files.
+
+    In a folder of .pt adapters, `inner_<agent>.pt` and `outer_<from>_to_<to>.pt` are read unless --inner and --outer
+    name other files.
+    """
     from recursivemas.training.link_formats import to_nested, to_released
 
     links = _read(source, system, inner or [], outer or [])
@@ -76,7 +88,7 @@ def _read(source: Path, system: Path | None, inner: list[str], outer: list[str])
             edges | _named(outer, source, edges, "--outer"),
         )
     if source.suffix == ".pt":
-        raise InputError(f"{source}: is one adapter; pass the folder that holds all of the system's")
+        raise InputError(f"{source}: is one adapter; expected the folder that holds all adapters of the system")
     data = read_json(source, "link file")
     if isinstance(data, dict) and data.get("format") != "recursivemas.links" and isinstance(data.get("links"), list):
         declared = _needed(system, source)

@@ -1,13 +1,33 @@
-"""Options that several commands take."""
+"""Arguments and options that several commands take."""
 
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import typer
 
+from recursivemas.system.names import MODES, QUANTIZATIONS
+
+
+MODE_NAMES = ", ".join(each.name for each in MODES)
+QUANTIZATION_NAMES = ", ".join(each.name for each in QUANTIZATIONS)
+
+SystemArgument: TypeAlias = Annotated[Path, typer.Argument(help="The system's YAML file, systems/<name>.yaml.")]
+LinksOption: TypeAlias = Annotated[
+    Path | None, typer.Option(help="The system's recursivelink.json. The modes text and single need none.")
+]
 DeviceOption: TypeAlias = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="CUDA where it is there, by default.")
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute. Default: CUDA if available.")
 ]
 PrecisionOption: TypeAlias = Annotated[
     Literal["auto", "float32", "bfloat16"],
-    typer.Option(help="Of the agents; bfloat16 on CUDA that has it, float32 elsewhere, by default."),
+    typer.Option(help="Dtype of the agents. Default: bfloat16 if CUDA supports it, otherwise float32."),
+]
+BackendOption: TypeAlias = Annotated[
+    str, typer.Option(help="Where the model's definition comes from: relax (ours), mlc (MLC-LLM's) or auto.")
+]
+ContextWindowOption: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Most positions in a turn. Default: the checkpoint's, at most 4096.")
+]
+PrefillChunkOption: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Positions per prefill call. Default: at most 1024.")
 ]

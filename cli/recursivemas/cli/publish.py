@@ -1,4 +1,4 @@
-"""`rmas publish`: a built system to the Hugging Face Hub or a GitHub Release."""
+"""`rmas publish`: publishes a built system on the Hugging Face Hub or a GitHub Release."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,30 +13,34 @@ from recursivemas.system.errors import InputError
 
 def publish_command(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="A built system: dist/<system>; none with --finish.")
+        Path | None, typer.Argument(metavar="DIR", help="A built system, dist/<system>. Leave it out with --finish.")
     ] = None,
     hub: Annotated[
-        str | None, typer.Option(help="Repository on the Hugging Face Hub, owner/name; made when it does not exist.")
+        str | None,
+        typer.Option(help="Repository on the Hugging Face Hub, owner/name. It is created if it does not exist."),
     ] = None,
-    release: Annotated[str | None, typer.Option(help="Tag of a GitHub Release; made when there is none.")] = None,
+    release: Annotated[
+        str | None, typer.Option(help="Tag of a GitHub Release. It is created if it does not exist.")
+    ] = None,
     assets: Annotated[
-        Path | None, typer.Option(help="Keep the release's files in this folder, and use those that are there.")
+        Path | None,
+        typer.Option(help="Keep the release's files in this folder, and use the files that are already in it."),
     ] = None,
     draft: Annotated[
-        bool, typer.Option("--draft", help="Leave a new release a draft: more systems follow, then --finish.")
+        bool, typer.Option("--draft", help="Leave a new release a draft, because more systems follow before --finish.")
     ] = False,
     finish_draft: Annotated[
-        bool, typer.Option("--finish", help="Make the draft --release public; sends nothing.")
+        bool, typer.Option("--finish", help="Make the draft --release public. This uploads nothing.")
     ] = False,
-    private: Annotated[bool, typer.Option("--private", help="A new Hub repository is private.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new Hub repository private.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print exactly what would go where; needs no network.")
+        bool, typer.Option("--dry-run", help="Print every file that would be uploaded. This needs no network.")
     ] = False,
 ) -> None:
-    """Checks a system against its manifest and uploads what the destination does not have yet.
+    """Checks a system against its manifest and uploads the files that the destination does not have yet.
 
-    Run it again after any failure: what arrived is kept. The Hub's token is HF_TOKEN or that of 'hf auth login';
-    GitHub's is that of the gh command (GH_TOKEN).
+    Run it again after any failure: files that arrived are kept. The Hub's token comes from HF_TOKEN or from 'hf auth
+    login', GitHub's from the gh command or GH_TOKEN.
     """
     if finish_draft and (release is None or hub is not None or folder is not None or draft):
         raise InputError(

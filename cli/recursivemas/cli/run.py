@@ -2,30 +2,31 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from recursivemas.cli.options import DeviceOption, PrecisionOption
+from recursivemas.cli.options import DeviceOption, LinksOption, PrecisionOption, SystemArgument
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.links_file import load_links
+from recursivemas.system.names import Mode
 from recursivemas.system.system import load_system
 
 
 def run_command(
-    system: Annotated[Path, typer.Argument(help="A systems/<name>.yaml.")],
+    system: SystemArgument,
     question: Annotated[str, typer.Option(help="The question.")],
-    links: Annotated[Path | None, typer.Option(help="recursivelink.json; text and single mode need none.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1)] = None,
-    latent_steps: Annotated[int | None, typer.Option(min=1)] = None,
-    mode: Annotated[Literal["latent", "text", "single", "loop"], typer.Option()] = "latent",
+    links: LinksOption = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Default: the system's.")] = None,
+    latent_steps: Annotated[int | None, typer.Option(min=1, help="Latent steps a turn. Default: the system's.")] = None,
+    mode: Annotated[Mode, typer.Option(help="How the agents answer.")] = "latent",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    trace: Annotated[Path | None, typer.Option(help="Write every thought and hand-off as JSON.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write all thoughts and hand-offs to this JSON file.")] = None,
 ) -> None:
-    """Answers a question and says what each turn did, how many tokens were decoded and how long it took."""
+    """Answers a question and shows each turn, the number of decoded tokens and the time."""
     from recursivemas.training.trace import load_recursion, trace_record, turn_rows
 
     loaded = load_links(links) if links is not None else None

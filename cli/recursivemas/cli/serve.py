@@ -16,12 +16,12 @@ def serve_command(
     folder: Annotated[Path, typer.Argument(help="A built system, a folder of built systems, or a site.")] = Path(
         "dist"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port.")] = 8080,
     page: Annotated[
-        Path | None, typer.Option(help="The built page (npm run build makes it). Default: the site's, or web/dist.")
+        Path | None, typer.Option(help="The built page, which 'make page' makes. Default: the site's, or web/dist.")
     ] = None,
 ) -> None:
-    """Serves on 127.0.0.1 with byte ranges, entity tags, the right types, CORS for the artifacts and a strict CSP."""
+    """Serves on 127.0.0.1 with byte ranges, entity tags, CORS for the artifacts and a strict security policy."""
     page = page or (folder if is_site(folder) else Path("web/dist"))
     server = uvicorn.Server(uvicorn.Config(site_app(page, folder), log_level="warning"))
     with _bound(port) as listening:
@@ -31,11 +31,11 @@ def serve_command(
 
 def _bound(port: int) -> socket.socket:
     listening = socket.socket()
-    # A server that just stopped leaves its port waiting for a minute; that is no reason to refuse it.
+    # The port of a server that just stopped waits for a minute; it may be used again at once.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
-        listening.listen()  # from here on browsers wait instead of being refused
+        listening.listen()  # from here on, browsers wait instead of being refused
     except OSError as error:
         listening.close()
         raise InputError(

@@ -9,11 +9,11 @@ from recursivemas.release.site import assemble_site
 
 
 def site_command(
-    systems: Annotated[list[Path], typer.Argument(help="Built systems: folders with a system.json.")],
-    out: Annotated[Path, typer.Option(help="Folder to make; it must not exist or be an earlier site.")],
-    page: Annotated[Path, typer.Option(help="The built page (npm run build makes it).")] = Path("web/dist"),
+    systems: Annotated[list[Path], typer.Argument(help="Built systems, or folders of built systems.")],
+    out: Annotated[Path, typer.Option(help="The site's folder; it must be new, empty or an earlier site.")],
+    page: Annotated[Path, typer.Option(help="The built page, which 'make page' makes.")] = Path("web/dist"),
     gzip: Annotated[
-        bool, typer.Option("--gzip", help="Also write <file>.gz beside files that compress, for hosts that use them.")
+        bool, typer.Option("--gzip", help="Also write <file>.gz beside files that compress, for hosts that serve them.")
     ] = False,
 ) -> None:
     """Puts the playground and built systems into one folder that any static host can serve, from any sub-path."""

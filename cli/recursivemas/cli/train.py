@@ -1,4 +1,4 @@
-"""`rmas train`: a system's links, from inner loop to outer loop."""
+"""`rmas train`: trains a system's links, inner loop first, then outer loop."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,24 +7,28 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from recursivemas.cli.options import SystemArgument
 from recursivemas.system.errors import InputError
 from recursivemas.system.system import System, load_system
 
 
 def train_command(
-    system: Annotated[Path, typer.Argument(help="A systems/<name>.yaml.")],
+    system: SystemArgument,
     out: Annotated[Path, typer.Option(help="Folder for recursivelink.json, metrics.jsonl and curves.png.")],
-    data: Annotated[str | None, typer.Option(help="JSONL file, hub data set or generator:<task>.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="JSONL file, Hub data set or generator:<task>. Default: the task's.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint in --out.")] = False,
-    seed: Annotated[int | None, typer.Option(help="In place of the system's training seed.")] = None,
-    steps: Annotated[int | None, typer.Option(min=0, help="Outer-loop steps, in place of the system's.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="In place of the system's rounds.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the system's training seed.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Outer-loop steps. Default: the system's.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Default: the system's.")] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.")] = None,
 ) -> None:
-    """Trains inner links, starts and aligns outer links, then trains them through all rounds; agents stay frozen.
+    """Trains a system's links; the agents stay frozen.
 
-    `accelerate launch --no-python rmas train …` spreads the same command over GPUs.
+    First the inner links learn alone, then the outer links start from an alignment of the agents' hidden states, and
+    then all links learn through all rounds. `accelerate launch --no-python rmas train …` spreads the work over GPUs.
     """
     import accelerate
     import torch
