@@ -11,15 +11,11 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from recursivemas.release.release_folder import ReleaseFolder
 from recursivemas.system.manifest import AgentRecord, Manifest
+from recursivemas.system.names import QUANTIZATIONS
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
-_SCHEMES = {
-    "q0f32": "float32, not quantized",
-    "q0f16": "float16, not quantized",
-    "q4f32_1": "4-bit groups of 32, float32 activations",
-    "q4f16_1": "4-bit groups of 32, float16 activations (needs the WebGPU feature `shader-f16`)",
-}
+_DESCRIPTIONS = {each.name: each.description for each in QUANTIZATIONS}
 
 
 def model_card(release: ReleaseFolder, address: str) -> str:
@@ -38,10 +34,10 @@ def model_card(release: ReleaseFolder, address: str) -> str:
         system=system,
         provenance=system.provenance,
         checkpoints={agent.id: checkpoints.get(agent.id, {}) for agent in system.agents},
-        quantizations=[(name, _SCHEMES[name]) for name in sorted({agent.quantization for agent in system.agents})],
+        quantizations=sorted({agent.quantization for agent in system.agents}),
         features=", ".join(f"`{name}`" for name in system.required_features),
         address=address,
-        describe=_SCHEMES.__getitem__,
+        descriptions=_DESCRIPTIONS,
         megabytes=lambda size_bytes: f"{size_bytes / 1e6:.0f} MB",
         bullets=lambda values: "\n".join(_bullets(values)),
     )
