@@ -1,6 +1,7 @@
 /** The page. */
 import type { ComponentType, JSX } from "preact";
 import { useRef } from "preact/hooks";
+import { formatRound } from "./lib/format";
 import type { Progress } from "./model/progress";
 import type { View } from "./model/url";
 import { DropTarget } from "./parts/bring";
@@ -112,5 +113,5 @@ const PHASE_WORDS: Record<Phase, string> = {
 
 function turnWords({ active, turns }: Progress): string {
   const turn = active === undefined ? undefined : turns[active];
-  return turn ? `Round ${turn.round + 1}: the ${turn.agent} is thinking.` : "Running.";
+  return turn ? `The ${turn.agent} is thinking in ${formatRound(turn.round)}.` : "Running.";
 }

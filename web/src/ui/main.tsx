@@ -10,8 +10,8 @@ import "./styles/index.css";
 /** @param backend - the engine and the list of systems. */
 export function mount(root: Element, backend: Backend): void {
   restoreTheme();
-  const store = createStore(backend, window);
-  watchSleep(document, () => store.session.noteSleep());
+  const store = createStore(backend);
+  watchSleep(() => store.session.noteSleep());
   render(
     <StoreContext.Provider value={store}>
       <App />

@@ -34,6 +34,16 @@ export function formatPercent(share: number): string {
   return `${Math.round(share * 100)}${THIN}%`;
 }
 
+/** Rounds count from 0 in the engine and from 1 for people: 0 → `round 1`. */
+export function formatRound(round: number): string {
+  return `round ${round + 1}`;
+}
+
+/** The size of several files. */
+export function totalBytes(files: readonly { readonly sizeBytes: number }[]): number {
+  return files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
 /** Makes control characters and line breaks visible, so that every token can be seen. */
 export function showToken(text: string): string {
   if (text === "") return "∅";

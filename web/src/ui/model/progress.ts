@@ -75,7 +75,7 @@ export const NOTHING_YET: Progress = {
 };
 
 /** @returns the progress after one more event. */
-export function advance(before: Progress, { at, event }: TimedEvent): Progress {
+function advance(before: Progress, { at, event }: TimedEvent): Progress {
   const counters = "counters" in event ? event.counters : undefined;
   const after = change(before, event);
   return {

@@ -123,7 +123,7 @@ export const VIEWS = ["watch", "inside", "compare", "measure", "change", "explai
 export type View = (typeof VIEWS)[number];
 
 /** The table. */
-export const FIELDS = {
+const FIELDS = {
   /** URL of a `system.json`; empty: the first system of the list beside the page. */
   system: text("system"),
   view: choice("view", VIEWS),

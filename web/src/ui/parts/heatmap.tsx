@@ -1,6 +1,7 @@
 /** Pairwise similarity as a grid of colours: blue for unlike, orange for alike. The pointer and the arrow keys read the numbers. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
+import { formatRound } from "../lib/format";
 import type { Item, Space } from "../model/spaces";
 import type { SystemView } from "../model/system-view";
 import { agentClass, indexOf, markPath } from "./mark";
@@ -113,7 +114,7 @@ const ARROWS: Partial<Record<string, readonly [number, number]>> = {
 };
 
 function name({ agent, round, step }: Item): string {
-  return `${agent}, round ${round + 1}, thought ${step + 1}`;
+  return `${agent}, ${formatRound(round)}, thought ${step + 1}`;
 }
 
 function Reading({

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX, RefObject } from "preact";
 import { useEffect } from "preact/hooks";
 import { forgetFiles, type KeptFile, keptFiles } from "../../engine/api";
-import { formatBytes, formatCount } from "../lib/format";
+import { formatBytes, formatCount, totalBytes } from "../lib/format";
 import { groups } from "../lib/groups";
 import { forgetPage } from "../lib/storage";
 import { useStore } from "../state/store";
@@ -67,7 +67,7 @@ interface KeptSystemProps {
 
 function KeptSystem({ system, files, onForget }: KeptSystemProps): JSX.Element {
   const name = system || "an earlier version of this page";
-  const bytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  const bytes = totalBytes(files);
   return (
     <li>
       <details>

@@ -1,7 +1,7 @@
 /** The logit lens of a whole run: a column for each thought, with its likeliest word on top. */
 import type { JSX } from "preact";
 import type { RunResult } from "../../engine/api";
-import { formatPercent, showToken } from "../lib/format";
+import { formatPercent, formatRound, showToken } from "../lib/format";
 import type { SystemView } from "../model/system-view";
 import { agentClass, Mark } from "./mark";
 
@@ -35,7 +35,7 @@ export function LensTable({ system, result }: { system: SystemView; result: RunR
               >
                 <Mark system={system} agent={turn.agent} />
                 <span>{turn.agent}</span>
-                <small>round {turn.round + 1}</small>
+                <small>{formatRound(turn.round)}</small>
               </th>
             ))}
           </tr>

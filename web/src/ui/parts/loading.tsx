@@ -1,7 +1,7 @@
 /** What loading the agents involves: which files, how large they are and how far it has come. */
 import type { JSX } from "preact";
 import type { FileSpec, System } from "../../engine/api";
-import { formatBytes } from "../lib/format";
+import { formatBytes, totalBytes } from "../lib/format";
 import { printQuery } from "../model/url";
 import { useStore } from "../state/store";
 import { Bar } from "./controls";
@@ -23,7 +23,7 @@ export function LoadPanel(): JSX.Element | null {
   };
   if (!system || phase === "ready" || phase === "opening") return null;
   const { latest } = session.loading.value;
-  const total = system.files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  const total = totalBytes(system.files);
   return (
     <section class="load" aria-label="Loading">
       <div class="load-head">
@@ -73,9 +73,7 @@ function groupFiles(system: System): Group[] {
     system.agents.find((agent) => file.path.startsWith(agent.path) || file.path === agent.modelLib)?.id;
   return [...system.agents.map(({ id }) => id), undefined].flatMap((agent) => {
     const files = system.files.filter((file) => owner(file) === agent);
-    return files.length === 0
-      ? []
-      : [{ agent, files, bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0) }];
+    return files.length === 0 ? [] : [{ agent, files, bytes: totalBytes(files) }];
   });
 }
 

@@ -2,7 +2,7 @@
 import type { JSX, TargetedKeyboardEvent } from "preact";
 import { useMemo } from "preact/hooks";
 import { planRun, type RunOptions } from "../../engine/api";
-import { formatPercent, showToken } from "../lib/format";
+import { formatPercent, formatRound, showToken } from "../lib/format";
 import type { HandoffProgress, Progress, TurnProgress } from "../model/progress";
 import type { Lens } from "../model/recording";
 import { layOutScore, type PlacedTurn, readerOf, type ScoreLayout, stavesOf } from "../model/score-layout";
@@ -101,7 +101,7 @@ function Bars({ layout, bottom }: { layout: ScoreLayout; bottom: number }): JSX.
         <g key={round}>
           {endX - x > 46 && (
             <text x={x + (round === 0 ? 0 : 12)} y={16}>
-              {several ? `Round ${round + 1}` : "Alone"}
+              {several ? formatRound(round) : "alone"}
             </text>
           )}
           {round > 0 && <line x1={x} x2={x} y1={6} y2={bottom} />}
@@ -229,7 +229,7 @@ function Note({
   }
   const chosen = selection?.turn === index && selection.step === step;
   const select = (): void => onSelect({ turn: index, step });
-  const label = `${placed.agent}, round ${placed.round + 1}, latent step ${step + 1}: closest to ${showToken(best.text)}, ${formatPercent(best.probability)}`;
+  const label = `${placed.agent}, ${formatRound(placed.round)}, latent step ${step + 1}: closest to ${showToken(best.text)}, ${formatPercent(best.probability)}`;
   return (
     // biome-ignore lint/a11y/useSemanticElements: SVG has no button
     <g
@@ -315,7 +315,7 @@ export function Reading({
     <div class={`reading ${agentClass(system, turn.agent)}`}>
       <p class="reading-of">
         <Mark system={system} agent={turn.agent} />
-        {turn.agent}, round {turn.round + 1}, thought {selection.step + 1} is closest to
+        {turn.agent}, {formatRound(turn.round)}, thought {selection.step + 1} is closest to
       </p>
       <ol class="likely">
         {likely.map(({ tokenId, text, probability }) => (

@@ -1,6 +1,6 @@
 /** Mode, rounds, latent steps, and the button that runs. */
 import type { JSX } from "preact";
-import { formatBytes, formatPercent } from "../lib/format";
+import { formatBytes, formatPercent, totalBytes } from "../lib/format";
 import { MODES, modeOf } from "../model/modes";
 import { isChanged } from "../model/url";
 import { useStore } from "../state/store";
@@ -76,7 +76,6 @@ export function MainButton({ onRun }: { onRun: () => void }): JSX.Element {
     );
   }
   if (phase !== "ready") {
-    const size = system?.files.reduce((sum, file) => sum + file.sizeBytes, 0) ?? 0;
     return (
       <button
         type="button"
@@ -85,7 +84,7 @@ export function MainButton({ onRun }: { onRun: () => void }): JSX.Element {
         onClick={() => void session.load()}
       >
         {phase === "failed" ? "Load again" : "Load the agents"}{" "}
-        <small>{system ? formatBytes(size) : "…"}</small>
+        <small>{system ? formatBytes(totalBytes(system.files)) : "…"}</small>
       </button>
     );
   }

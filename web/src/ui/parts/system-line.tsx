@@ -1,6 +1,6 @@
 /** Which system is open, how large it is and which GPU it runs on. */
 import type { JSX } from "preact";
-import { formatBytes } from "../lib/format";
+import { formatBytes, totalBytes } from "../lib/format";
 import { useStore } from "../state/store";
 
 export function SystemLine(): JSX.Element {
@@ -17,7 +17,7 @@ export function SystemLine(): JSX.Element {
       </header>
     );
   }
-  const size = system.files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  const size = totalBytes(system.files);
   const facts = [
     `${system.agents.length} agents`,
     `${formatBytes(size)} to download`,

@@ -1,6 +1,7 @@
 /** Replays a run, step by step. */
 import type { JSX } from "preact";
 import type { RunEvent } from "../../engine/api";
+import { formatRound } from "../lib/format";
 import { useStore } from "../state/store";
 
 const TEMPI = [0.5, 1, 2, 4] as const;
@@ -63,8 +64,8 @@ export function Transport(): JSX.Element {
 }
 
 /** Describes an event in a few words. */
-export function describe(event: RunEvent): string {
-  const round = `round ${event.round + 1}`;
+function describe(event: RunEvent): string {
+  const round = formatRound(event.round);
   switch (event.kind) {
     case "turn-start":
       return `${round}: the ${event.agent} reads`;

@@ -12,8 +12,7 @@ export interface Page {
   reset(): void;
 }
 
-/** @param window - the window whose location the state follows. */
-export function createPage(window: Window): Page {
+export function createPage(): Page {
   const state = signal(parseQuery(window.location.search));
   let timer = 0;
   const write = (method: "pushState" | "replaceState"): void => {

@@ -13,7 +13,7 @@ const LOOK_EVERY_MS = 20_000;
 const ASLEEP_AFTER_MS = 150_000;
 
 /** @param onSleep - called when the browser freezes or resumes the page, and after the machine was asleep. */
-export function watchSleep(document: Document, onSleep: () => void): void {
+export function watchSleep(onSleep: () => void): void {
   // Only Chrome freezes pages. Other browsers slow down hidden pages, which hardly affects a worker.
   document.addEventListener("freeze", onSleep);
   document.addEventListener("resume", onSleep);

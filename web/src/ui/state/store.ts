@@ -45,8 +45,8 @@ export interface Store {
   clear(): void;
 }
 
-export function createStore(backend: Backend, window: Window): Store {
-  const page = createPage(window);
+export function createStore(backend: Backend): Store {
+  const page = createPage();
   const remembered = rememberIn(() => window.localStorage);
   const session = new Session(backend, remembered);
   const search = signal(false);
