@@ -59,6 +59,7 @@ def test_engine_hands_over_what_pytorch_hands_over(
         expected = reference.run([question], rounds=3)
         assert_same_turns(came, expected.turns, reference)
         assert came["answerTokenIds"] == expected.token_ids[0]
+        assert sum(turn["forwardPositions"] for turn in came["turns"]) == expected.forward_positions[0]
 
 
 def test_engine_answers_fifty_questions_like_pytorch(
@@ -80,6 +81,7 @@ def test_engine_runs_the_baselines_like_pytorch(
         expected = reference.run([question], rounds=2, mode=mode)
         assert (came["answerTokenIds"], came["answer"]) == (expected.token_ids[0], expected.texts[0])
         assert came["decodedTokens"] == expected.decoded_tokens[0]
+        assert sum(turn["forwardPositions"] for turn in came["turns"]) == expected.forward_positions[0]
 
 
 def test_engine_latent_step_never_waits_and_reads_nothing_back(engine: EnginePage, questions: list[str]) -> None:

@@ -8,11 +8,7 @@ export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
  * @returns a response with an `ok` status.
  * @throws EngineError `download`, or `cancelled` if the signal fired.
  */
-export async function fetchOk(
-  url: string,
-  init: RequestInit = {},
-  fetcher: Fetch = fetch,
-): Promise<Response> {
+export async function fetchOk(url: string, init: RequestInit, fetcher: Fetch): Promise<Response> {
   let response: Response;
   try {
     response = await fetcher(url, init);
