@@ -1,8 +1,8 @@
-"""Attaching a system's files to a GitHub Release with the `gh` command.
+"""Attaches a system's files to a GitHub Release with the `gh` command.
 
-A new release stays a draft until everything is attached, so nobody sees half of one; where several systems go to one
-release, until it is finished. Assets that are there already with the same content are left alone; those that arrived
-broken are replaced. Notes only grow: what people wrote into them stays.
+A new release stays a draft until everything is attached, so nobody sees an incomplete one; a release of several systems
+stays a draft until `finish_release`. Assets with the same content are left alone, and broken ones are replaced. Text is
+only added to the notes, so what people wrote there stays.
 """
 
 import json
@@ -21,7 +21,7 @@ from recursivemas.system.errors import InputError
 Say = Callable[[str], None]
 
 _ATTEMPTS = 4
-_LABELLED = re.compile(r"(.+-[0-9a-f]{12})\.")  # a system's file; its sums are attached last
+_LABELLED = re.compile(r"(.+-[0-9a-f]{12})\.")  # a file of a system; the sums are attached last
 _TRANSIENT = ("HTTP 429", "HTTP 5", "timeout", "timed out", "connection", "EOF", "rate limit", "broken pipe")
 
 
@@ -33,16 +33,16 @@ def publish_to_release(
     Args:
         tag: The release's tag, of the repository that the working folder is a clone of (or `GH_REPO`).
         assets: What to attach.
-        label: Notes that hold this word name the system already.
-        notes: What to add to the notes, Markdown.
-        draft: Leave a draft a draft: more systems follow, then `finish_release`.
-        say: Told what is being done.
+        label: If the notes contain this word, they describe the system already.
+        notes: Markdown to add to the notes.
+        draft: Leave a draft a draft, because more systems follow before `finish_release`.
+        say: Called with one line before each step.
 
     Yields:
         The release's address.
 
     Raises:
-        InputError: `gh` is missing or not logged in, GitHub refuses, or stays out of reach; run it again to go on.
+        InputError: `gh` is missing or not logged in, or GitHub refuses or stays out of reach. Run it again to go on.
     """
     _need_gh()
     for asset in assets:
@@ -50,11 +50,11 @@ def publish_to_release(
             raise InputError(f"{asset.path.name}: {asset.size_bytes} bytes, a GitHub asset must be below 2 GiB")
     release = _view(tag)
     if release is None:
-        say(f"Making a draft of the release {tag}")
+        say(f"Creating a draft of the release {tag}")
         _with_notes(["release", "create", tag, "--draft", "--title", tag], notes, say)
         release = _view(tag)
         if release is None:
-            raise InputError(f"GitHub made the release {tag} but does not show it; run it again")
+            raise InputError(f"GitHub created the release {tag} but does not show it; run it again")
     there = {each["name"]: each for each in release.get("assets", [])}
     missing = [asset for asset in assets if not _is_there(asset, there.get(asset.path.name))]
     say(f"{len(missing)} of {len(assets)} files to attach")
@@ -77,11 +77,11 @@ def publish_to_release(
 
 
 def finish_release(tag: str, *, say: Say) -> Iterator[str]:
-    """Makes a draft public, to which every system has been attached.
+    """Makes a draft public after every system has been attached to it.
 
     Args:
         tag: The release's tag.
-        say: Told what is being done.
+        say: Called with one line before each step.
 
     Yields:
         The release's address.
@@ -117,7 +117,9 @@ def _make_public(tag: str, release: Mapping[str, Any], say: Say) -> None:
 def _is_there(asset: Asset, found: Mapping[str, Any] | None) -> bool:
     if found is None or found.get("size") != asset.size_bytes or found.get("state", "uploaded") != "uploaded":
         return False
-    digest = found.get("digest")  # older releases of gh do not show it; names hold the content's hash anyway
+    digest = found.get(
+        "digest"
+    )  # older versions of gh do not show it; the file's name contains a hash of the content anyway
     return not digest or digest == f"sha256:{asset.sha256}"
 
 
@@ -139,10 +141,10 @@ def _with_notes(arguments: Sequence[str], notes: str, say: Say) -> None:
 
 
 def _gh(arguments: Sequence[str], say: Say) -> None:
-    """Runs gh, again after a passing fault.
+    """Runs gh, and tries again after a temporary fault.
 
     Raises:
-        InputError: With gh's own words.
+        InputError: gh failed; the message quotes it.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         result = _run(arguments)

@@ -1,16 +1,15 @@
-"""What was measured of a system, to be kept in its manifest: reports of `rmas eval`, of `python -m bench parity`.
+"""Reads measurements of a system for its manifest: reports of `rmas eval` and of `python -m bench parity`.
 
-A report is a JSON object whose `system` is the system's name and whose `links_sha256` says which link file it measured:
-a model card never shows the figures of other links.
+A report is a JSON object. Its `system` is the system's name, and its `links_sha256` identifies the link file that was
+measured, so that a model card never shows the figures of other links.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json
+from recursivemas.system.files import read_json, sha256_of
 
 _WHAT = "report; `rmas eval --out` writes one"
 
@@ -21,18 +20,18 @@ def measured_reports(
     """Reads the reports about one system.
 
     Args:
-        paths: Reports, or folders of which every report about this system counts.
+        paths: Reports, or folders; a folder's reports about other systems are skipped.
         system: The system's name.
         links: The link file that is built in.
-        say: Told, in a line, of a report in a folder that is about other links.
+        say: Called with one line for each report in a folder that is left out, because it measured other links.
 
     Returns:
-        Reports by their file's name without its ending.
+        The reports by the name of their file, without its suffix.
 
     Raises:
-        InputError: A report that was named is missing, broken, or about another system or other links.
+        InputError: A report among `paths` is missing, broken, or about another system or other links.
     """
-    digest = hashlib.sha256(links.read_bytes()).hexdigest()
+    digest = sha256_of(links)
     found: dict[str, Any] = {}
     for path, report in _reports(paths, system):
         if report.get("links_sha256") != digest:

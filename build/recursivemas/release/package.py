@@ -1,9 +1,8 @@
-"""A whole system to `dist/<system>/`: agent folders, links, questions and the manifest with every file's sha256.
+"""Builds `dist/<system>/`: agent folders, links, questions, and the manifest with the sha256 of every file.
 
-Source: DESIGN, formats. The folder is written beside its place and renamed when it is complete.
+Source: docs/formats.md. The folder is written under another name and renamed when it is complete.
 """
 
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from recursivemas.release.source_revision import source_revision
 from recursivemas.system.atomic import check_replaceable, copy_folder, output_folder
 from recursivemas.system.chat_template import chat_wrap
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import sha256_of
 from recursivemas.system.links_file import LinkFile, load_links
 from recursivemas.system.manifest import (
     AgentRecord,
@@ -46,13 +46,13 @@ _QUESTIONS = "questions.json"
 
 @dataclass(frozen=True)
 class Supplied:
-    """What a build takes as it is, made elsewhere.
+    """What a build takes from elsewhere.
 
     Attributes:
-        agents: Folder with agent folders by agent id, from `rmas compile`, and with those of a variant in a folder
-            of its quantization's name; agents are compiled here when absent.
-        measured: Reports on this system, from `rmas eval`, or folders with some; kept in the manifest and shown in
-            the model card and on the page.
+        agents: Folder with one agent folder per agent id, from `rmas compile`; those of a variant lie in a folder named
+            like its quantization. If None, the agents are compiled here.
+        measured: Reports about this system from `rmas eval`, or folders of reports. The manifest keeps them, and the
+            model card and the page show them.
     """
 
     agents: Path | None = None
@@ -73,17 +73,17 @@ def build_system(
     Args:
         system_path: The system's YAML.
         links_path: Its `recursivelink.json`.
-        out: Replaced if it is an earlier build; otherwise it must not exist or be empty.
+        out: The system's folder; it must be new, empty or an earlier build, which is replaced.
         options: How to compile the agents.
-        progress: Told what is being done, one line at a time.
+        progress: Called with one line before each step.
         supplied: What was made elsewhere.
-        variants: Quantizations to carry too, in order of preference; a page takes the first that its GPU can run.
+        variants: Further quantizations to include, in order of preference; the page takes the first that the GPU runs.
 
     Returns:
         The manifest that was written.
 
     Raises:
-        InputError: For anything wrong with the system, the checkpoints or the links; `out` is then as it was.
+        InputError: Something is wrong with the system, the checkpoints or the links; `out` is then as it was.
     """
     system, links = load_system(system_path), load_links(links_path)
     _check_activation(links, links_path)
@@ -106,7 +106,7 @@ def build_system(
     with output_folder(out) as root:
         progress(f"Putting {system.name} together")
         manifest = _assemble(system, _provenance(system_path, links, agents, measured), links, agents, root, others)
-        stamp_file(out).unlink(missing_ok=True)  # it must not outlive the build that it speaks of
+        stamp_file(out).unlink(missing_ok=True)  # it describes the earlier build
     write_stamp(out, stamp)
     return manifest
 
@@ -119,9 +119,9 @@ def is_current(
     supplied: Supplied | None = None,
     variants: Sequence[str] = (),
 ) -> bool:
-    """Whether `out` was built from these very inputs by this very program, and all its files are there.
+    """Whether `out` was built from these inputs by this version of the program, and all its files are there.
 
-    Sizes are compared, not sha256: the page does that.
+    Only the sizes of files are compared; the page checks their sha256.
     """
     try:
         manifest = load_manifest(out / MANIFEST)
@@ -135,7 +135,7 @@ def is_current(
 
 
 def _other_schemes(variants: Sequence[str], own: str) -> list[str]:
-    """Checked names, each once."""
+    """The checked names, each once."""
     names = list(dict.fromkeys(find_scheme(name).name for name in variants))
     if own in names:
         raise InputError(f"--variant {own}: that is the system's own quantization; choose another")
@@ -156,7 +156,7 @@ def _stamp(
         inputs.append(Path(system.task.data))
     inputs += [*supplied.measured, *([supplied.agents] if supplied.agents else [])]
     backends = {chosen_backend(read_config(folder), options.backend) for folder in checkpoints}
-    if len(checkpoints) < len(system.agents):  # the hub is not asked for what only a build needs to know
+    if len(checkpoints) < len(system.agents):  # only a build asks the Hub for configurations
         backends |= {"relax", "mlc"} if options.backend == "auto" else {options.backend}
     return stamp_of(
         [path for path in inputs if path.exists()],
@@ -177,7 +177,7 @@ def _check_activation(links: LinkFile, path: Path) -> None:
 
 
 def _check_links(links: LinkFile, path: Path, system: System) -> None:
-    """Checks the links' names, and their sizes as far as checkpoints here tell them, before anything is compiled."""
+    """Checks the names of the links, and their sizes against the checkpoints on this machine, before compiling."""
     wanted = {"inner": [agent.id for agent in system.agents], "outer": [edge.id for edge in system.edges]}
     for kind, found in (("inner", links.inner), ("outer", links.outer)):
         if missing := next((name for name in wanted[kind] if name not in found), None):
@@ -239,7 +239,7 @@ def _provenance(
     versions = {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "apache-tvm-ffi")}
     linked_by = next(iter(agents.values())).compiled.ours["versions"]["emscripten"]
     return {
-        "system_sha256": hashlib.sha256(system_path.read_bytes()).hexdigest(),
+        "system_sha256": sha256_of(system_path),
         "checkpoints": {agent_id: agent.provenance for agent_id, agent in agents.items()},
         "links": links.provenance,
         "source_revision": source_revision(),
@@ -249,9 +249,8 @@ def _provenance(
 
 
 def _name_by_content(path: Path) -> str:
-    """Puts a file's own sha256 into its name, so that no cache serves another build's; returns the new name."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return path.rename(path.with_stem(f"{path.stem}-{digest[:12]}")).name
+    """Puts the sha256 of a file into its name, so that caches cannot mix builds up; returns the new name."""
+    return path.rename(path.with_stem(f"{path.stem}-{sha256_of(path)[:12]}")).name
 
 
 def _task(system: System, root: Path) -> TaskRecord | None:
@@ -300,7 +299,7 @@ def _variant(system: System, name: str, agents: Mapping[str, BuiltAgent], links_
 
 
 def _memory_bytes(agents: Mapping[str, BuiltAgent]) -> int:
-    """Of each distinct checkpoint once."""
+    """GPU memory of the agents; a checkpoint that several of them share counts once."""
     return sum({agent.path: agent.record["memory_bytes"] for agent in agents.values()}.values())
 
 

@@ -1,6 +1,6 @@
-"""Gzip for what compresses well: libraries, scripts, tokenizers. Quantized weights do not.
+"""Gzip for files that compress well: libraries, scripts and tokenizers, but not quantized weights.
 
-Every file has one compressed form: the same bytes in give the same bytes out.
+The same bytes always give the same compressed bytes.
 """
 
 import gzip
@@ -12,31 +12,31 @@ _LEVEL = 9
 
 
 def compressible(path: Path) -> bool:
-    """Whether a file is worth compressing, by its name."""
+    """Whether a file is worth compressing, judged by its suffix."""
     return path.suffix in COMPRESSIBLE
 
 
 @lru_cache(maxsize=64)
 def compressed(path: Path, modified_ns: int) -> bytes:
-    """A file's gzip form, kept for the next time.
+    """The gzip form of a file, cached.
 
     Args:
         path: The file.
-        modified_ns: Its modification time: a rewritten file is compressed again.
+        modified_ns: Its modification time, so that a rewritten file is compressed again.
     """
     return gzip.compress(path.read_bytes(), _LEVEL, mtime=0)
 
 
 def precompress(folder: Path) -> list[Path]:
-    """Writes `<file>.gz` beside every compressible file of a site, for hosts that serve such files as they are.
+    """Writes `<file>.gz` beside every compressible file of a site, for hosts that serve such files.
 
     Returns:
-        What was written.
+        The files that were written.
     """
     written = []
     for path in sorted(folder.rglob("*")):
         if path.is_file() and compressible(path):
             target = path.with_name(f"{path.name}.gz")
-            target.write_bytes(gzip.compress(path.read_bytes(), _LEVEL, mtime=0))
+            target.write_bytes(compressed(path, path.stat().st_mtime_ns))
             written.append(target)
     return written

@@ -1,4 +1,4 @@
-"""`rmas publish`: checks a built system, then says or does what goes where."""
+"""Publishes a built system after checking it, or lists what would be uploaded."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,14 +18,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a system goes.
+    """Where a system is published.
 
     Attributes:
         hub: `owner/name` on the Hugging Face Hub.
         release: Tag of a GitHub Release of the repository that the working folder belongs to.
         draft: Whether a release that is a draft stays one, because more systems follow.
-        assets: Folder in which the release's files are kept, and taken from when they are there and whole; otherwise
-            they are removed afterwards.
+        assets: Folder that keeps the release's files; complete files that are already there are used. If None, the
+            files are removed afterwards.
         private: Whether a new Hub repository is private.
     """
 
@@ -41,9 +41,9 @@ def publish(folder: Path, destination: Destination, *, dry_run: bool, say: Say) 
 
     Args:
         folder: `dist/<system>`.
-        destination: Where to.
-        dry_run: Say only what would go where; needs no network.
-        say: Told what is being done.
+        destination: Where to publish it.
+        dry_run: Only list what would be uploaded, without a network.
+        say: Called with one line before each step.
 
     Yields:
         Lines of the result, for standard output.
@@ -60,7 +60,7 @@ def publish(folder: Path, destination: Destination, *, dry_run: bool, say: Say) 
 
 
 def finish(tag: str, *, dry_run: bool, say: Say) -> Iterator[str]:
-    """Makes a GitHub Release public that was left a draft.
+    """Makes a GitHub Release public that is still a draft.
 
     Yields:
         Lines of the result, for standard output.
@@ -77,7 +77,7 @@ def finish(tag: str, *, dry_run: bool, say: Say) -> Iterator[str]:
 def _hub(checked: ReleaseFolder, repo_id: str, private: bool, dry_run: bool, say: Say) -> Iterator[str]:
     if dry_run:
         sha256 = {file.path: file.sha256 for file in checked.files}
-        yield f"would commit to {hub_address(repo_id)}/ (files that are there already are not sent again):"
+        yield f"would commit to {hub_address(repo_id)}/ (unchanged files are not uploaded again):"
         for path, content in sorted(contents(checked, repo_id).items()):
             size = len(content) if isinstance(content, bytes) else content.stat().st_size
             yield f"  {path}  {size} bytes  {sha256.get(path, 'generated')}"

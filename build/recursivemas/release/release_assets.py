@@ -1,10 +1,9 @@
-"""A system as files for a GitHub Release: an archive in parts below the limit, its card, bill of materials and sums.
+"""Packs a system for a GitHub Release: an archive in parts below the limit, its card, bill of materials and sums.
 
-The same system gives the same bytes. Names begin with the system's name, its quantization and its manifest's sha256, so
-another build never has the same names, and several systems fit one release.
+The same system gives the same bytes. The files' names begin with the system's name, its quantization and its manifest's
+sha256, so no two builds share a name, and several systems fit into one release.
 """
 
-import hashlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import IO
 from recursivemas.release.model_card import model_card
 from recursivemas.release.release_folder import SBOM, ReleaseFolder
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import sha256_of
 
 GITHUB_LIMIT_BYTES = 2 << 30
-"""A release's asset must be smaller."""
+"""Each asset of a release must be smaller than this."""
 
 PART_BYTES = 1900 << 20
 
@@ -29,9 +29,9 @@ class Asset:
     """One file of a release.
 
     Attributes:
-        path: On this machine; its name is the asset's.
+        path: The file on this machine; its name is the asset's.
         size_bytes: Its size.
-        sha256: In lower-case hex.
+        sha256: In lower-case hexadecimal.
     """
 
     path: Path
@@ -41,9 +41,7 @@ class Asset:
     @classmethod
     def of(cls, path: Path) -> "Asset":
         """Measures and hashes a file."""
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256")
-        return cls(path, path.stat().st_size, digest.hexdigest())
+        return cls(path, path.stat().st_size, sha256_of(path))
 
 
 def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES) -> list[Asset]:
@@ -52,14 +50,14 @@ def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES)
     Args:
         release: The checked folder.
         out: Folder for the files; earlier ones of the same build are replaced.
-        part_bytes: Largest part of the archive; `cat` of the parts in order is the archive.
+        part_bytes: Largest size of a part; the parts, concatenated in order, are the archive.
 
     Returns:
-        The archive or its parts, the model card, the bill of materials where the system has one, and the sha256 sums
-        of all of them.
+        The archive or its parts, the model card, the bill of materials if the system has one, and the sha256 sums of
+        all of them.
 
     Raises:
-        InputError: The disk is full or refuses. No half of a file is left.
+        InputError: The disk is full or refuses to be written. No incomplete file is left.
     """
     _remove(release, out)
     try:
@@ -75,9 +73,9 @@ def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES)
 
 
 def packed_assets(release: ReleaseFolder, out: Path) -> list[Asset]:
-    """Files that `pack_assets` made of this very build earlier, if all are there and match their sums; otherwise none.
+    """The files that `pack_assets` made of this build earlier, if all are there and match their sums; otherwise none.
 
-    Another machine's compression may give other bytes, so files that were attested are used, not made again.
+    Compression on another machine may give other bytes, so attested files are used as they are, not packed again.
     """
     sums = out / f"{release.label}.sha256"
     if not sums.is_file():

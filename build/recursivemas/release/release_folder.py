@@ -1,4 +1,4 @@
-"""A built system as it is released: every file checked against the manifest before anything leaves this machine."""
+"""A built system that is about to be released: every file is checked against the manifest before any is uploaded."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from recursivemas.system.manifest import FileRecord, Manifest, load_manifest
 
 MANIFEST = "system.json"
 SBOM = "sbom.cdx.json"
-"""The system's software bill of materials, written by `rmas build`."""
+"""The software bill of materials, which `rmas build` writes."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class ReleaseFolder:
     """A checked folder.
 
     Attributes:
-        folder: Where it is.
+        folder: Its path.
         manifest: Its `system.json`.
-        record: The manifest file's own size and sha256; the sha256 names the release, and the page shows it.
+        record: Size and sha256 of the manifest itself; the page shows the sha256, and it is part of the release's name.
     """
 
     folder: Path
@@ -27,23 +27,23 @@ class ReleaseFolder:
 
     @property
     def files(self) -> tuple[FileRecord, ...]:
-        """Every file, the manifest last: who sees it finds all it lists."""
+        """Every file. The manifest comes last, so that everything it lists is there when it appears."""
         return (*sorted(self.manifest.files, key=lambda file: file.path), self.record)
 
     @property
     def size_bytes(self) -> int:
-        """Of all files."""
+        """The size of all files together."""
         return sum(file.size_bytes for file in self.files)
 
     @property
     def quantizations(self) -> tuple[str, ...]:
-        """How the weights are stored, the system's own first, then those it also carries."""
+        """The system's own quantization, followed by those of its variants."""
         own = [agent.quantization for agent in self.manifest.agents]
         return tuple(dict.fromkeys([*own, *(variant.quantization for variant in self.manifest.variants)]))
 
     @property
     def label(self) -> str:
-        """The system's name, its quantizations and the beginning of the manifest's sha256: every build has its own."""
+        """A name for this build: the system's name, its quantizations and the beginning of the manifest's sha256."""
         return "-".join([self.manifest.name, *self.quantizations, self.record.sha256[:12]])
 
 
@@ -54,8 +54,8 @@ def check_release_folder(folder: Path) -> ReleaseFolder:
         folder: `dist/<system>`.
 
     Raises:
-        InputError: There is no manifest, or a file is missing, has another size or sha256 than the manifest says, is
-            listed twice, is not listed, or is a symbolic link.
+        InputError: There is no manifest, or a file is missing, differs from the manifest in size or sha256, is listed
+            twice, is not listed, or is a symbolic link.
     """
     manifest = load_manifest(folder / MANIFEST)
     listed = [file.path for file in manifest.files]
@@ -76,7 +76,7 @@ def check_release_folder(folder: Path) -> ReleaseFolder:
 
 def _check_file(folder: Path, record: FileRecord) -> None:
     path = folder / record.path
-    mend = "the folder was changed after it was built; build it again with `rmas build`"
+    mend = "the folder was changed after the build; build it again with `rmas build`"
     if not path.is_file():
         raise InputError(f"{path}: missing, but {MANIFEST} lists it; {mend}")
     size = path.stat().st_size

@@ -1,11 +1,11 @@
-"""What a GitHub Release says about one of its systems; the whole model card is attached beside it."""
+"""The notes of a GitHub Release about one of its systems; the whole model card is attached to the release."""
 
 from recursivemas.release.model_card import licence_of
 from recursivemas.release.release_folder import ReleaseFolder
 
 
 def release_notes(release: ReleaseFolder) -> str:
-    """A section of a release's notes, Markdown. A release of several systems has one for each."""
+    """The section of a release's notes about one system, in Markdown."""
     manifest = release.manifest
     agents = [
         f"- {agent.id}: {agent.model}, licence {licence_of(agent, manifest) or 'not declared'}, {agent.quantization}"
@@ -15,8 +15,6 @@ def release_notes(release: ReleaseFolder) -> str:
     if manifest.description:
         lines += [manifest.description, ""]
     lines += [*agents, ""]
-    lines += [
-        f"Files `{release.label}.*`; `{release.label}.md` says how to use them, what was measured and its limits."
-    ]
-    lines += [f"sha256 of `system.json`, which the page shows: `{release.record.sha256}`.", ""]
+    lines += [f"Files: `{release.label}.*`. How to use them, measurements and limits: `{release.label}.md`."]
+    lines += [f"The page shows the sha256 of `system.json`: `{release.record.sha256}`.", ""]
     return "\n".join(lines)

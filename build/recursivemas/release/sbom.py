@@ -114,7 +114,7 @@ def _model(agent_id: str, checkpoint: Mapping[str, Any]) -> Component:
 
 def _python_package(name: str) -> Component:
     metadata, version = importlib.metadata.metadata(name), importlib.metadata.version(name)
-    declared = metadata.get("License-Expression") or metadata.get("License")
+    declared = next((metadata[key] for key in ("License-Expression", "License") if key in metadata), None)
     purl = PackageURL("pypi", name=name, version=version)
     return _component(ComponentType.LIBRARY, name, version, purl, licenses=_licences(declared))
 

@@ -1,8 +1,8 @@
 """The ASGI application behind `rmas serve`: the page at `/`, systems under `/systems/`.
 
-It is as strict as the strictest host (docs/hosting.md): a content security policy, exact types without sniffing, a
-system's files only if its manifest lists them, compression where the browser takes it, every answer revalidated. And
-like the Hub, it answers `…/resolve/<revision>/…` with a redirect, which is also where WebLLM looks for an agent.
+It is as strict as the strictest host (docs/hosting.md): it sends a content security policy and exact media types,
+serves only files that a system's manifest lists, compresses if the browser accepts gzip, and makes the browser
+revalidate every answer. Like the Hub, it redirects `…/resolve/<revision>/…`, because WebLLM asks for agents there.
 """
 
 import re
@@ -25,7 +25,7 @@ from recursivemas.release.release_folder import MANIFEST
 from recursivemas.release.site import check_page, find_systems, systems_index
 from recursivemas.system.manifest import load_manifest
 
-# The page's own meta tag says the same; a header also covers workers and error pages.
+# The page's meta tag has the same policy; the header also covers workers and error pages.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self'; "
     "img-src 'self' data: blob:; font-src 'self'; connect-src 'self' https: http://localhost:* http://127.0.0.1:*; "
@@ -36,7 +36,7 @@ _RESOLVE = re.compile(r"/resolve/[^/]+/")
 
 
 class CompressedFiles(StaticFiles):
-    """Static files, compressed on the way where the client takes gzip and asks for the whole file."""
+    """Static files, compressed if the client accepts gzip and asks for the whole file."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Answers one request."""
@@ -60,14 +60,14 @@ class CompressedFiles(StaticFiles):
 
 
 class SystemFiles(CompressedFiles):
-    """A built system's files: those that its manifest lists, as a host has them after publishing, and no others."""
+    """The files of a built system that its manifest lists, which are those that publishing uploads."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder)
         self._folder = folder
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Answers one request; the manifest is read anew each time, so that a rebuilt system is served at once."""
+        """Answers one request. It reads the manifest every time, so that a rebuilt system is served at once."""
         name = Path(path).as_posix()
         if name != MANIFEST and name not in {file.path for file in load_manifest(self._folder / MANIFEST).files}:
             raise HTTPException(404, f"not listed in {MANIFEST}")
@@ -80,7 +80,7 @@ async def _headers(request: Request, call_next: Callable[[Request], Awaitable[Re
         response: Response = RedirectResponse(_RESOLVE.sub("/", path, count=1), status_code=302)
     else:
         response = await call_next(request)
-    response.headers["Cache-Control"] = "no-cache"  # always revalidated by entity tag: a rebuilt system is seen at once
+    response.headers["Cache-Control"] = "no-cache"  # browsers revalidate by entity tag and see a rebuilt system at once
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     if "/systems/" in path:
@@ -98,14 +98,14 @@ def site_app(page: Path, folder: Path) -> Starlette:
         folder: A built system, a folder of them, or a site.
 
     Raises:
-        InputError: When the page or a system is not built.
+        InputError: The page or a system is not built.
     """
     check_page(page)
     folders = find_systems(folder)
     systems: list[BaseRoute] = [Mount(f"/{load_manifest(each / MANIFEST).name}", SystemFiles(each)) for each in folders]
 
     def index(_: Request) -> Response:
-        return JSONResponse(systems_index(folders))
+        return JSONResponse(systems_index(folders).model_dump())
 
     routes: list[BaseRoute] = [
         Mount("/systems", routes=[Route("/index.json", index), *systems]),

@@ -1,4 +1,4 @@
-"""Which revision of this program's own source is running."""
+"""The revision of this program's own source."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @cache
 def source_revision() -> str | None:
-    """The commit, with `-dirty` when tracked files differ from it; None outside a clone or without git."""
+    """The commit, with `-dirty` if tracked files differ from it; None outside a clone or without git."""
     root = Path(__file__).resolve().parents[3]
     if shutil.which("git") is None or not (root / ".git").exists():
         return None
