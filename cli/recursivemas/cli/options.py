@@ -7,7 +7,6 @@ import typer
 
 from recursivemas.system.names import MODES, QUANTIZATIONS
 
-
 MODE_NAMES = ", ".join(each.name for each in MODES)
 QUANTIZATION_NAMES = ", ".join(each.name for each in QUANTIZATIONS)
 
