@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup lock page systems playground site lint lint-python lint-web test test-all check format bench clean
+.PHONY: help setup lock page systems playground site lint lint-python lint-web test test-all check format generate bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,7 @@ lint-python: $(VENV)/.everything
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@bash scripts/lint-imports.sh
+	@$(BIN)/python scripts/generate.py --check
 	@$(BIN)/mypy
 
 lint-web: web/node_modules/.installed
@@ -103,6 +104,10 @@ format: setup ## format everything
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 	@cd web && npm run --silent format
+
+generate: $(VENV)/.core web/node_modules/.installed ## write what follows from the formats of core/: schemas/, types, tables of docs
+	@$(BIN)/python scripts/generate.py
+	@cd web && npm run --silent generate
 
 bench: setup page systems ## the measurements that README quotes
 	@$(BIN)/python -m bench

@@ -148,7 +148,7 @@ def _fields_of(model: Any) -> str:
 
 def _names_of(table: Iterable[names.NameInfo]) -> str:
     """A table of names with their descriptions."""
-    return _markdown(["name", "meaning"], ((f"`{info.name}`", info.description) for info in table))  # type: ignore[attr-defined]
+    return _markdown(["name", "meaning"], ((f"`{info.name}`", info.description) for info in table))
 
 
 def _link_tensors() -> str:

@@ -41,6 +41,20 @@ class Closed(BaseModel):
             raise InputError(f"{source}: {problems}") from None
 
 
+def _absent_not_null(schema: dict[str, Any]) -> None:
+    """In JSON Schema, a field whose default is None may be absent but is never null."""
+    for value in schema.get("properties", {}).values():
+        if "default" in value and value["default"] is None:
+            del value["default"]
+            value |= next(kind for kind in value.pop("anyOf") if kind != {"type": "null"})
+
+
+class Sparse(Closed):
+    """A record that leaves out the keys for which it has no value."""
+
+    model_config = ConfigDict(json_schema_extra=_absent_not_null)
+
+
 @dataclass(frozen=True)
 class Matching:
     """Makes `Annotated[str, Matching(…)]` a text of a certain form, which an error names in words.

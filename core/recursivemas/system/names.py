@@ -27,6 +27,7 @@ MAX_LATENT_STEPS = 1024
 class NameInfo(Closed):
     """What people read about a name."""
 
+    name: str
     label: str
     """What the page calls it."""
     description: str

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from recursivemas.system.closed import Closed
+from recursivemas.system.closed import Sparse
 from recursivemas.system.errors import InputError
 
 
-class QuestionRecord(Closed):
+class QuestionRecord(Sparse):
     """A question with its right answer."""
 
     question: str = Field(min_length=1)

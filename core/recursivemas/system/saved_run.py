@@ -5,11 +5,11 @@ Source: docs/formats.md. web/src/formats/saved-run.ts writes and reads it. Versi
 `forward_positions`. A key that a version lacks is absent, never null.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from recursivemas.system.closed import Closed
+from recursivemas.system.closed import Closed, Sparse
 from recursivemas.system.graph import Edge
 from recursivemas.system.manifest import Count
 from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Mode, Scoring, StopReason
@@ -17,20 +17,6 @@ from recursivemas.system.settings import Decoding
 
 Name = Annotated[str, Field(min_length=1, max_length=160)]
 Milliseconds = Annotated[float, Field(ge=0)]
-
-
-def _absent_not_null(schema: dict[str, Any]) -> None:
-    """In JSON Schema, a field whose default is None may be absent but is never null."""
-    for value in schema.get("properties", {}).values():
-        if "default" in value and value["default"] is None:
-            del value["default"]
-            value |= next(kind for kind in value.pop("anyOf") if kind != {"type": "null"})
-
-
-class Sparse(Closed):
-    """A record that leaves out the keys for which it has no value."""
-
-    model_config = ConfigDict(json_schema_extra=_absent_not_null)
 
 
 class Matrix(Closed):
@@ -256,6 +242,13 @@ class _TurnEvent(_Event):
     """Its id."""
 
 
+class _WorkEvent(Sparse, _TurnEvent):
+    forward_positions: Count | None = None
+    """Positions that the turn has computed so far."""
+    ms: Milliseconds
+    """CPU time since the work before; nothing waits for the GPU inside a latent turn."""
+
+
 class TurnStart(_TurnEvent):
     """A turn began."""
 
@@ -267,7 +260,7 @@ class TurnStart(_TurnEvent):
     """Latent rows spliced into the prompt."""
 
 
-class Step(_TurnEvent):
+class Step(_WorkEvent):
     """A latent step was handed to the GPU."""
 
     kind: Literal["step"]
@@ -276,11 +269,9 @@ class Step(_TurnEvent):
     """Counted from 0."""
     of: Count
     """Steps of the turn."""
-    ms: Milliseconds
-    """CPU time: nothing waits for the GPU inside a turn."""
 
 
-class Token(_TurnEvent):
+class Token(_WorkEvent):
     """A token was decoded."""
 
     kind: Literal["token"]
@@ -291,8 +282,6 @@ class Token(_TurnEvent):
     """What it added to the text; the result of a tool is at its end."""
     answer: bool
     """Whether it belongs to the deciding agent's answer, not to a thought in text mode."""
-    ms: Milliseconds
-    """Time since the token before."""
 
 
 class Handoff(_Event):

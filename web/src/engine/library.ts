@@ -4,7 +4,7 @@
  * Source: docs/abi.md. A library that lacks a function, or was built for another ABI, is refused when it is loaded.
  */
 import * as v from "valibot";
-import { describeIssues } from "./describe";
+import { describeIssues } from "../formats/describe";
 import { EngineError } from "./errors";
 import type { Variant } from "./links";
 import type { Compiled, Runtime } from "./runtime";

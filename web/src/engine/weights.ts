@@ -4,8 +4,8 @@
  * Source: MLC's format, as `tvm.contrib.tvmjs.dump_tensor_cache` writes it.
  */
 import * as v from "valibot";
+import { describeIssues } from "../formats/describe";
 import type { Artifacts } from "./artifacts";
-import { describeIssues } from "./describe";
 import { EngineError } from "./errors";
 import { bfloatToFloat } from "./half";
 import type { ParamSpec } from "./library";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { decodeFloats, encodeFloats } from "../../src/formats/matrix";
 import { accepted } from "../../src/ui/lib/accepted";
-import { decodeFloats, encodeFloats } from "../../src/ui/lib/base64";
 import { formatBytes, formatCount, formatDuration, formatPercent, showToken } from "../../src/ui/lib/format";
 import { wilson } from "../../src/ui/lib/statistics";
 import { cosine, norm, pairwise } from "../../src/ui/lib/vectors";

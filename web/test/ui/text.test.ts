@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { EngineError, type EngineErrorCode, promptProblem } from "../../src/engine/api";
+import { FormatError } from "../../src/formats/errors";
 import { systemAddress } from "../../src/ui/lib/address";
 import { CatalogError, parseCatalog } from "../../src/ui/model/catalog";
 import { advanceLoading, NOT_LOADING } from "../../src/ui/model/file-progress";
 import { linkTraining, measuredTables } from "../../src/ui/model/provenance";
 import { problemOf } from "../../src/ui/state/problems";
-import { TraceError } from "../../src/ui/trace/file";
 
 describe("the list of systems", () => {
   const list = (path: string): string =>
@@ -72,7 +72,7 @@ describe("problems", () => {
 
   test("what is unknown is ours", () => {
     expect(problemOf(new TypeError("x"))?.code).toBe("internal");
-    expect(problemOf(new TraceError("x"))).toMatchObject({ code: "trace", fatal: false });
+    expect(problemOf(new FormatError("x"))).toMatchObject({ code: "trace", fatal: false });
     expect(problemOf(new CatalogError("x"))?.code).toBe("catalog");
   });
 });

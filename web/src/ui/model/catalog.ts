@@ -1,74 +1,32 @@
-/**
- * `systems/index.json`: which systems lie beside the page.
- *
- * Source: build/recursivemas/build/site.py, `systems_index`.
- */
-import * as v from "valibot";
+/** `systems/index.json`: the systems that lie beside the page. */
+import { FormatError } from "../../formats/errors";
+import { parseFile } from "../../formats/format";
+import type { IndexEntry } from "../../formats/generated/types";
+import { SYSTEMS_INDEX } from "../../formats/generated/validators";
 
-const entrySchema = v.strictObject({
-  name: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
-  description: v.string(),
-  pattern: v.string(),
-  path: v.pipe(
-    v.string(),
-    v.regex(/^[^/\\:?#][^\\:?#]*$/),
-    v.check((path) => !path.split("/").includes("..")),
-  ),
-  size_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
-});
-
-const catalogSchema = v.strictObject({
-  format: v.literal("recursivemas.systems"),
-  version: v.literal(1),
-  systems: v.array(entrySchema),
-});
-
-/** One system of the list. */
-export interface CatalogEntry {
-  readonly name: string;
-  readonly description: string;
-  readonly pattern: string;
+/** A system of the list. */
+export interface CatalogEntry extends Omit<IndexEntry, "path"> {
   /** Of its `system.json`, absolute. */
   readonly url: string;
-  readonly sizeBytes: number;
 }
 
 export type Catalog = readonly CatalogEntry[];
 
-/** The list of systems could not be had. */
+/** The page could not read the list of systems. */
 export class CatalogError extends Error {}
 
 /**
  * @param text - content of the list.
  * @param url - its absolute URL, which paths are relative to.
- * @throws CatalogError when the text breaks the format.
+ * @throws CatalogError if the text breaks the format.
  */
 export function parseCatalog(text: string, url: string): Catalog {
-  let data: unknown;
   try {
-    data = JSON.parse(text);
-  } catch {
-    throw new CatalogError(`${url}: expected a list of systems in JSON, got something else`);
+    const { systems } = parseFile(text, url, SYSTEMS_INDEX);
+    return systems.map(({ path, ...entry }) => ({ ...entry, url: new URL(path, url).href }));
+  } catch (error) {
+    throw error instanceof FormatError ? new CatalogError(error.message) : error;
   }
-  const version = typeof data === "object" && data !== null && "version" in data ? data.version : undefined;
-  if (typeof version === "number" && version > 1) {
-    throw new CatalogError(
-      `${url}: list version ${version} is newer than this page's 1; reload the page or update it`,
-    );
-  }
-  const parsed = v.safeParse(catalogSchema, data);
-  if (!parsed.success) {
-    const issue = parsed.issues[0];
-    const where = issue.path?.map((item) => String(item.key)).join(".") ?? "top level";
-    throw new CatalogError(`${url}: ${where}: ${issue.message}`);
-  }
-  return parsed.output.systems.map((entry) => ({
-    name: entry.name,
-    description: entry.description,
-    pattern: entry.pattern,
-    url: new URL(entry.path, url).href,
-    sizeBytes: entry.size_bytes,
-  }));
 }
 
 /**

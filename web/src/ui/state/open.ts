@@ -1,8 +1,8 @@
 /** Opens what the visitor brings: a system's folder, other links or a saved run. */
 import { EngineError, type LocalFiles } from "../../engine/api";
+import { readSavedRun } from "../../formats/saved-run";
 import { recognise } from "../model/folder";
 import { INITIAL } from "../model/url";
-import { readTrace } from "../trace/file";
 import type { Store } from "./store";
 
 /** The settings that make sense for one system only. */
@@ -30,7 +30,7 @@ export async function openFiles(store: Store, reading: LocalFiles | Promise<Loca
     } else if (given.kind === "links") {
       await session.useLinks(given.links);
     } else {
-      watch.open(readTrace(given.text));
+      watch.open(readSavedRun(given.text));
       page.set({ view: "inside" });
     }
   } catch (error) {

@@ -1,8 +1,8 @@
 /** What went wrong, in plain words, and what the visitor can do about it. */
 import { EngineError, type EngineErrorCode } from "../../engine/api";
+import { FormatError } from "../../formats/errors";
 import { CatalogError } from "../model/catalog";
 import { FolderError } from "../model/folder";
-import { TraceError } from "../trace/file";
 
 /** An action that the page offers. */
 export type Remedy =
@@ -132,7 +132,7 @@ export function problemOf(thrown: unknown): Problem | undefined {
       detail: thrown.message,
     };
   }
-  if (thrown instanceof TraceError) {
+  if (thrown instanceof FormatError) {
     return {
       code: "trace",
       ...words("This run cannot be opened", "Choose a file that this page saved.", ["dismiss"], false),

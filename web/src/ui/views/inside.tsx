@@ -3,6 +3,8 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useMemo, useRef } from "preact/hooks";
 import { EngineError } from "../../engine/api";
+import { FormatError } from "../../formats/errors";
+import { readSavedRun, writeSavedRun } from "../../formats/saved-run";
 import { saveFile } from "../lib/save";
 import { readText } from "../model/folder";
 import { type Finished, isFinished } from "../model/recording";
@@ -12,7 +14,6 @@ import { Heatmap } from "../parts/heatmap";
 import { LensTable } from "../parts/lens-table";
 import { Norms } from "../parts/norms";
 import { useStore } from "../state/store";
-import { readTrace, TraceError, writeTrace } from "../trace/file";
 
 export function InsideView(): JSX.Element {
   const { watch } = useStore();
@@ -46,7 +47,7 @@ function TraceTools({ finished }: { finished: Finished | undefined }): JSX.Eleme
   const open = async (file: File | undefined): Promise<void> => {
     if (!file) return;
     try {
-      const run = readTrace(await readText(file.name, file, TraceError));
+      const run = readSavedRun(await readText(file.name, file, FormatError));
       if (watch.job.running.value)
         throw new EngineError("busy", "a saved run cannot be opened during a run; wait for it or cancel it");
       watch.open(run);
@@ -63,7 +64,8 @@ function TraceTools({ finished }: { finished: Finished | undefined }): JSX.Eleme
         class="button"
         disabled={!finished}
         onClick={() =>
-          finished && saveFile(`${finished.system.name}-run.json`, writeTrace(finished), "application/json")
+          finished &&
+          saveFile(`${finished.system.name}-run.json`, writeSavedRun(finished), "application/json")
         }
       >
         Save this run

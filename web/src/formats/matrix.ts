@@ -1,4 +1,5 @@
-/** Float32 arrays as base64 of little-endian bytes. */
+/** Float32 numbers as base64 of their little-endian bytes. */
+import * as v from "valibot";
 
 const BLOCK = 0x8000;
 
@@ -14,7 +15,7 @@ export function encodeFloats(values: Float32Array): string {
   return btoa(text);
 }
 
-/** @returns undefined when the text is not base64 of whole float32 numbers. */
+/** @returns undefined if the text is not base64 of whole float32 numbers. */
 export function decodeFloats(text: string): Float32Array | undefined {
   let binary: string;
   try {
@@ -27,3 +28,10 @@ export function decodeFloats(text: string): Float32Array | undefined {
   for (let at = 0; at < binary.length; at++) view.setUint8(at, binary.charCodeAt(at));
   return Float32Array.from({ length: binary.length / 4 }, (_, index) => view.getFloat32(index * 4, true));
 }
+
+/** In a schema: such a text, decoded. */
+export const floats = v.pipe(
+  v.string(),
+  v.transform(decodeFloats),
+  v.check((values) => values !== undefined, "expected base64 of float32 numbers"),
+);

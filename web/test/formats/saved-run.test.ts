@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
 import type { RunEvent } from "../../src/engine/api";
+import { FormatError } from "../../src/formats/errors";
+import { readSavedRun, writeSavedRun } from "../../src/formats/saved-run";
 import { progressAt } from "../../src/ui/model/progress";
 import type { Finished } from "../../src/ui/model/recording";
 import { viewOf } from "../../src/ui/model/system-view";
-import { readTrace, TraceError, writeTrace } from "../../src/ui/trace/file";
-import { fakeBackend, fakeQuestions } from "./fake-engine";
+import { fakeBackend, fakeQuestions } from "../ui/fake-engine";
 
 /** A finished run of the stand-in engine. */
 async function record(mode: "latent" | "text"): Promise<Finished> {
@@ -47,7 +48,7 @@ function altered(text: string, change: (file: Record<string, never>) => void): s
 describe("a saved run", () => {
   test.each(["latent", "text"] as const)("comes back as it was: %s mode", async (mode) => {
     const run = await record(mode);
-    const opened = readTrace(writeTrace(run));
+    const opened = readSavedRun(writeSavedRun(run));
     expect(opened).toEqual(run);
     expect(progressAt(opened.events, 1e9).answer).toBe(run.result.answer);
   });
@@ -56,49 +57,49 @@ describe("a saved run", () => {
     const run = await record("latent");
     const { order: _, ...options } = run.options;
     const older = { ...run, origin: undefined, options };
-    const text = altered(writeTrace(older), (file) => Object.assign(file, { version: 1 }));
+    const text = altered(writeSavedRun(older), (file) => Object.assign(file, { version: 1 }));
     expect(JSON.parse(text)).not.toHaveProperty("origin");
-    expect(readTrace(text)).toEqual(older);
+    expect(readSavedRun(text)).toEqual(older);
   });
 
   test("is refused when it is no JSON, another format, or from a newer page", async () => {
-    const text = writeTrace(await record("latent"));
-    expect(() => readTrace("not JSON")).toThrow(TraceError);
-    expect(() => readTrace("{}")).toThrow(/not a saved run/);
-    expect(() => readTrace(altered(text, (file) => Object.assign(file, { version: 3 })))).toThrow(
-      /newer page/,
+    const text = writeSavedRun(await record("latent"));
+    expect(() => readSavedRun("not JSON")).toThrow(FormatError);
+    expect(() => readSavedRun("{}")).toThrow(/not a saved run/);
+    expect(() => readSavedRun(altered(text, (file) => Object.assign(file, { version: 4 })))).toThrow(
+      /newer than this page/,
     );
-    expect(() => readTrace(altered(text, (file) => Object.assign(file, { extra: 1 })))).toThrow(
+    expect(() => readSavedRun(altered(text, (file) => Object.assign(file, { extra: 1 })))).toThrow(
       /not a saved run/,
     );
   });
 
   test("is refused when a matrix is not what it says", async () => {
-    const text = writeTrace(await record("latent"));
+    const text = writeSavedRun(await record("latent"));
     const broken = text.replace(/"rows":3,"columns":96/, '"rows":4,"columns":96');
     expect(broken).not.toBe(text);
-    expect(() => readTrace(broken)).toThrow(/rows × columns/);
+    expect(() => readSavedRun(broken)).toThrow(/rows × columns/);
   });
 
   test("is refused when it contradicts itself", async () => {
-    const text = writeTrace(await record("latent"));
+    const text = writeSavedRun(await record("latent"));
     const stranger = text.replace(
       '"kind":"turn-start","at":0,"round":0,"agent":"planner"',
       '"kind":"turn-start","at":0,"round":0,"agent":"stranger"',
     );
     expect(stranger).not.toBe(text);
-    expect(() => readTrace(stranger)).toThrow(/'stranger'/);
+    expect(() => readSavedRun(stranger)).toThrow(/'stranger'/);
     const order = text.replace('"order":["planner"', '"order":["stranger"');
-    expect(() => readTrace(order)).toThrow(/its order names/);
+    expect(() => readSavedRun(order)).toThrow(/its order names/);
     const cut = text.replace(/\{"kind":"turn-end","at":\d+,"index":0\},/, "");
     expect(cut).not.toBe(text);
-    expect(() => readTrace(cut)).toThrow(/turns begin/);
+    expect(() => readSavedRun(cut)).toThrow(/turns begin/);
   });
 
   test("keeps text that looks like markup as text", async () => {
     const run = await record("latent");
     const markup = '<img src=x onerror="alert(1)">';
-    const opened = readTrace(writeTrace({ ...run, result: { ...run.result, answer: markup } }));
+    const opened = readSavedRun(writeSavedRun({ ...run, result: { ...run.result, answer: markup } }));
     expect(opened.result.answer).toBe(markup);
   });
 });

@@ -1,0 +1,42 @@
+/** Reads a file of a known format: parsed, checked, and with its keys in camelCase. */
+import * as v from "valibot";
+import { camelise } from "./camel";
+import { describeIssues } from "./describe";
+import { FormatError } from "./errors";
+
+/** A format of files whose content is a `T` in TypeScript; generated/validators.ts has them all. */
+export interface Format<T> {
+  /** Checks a parsed file, whose keys are snake_case. */
+  readonly schema: v.GenericSchema<unknown, unknown>;
+  /** What a file of this format is called. */
+  readonly what: string;
+  /** The newest version that is known here; undefined if the format has no versions. */
+  readonly version: number | undefined;
+  /** Never set. */
+  readonly content?: T;
+}
+
+/**
+ * @param text - the content of the file.
+ * @param source - its name or URL, for messages.
+ * @throws FormatError if the file is not JSON, is of a newer version, or breaks the schema.
+ */
+export function parseFile<T>(text: string, source: string, format: Format<T>): T {
+  let data: unknown;
+  try {
+    data = JSON.parse(text);
+  } catch (error) {
+    throw new FormatError(`${source} is not valid JSON: ${error instanceof Error ? error.message : error}`);
+  }
+  const { schema, what, version: known } = format;
+  // The version comes first: a newer format may have other keys.
+  const version = typeof data === "object" && data !== null && "version" in data ? data.version : undefined;
+  if (known !== undefined && typeof version === "number" && version > known) {
+    throw new FormatError(
+      `${source}: ${what} version ${version} is newer than this page's ${known}; reload the page or update it`,
+    );
+  }
+  const parsed = v.safeParse(schema, data);
+  if (!parsed.success) throw new FormatError(`${source} is not a ${what}: ${describeIssues(parsed.issues)}`);
+  return camelise(parsed.output) as T;
+}

@@ -1,0 +1,662 @@
+// Written by `make generate` from core/recursivemas/system. Do not edit.
+export type Activation = "gelu" | "gelu_tanh";
+
+/** The nonlinear function of a link. */
+export interface ActivationInfo {
+  readonly name: Activation;
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
+}
+
+export type Quantization = "q0f32" | "q0f16" | "q4f32_1" | "q4f16_1";
+
+export type Dtype = "float32" | "float16";
+
+/** A prompt as the engine needs it: the template between the text that the chat template puts around it. */
+export interface PromptRecord {
+  /** With `{question}` and `{latent:<edge id>}` slots. */
+  readonly template: string;
+  /** The chat template's text before the user message; empty without one. */
+  readonly prefix: string;
+  /** The chat template's text after it, with the generation prompt; empty without one. */
+  readonly suffix: string;
+}
+
+/** An agent's files and dimensions. */
+export interface AgentRecord {
+  /** Unique in the system. */
+  readonly id: string;
+  /** What people call it. */
+  readonly role: string;
+  /** Hub id, or the name of a checkpoint folder. */
+  readonly model: string;
+  /** The model's family, such as `qwen3`. */
+  readonly architecture: string;
+  /** Its folder in MLC's layout, ending in `/`. */
+  readonly path: string;
+  /** Path of the compiled library, a `.wasm`. */
+  readonly modelLib: string;
+  /** How its weights are stored. */
+  readonly quantization: Quantization;
+  /** In which it computes. */
+  readonly dtype: Dtype;
+  /** D. */
+  readonly hiddenSize: number;
+  /** Layers of the decoder. */
+  readonly numHiddenLayers: number;
+  /** V. */
+  readonly vocabSize: number;
+  /** Most positions of its KV cache. */
+  readonly contextWindowSize: number;
+  /** Most positions of one call to prefill. */
+  readonly prefillChunkSize: number;
+  /** GPU memory for weights, KV cache and temporaries, estimated. */
+  readonly memoryBytes: number;
+  /** Any of them ends an answer. */
+  readonly stopTokenIds: readonly number[];
+  /** Used in every round but the first if that has its own. */
+  readonly prompt: PromptRecord;
+  /** Used in the first round in place of `prompt`. */
+  readonly firstRoundPrompt: PromptRecord | null;
+  /** Tools that the agent may call while it decodes. */
+  readonly tools: readonly string[];
+}
+
+/** An agent as the page draws it. */
+export interface AgentView {
+  /** Unique in the system. */
+  readonly id: string;
+  /** What people call it. */
+  readonly role: string;
+  /** The model's family. */
+  readonly architecture: string;
+  /** D. */
+  readonly hiddenSize: number;
+}
+
+/** Exact counts since some moment, made where the GPU device is called. */
+export interface Counters {
+  /** How often JavaScript waited for the GPU: buffer mappings and `onSubmittedWorkDone`. */
+  readonly syncs: number;
+  /** Bytes mapped for reading on the CPU. */
+  readonly readbackBytes: number;
+  /** Compute dispatches. */
+  readonly dispatches: number;
+  /** Calls of `queue.submit`. */
+  readonly submits: number;
+  /** Bytes written by `queue.writeBuffer`. */
+  readonly uploadBytes: number;
+  /** Bytes of GPU buffers that exist now. */
+  readonly liveBytes: number;
+  /** Most bytes of GPU buffers that ever existed at once. */
+  readonly peakBytes: number;
+}
+
+/** How the deciding agent writes its answer (docs/recursion.md, rule 5). */
+export interface Decoding {
+  /** Decoding stops after this many tokens. */
+  readonly maxNewTokens: number;
+  /** 0 always takes the likeliest token. */
+  readonly temperature: number;
+  /** Samples from the likeliest tokens up to this total probability; used if the temperature is above 0. */
+  readonly topP: number;
+  /** The same seed gives the same answer. */
+  readonly seed: number;
+  /** In the last round it first rolls out latent thoughts of its own. */
+  readonly thinkBeforeAnswer: boolean;
+  /** The agent is given this text; it does not decode it. */
+  readonly answerPrefix: string;
+  /** As many as latent steps by default. */
+  readonly textTokens: number | null;
+}
+
+/** A hand-off, with an outer link of its own. */
+export interface Edge {
+  /** Names the slot `{latent:<id>}`; `<from>-><to>` by default. */
+  readonly id: string;
+  /** Agent whose latent thoughts are handed over. */
+  readonly from: string;
+  /** Agent whose prompt has the slot. */
+  readonly to: string;
+  /** Whether the hand-off is read in the next round, because the target has already run in this one. */
+  readonly feedback: boolean;
+}
+
+/** A file of the system's folder. */
+export interface FileRecord {
+  /** Relative to the manifest. */
+  readonly path: string;
+  /** Its size. */
+  readonly sizeBytes: number;
+  /** In lower-case hexadecimal. */
+  readonly sha256: string;
+}
+
+export type FileRole = "manifest" | "bill_of_materials" | "index" | "configuration" | "weights" | "tokenizer";
+
+/** A file of a built system that is found by its name. */
+export interface FileRoleInfo {
+  readonly name: FileRole;
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
+  /** The name of the file. */
+  readonly file: string;
+}
+
+/** A hand-off was made. */
+export interface Handoff {
+  /** When it arrived, counted from the beginning of the run. */
+  readonly at: number;
+  /** Of the event. */
+  readonly kind: "handoff";
+  /** Into the result's `handoffs`. */
+  readonly index: number;
+}
+
+/** A matrix of float32 numbers. */
+export interface Matrix {
+  /** M, for latent thoughts and hand-offs. */
+  readonly rows: number;
+  /** D, or the receiver's D_target. */
+  readonly columns: number;
+  /** Row-major, rows × columns. */
+  readonly data: Float32Array;
+}
+
+/** A hand-off, after it reached the receiver's side. */
+export interface HandoffSummary {
+  /** Counted from 0. */
+  readonly round: number;
+  /** Its id. */
+  readonly edge: string;
+  /** The agent that sent it. */
+  readonly from: string;
+  /** The agent that receives it. */
+  readonly to: string;
+  /** Rows handed over: M; 0 if the edge was switched off. */
+  readonly rows: number;
+  /** Text handed over, in text mode. */
+  readonly text?: string;
+  /** R_out(R_in(H)), (M, D_target), if the run kept it. */
+  readonly states?: Matrix;
+}
+
+/** A system beside the page. */
+export interface IndexEntry {
+  /** Of the system. */
+  readonly name: string;
+  /** What the system does, for people. */
+  readonly description: string;
+  /** For people. */
+  readonly pattern: string;
+  /** Of its `system.json`, relative to the index. */
+  readonly path: string;
+  /** Of all its files. */
+  readonly sizeBytes: number;
+}
+
+/** A tensor. */
+export interface TensorRecord {
+  /** Of the values. */
+  readonly dtype: Dtype;
+  /** Row-major; weights are (out, in). */
+  readonly shape: readonly number[];
+  /** Base64 of the little-endian values. */
+  readonly data: string;
+}
+
+/** A link: its dimensions and tensors. */
+export interface Link {
+  /** Hidden size that goes in (S, or D for an inner link). */
+  readonly sourceSize: number;
+  /** Hidden size that comes out. */
+  readonly targetSize: number;
+  /** Hidden width R of the link. */
+  readonly width: number;
+  /** By the names of docs/abi.md; the `paper` variant may leave biases out. */
+  readonly tensors: Readonly<Record<string, TensorRecord>>;
+}
+
+export type LinkVariant = "paper" | "ln_res";
+
+/** The trained links of a system. */
+export interface LinkFile {
+  /** Says what the file is. */
+  readonly format: "recursivemas.links";
+  /** Of the format. */
+  readonly version: 1;
+  /** Name of the system that the links were trained for. */
+  readonly system: string;
+  /** Form of every link in the file. */
+  readonly variant: LinkVariant;
+  /** Form of GELU that the links were trained with. */
+  readonly activation: Activation;
+  /** Epsilon of the layer norms of the `ln_res` variant. */
+  readonly layerNormEps: number;
+  /** By agent id. */
+  readonly inner: Readonly<Record<string, Link>>;
+  /** By edge id. */
+  readonly outer: Readonly<Record<string, Link>>;
+  /** Seed, versions, steps, losses, sha256 of the agents' weights. */
+  readonly provenance: Readonly<Record<string, unknown>>;
+}
+
+export type Size = "source" | "target" | "width";
+
+/** A tensor of a link. */
+export interface LinkTensor {
+  readonly name: string;
+  /** By the link's sizes: source S, target D_target and width R. */
+  readonly shape: readonly Size[];
+  /** Whether a file may leave it out; it is zeros then. */
+  readonly optional: boolean;
+}
+
+/** A form of links, with its tensors in the order in which compiled functions take them. */
+export interface LinkVariantInfo {
+  readonly name: LinkVariant;
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
+  readonly inner: readonly LinkTensor[];
+  readonly outer: readonly LinkTensor[];
+}
+
+export type Pattern = "sequential" | "mixture" | "distillation" | "deliberation" | "graph";
+
+/** The same agents with weights of another kind, for visitors whose GPU can run it. */
+export interface VariantRecord {
+  /** Of its agents. */
+  readonly quantization: Quantization;
+  /** As the manifest's own, in the same order; files, dtype and memory differ. */
+  readonly agents: readonly AgentRecord[];
+  /** As the manifest's own. */
+  readonly requiredFeatures: readonly string[];
+  /** As the manifest's own. */
+  readonly requiredLimits: Readonly<Record<string, number>>;
+  /** As the manifest's own. */
+  readonly memoryBytes: number;
+}
+
+export type Scoring = "exact" | "numeric" | "choice";
+
+/** What to ask, and how an answer is judged. */
+export interface TaskRecord {
+  /** Shown to people. */
+  readonly name: string;
+  /** How to read a question. */
+  readonly description: string;
+  /** How an answer is compared with the right one. */
+  readonly scoring: Scoring;
+  /** Path of the file of questions. */
+  readonly questions: string | null;
+}
+
+/** A built system. */
+export interface Manifest {
+  /** Says what the file is. */
+  readonly format: "recursivemas.system";
+  /** Of the format. */
+  readonly version: 1;
+  /** Of the system. */
+  readonly name: string;
+  /** What the system does, for people. */
+  readonly description: string;
+  /** For people; the graph is in `edges`. */
+  readonly pattern: Pattern;
+  /** Rounds of a run by default. */
+  readonly rounds: number;
+  /** Latent steps of a turn by default. */
+  readonly latentSteps: number;
+  /** How an answer is decoded by default. */
+  readonly decoding: Decoding;
+  /** In the order in which they run; the last one decides. */
+  readonly agents: readonly AgentRecord[];
+  /** In order of preference: a page takes the first that its GPU can run, else the manifest's own agents. */
+  readonly variants: readonly VariantRecord[];
+  /** The hand-offs. */
+  readonly edges: readonly Edge[];
+  /** What the system is for. */
+  readonly task: TaskRecord | null;
+  /** Path of the system's link file. */
+  readonly links: string;
+  /** WebGPU features that every agent needs, such as `shader-f16`. */
+  readonly requiredFeatures: readonly string[];
+  /** WebGPU limits by name: the least that the device must offer. */
+  readonly requiredLimits: Readonly<Record<string, number>>;
+  /** GPU memory of agents and links, estimated. */
+  readonly memoryBytes: number;
+  /** Every file of the folder but the manifest itself. */
+  readonly files: readonly FileRecord[];
+  /** What the system was built from: versions, source revisions, sha256 of the system file and of weights. */
+  readonly provenance: Readonly<Record<string, unknown>>;
+}
+
+export type Mode = "latent" | "text" | "loop" | "single";
+
+/** A way to answer a question with a system. */
+export interface ModeInfo {
+  readonly name: Mode;
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
+  /** Whether the number of rounds and of latent steps matters. */
+  readonly rounds: boolean;
+  /** Whether agents hand anything over. */
+  readonly handoffs: boolean;
+  /** Whether agents write their thoughts as text. */
+  readonly writes: boolean;
+}
+
+/** Which files answered: two runs can be compared if it is the same for both. */
+export interface Origin {
+  /** Of the system's manifest, which stands for every file that it lists; null if it is not known. */
+  readonly manifestSha256: string | null;
+  /** Name of the links that the visitor opened in place of the system's own; null if there were none. */
+  readonly links: string | null;
+}
+
+/** A graph that has a name. */
+export interface PatternInfo {
+  readonly name: Pattern;
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
+}
+
+/** How weights are stored and in which dtype a model computes. */
+export interface QuantizationInfo {
+  readonly name: Quantization;
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
+  /** The dtype of activations and of weights that are not packed; float16 needs WebGPU's `shader-f16`. */
+  readonly dtype: Dtype;
+  /** Whether matrices are packed into 4-bit groups of 32. */
+  readonly grouped: boolean;
+}
+
+/** A question with its right answer. */
+export interface QuestionRecord {
+  /** As it goes into the prompt. */
+  readonly question: string;
+  /** The right answer. */
+  readonly answer: string;
+  /** What a multiple-choice question offers, in order. */
+  readonly choices?: readonly string[];
+  /** A label to tell questions apart by, such as a difficulty; shown, never used for the answer. */
+  readonly group?: string;
+}
+
+export type Questions = readonly QuestionRecord[];
+
+export type StopReason = "stop-token" | "max-new-tokens" | "context-full";
+
+/** A candidate of the logit lens or of a decoded token. */
+export interface TokenProbability {
+  /** In the agent's vocabulary. */
+  readonly tokenId: number;
+  /** As the agent's tokenizer writes it. */
+  readonly text: string;
+  /** Of this token. */
+  readonly probability: number;
+}
+
+/** What one agent did in one round. */
+export interface TurnSummary {
+  /** Counted from 0. */
+  readonly round: number;
+  /** Its id. */
+  readonly agent: string;
+  /** Tokens of its prompt; latent rows are not among them. */
+  readonly promptTokens: number;
+  /** Latent thoughts that it rolled out. */
+  readonly latentSteps: number;
+  /** Sampled tokens, the stop token excluded. */
+  readonly decodedTokens: number;
+  /** Positions that the model computed: the prompt with its hand-offs, R_in of thoughts, the answer prefix, what tools gave, and sampled tokens. A turn's last token is not among them, because it is never fed back. Absent only in runs that version 0.1.0 saved. */
+  readonly forwardPositions?: number;
+  /** Text that the turn decoded; empty for a latent turn. */
+  readonly text: string;
+  /** Wall time from the prompt to the last hand-off, GPU work included; reading back for the trace comes after it. */
+  readonly ms: number;
+  /** What the turn added to the counters, without reading back for the trace; `live_bytes` and `peak_bytes` are the values at its end. */
+  readonly counters: Counters;
+  /** Its latent thoughts, (M, D), if the run kept them. */
+  readonly thoughts?: Matrix;
+  /** For each latent thought the likeliest tokens, if the run kept them. */
+  readonly lens?: readonly (readonly TokenProbability[])[];
+}
+
+/** The outcome of a run. */
+export interface RunResult {
+  /** What the deciding agent wrote. */
+  readonly answer: string;
+  /** Why decoding ended. */
+  readonly stopReason: StopReason;
+  /** Of the run. */
+  readonly mode: Mode;
+  /** Of the run. */
+  readonly rounds: number;
+  /** Of a turn. */
+  readonly latentSteps: number;
+  /** Sampled tokens of all agents, stop tokens excluded. */
+  readonly decodedTokens: number;
+  /** The answer's tokens; results of tools are among them, and were not sampled. */
+  readonly answerTokenIds: readonly number[];
+  /** Latent steps of all agents. */
+  readonly totalLatentSteps: number;
+  /** Wall time of the whole run, without reading back for the trace. */
+  readonly ms: number;
+  /** In the order in which they were taken. */
+  readonly turns: readonly TurnSummary[];
+  /** In the order in which they were made. */
+  readonly handoffs: readonly HandoffSummary[];
+  /** What the whole run added to the counters, without reading back for the trace. */
+  readonly counters: Counters;
+}
+
+/** Other prompts for an agent, for one run. */
+export interface SavedPrompt {
+  /** Its id. */
+  readonly agent: string;
+  /** In place of the system's; the slots must be the agent's own edges. */
+  readonly prompt?: string;
+  /** In place of the system's; null: `prompt` is used in every round. */
+  readonly firstRoundPrompt?: string | null;
+}
+
+/** Where the search tool asks. */
+export interface SearchOptions {
+  /** A MediaWiki's `api.php`, such as Wikipedia's. */
+  readonly url: string;
+}
+
+/** What a run keeps for later reading. Everything is read back at the end of a turn, never inside one. */
+export interface TraceOptions {
+  /** Whether hand-offs are kept: R_out(R_in(H)), (M, D_target), in float32. */
+  readonly handoffs?: boolean;
+  /** Whether latent thoughts are kept: H, (M, D), in float32. */
+  readonly thoughts?: boolean;
+  /** Logit lens: for every latent thought this many of the likeliest tokens of its own agent; 0 keeps none. */
+  readonly lensTopK?: number;
+}
+
+/** What was asked; nothing is left to a default of the system. */
+export interface SavedOptions {
+  /** As it went into the prompts. */
+  readonly question: string;
+  /** Of the run. */
+  readonly mode: Mode;
+  /** Of the run. */
+  readonly rounds: number;
+  /** Of a turn. */
+  readonly latentSteps: number;
+  /** How the answer was decoded. Files name every setting that their page knew; a newer one has its default. */
+  readonly decoding: Decoding;
+  /** Ids of the edges that carried something. */
+  readonly edges: readonly string[];
+  /** Ids of the agents that took part, in running order; the system's own order by default. */
+  readonly order?: readonly string[];
+  /** Prompts in place of the system's. */
+  readonly prompts: readonly SavedPrompt[];
+  /** By edge id: what arrived in place of the sender's thoughts. Matrices are (M, D_target), one for each round; the last one serves all later rounds. */
+  readonly replace?: Readonly<Record<string, "zeros" | readonly Matrix[]>>;
+  /** Lets the deciding agent search, beside the tools that it declares. */
+  readonly search?: SearchOptions;
+  /** What the run kept. */
+  readonly trace?: TraceOptions;
+}
+
+/** The part of a system that the page draws. */
+export interface SystemView {
+  /** Of the system. */
+  readonly name: string;
+  /** For people. */
+  readonly pattern: string;
+  /** In running order. */
+  readonly agents: readonly AgentView[];
+  /** The hand-offs. */
+  readonly edges: readonly Edge[];
+}
+
+/** A turn began. */
+export interface TurnStart {
+  /** When it arrived, counted from the beginning of the run. */
+  readonly at: number;
+  /** Counted from 0. */
+  readonly round: number;
+  /** Its id. */
+  readonly agent: string;
+  /** Of the event. */
+  readonly kind: "turn-start";
+  /** Tokens of its prompt. */
+  readonly promptTokens: number;
+  /** Latent rows spliced into the prompt. */
+  readonly latentRows: number;
+}
+
+/** A latent step was handed to the GPU. */
+export interface Step {
+  /** When it arrived, counted from the beginning of the run. */
+  readonly at: number;
+  /** Counted from 0. */
+  readonly round: number;
+  /** Its id. */
+  readonly agent: string;
+  /** Positions that the turn has computed so far. */
+  readonly forwardPositions?: number;
+  /** CPU time since the work before; nothing waits for the GPU inside a latent turn. */
+  readonly ms: number;
+  /** Of the event. */
+  readonly kind: "step";
+  /** Counted from 0. */
+  readonly step: number;
+  /** Steps of the turn. */
+  readonly of: number;
+}
+
+/** A token was decoded. */
+export interface Token {
+  /** When it arrived, counted from the beginning of the run. */
+  readonly at: number;
+  /** Counted from 0. */
+  readonly round: number;
+  /** Its id. */
+  readonly agent: string;
+  /** Positions that the turn has computed so far. */
+  readonly forwardPositions?: number;
+  /** CPU time since the work before; nothing waits for the GPU inside a latent turn. */
+  readonly ms: number;
+  /** Of the event. */
+  readonly kind: "token";
+  /** In the agent's vocabulary. */
+  readonly tokenId: number;
+  /** What it added to the text; the result of a tool is at its end. */
+  readonly text: string;
+  /** Whether it belongs to the deciding agent's answer, not to a thought in text mode. */
+  readonly answer: boolean;
+}
+
+/** A turn ended. */
+export interface TurnEnd {
+  /** When it arrived, counted from the beginning of the run. */
+  readonly at: number;
+  /** Of the event. */
+  readonly kind: "turn-end";
+  /** Into the result's `turns`. */
+  readonly index: number;
+}
+
+/** A saved run. */
+export interface SavedRun {
+  /** Says what the file is. */
+  readonly format: "recursivemas.trace";
+  /** Of the format. */
+  readonly version: 1 | 2 | 3;
+  /** What answered. */
+  readonly system: SystemView;
+  /** Which files answered. */
+  readonly origin?: Origin;
+  /** The right answer, if it is known. */
+  readonly expected: string | null;
+  /** What the question offers, if it is multiple choice. */
+  readonly choices: readonly string[] | null;
+  /** How the answer is compared with the right one. */
+  readonly scoring: Scoring;
+  /** What was asked. */
+  readonly options: SavedOptions;
+  /** What happened, in order. */
+  readonly events: readonly (TurnStart | Step | Token | Handoff | TurnEnd)[];
+  /** What came out. */
+  readonly result: RunResult;
+}
+
+/** A way to compare an answer with the right one. */
+export interface ScoringInfo {
+  readonly name: Scoring;
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
+}
+
+/** Why decoding ended. */
+export interface StopReasonInfo {
+  readonly name: StopReason;
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
+}
+
+/** The index. */
+export interface SystemsIndex {
+  /** Says what the file is. */
+  readonly format: "recursivemas.systems";
+  /** Of the format. */
+  readonly version: 1;
+  /** The page opens the first one by default. */
+  readonly systems: readonly IndexEntry[];
+}
+
+export type Tool = "calculator" | "search";
+
+/** A tool that the deciding agent may call while it decodes. */
+export interface ToolInfo {
+  readonly name: Tool;
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
+  /** Whether it sends text to another server, so that it needs the visitor's permission. */
+  readonly consent: boolean;
+}

@@ -1,0 +1,343 @@
+// Written by `make generate` from core/recursivemas/system. Do not edit.
+import * as v from "valibot";
+import type { Format } from "../format";
+import { floats } from "../matrix";
+import type { LinkFile, Manifest, Questions, SavedRun, SystemsIndex } from "./types";
+
+/** Keys of files whose value has names in place of keys. */
+export const MAPS: ReadonlySet<string> = new Set(["required_limits", "inner", "outer", "tensors", "replace"]);
+/** Keys of files whose value is left as it is. */
+export const FREE: ReadonlySet<string> = new Set(["provenance"]);
+
+const activation = v.picklist(["gelu", "gelu_tanh"]);
+const quantization = v.picklist(["q0f32", "q0f16", "q4f32_1", "q4f16_1"]);
+const dtype = v.picklist(["float32", "float16"]);
+const promptRecord = v.strictObject({
+  template: v.string(),
+  prefix: v.optional(v.string(), ""),
+  suffix: v.optional(v.string(), ""),
+});
+const agentRecord = v.strictObject({
+  id: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/), v.maxLength(64)),
+  role: v.string(),
+  model: v.string(),
+  architecture: v.string(),
+  path: v.pipe(
+    v.string(),
+    v.regex(
+      /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+      "expected a path below the manifest's folder",
+    ),
+  ),
+  model_lib: v.pipe(
+    v.string(),
+    v.regex(
+      /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+      "expected a path below the manifest's folder",
+    ),
+  ),
+  quantization: quantization,
+  dtype: dtype,
+  hidden_size: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  num_hidden_layers: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  vocab_size: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  context_window_size: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  prefill_chunk_size: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  memory_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  stop_token_ids: v.array(v.pipe(v.number(), v.integer(), v.minValue(0))),
+  prompt: promptRecord,
+  first_round_prompt: v.optional(v.nullable(promptRecord), null),
+  tools: v.optional(v.array(v.string()), []),
+});
+const agentView = v.strictObject({
+  id: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  role: v.string(),
+  architecture: v.string(),
+  hidden_size: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+const counters = v.strictObject({
+  syncs: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  readback_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  dispatches: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  submits: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  upload_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  live_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  peak_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+const decoding = v.strictObject({
+  max_new_tokens: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1)), 256),
+  temperature: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(10)), 0),
+  top_p: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 1),
+  seed: v.optional(v.pipe(v.number(), v.integer()), 0),
+  think_before_answer: v.optional(v.boolean(), false),
+  answer_prefix: v.optional(v.string(), ""),
+  text_tokens: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1))), null),
+});
+const edge = v.strictObject({
+  id: v.pipe(v.string(), v.regex(/^[^{}\s:]+$/), v.maxLength(160)),
+  from: v.string(),
+  to: v.string(),
+  feedback: v.optional(v.boolean(), false),
+});
+const fileRecord = v.strictObject({
+  path: v.pipe(
+    v.string(),
+    v.regex(
+      /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+      "expected a path below the manifest's folder",
+    ),
+  ),
+  size_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+});
+const handoff = v.strictObject({
+  at: v.pipe(v.number(), v.minValue(0)),
+  kind: v.literal("handoff"),
+  index: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+const matrix = v.strictObject({
+  rows: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  columns: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  data: floats,
+});
+const handoffSummary = v.strictObject({
+  round: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  edge: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  from: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  to: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  rows: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  text: v.optional(v.string()),
+  states: v.optional(matrix),
+});
+const indexEntry = v.strictObject({
+  name: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
+  description: v.string(),
+  pattern: v.string(),
+  path: v.pipe(
+    v.string(),
+    v.regex(/^(?!(.*\/)?\.\.(\/|$))[^/\\:?#][^\\:?#]*$/, "expected a path below the index's folder"),
+  ),
+  size_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+const tensorRecord = v.strictObject({
+  dtype: dtype,
+  shape: v.array(v.pipe(v.number(), v.integer(), v.minValue(0))),
+  data: v.string(),
+});
+const link = v.strictObject({
+  source_size: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  target_size: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  width: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  tensors: v.record(v.string(), tensorRecord),
+});
+const linkVariant = v.picklist(["paper", "ln_res"]);
+const linkFile = v.strictObject({
+  format: v.literal("recursivemas.links"),
+  version: v.literal(1),
+  system: v.string(),
+  variant: linkVariant,
+  activation: v.optional(activation, "gelu"),
+  layer_norm_eps: v.optional(v.pipe(v.number(), v.gtValue(0)), 0.00001),
+  inner: v.record(v.string(), link),
+  outer: v.record(v.string(), link),
+  provenance: v.optional(v.record(v.string(), v.unknown()), {}),
+});
+const pattern = v.picklist(["sequential", "mixture", "distillation", "deliberation", "graph"]);
+const variantRecord = v.strictObject({
+  quantization: quantization,
+  agents: v.pipe(v.array(agentRecord), v.minLength(1)),
+  required_features: v.optional(v.array(v.string()), []),
+  required_limits: v.optional(v.record(v.string(), v.pipe(v.number(), v.integer(), v.minValue(0))), {}),
+  memory_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+const scoring = v.picklist(["exact", "numeric", "choice"]);
+const taskRecord = v.strictObject({
+  name: v.string(),
+  description: v.optional(v.string(), ""),
+  scoring: v.optional(scoring, "exact"),
+  questions: v.optional(
+    v.nullable(
+      v.pipe(
+        v.string(),
+        v.regex(
+          /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+          "expected a path below the manifest's folder",
+        ),
+      ),
+    ),
+    null,
+  ),
+});
+const manifest = v.strictObject({
+  format: v.literal("recursivemas.system"),
+  version: v.literal(1),
+  name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/), v.maxLength(64)),
+  description: v.optional(v.string(), ""),
+  pattern: pattern,
+  rounds: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  decoding: decoding,
+  agents: v.pipe(v.array(agentRecord), v.minLength(1)),
+  variants: v.optional(v.array(variantRecord), []),
+  edges: v.array(edge),
+  task: v.optional(v.nullable(taskRecord), null),
+  links: v.pipe(
+    v.string(),
+    v.regex(
+      /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+      "expected a path below the manifest's folder",
+    ),
+  ),
+  required_features: v.optional(v.array(v.string()), []),
+  required_limits: v.optional(v.record(v.string(), v.pipe(v.number(), v.integer(), v.minValue(0))), {}),
+  memory_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  files: v.array(fileRecord),
+  provenance: v.optional(v.record(v.string(), v.unknown()), {}),
+});
+const mode = v.picklist(["latent", "text", "loop", "single"]);
+const origin = v.strictObject({
+  manifest_sha256: v.nullable(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))),
+  links: v.nullable(v.string()),
+});
+const questionRecord = v.strictObject({
+  question: v.pipe(v.string(), v.minLength(1)),
+  answer: v.string(),
+  choices: v.optional(v.array(v.string())),
+  group: v.optional(v.string()),
+});
+const questions = v.array(questionRecord);
+const stopReason = v.picklist(["stop-token", "max-new-tokens", "context-full"]);
+const tokenProbability = v.strictObject({
+  token_id: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  text: v.string(),
+  probability: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
+});
+const turnSummary = v.strictObject({
+  round: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  agent: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  prompt_tokens: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  latent_steps: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  decoded_tokens: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  forward_positions: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
+  text: v.string(),
+  ms: v.pipe(v.number(), v.minValue(0)),
+  counters: counters,
+  thoughts: v.optional(matrix),
+  lens: v.optional(v.array(v.array(tokenProbability))),
+});
+const runResult = v.strictObject({
+  answer: v.string(),
+  stop_reason: stopReason,
+  mode: mode,
+  rounds: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  latent_steps: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  decoded_tokens: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  answer_token_ids: v.array(v.pipe(v.number(), v.integer(), v.minValue(0))),
+  total_latent_steps: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  ms: v.pipe(v.number(), v.minValue(0)),
+  turns: v.array(turnSummary),
+  handoffs: v.array(handoffSummary),
+  counters: counters,
+});
+const savedPrompt = v.strictObject({
+  agent: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  prompt: v.optional(v.string()),
+  first_round_prompt: v.optional(v.nullable(v.string())),
+});
+const searchOptions = v.strictObject({
+  url: v.string(),
+});
+const traceOptions = v.strictObject({
+  handoffs: v.optional(v.boolean()),
+  thoughts: v.optional(v.boolean()),
+  lens_top_k: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
+});
+const savedOptions = v.strictObject({
+  question: v.string(),
+  mode: mode,
+  rounds: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)),
+  latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
+  decoding: decoding,
+  edges: v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(160))),
+  order: v.optional(v.pipe(v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(160))), v.minLength(1))),
+  prompts: v.array(savedPrompt),
+  replace: v.optional(v.record(v.string(), v.union([v.literal("zeros"), v.array(matrix)]))),
+  search: v.optional(searchOptions),
+  trace: v.optional(traceOptions),
+});
+const systemView = v.strictObject({
+  name: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  pattern: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  agents: v.pipe(v.array(agentView), v.minLength(1), v.maxLength(64)),
+  edges: v.array(edge),
+});
+const turnStart = v.strictObject({
+  at: v.pipe(v.number(), v.minValue(0)),
+  round: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  agent: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  kind: v.literal("turn-start"),
+  prompt_tokens: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  latent_rows: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+const step = v.strictObject({
+  at: v.pipe(v.number(), v.minValue(0)),
+  round: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  agent: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  forward_positions: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
+  ms: v.pipe(v.number(), v.minValue(0)),
+  kind: v.literal("step"),
+  step: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  of: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+const token = v.strictObject({
+  at: v.pipe(v.number(), v.minValue(0)),
+  round: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  agent: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
+  forward_positions: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
+  ms: v.pipe(v.number(), v.minValue(0)),
+  kind: v.literal("token"),
+  token_id: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  text: v.string(),
+  answer: v.boolean(),
+});
+const turnEnd = v.strictObject({
+  at: v.pipe(v.number(), v.minValue(0)),
+  kind: v.literal("turn-end"),
+  index: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+const savedRun = v.strictObject({
+  format: v.literal("recursivemas.trace"),
+  version: v.picklist([1, 2, 3]),
+  system: systemView,
+  origin: v.optional(origin),
+  expected: v.nullable(v.string()),
+  choices: v.nullable(v.array(v.string())),
+  scoring: scoring,
+  options: savedOptions,
+  events: v.array(v.variant("kind", [turnStart, step, token, handoff, turnEnd])),
+  result: runResult,
+});
+const systemsIndex = v.strictObject({
+  format: v.literal("recursivemas.systems"),
+  version: v.literal(1),
+  systems: v.array(indexEntry),
+});
+
+/** schemas/system.schema.json */
+export const MANIFEST: Format<Manifest> = { schema: manifest, what: "manifest", version: 1 };
+/** schemas/recursivelink.schema.json */
+export const LINK_FILE: Format<LinkFile> = { schema: linkFile, what: "link file", version: 1 };
+/** schemas/systems-index.schema.json */
+export const SYSTEMS_INDEX: Format<SystemsIndex> = {
+  schema: systemsIndex,
+  what: "list of systems",
+  version: 1,
+};
+/** schemas/questions.schema.json */
+export const QUESTIONS: Format<Questions> = {
+  schema: questions,
+  what: "list of questions",
+  version: undefined,
+};
+/** schemas/saved-run.schema.json */
+export const SAVED_RUN: Format<SavedRun> = { schema: savedRun, what: "saved run", version: 3 };
