@@ -22,11 +22,11 @@ from playwright.sync_api import Browser, expect
 from rich.console import Console
 from rich.table import Table
 
+from harness.chromium import launch
+from harness.engine_page import EnginePage, build_harness, open_page, serving
+from harness.playground import RUN_TIMEOUT_MS, Playground, open_playground, zipped_size
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
-from tests.browser.chromium import launch
-from tests.browser.engine_page import EnginePage, build_harness, open_page, serving
-from tests.browser.playground import RUN_TIMEOUT_MS, Playground, open_playground, zipped_size
 
 EVIDENCE = Path("docs/evidence/bench-browser.json")
 PAGE, SYSTEMS = Path("web/dist"), Path("dist")

@@ -22,9 +22,9 @@ POSITIONS = 39
 
 def main() -> None:
     """Prints the table and writes `docs/evidence/bench-float16.json`."""
-    from tests.browser_harness.node import NoAdapterError, open_node
-    from tests.parity.half_agents import BUILDS, make_half_agent
-    from tests.parity.tiny_models import relative
+    from harness.half_agents import BUILDS, make_half_agent
+    from harness.node import NoAdapterError, open_node
+    from harness.tiny_models import relative
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="rmas-bench-") as scratch:
@@ -54,7 +54,7 @@ def main() -> None:
     Console().print(f"Relative errors of hidden states on {adapter}", table)
     report = {
         "command": "python -m bench float16",
-        "seed": "of each case in tests/parity/tiny_models.py",
+        "seed": "of each case in harness/tiny_models.py",
         "adapter": adapter,
         "positions": POSITIONS,
         "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "torch")},

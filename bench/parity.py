@@ -59,9 +59,9 @@ def measure(each: Shipped, quantization: str) -> dict[str, Any]:
         `quantization`, `questions`, `hand_offs` and the `largest_relative_error` among them, `same_answers` as PyTorch
         with the same weights, `same_as_unquantized` agents.
     """
+    from harness.engine_page import build_harness, launch, open_page, serving
     from recursivemas.compiler.agent_folder import CompileOptions
     from recursivemas.release.package import build_system
-    from tests.browser.engine_page import build_harness, launch, open_page, serving
 
     exact, same = _reference(each, "q0f32"), _reference(each, quantization)
     questions = _questions(exact.system)
@@ -99,7 +99,7 @@ def hand_off_errors(came: dict[str, Any], turns: Sequence[Any]) -> list[float]:
         came: A result of the engine with `handoffs`, whose rounds count from 0.
         turns: The reference's turns, whose rounds count from 1.
     """
-    from tests.browser.engine_page import matrix, relative_error
+    from harness.engine_page import matrix, relative_error
 
     expected = {(turn.round - 1, edge): states for turn in turns for edge, states in turn.hand_offs.items()}
     return [
@@ -111,11 +111,11 @@ def hand_off_errors(came: dict[str, Any], turns: Sequence[Any]) -> list[float]:
 def _reference(each: Shipped, quantization: str) -> Any:
     import torch
 
+    from harness.tiny_models import quantize_in_place
     from recursivemas.system.links_file import load_links
     from recursivemas.training.agents import load_agents
     from recursivemas.training.links import Links
     from recursivemas.training.recursion import Recursion
-    from tests.parity.tiny_models import quantize_in_place
 
     torch.set_num_threads(1)
     agents = load_agents(each.system)

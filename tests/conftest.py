@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser_harness.libraries import launch
+from harness.libraries import launch
 
 
 @pytest.hookimpl(tryfirst=True)

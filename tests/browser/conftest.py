@@ -8,6 +8,7 @@ import torch
 import yaml
 from playwright.sync_api import Browser
 
+from harness.engine_page import build_harness, launch, serving
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.compiler.random_checkpoint import write_random_checkpoint
 from recursivemas.release.package import build_system
@@ -16,7 +17,6 @@ from recursivemas.system.system import load_system
 from recursivemas.training.agents import load_agents
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
-from tests.browser.engine_page import build_harness, launch, serving
 
 REPOSITORY = Path(__file__).parents[2]
 DEFAULT_SYSTEM = REPOSITORY / "systems/hop-sequential.yaml"

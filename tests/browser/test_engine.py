@@ -7,10 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from recursivemas.system.manifest import load_manifest
-from recursivemas.system.questions import load_questions
-from recursivemas.training.recursion import Recursion
-from tests.browser.engine_page import (
+from harness.engine_page import (
     EngineError,
     EnginePage,
     assert_same_turns,
@@ -19,6 +16,9 @@ from tests.browser.engine_page import (
     relative_error,
     serving,
 )
+from recursivemas.system.manifest import load_manifest
+from recursivemas.system.questions import load_questions
+from recursivemas.training.recursion import Recursion
 
 pytestmark = pytest.mark.browser
 

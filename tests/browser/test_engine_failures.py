@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.browser.engine_page import EngineError, launch, open_page, serving
+from harness.engine_page import EngineError, launch, open_page, serving
 
 pytestmark = pytest.mark.browser
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from harness.engine_page import WEB, serving
 from recursivemas.system.questions import load_questions
 from recursivemas.training.recursion import Recursion
-from tests.browser.engine_page import WEB, serving
 
 pytestmark = pytest.mark.browser
 

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from recursivemas.system.questions import QuestionRecord, load_questions
-from recursivemas.training.recursion import Recursion
-from tests.browser.engine_page import WEB, serving
-from tests.browser.playground import (
+from harness.engine_page import WEB, serving
+from harness.playground import (
     GALLERY,
     RUN_TIMEOUT_MS,
     VIEWS,
@@ -20,6 +18,8 @@ from tests.browser.playground import (
     open_playground,
     zipped_size,
 )
+from recursivemas.system.questions import QuestionRecord, load_questions
+from recursivemas.training.recursion import Recursion
 
 pytestmark = pytest.mark.browser
 
@@ -323,7 +323,9 @@ def test_page_explains_a_prompt_that_cannot_be_used_and_keeps_it(page: Playgroun
     page.view("Change")
     prompt = page.page.get_by_label("critic, in every round")
     prompt.fill("<bos> critic {question} {latent:nobody} go")
-    expect(page.page.locator(".field-problem")).to_have_text("prompt has a slot {latent:nobody} without an edge; edges that arrive here: planner->critic")
+    expect(page.page.locator(".field-problem")).to_have_text(
+        "prompt has a slot {latent:nobody} without an edge; edges that arrive here: planner->critic"
+    )
     page.button.click()
     expect(page.page.locator(".problem")).to_contain_text("A prompt is not valid")
     page.view("Change")

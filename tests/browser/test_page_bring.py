@@ -12,6 +12,8 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, Route, expect
 
+from harness.engine_page import serving
+from harness.playground import LOAD_TIMEOUT_MS, Playground, build_page, open_playground
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.package import build_system
 from recursivemas.system.questions import QuestionRecord, load_questions
@@ -19,8 +21,6 @@ from recursivemas.system.system import load_system
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
 from tests.browser.conftest import REPOSITORY
-from tests.browser.engine_page import serving
-from tests.browser.playground import LOAD_TIMEOUT_MS, Playground, build_page, open_playground
 
 pytestmark = pytest.mark.browser
 

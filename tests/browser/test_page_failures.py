@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.engine_page import launch, serving
-from tests.browser.playground import LOAD_TIMEOUT_MS, RUN_TIMEOUT_MS, Playground, build_page, open_playground
+from harness.engine_page import launch, serving
+from harness.playground import LOAD_TIMEOUT_MS, RUN_TIMEOUT_MS, Playground, build_page, open_playground
 
 pytestmark = pytest.mark.browser
 

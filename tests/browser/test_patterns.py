@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from harness.engine_page import assert_same_turns, open_page, serving
+from harness.playground import LOAD_TIMEOUT_MS, Playground, build_page, open_playground
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.package import build_system
 from recursivemas.system.questions import QuestionRecord, load_questions
 from recursivemas.system.system import load_system
 from recursivemas.training.recursion import Recursion
 from tests.browser.conftest import REPOSITORY, load_reference
-from tests.browser.engine_page import assert_same_turns, open_page, serving
-from tests.browser.playground import LOAD_TIMEOUT_MS, Playground, build_page, open_playground
 
 pytestmark = pytest.mark.browser
 

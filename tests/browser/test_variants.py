@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from harness.engine_page import open_page, serving
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.package import build_system
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import load_manifest
 from tests.browser.conftest import DEFAULT_LINKS, DEFAULT_SYSTEM
-from tests.browser.engine_page import open_page, serving
 
 pytestmark = pytest.mark.browser
 

@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Page
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+from harness.engine_page import WEB, relative_error, serving
 from recursivemas.compiler.random_checkpoint import CHATML
 from recursivemas.system.manifest import load_manifest
-from tests.browser.engine_page import WEB, relative_error, serving
 
 pytestmark = pytest.mark.browser
 

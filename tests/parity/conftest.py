@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from playwright.sync_api import Browser
 
+from harness.libraries import Libraries, Library, Ref, open_libraries
+from harness.tiny_models import CASES, Case, make_model, quantize_in_place, save
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.library import compile_library
 from recursivemas.compiler.models import load_model_config, param_specs
 from recursivemas.compiler.pipeline import Schedule
 from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.weights import write_weights
-from tests.browser_harness.libraries import Libraries, Library, Ref, open_libraries
-from tests.parity.tiny_models import CASES, Case, make_model, quantize_in_place, save
 
 
 @dataclass(frozen=True)

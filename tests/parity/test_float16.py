@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from harness.half_agents import BUILDS, Half, HalfAgent, make_half_agent
+from harness.libraries import Libraries
+from harness.node import NoAdapterError, open_node
+from harness.tiny_models import relative
 from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS
-from tests.browser_harness.libraries import Libraries
-from tests.browser_harness.node import NoAdapterError, open_node
-from tests.parity.half_agents import BUILDS, Half, HalfAgent, make_half_agent
 from tests.parity.test_links import VARIANTS, _inner, _outer, _packed, _random_link
-from tests.parity.tiny_models import relative
 
 pytestmark = pytest.mark.slow
 

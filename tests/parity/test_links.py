@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import gelu, layer_norm, linear
 
+from harness.tiny_models import CASES, relative
 from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS, Variant
 from tests.parity.conftest import Agent, MakeAgent
-from tests.parity.tiny_models import CASES, relative
 
 pytestmark = pytest.mark.browser
 

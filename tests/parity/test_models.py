@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.tiny_models import CASES, Case, relative
 from tests.parity.conftest import Agent, MakeAgent
-from tests.parity.tiny_models import CASES, Case, relative
 
 pytestmark = pytest.mark.browser
 

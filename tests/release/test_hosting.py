@@ -10,6 +10,7 @@ import huggingface_hub.constants
 import pytest
 from playwright.sync_api import Browser
 
+from harness.engine_page import EngineError, build_harness, launch, open_page
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.hub_upload import publish_to_hub
 from recursivemas.release.package import build_system
@@ -17,7 +18,6 @@ from recursivemas.release.precompress import precompress
 from recursivemas.release.release_folder import check_release_folder
 from recursivemas.release.site import assemble_site
 from recursivemas.system.system import load_system
-from tests.browser.engine_page import EngineError, build_harness, launch, open_page
 
 from .hosts import Habits, python_http_server, static_host
 from .hub_stand_in import TOKEN, running_hub

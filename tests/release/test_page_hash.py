@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from harness.playground import build_page, open_playground
 from recursivemas.system.manifest import FileRecord
-from tests.browser.playground import build_page, open_playground
 
 from .hosts import python_http_server
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.browser_harness.libraries import HERE, Libraries
-from tests.browser_harness.server import serve
+from harness.libraries import HERE, Libraries
+from harness.server import serve
 
-WEB = HERE.parents[1] / "web"
+WEB = HERE.parent / "web"
 
 
 class NoAdapterError(Exception):

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.browser.engine_page import WEB
+from harness.engine_page import WEB
 
 LOAD_TIMEOUT_MS = 600_000
 RUN_TIMEOUT_MS = 300_000

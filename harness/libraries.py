@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Browser
 
-from tests.browser.chromium import launch
-from tests.browser_harness.server import serve
+from harness.chromium import launch
+from harness.server import serve
 
 HERE = Path(__file__).parent
-WEB_RUNTIME = HERE.parents[1] / "web/node_modules/@mlc-ai/web-runtime/lib"
+WEB_RUNTIME = HERE.parent / "web/node_modules/@mlc-ai/web-runtime/lib"
 PAGE_SIZE = 16
 
 __all__ = ["KVCache", "Libraries", "Library", "Ref", "Shape", "launch", "open_libraries"]

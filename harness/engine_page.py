@@ -16,11 +16,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
+from harness.chromium import launch
 from recursivemas.release.serve import site_app
 from recursivemas.training.recursion import Recursion
-from tests.browser.chromium import launch
 
-WEB = Path(__file__).parents[2] / "web"
+WEB = Path(__file__).parents[1] / "web"
 
 TOLERANCE = 1e-3
 
