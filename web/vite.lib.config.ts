@@ -19,7 +19,7 @@ function packageFiles(): Plugin {
     license,
     type: "module",
     exports: {
-      ".": { types: "./types/api.d.ts", import: "./recursivemas.js" },
+      ".": { types: "./types/engine/api.d.ts", import: "./recursivemas.js" },
       "./worker.js": "./worker.js",
     },
     dependencies: { valibot: dependencies.valibot },

@@ -6,14 +6,12 @@
  *
  * Source: docs/recursion.md, rules 1, 2 and 5 to 7.
  */
+import { decodingProblem } from "../formats/decoding";
+import { MAX_LATENT_STEPS, MAX_ROUNDS, MODE_NAMES } from "../formats/generated/names";
 import { EngineError } from "./errors";
 import { type Filled, fillTemplate, latentEdges, parseTemplate, type Segment } from "./prompt";
 import type { AgentSpec, PromptSpec, System } from "./system";
 import type { Decoding, Mode, RunOptions } from "./types";
-
-const MODES: readonly Mode[] = ["latent", "text", "single", "loop"];
-const MAX_ROUNDS = 64;
-const MAX_LATENT_STEPS = 1024;
 
 /** What a plan needs to know of an agent. */
 export interface PlannedAgent {
@@ -141,21 +139,14 @@ function within(name: string, value: number | undefined, least: number, most: nu
 }
 
 function checkMode(mode: Mode): Mode {
-  if (!MODES.includes(mode)) throw bad(`mode must be one of ${MODES.join(", ")}, got '${mode}'`);
+  if (!MODE_NAMES.includes(mode)) throw bad(`mode must be one of ${MODE_NAMES.join(", ")}, got '${mode}'`);
   return mode;
 }
 
-function checkDecoding(given: Partial<Decoding>): Decoding {
-  const decoding = given as Decoding;
-  within("maxNewTokens", decoding.maxNewTokens, 1, Number.MAX_SAFE_INTEGER);
-  within("seed", decoding.seed, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
-  if (decoding.textTokens !== null) within("textTokens", decoding.textTokens, 1, Number.MAX_SAFE_INTEGER);
-  if (!(decoding.temperature >= 0 && decoding.temperature <= 10)) {
-    throw bad(`temperature must be from 0 to 10, got ${decoding.temperature}`);
-  }
-  if (!(decoding.topP > 0 && decoding.topP <= 1))
-    throw bad(`topP must be above 0 and at most 1, got ${decoding.topP}`);
-  return decoding;
+function checkDecoding(decoding: Partial<Decoding>): Decoding {
+  const problem = decodingProblem(decoding);
+  if (problem !== undefined) throw bad(problem);
+  return decoding as Decoding;
 }
 
 function chooseAgents<A extends PlannedAgent>(

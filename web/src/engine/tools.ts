@@ -3,6 +3,7 @@
  *
  * Source: docs/recursion.md, rule 8; training/recursivemas/training/tools.py does the same.
  */
+import { TOOLS, type Tool } from "../formats/generated/names";
 import { calculate } from "./calculator";
 import type { Fetch } from "./download";
 import { searchFor } from "./search";
@@ -16,16 +17,13 @@ export interface Reach {
 }
 
 /** Gives a tool's result: plain text, or `error: …`. */
-type Tool = (input: string) => string | Promise<string>;
+type Perform = (input: string) => string | Promise<string>;
 
-/** A tool by name; undefined if the run does not allow it. */
-const TOOLS: Readonly<Record<string, (reach: Reach) => Tool | undefined>> = {
+/** By name of the tool; undefined if the run does not allow it. */
+const PERFORM: Readonly<Record<Tool, (reach: Reach) => Perform | undefined>> = {
   calculator: () => calculate,
   search: ({ search, ...reach }) => search && ((query) => searchFor(query, search, reach)),
 };
-/** Tools that any agent may use if the run allows them. Otherwise a call is ordinary text, as in the reference. */
-const BY_PERMISSION = ["search"];
-
 /**
  * Answers the call at the end of a text, if there is one.
  *
@@ -37,21 +35,26 @@ export async function callTool(
   declared: readonly string[],
   reach: Reach,
 ): Promise<ToolCall | undefined> {
-  const call = findCall(text, [...declared, ...BY_PERMISSION]);
-  const tool = call && TOOLS[call.tool]?.(reach);
-  if (!tool) return undefined;
-  const output = await tool(call.input);
+  // A tool that needs permission takes it from the run. Otherwise its call is ordinary text, as in the reference.
+  const names = TOOLS.filter(({ name, consent }) => consent || declared.includes(name)).map(
+    ({ name }) => name,
+  );
+  const call = findCall(text, names);
+  const perform = call && PERFORM[call.tool](reach);
+  if (!perform) return undefined;
+  const output = await perform(call.input);
   return { ...call, output, text: ` <result> ${output} </result>` };
 }
 
 /**
- * @param allowed - the names of the tools that the agent may call.
+ * @param names - the tools that the agent may call.
  * @returns the call at the end of `text`; undefined if there is none.
  */
-export function findCall(
+export function findCall<Name extends string>(
   text: string,
-  allowed: readonly string[],
-): Pick<ToolCall, "tool" | "input"> | undefined {
-  const [, tool, input] = /<([a-z_]+)>([^<>]*)<\/\1>\s*$/.exec(text) ?? [];
-  return tool === undefined || input === undefined || !allowed.includes(tool) ? undefined : { tool, input };
+  names: readonly Name[],
+): { tool: Name; input: string } | undefined {
+  const [, tag, input] = /<([a-z_]+)>([^<>]*)<\/\1>\s*$/.exec(text) ?? [];
+  const tool = names.find((name) => name === tag);
+  return tool === undefined || input === undefined ? undefined : { tool, input };
 }

@@ -1,32 +1,33 @@
 /**
  * What the engine takes and gives: plain data that crosses `postMessage`.
  *
- * Shape letters: M latent steps, D the agent's hidden size, V its vocabulary size, T positions.
+ * What files hold too is generated from the project's schemas. Shape letters: M latent steps, D the agent's hidden size,
+ * V its vocabulary size, T positions.
  */
+import type {
+  Counters,
+  Decoding,
+  HandoffSummary,
+  Matrix,
+  Mode,
+  SearchOptions,
+  TraceOptions,
+  TurnSummary,
+} from "../formats/generated/types";
 
-/**
- * `latent`: RecursiveMAS. `text`: TextMAS. `single`: the deciding agent alone. `loop`: the deciding agent alone, with
- * its inner link.
- */
-export type Mode = "latent" | "text" | "single" | "loop";
-
-/** How text is decoded. A system has its own settings, and a run may override any of them. */
-export interface Decoding {
-  /** The most tokens that an answer may have, at least 1. */
-  readonly maxNewTokens: number;
-  /** 0 decodes greedily. */
-  readonly temperature: number;
-  /** Nucleus sampling, (0, 1]; has an effect if `temperature` is above 0. */
-  readonly topP: number;
-  /** Seeds the sampler; the same seed gives the same answer. */
-  readonly seed: number;
-  /** Whether the deciding agent thinks in the last round before it answers. */
-  readonly thinkBeforeAnswer: boolean;
-  /** Text that the agent is fed before it decodes its answer. */
-  readonly answerPrefix: string;
-  /** The most tokens that a turn may write in text mode; null: as many as latent steps. */
-  readonly textTokens: number | null;
-}
+export type {
+  Counters,
+  Decoding,
+  HandoffSummary,
+  Matrix,
+  Mode,
+  RunResult,
+  SearchOptions,
+  StopReason,
+  TokenProbability,
+  TraceOptions,
+  TurnSummary,
+} from "../formats/generated/types";
 
 /** Replaces an agent's prompts for one run. The slots must name edges that arrive at the agent. */
 export interface PromptOverride {
@@ -40,21 +41,6 @@ export interface PromptOverride {
  * matrices from another run's hand-offs, one per round. The last one serves all later rounds.
  */
 export type HandoffReplacement = "zeros" | readonly Matrix[];
-
-/** What a run reads back from the GPU and keeps. It reads at the end of a turn, never within one. */
-export interface TraceOptions {
-  /** Hand-offs: R_out(R_in(H)), (M, D_target), in float32. */
-  readonly handoffs?: boolean;
-  /** Latent thoughts H, (M, D), in float32. */
-  readonly thoughts?: boolean;
-  /** Logit lens: the k likeliest tokens of every latent thought, by its own agent. 0 or absent: off. */
-  readonly lensTopK?: number;
-}
-
-/** Where the search tool searches: the `api.php` of a MediaWiki such as Wikipedia. */
-export interface SearchOptions {
-  readonly url: string;
-}
 
 /** One question to answer. The system's own settings stand in for absent ones. */
 export interface RunOptions {
@@ -79,83 +65,6 @@ export interface RunOptions {
   readonly trace?: TraceOptions;
   /** Lets the deciding agent search, besides using its own tools. Without it, a run fetches nothing. */
   readonly search?: SearchOptions;
-}
-
-/** Exact counts since some moment, made where the GPU device is called (`counters.ts`). */
-export interface Counters {
-  /** Times JavaScript waited for the GPU: buffer mappings and `onSubmittedWorkDone`. */
-  readonly syncs: number;
-  /** Bytes mapped for reading on the CPU. */
-  readonly readbackBytes: number;
-  /** Compute dispatches. */
-  readonly dispatches: number;
-  /** `queue.submit` calls. */
-  readonly submits: number;
-  /** Bytes written by `queue.writeBuffer`. */
-  readonly uploadBytes: number;
-  /** Bytes of GPU buffers that exist now. */
-  readonly liveBytes: number;
-  /** The most bytes of GPU buffers that ever existed at once. */
-  readonly peakBytes: number;
-}
-
-/** A token and its probability, as the logit lens gives them. */
-export interface TokenProbability {
-  readonly tokenId: number;
-  readonly text: string;
-  readonly probability: number;
-}
-
-/** A matrix that was read back. */
-export interface Matrix {
-  readonly rows: number;
-  readonly columns: number;
-  /** Row-major, rows × columns. */
-  readonly data: Float32Array;
-}
-
-/** What one agent did in one round. */
-export interface TurnSummary {
-  /** Counted from 0. */
-  readonly round: number;
-  readonly agent: string;
-  readonly promptTokens: number;
-  readonly latentSteps: number;
-  /** Sampled tokens, the stop token excluded. */
-  readonly decodedTokens: number;
-  /**
-   * Positions that the model computed: the prompt with its hand-offs, R_in of thoughts, the answer prefix, sampled
-   * tokens and results of tools. The token that ends a turn is not fed, so it does not count. Absent only in runs that
-   * version 0.1.0 saved.
-   */
-  readonly forwardPositions?: number;
-  /** The text that the turn decoded; empty for a latent turn. */
-  readonly text: string;
-  /** Wall time from the prompt to the last hand-off, GPU work included, without reading back for the trace. */
-  readonly ms: number;
-  /**
-   * What the turn added to the counters, without reading back for the trace. `liveBytes` and `peakBytes` are the values
-   * at the end of the turn.
-   */
-  readonly counters: Counters;
-  /** With `trace.thoughts`. */
-  readonly thoughts?: Matrix;
-  /** With `trace.lensTopK`: one list for each latent thought. */
-  readonly lens?: readonly (readonly TokenProbability[])[];
-}
-
-/** One hand-off, as its receiver will read it. */
-export interface HandoffSummary {
-  readonly round: number;
-  readonly edge: string;
-  readonly from: string;
-  readonly to: string;
-  /** How many rows were handed over; 0 in text mode. */
-  readonly rows: number;
-  /** The text that was handed over, in text mode. */
-  readonly text?: string;
-  /** With `trace.handoffs`. */
-  readonly states?: Matrix;
 }
 
 /** A call to a tool, and its result. */
@@ -209,30 +118,6 @@ export type RunEvent =
     }
   | ({ readonly kind: "handoff" } & HandoffSummary)
   | ({ readonly kind: "turn-end" } & TurnSummary);
-
-/** Why decoding ended. */
-export type StopReason = "stop-token" | "max-new-tokens" | "context-full";
-
-/** The outcome of a run. */
-export interface RunResult {
-  readonly answer: string;
-  readonly stopReason: StopReason;
-  readonly mode: Mode;
-  readonly rounds: number;
-  readonly latentSteps: number;
-  /** Sampled tokens of all agents, stop tokens excluded. */
-  readonly decodedTokens: number;
-  /** The tokens of the answer, results of tools included. */
-  readonly answerTokenIds: readonly number[];
-  /** Latent steps of all agents. */
-  readonly totalLatentSteps: number;
-  /** Wall time of the whole run, without reading back for the trace. */
-  readonly ms: number;
-  readonly turns: readonly TurnSummary[];
-  readonly handoffs: readonly HandoffSummary[];
-  /** What the whole run added to the counters, without reading back for the trace. */
-  readonly counters: Counters;
-}
 
 /** The progress of loading. */
 export interface LoadProgress {
