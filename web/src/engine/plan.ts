@@ -10,22 +10,13 @@ import { decodingProblem } from "../formats/decoding";
 import { MAX_LATENT_STEPS, MAX_ROUNDS, MODE_NAMES } from "../formats/generated/names";
 import { EngineError } from "./errors";
 import { type Filled, fillTemplate, latentEdges, parseTemplate, type Segment } from "./prompt";
-import type { AgentSpec, PromptSpec, System } from "./system";
+import type { AgentSpec, EdgeSpec, PromptSpec, System } from "./system";
 import type { Decoding, Mode, RunOptions } from "./types";
 
 /** What a plan needs to know of an agent. */
-export interface PlannedAgent {
-  readonly id: string;
-  readonly hiddenSize: number;
-}
-
+export type PlannedAgent = Pick<AgentSpec, "id" | "hiddenSize">;
 /** What a plan needs to know of an edge. */
-export interface PlannedEdge {
-  readonly id: string;
-  readonly from: string;
-  readonly to: string;
-  readonly feedback: boolean;
-}
+export type PlannedEdge = Pick<EdgeSpec, "id" | "from" | "to" | "feedback">;
 
 /** What a run is planned for: a manifest, loaded or not, or the part of it that a saved run keeps. */
 export interface Plannable<A extends PlannedAgent, E extends PlannedEdge> {
