@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { RunEvent } from "../../src/engine/api";
 import { FormatError } from "../../src/formats/errors";
@@ -101,5 +102,69 @@ describe("a saved run", () => {
     const markup = '<img src=x onerror="alert(1)">';
     const opened = readSavedRun(writeSavedRun({ ...run, result: { ...run.result, answer: markup } }));
     expect(opened.result.answer).toBe(markup);
+  });
+});
+
+describe("a saved run of version", () => {
+  const fixture = (version: number): string =>
+    readFileSync(
+      new URL(`../../../tests/fixtures/saved-runs/version-${version}.json`, import.meta.url),
+      "utf8",
+    );
+
+  test.each([1, 2, 3])("%i opens, and is the same once it is saved and opened again", (version) => {
+    const run = readSavedRun(fixture(version));
+    expect(run.result.turns.map(({ round, agent }) => [round, agent])).toEqual([
+      [0, "planner"],
+      [0, "critic"],
+      [0, "solver"],
+      [1, "planner"],
+      [1, "critic"],
+      [1, "solver"],
+    ]);
+    expect(run.options).toMatchObject({
+      mode: "latent",
+      rounds: 2,
+      latentSteps: 2,
+      edges: ["planner->critic", "critic->solver", "solver->planner"],
+      prompts: { critic: { prompt: "{question}" }, planner: { firstRoundPrompt: null } },
+    });
+    expect(run.options.decoding).toMatchObject({ maxNewTokens: 4, answerPrefix: "=", textTokens: null });
+    const states = run.result.handoffs[0]?.states;
+    expect([states?.rows, states?.columns, states?.data.length]).toEqual([2, 2, 4]);
+    expect(readSavedRun(writeSavedRun(run))).toEqual(run);
+  });
+
+  test("1 lacks what later versions keep", () => {
+    const { origin, options, result } = readSavedRun(fixture(1));
+    expect(origin).toBeUndefined();
+    for (const key of ["order", "search", "replace", "trace"]) expect(options).not.toHaveProperty(key);
+    expect(result.turns[0]).not.toHaveProperty("forwardPositions");
+  });
+
+  test("2 lacks what version 3 keeps", () => {
+    const { origin, options, result } = readSavedRun(fixture(2));
+    expect(origin).toEqual({ manifest: "a1".repeat(32), links: "other.json" });
+    expect(options.order).toEqual(["planner", "critic", "solver"]);
+    for (const key of ["search", "replace", "trace"]) expect(options).not.toHaveProperty(key);
+    expect(result.turns[0]).not.toHaveProperty("forwardPositions");
+  });
+
+  test("3 keeps every option, and the positions of every turn", () => {
+    const { options, result, events } = readSavedRun(fixture(3));
+    expect(options.search).toEqual({ url: "https://en.wikipedia.org/w/api.php" });
+    expect(options.trace).toEqual({ handoffs: true, thoughts: true, lensTopK: 2 });
+    expect(options.replace).toEqual({
+      "planner->critic": "zeros",
+      "critic->solver": [{ rows: 2, columns: 2, data: Float32Array.of(0.5, -0.25, 1, 2) }],
+    });
+    expect(result.turns.every(({ forwardPositions = 0 }) => forwardPositions > 0)).toBe(true);
+    expect(events.at(-1)?.event).toEqual({ kind: "turn-end", ...result.turns.at(-1) });
+  });
+
+  test("3 is not written when its options are not complete", () => {
+    const { options, ...run } = readSavedRun(fixture(3));
+    const { mode: _, ...incomplete } = options;
+    expect(() => writeSavedRun({ ...run, options: incomplete })).toThrow(/missing key 'options.mode'/);
   });
 });

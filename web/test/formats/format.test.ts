@@ -1,0 +1,55 @@
+import { describe, expect, test } from "vitest";
+import { camelise, snakeise } from "../../src/formats/camel";
+import { decodingProblem } from "../../src/formats/decoding";
+import { DECODING, MODE_NAMES, MODES } from "../../src/formats/generated/names";
+
+describe("keys", () => {
+  const file = {
+    latent_steps: 2,
+    inner: { my_agent: { source_size: 3, tensors: { "ln_pre.weight": { dtype: "float32" } } } },
+    provenance: { made_by: { the_way: 1 } },
+    edges: [{ max_new_tokens: null }],
+  };
+  const typed = {
+    latentSteps: 2,
+    inner: { my_agent: { sourceSize: 3, tensors: { "ln_pre.weight": { dtype: "float32" } } } },
+    provenance: { made_by: { the_way: 1 } },
+    edges: [{ maxNewTokens: null }],
+  };
+
+  test("change to camelCase; names and what is free in form stay as they are", () => {
+    expect(camelise(file)).toEqual(typed);
+  });
+
+  test("change back", () => {
+    expect(snakeise(typed)).toEqual(file);
+  });
+});
+
+describe("lists of names", () => {
+  test("have the modes in the order of the comparison", () => {
+    expect(MODE_NAMES).toEqual(["latent", "text", "loop", "single"]);
+    expect(MODES.map(({ name }) => name)).toEqual(MODE_NAMES);
+  });
+});
+
+describe("decoding settings", () => {
+  const own = Object.fromEntries(DECODING.map((setting) => [setting.name, setting.default]));
+
+  test("are right by default", () => {
+    expect(decodingProblem(own)).toBeUndefined();
+  });
+
+  test.each([
+    [{ maxNewTokens: 0 }, "maxNewTokens must be a whole number, at least 1, got 0"],
+    [{ maxNewTokens: 1.5 }, "maxNewTokens must be a whole number, at least 1, got 1.5"],
+    [{ temperature: 11 }, "temperature must be from 0 to 10, got 11"],
+    [{ topP: 0 }, "topP must be above 0 and at most 1, got 0"],
+    [{ seed: undefined }, "seed must be a whole number, got undefined"],
+    [{ textTokens: null }, undefined],
+    [{ answerPrefix: 3 }, "answerPrefix must be a text, got 3"],
+    [{ thinkBeforeAnswer: "yes" }, "thinkBeforeAnswer must be true or false, got yes"],
+  ])("say what is wrong: %o", (changes, problem) => {
+    expect(decodingProblem({ ...own, ...changes } as Parameters<typeof decodingProblem>[0])).toBe(problem);
+  });
+});
