@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import type { Scoring } from "../../src/formats/generated/names";
 import { NOTHING_YET, type Progress, type TurnProgress } from "../../src/ui/model/progress";
 import { askAgain, asksForDestination, destination, footsteps, legsOf } from "../../src/ui/model/trail";
 import { parseRing, parseRingState, type RingQuestion } from "../../src/ui/task/hop";
-import { isRight, type RightAnswer, type Scoring } from "../../src/ui/task/score";
+import { isRight, type RightAnswer } from "../../src/ui/task/score";
 import { splitAnswer, spokenAnswer } from "../../src/ui/task/tools";
 
 interface Case {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { DECODING } from "../../src/formats/generated/names";
 import { planOf, runOptions } from "../../src/ui/model/settings";
 import { INITIAL, isChanged, type PageState, parseQuery, printQuery } from "../../src/ui/model/url";
 import { fakeSystem } from "./fake-system";
@@ -29,6 +30,23 @@ describe("the page's state in the URL", () => {
       firstPrompts: { "the-other": "x" },
     };
     expect(parseQuery(`?${printQuery(state)}`)).toEqual(state);
+  });
+
+  test.each(DECODING.map((setting) => [setting.name, setting] as const))(
+    "carries the decoding setting %s",
+    (name, setting) => {
+      const value = setting.type === "text" ? "=" : setting.type === "boolean" ? false : setting.max;
+      const state: PageState = { ...INITIAL, [name]: value };
+      expect(parseQuery(`?${printQuery(state)}`)).toEqual(state);
+      expect(planOf(fakeSystem(), state).settings.decoding[name]).toBe(value);
+    },
+  );
+
+  test("reads the short names of version 0.1.0's links", () => {
+    expect(parseQuery("?max=7&t=0.5&p=0.9&seed=3&think=0&prefix=x&tt=5")).toMatchObject({
+      ...{ maxNewTokens: 7, temperature: 0.5, topP: 0.9, seed: 3 },
+      ...{ thinkBeforeAnswer: false, answerPrefix: "x", textTokens: 5 },
+    });
   });
 
   test.each([

@@ -1,31 +1,11 @@
 /** A run that can be replayed, inspected, saved and opened again. */
-import type { RunOptions, RunResult, TokenProbability } from "../../engine/api";
-import type { Scoring } from "../task/score";
+import type { RunResult, TokenProbability } from "../../engine/api";
+import type { SavedRun } from "../../formats/saved-run";
 import { isRight } from "../task/score";
 import type { TimedEvent } from "./progress";
-import type { SystemView } from "./system-view";
 
-/** Which files produced a run. Two runs can be compared if it is the same for both. */
-export interface Origin {
-  /** sha256 of the system's manifest, which in turn gives the sha256 of every file. */
-  readonly manifest: string | undefined;
-  /** Name of the links that replaced the system's own, if the visitor opened any. */
-  readonly links: string | undefined;
-}
-
-/** What was asked. */
-export interface Asked {
-  readonly system: SystemView;
-  /** undefined: an old page saved the run without it. */
-  readonly origin: Origin | undefined;
-  /** The right answer, when it is known. */
-  readonly expected: string | undefined;
-  readonly scoring: Scoring;
-  /** The choices that the question offers, if any. */
-  readonly choices: readonly string[] | undefined;
-  /** Complete: nothing is left to the system's defaults. */
-  readonly options: RunOptions;
-}
+/** What was asked: the options are complete, and the origin says which files answered. */
+export type Asked = Omit<SavedRun, "events" | "result">;
 
 /** What was asked, what happened, and the result; `result` is undefined while the run lasts and if it was cancelled. */
 export interface Recording extends Asked {

@@ -1,6 +1,7 @@
 /** From the page's state to what the engine is asked. */
 import {
   type AgentSpec,
+  type Decoding,
   type EdgeSpec,
   type Plan,
   type PromptOverride,
@@ -8,7 +9,7 @@ import {
   type RunOptions,
   type System,
 } from "../../engine/api";
-import { chosenDecoding } from "./decoding";
+import { DECODING } from "../../formats/generated/names";
 import { type SystemView, viewOf } from "./system-view";
 import type { PageState } from "./url";
 
@@ -26,6 +27,12 @@ export function planOf(system: System, state: PageState): Plan<AgentSpec, EdgeSp
     ...chosenOrder(system, state),
     edges: system.edges.map(({ id }) => id).filter((id) => !off.includes(id)),
   });
+}
+
+/** The settings that the visitor changed. */
+function chosenDecoding(state: PageState): Partial<Decoding> {
+  const changed = DECODING.filter(({ name }) => state[name] !== null);
+  return Object.fromEntries(changed.map(({ name }) => [name, state[name]]));
 }
 
 /** The visitor's order of agents; nothing if it names none of the system's agents. */

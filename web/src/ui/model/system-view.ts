@@ -1,26 +1,10 @@
 /** The part of a system that the page draws and that a saved run keeps. */
 
-export interface AgentView {
-  readonly id: string;
-  readonly role: string;
-  readonly architecture: string;
-  readonly hiddenSize: number;
-}
+import type { SystemView } from "../../formats/generated/types";
 
-export interface EdgeView {
-  readonly id: string;
-  readonly from: string;
-  readonly to: string;
-  readonly feedback: boolean;
-}
-
-/** A graph of agents in the order in which they run; an engine's `System` is one. */
-export interface SystemView {
-  readonly name: string;
-  readonly pattern: string;
-  readonly agents: readonly AgentView[];
-  readonly edges: readonly EdgeView[];
-}
+export type { SystemView };
+export type AgentView = SystemView["agents"][number];
+export type EdgeView = SystemView["edges"][number];
 
 /** An agent's name and role, without repeating words. */
 export function nameOf({ id, role }: Pick<AgentView, "id" | "role">): string {

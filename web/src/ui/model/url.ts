@@ -4,8 +4,8 @@
  * An absent field stands for the system's own value.
  */
 import type { Decoding } from "../../engine/api";
-import { DECODING, type DecodingSetting } from "./decoding";
-import { MODES } from "./modes";
+import type { DecodingSetting } from "../../formats/decoding";
+import { DECODING, MAX_LATENT_STEPS, MAX_ROUNDS, MODE_NAMES } from "../../formats/generated/names";
 
 /** How a query holds one field. */
 interface Field<T> {
@@ -131,12 +131,9 @@ const FIELDS = {
   number: number("n", 1, 1e9, true),
   /** The visitor's own question; takes precedence over `number`. */
   question: optionalText("q"),
-  mode: choice(
-    "mode",
-    MODES.map(({ name }) => name),
-  ),
-  rounds: number("rounds", 1, 64, true),
-  latentSteps: number("steps", 1, 1024, true),
+  mode: choice("mode", MODE_NAMES),
+  rounds: number("rounds", 1, MAX_ROUNDS, true),
+  latentSteps: number("steps", 1, MAX_LATENT_STEPS, true),
   ...DECODING_FIELDS,
   /** Ids of the agents that take part, in running order; empty: the system's own order. */
   order: list("order"),

@@ -2,8 +2,9 @@
 import type { JSX } from "preact";
 import { useCallback, useMemo } from "preact/hooks";
 import type { Mode } from "../../engine/api";
+import { MODES } from "../../formats/generated/names";
 import { formatPercent } from "../lib/format";
-import { MODES, modeOf } from "../model/modes";
+import { modeOf } from "../model/modes";
 import { orderGroups } from "../model/sample";
 import { type GroupScore, groupScores, type Score, type Trial } from "../model/tally";
 import { markColour, type PLOT_SYMBOLS, plotSymbol } from "./mark";

@@ -1,7 +1,8 @@
 /** The decoding settings, one control for each entry of the table. */
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
-import { DECODING, type DecodingSetting } from "../model/decoding";
+import type { DecodingSetting } from "../../formats/decoding";
+import { DECODING } from "../../formats/generated/names";
 import { planOf } from "../model/settings";
 import type { PageState } from "../model/url";
 import { useStore } from "../state/store";

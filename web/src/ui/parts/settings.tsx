@@ -1,7 +1,8 @@
 /** Mode, rounds, latent steps, and the button that runs. */
 import type { JSX } from "preact";
+import { MAX_LATENT_STEPS, MAX_ROUNDS, MODES } from "../../formats/generated/names";
 import { formatBytes, formatPercent, totalBytes } from "../lib/format";
-import { MODES, modeOf } from "../model/modes";
+import { modeOf } from "../model/modes";
 import { isChanged } from "../model/url";
 import { useStore } from "../state/store";
 import { Segments, Stepper } from "./controls";
@@ -28,7 +29,7 @@ export function Settings(): JSX.Element {
           label="Rounds"
           value={rounds ?? system?.rounds ?? 1}
           min={1}
-          max={64}
+          max={MAX_ROUNDS}
           changed={rounds !== null && rounds !== system?.rounds}
           disabled={disabled || !hasRounds}
           onChange={(value) => page.set({ rounds: value === system?.rounds ? null : value })}
@@ -37,7 +38,7 @@ export function Settings(): JSX.Element {
           label="Latent steps"
           value={latentSteps ?? system?.latentSteps ?? 1}
           min={1}
-          max={1024}
+          max={MAX_LATENT_STEPS}
           changed={latentSteps !== null && latentSteps !== system?.latentSteps}
           disabled={disabled || !hasRounds}
           onChange={(value) => page.set({ latentSteps: value === system?.latentSteps ? null : value })}

@@ -1,9 +1,9 @@
 /** The tools of the agent that answers: those it was trained with, and the search, which needs permission. */
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
+import { TOOLS } from "../../formats/generated/names";
 import { planOf, SEARCH_URL } from "../model/settings";
 import { useStore } from "../state/store";
-import { TOOLS } from "../task/tools";
 
 export function Tools({ system }: { system: System }): JSX.Element {
   const { search, page } = useStore();

@@ -1,7 +1,7 @@
 /** The same question in every mode, one after the other. */
 import { signal } from "@preact/signals";
 import type { Mode } from "../../engine/api";
-import { MODES } from "../model/modes";
+import { MODES } from "../../formats/generated/names";
 import { NOTHING_YET, type Progress, progressReader } from "../model/progress";
 import type { Asked, Recording } from "../model/recording";
 import { Job, type RunOne } from "./job";

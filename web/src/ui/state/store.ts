@@ -8,7 +8,6 @@ import { openingQuestion } from "../model/sample";
 import { arranged, runOptions } from "../model/settings";
 import { asksForDestination, destination } from "../model/trail";
 import { parseRing } from "../task/hop";
-import type { Scoring } from "../task/score";
 import { Ablate } from "./ablate";
 import type { Backend } from "./backend";
 import { Compare } from "./compare";
@@ -64,7 +63,7 @@ export function createStore(backend: Backend): Store {
     const system = session.system.value;
     if (!system) return undefined;
     const { text, expected, choices } = question.value;
-    const scoring: Scoring = system.task?.scoring ?? "exact";
+    const scoring = system.task?.scoring ?? "exact";
     const options = runOptions(system, page.state.value, text, search.value);
     const origin = { manifest: system.sha256, links: session.links.value?.name };
     return { system: arranged(system, page.state.value), origin, expected, choices, scoring, options };

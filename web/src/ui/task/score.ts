@@ -5,8 +5,7 @@
  * Deviation: numbers are compared as float64, not as decimals.
  */
 
-/** How a task compares answers. */
-export type Scoring = "exact" | "numeric" | "choice";
+import type { Scoring } from "../../formats/generated/names";
 
 /** The right answer. */
 export interface RightAnswer {

@@ -1,17 +1,5 @@
 /** The tool calls in an answer: `<calculator> 6 * 5 </calculator> <result> 30 </result>` (docs/recursion.md, rule 8). */
-
-/** A tool that an agent may call. */
-export interface ToolInfo {
-  readonly name: string;
-  readonly label: string;
-  /** Whether the visitor must allow it. */
-  readonly consent: boolean;
-}
-
-export const TOOLS: readonly ToolInfo[] = [
-  { name: "calculator", label: "Calculator", consent: false },
-  { name: "search", label: "Search", consent: true },
-];
+import { TOOL_NAMES } from "../../formats/generated/names";
 
 /** A piece of an answer. */
 export type AnswerPiece =
@@ -26,7 +14,7 @@ export type AnswerPiece =
 
 /** Other tags stay text. */
 const CALL = new RegExp(
-  String.raw`<(${TOOLS.map(({ name }) => name).join("|")})>(.*?)</\1>(?:\s*<result>(.*?)</result>)?`,
+  String.raw`<(${TOOL_NAMES.join("|")})>(.*?)</\1>(?:\s*<result>(.*?)</result>)?`,
   "gs",
 );
 

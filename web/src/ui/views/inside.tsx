@@ -2,9 +2,8 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useMemo, useRef } from "preact/hooks";
-import { EngineError } from "../../engine/api";
 import { FormatError } from "../../formats/errors";
-import { readSavedRun, writeSavedRun } from "../../formats/saved-run";
+import { writeSavedRun } from "../../formats/saved-run";
 import { saveFile } from "../lib/save";
 import { readText } from "../model/folder";
 import { type Finished, isFinished } from "../model/recording";
@@ -13,6 +12,7 @@ import { Cuts } from "../parts/cuts";
 import { Heatmap } from "../parts/heatmap";
 import { LensTable } from "../parts/lens-table";
 import { Norms } from "../parts/norms";
+import { openRun } from "../state/open";
 import { useStore } from "../state/store";
 
 export function InsideView(): JSX.Element {
@@ -42,18 +42,15 @@ function Nothing(): JSX.Element {
 }
 
 function TraceTools({ finished }: { finished: Finished | undefined }): JSX.Element {
-  const { watch, session } = useStore();
+  const store = useStore();
+  const { watch } = store;
   const input = useRef<HTMLInputElement>(null);
   const open = async (file: File | undefined): Promise<void> => {
     if (!file) return;
     try {
-      const run = readSavedRun(await readText(file.name, file, FormatError));
-      if (watch.job.running.value)
-        throw new EngineError("busy", "a saved run cannot be opened during a run; wait for it or cancel it");
-      watch.open(run);
-      session.dismissProblem();
+      openRun(store, await readText(file.name, file, FormatError));
     } catch (error) {
-      session.fail(error);
+      store.session.fail(error);
     }
     if (input.current) input.current.value = "";
   };

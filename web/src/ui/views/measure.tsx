@@ -2,9 +2,10 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { Mode } from "../../engine/api";
+import { MODES } from "../../formats/generated/names";
 import { formatCount, formatDuration, formatPercent } from "../lib/format";
 import { saveFile } from "../lib/save";
-import { MODES, modeOf } from "../model/modes";
+import { modeOf } from "../model/modes";
 import { cellsOf, type Score, type Survey, scores, toCsv } from "../model/tally";
 import { AccuracyChart, GroupChart } from "../parts/accuracy";
 import { Bar, JobButton } from "../parts/controls";
