@@ -67,7 +67,8 @@ def mlc(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]
     import tvm
 
     from recursivemas.compiler.pipeline import webgpu_target
-    from recursivemas.mlc.source import import_mlc, mlc_module
+    from recursivemas.mlc.importing import import_mlc
+    from recursivemas.mlc.tree import mlc_module
 
     found = import_mlc()
     convert_weight = mlc_module("interface.convert_weight").convert_weight

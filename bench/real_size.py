@@ -21,9 +21,10 @@ from rich.table import Table
 
 from bench.convert import measure
 from recursivemas.compiler import abi
-from recursivemas.compiler.library import model_metadata
+from recursivemas.compiler.export import export_config
+from recursivemas.compiler.library import library_metadata
+from recursivemas.compiler.model_facts import relax_facts
 from recursivemas.compiler.models import load_model_config
-from recursivemas.compiler.models.module import build_module
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.random_checkpoint import write_random_checkpoint
@@ -126,9 +127,10 @@ def _checked(raw: Mapping[str, Any], quantization: str) -> dict[str, int]:
     """Number of shaders, and how many of them Dawn refuses."""
     config, scheme, target = load_model_config(raw), find_scheme(quantization), webgpu_target()
     ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
+    exported = export_config(config, scheme, target)
     executable = build_executable(
-        abi.complete(build_module(config, scheme, target)),
-        {**model_metadata(config, scheme), "recursivemas": ours},
+        abi.complete(exported.module),
+        {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours},
         schedule="gpu",
         bounds={"seq_len": config.prefill_chunk_size},
         target=target,

@@ -1,18 +1,17 @@
 """Which backend defines a model, and what is said when none does."""
 
-import importlib
-import sys
-import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recursivemas.compiler import backends
-from recursivemas.compiler.backends import prepare
+from recursivemas.compiler.backends import installed_backends, prepare
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import find_scheme
+from recursivemas.compiler.quantize import Scheme, find_scheme
 from recursivemas.compiler.random_checkpoint import write_random_checkpoint
+from recursivemas.compiler.relax_backend import RelaxBackend
 from recursivemas.system.errors import InputError
 
 CONFIG = {
@@ -37,15 +36,37 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
     return Checkpoint(tmp_path)
 
 
+class FakeMlc:
+    """A backend that has every model and records how it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def has(self, config: Mapping[str, Any]) -> bool:
+        return True
+
+    def prepare(self, checkpoint: Checkpoint, scheme: Scheme, context: int | None, chunk: int | None) -> Any:
+        self.asked.append({"context_window_size": context, "prefill_chunk_size": chunk})
+        return "mlc's model"
+
+
 @pytest.fixture
 def fake_mlc(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A backend that records how it was asked, and an MLC-LLM that is found."""
-    asked: list[dict[str, Any]] = []
-    module = types.ModuleType("recursivemas.mlc.backend")
-    module.prepare = lambda checkpoint, scheme, **sizes: asked.append(sizes) or "mlc's model"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(importlib.import_module("recursivemas.mlc.source"), "find_mlc", lambda: Path())
+    """How a backend `mlc` was asked, which is installed instead of the real one."""
+    mlc: Any = FakeMlc()
+    monkeypatch.setattr(backends, "installed_backends", lambda: {"relax": RelaxBackend(), "mlc": mlc})
+    asked: list[dict[str, Any]] = mlc.asked
     return asked
+
+
+@pytest.fixture
+def no_mlc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without other backends."""
+    monkeypatch.setattr(backends, "entry_points", lambda *, group: ())
+
+
+def test_installed_backends_are_relax_and_mlc() -> None:
+    assert list(installed_backends()) == ["relax", "mlc"]
 
 
 def test_prepare_relax_knows_the_models_dimensions(checkpoint: Checkpoint) -> None:
@@ -75,14 +96,12 @@ def test_prepare_auto_keeps_ours_when_only_a_size_is_wrong(
     assert fake_mlc == []
 
 
-def test_prepare_auto_without_mlc_lists_what_ours_has(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_mlc_is_there", lambda: False)
+def test_prepare_auto_without_mlc_lists_what_ours_has(checkpoint: Checkpoint, no_mlc: None) -> None:
     checkpoint.config["model_type"] = "gemma2"
     with pytest.raises(InputError, match=r"'gemma2' is not implemented; supported: qwen2 "):
         prepare(checkpoint, SCHEME)
 
 
-def test_prepare_mlc_says_when_it_is_not_installed(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_MLC_BACKEND", "recursivemas.mlc.absent")
+def test_prepare_mlc_says_when_it_is_not_installed(checkpoint: Checkpoint, no_mlc: None) -> None:
     with pytest.raises(InputError, match="'mlc' is not part of this installation; use --backend relax"):
         prepare(checkpoint, SCHEME, "mlc")

@@ -9,10 +9,11 @@ import tvm
 from tvm import relax
 
 from recursivemas.compiler import abi, library
-from recursivemas.compiler.library import compile_library, model_metadata
+from recursivemas.compiler.export import export_config
+from recursivemas.compiler.library import compile_library, library_metadata
 from recursivemas.compiler.library_metadata import read_library_metadata
+from recursivemas.compiler.model_facts import relax_facts
 from recursivemas.compiler.models import ModelConfig, load_model_config, param_specs
-from recursivemas.compiler.models.module import build_module
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.runtime import ensure_runtime
@@ -43,9 +44,10 @@ def config() -> ModelConfig:
 @cache
 def _shaders(quantization: str) -> list[Shader]:
     config, scheme, target = load_model_config(TINY), find_scheme(quantization), webgpu_target()
-    mod = abi.complete(build_module(config, scheme, target))
+    exported = export_config(config, scheme, target)
     ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
-    metadata = {**model_metadata(config, scheme), "recursivemas": ours}
+    metadata = {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours}
+    mod = abi.complete(exported.module)
     executable = build_executable(mod, metadata, schedule="gpu", bounds={"seq_len": 128}, target=target)
     return shaders_of(executable)
 
@@ -153,12 +155,12 @@ def test_check_limits_refuses_a_shader_that_is_too_large() -> None:
 
 
 def test_complete_keeps_what_a_module_brings(config: ModelConfig) -> None:
-    mod = build_module(config, find_scheme("q0f32"), webgpu_target())
+    mod = export_config(config, find_scheme("q0f32"), webgpu_target()).module
     once = abi.complete(mod)
     marked = once.clone()
     marked["prefill"] = once["prefill"].with_attr("theirs", 1)
     for name in list(marked.get_global_vars()):
-        if name.name_hint.startswith(("latent_", "inner_link", "outer_link", "get_last_hidden_step", "lm_head_step")):
+        if name.name_hint.startswith(("latent_", "inner_link", "outer_link")):
             del marked[name]
     twice = abi.complete(marked)
     assert "theirs" in twice["prefill"].attrs
@@ -167,7 +169,7 @@ def test_complete_keeps_what_a_module_brings(config: ModelConfig) -> None:
 
 def test_latent_steps_wait_for_nothing(config: ModelConfig) -> None:
     """All that a step calls is kernels, the KV cache's attention and functions of its own."""
-    mod = abi.complete(build_module(config, find_scheme("q0f32"), webgpu_target()))
+    mod = abi.complete(export_config(config, find_scheme("q0f32"), webgpu_target()).module)
     for name in ("latent_step_paper", "latent_step_ln_res", "get_last_hidden_step"):
         called: set[str] = set()
 

@@ -159,7 +159,7 @@ def test_quantize_equals_mlc_llm(name: str, shape: tuple[int, int]) -> None:
         pytest.skip("MLC_LLM_SOURCE_DIR is not set")
     import tvm
 
-    from recursivemas.mlc.source import import_mlc
+    from recursivemas.mlc.importing import import_mlc
 
     dtype = SCHEMES[name].dtype
     weights = awkward_weights(shape, "bfloat16", seed=3)

@@ -12,7 +12,7 @@ from recursivemas.compiler import agents, stamp
 from recursivemas.compiler.agent_folder import AgentFolder, CompileOptions
 from recursivemas.compiler.agents import built_agents
 from recursivemas.compiler.stamp import compiler, stamp_of
-from recursivemas.mlc.source import SOURCE_VARIABLE
+from recursivemas.mlc.tree import SOURCE_VARIABLE
 from recursivemas.release.package import Supplied, build_system, is_current
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import ResolvedModel

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recursivemas.mlc.source import PACKAGE, SOURCE_VARIABLE, Mlc, find_mlc, import_mlc
+from recursivemas.mlc.importing import Mlc, import_mlc
+from recursivemas.mlc.tree import PACKAGE, SOURCE_VARIABLE, find_mlc
 
 FILES = {
     "__init__.py": "raise ImportError('the native library is missing')",

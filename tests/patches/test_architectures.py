@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from recursivemas.architectures import record as architectures
 from recursivemas.architectures.record import RESULTS, Outcome, check_one, load, record
 from recursivemas.architectures.samples import sample_config
-from recursivemas.mlc.source import Mlc
+from recursivemas.mlc.importing import Mlc
 from recursivemas.system.errors import InputError
 
 

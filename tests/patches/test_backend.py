@@ -14,7 +14,7 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import SCHEMES
 from recursivemas.compiler.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler.weights import TENSOR_CACHE
-from recursivemas.mlc.source import Mlc
+from recursivemas.mlc.importing import Mlc
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import resolve_model
 

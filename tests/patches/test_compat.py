@@ -25,7 +25,8 @@ from recursivemas.mlc.compat import (
     topk_init,
 )
 from recursivemas.mlc.compat.intercept import View, intercept, seeing
-from recursivemas.mlc.source import Mlc, import_mlc, mlc_module
+from recursivemas.mlc.importing import Mlc, import_mlc
+from recursivemas.mlc.tree import mlc_module
 
 
 def test_every_bridge_has_a_name_and_a_reason() -> None:

@@ -10,7 +10,7 @@ from recursivemas.architectures.cpu_model import cpu_target
 from recursivemas.mlc import definition as definition_module
 from recursivemas.mlc.compat.kv_cache import CacheBuild
 from recursivemas.mlc.corrections import Corrections
-from recursivemas.mlc.definition import Definition, _bind_vocabulary, export
+from recursivemas.mlc.definition import Definition, _bind_vocabulary, export_definition
 from recursivemas.mlc.hidden_states import expose
 
 from .fakes import HIDDEN, VOCABULARY, BareBody, Body, Language, NormedHead, Outer
@@ -55,7 +55,7 @@ def _definition(model: Any, corrections: Corrections = Corrections()) -> Definit
 
 
 def _run(definition: Definition) -> tuple[Model, dict[str, NDArray[np.float32]]]:
-    exported = export(definition, cpu_target())
+    exported, _ = export_definition(definition, cpu_target())
     rng = np.random.default_rng(0)
     weights = {each.name: rng.standard_normal(each.shape).astype(np.float32) for each in exported.tensors}
     return Model(exported.module, list(weights.values())), weights
@@ -115,6 +115,6 @@ def test_expose_leaves_the_model_as_it_was() -> None:
     model = Language(Body(3.0))
     body, layers = model.model, list(model.model.layers)
     definition = _definition(model)
-    export(definition, cpu_target())
+    export_definition(definition, cpu_target())
     assert model.model is body
     assert list(model.model.layers) == layers

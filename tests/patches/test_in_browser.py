@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser
 
+from harness.libraries import Libraries, open_libraries
 from recursivemas.architectures.cpu_model import relative_error
 from recursivemas.architectures.parity import reference, save_random_checkpoint
 from recursivemas.architectures.samples import sample_config
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import SCHEMES
-from recursivemas.mlc.source import Mlc
-from tests.browser_harness.libraries import Libraries, open_libraries
+from recursivemas.mlc.importing import Mlc
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

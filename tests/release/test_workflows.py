@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from recursivemas.cli.app import app
-from recursivemas.mlc.source import KNOWN_TREES, SOURCE_VARIABLE
+from recursivemas.mlc.tree import KNOWN_TREES, SOURCE_VARIABLE
 from recursivemas.release.release_plan import check_tag, plan_release
 from recursivemas.system.errors import InputError
 

@@ -1,24 +1,23 @@
-"""Functions that every agent's library has beside the model's own: docs/abi.md, built from any model's module.
-
-The module may come from `models/` or from elsewhere (MLC-LLM's definitions): it must have ``get_last_hidden``, and what
-else is here is added where it is missing.
-"""
+"""Adds to a model's module every function of docs/abi.md that is the same for all models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import tvm
 from tvm import relax, te, tirx
+from tvm.relax.frontend.nn import Tensor
 
-from recursivemas.compiler import links
+from recursivemas.compiler.export import HEAD_STEP, HIDDEN_STEP
+from recursivemas.compiler.links import Weights, inner_link, link_type, outer_link, unpack
 from recursivemas.compiler.models.attention_kernels import MERGE, merge_state_kernel
 from recursivemas.compiler.relax_functions import define
 from recursivemas.compiler.sampling import add_sampling
-from recursivemas.system.links_file import Variant
+from recursivemas.system.names import LINK_VARIANTS, LinkVariant, LinkVariantInfo
 
 ABI_VERSION = 1
-_STEP = "get_last_hidden_step"
-_HEAD_STEP = "lm_head_step"
+
+
+_LinkFunction = Callable[[LinkVariant, Tensor, Weights], Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,29 +45,21 @@ def complete(mod: tvm.IRModule) -> tvm.IRModule:
     """Adds the functions of docs/abi.md that the module lacks.
 
     Args:
-        mod: With ``get_last_hidden``, and with either ``lm_head`` or both of ``prefill`` and ``decode``.
+        mod: From `export`.
 
     Returns:
         A new module; the given one is unchanged.
     """
     signature = signature_of(mod)
     builder = relax.BlockBuilder(_with_own_merge_kernel(mod, signature.dtype))
+    whole, step, head = (builder.get().get_global_var(name) for name in ("get_last_hidden", HIDDEN_STEP, HEAD_STEP))
     present = {name.name_hint for name in mod.get_global_vars()}
-    # One position at a time is worth its own, statically shaped code: other schedules, no shape arithmetic.
-    # A definition may bring its own, where one position takes another way through the model (mixtures of experts).
-    if _STEP in present:
-        step = builder.get().get_global_var(_STEP)
-    else:
-        step = builder.add_func(_with_one_row(mod["get_last_hidden"], _STEP), _STEP)
-    if "lm_head" in present:
-        head = builder.add_func(_with_one_row(mod["lm_head"], _HEAD_STEP), _HEAD_STEP)
-        whole = builder.get().get_global_var("get_last_hidden")
-        for name, hidden in (("prefill", whole), ("decode", step)):
-            if name not in present:
-                _add_logits(builder, name, signature, hidden, head)
+    for name, hidden in (("prefill", whole), ("decode", step)):
+        if name not in present:
+            _add_logits(builder, name, signature, hidden, head)
     _add_latent_prefill(builder, signature)
-    for variant in links.VARIANTS:
-        _add_links(builder, variant, signature, step)
+    for form in LINK_VARIANTS:
+        _add_links(builder, form, signature, step)
     add_sampling(builder, vocabulary_of(builder.get()))
     return builder.finalize()
 
@@ -91,16 +82,6 @@ def _with_own_merge_kernel(mod: tvm.IRModule, dtype: str) -> tvm.IRModule:
         if name.name_hint == MERGE:
             mod[name] = merge_state_kernel(dtype)
     return mod
-
-
-def _with_one_row(function: relax.Function, name: str) -> relax.Function:
-    """The same function for a first argument whose only symbolic dimension is 1; private, so without a symbol."""
-    shape = function.params[0].ty.shape
-    symbols = [size for size in shape if isinstance(size, tirx.Var)]
-    assert len(symbols) == 1, f"{name}: {shape}"
-    bound = function.bind_symbolic_vars({symbols[0]: 1}).without_attr("global_symbol")
-    # Passes tell variables of one module apart by identity.
-    return relax.utils.copy_with_new_vars(bound)
 
 
 def _embed_argument(signature: Signature, name: str, positions: int | tirx.Var) -> relax.Var:
@@ -163,30 +144,36 @@ def _add_latent_prefill(builder: relax.BlockBuilder, signature: Signature) -> No
     define(builder, "latent_prefill", [embed, cache, params], body)
 
 
-def _add_links(builder: relax.BlockBuilder, variant: Variant, signature: Signature, step: tvm.ir.GlobalVar) -> None:
+def _add_links(
+    builder: relax.BlockBuilder, form: LinkVariantInfo, signature: Signature, step: tvm.ir.GlobalVar
+) -> None:
     """``inner_link_*``, ``outer_link_*`` and ``latent_step_*`` of one variant."""
     size, dtype = signature.hidden_size, signature.dtype
-    inner = links.inner_link_type(variant, size)
-    kinds: tuple[tuple[str, relax.TupleType, Callable[..., relax.Expr]], ...] = (
-        ("inner_link", inner, links.emit_inner_link),
-        ("outer_link", links.outer_link_type(variant, size), links.emit_outer_link),
-    )
-    for kind, link_type, emit in kinds:
-        rows = relax.Var("hidden", relax.TensorType((tirx.Var("rows", "int64"), size), dtype))
-        link = relax.Var(kind, link_type)
-        define(builder, f"{kind}_{variant}", [rows, link], lambda: emit(builder, variant, rows, link, dtype))  # noqa: B023
+    inner = link_type(form.inner, size, size)
+    outer = link_type(form.outer, size, tirx.Var("target_size", "int64"))
 
+    def run(compute: _LinkFunction, hidden: relax.Expr, link: relax.Var) -> relax.Expr:
+        """(M, D) in the model dtype through a link, which computes in float32."""
+        weights = unpack(link, form.inner if compute is inner_link else form.outer)
+        return compute(form.name, Tensor(_expr=hidden).astype("float32"), weights).astype(dtype)._expr
+
+    def add_link(name: str, compute: _LinkFunction, tensors: relax.TupleType) -> None:
+        rows = relax.Var("hidden", relax.TensorType((tirx.Var("rows", "int64"), size), dtype))
+        link = relax.Var(name, tensors)
+        define(builder, f"{name}_{form.name}", [rows, link], lambda: run(compute, rows, link))
+
+    add_link("inner_link", inner_link, inner)
+    add_link("outer_link", outer_link, outer)
     hidden = _embed_argument(signature, "hidden", 1)
     cache, params = _model_arguments(signature)
     link = relax.Var("inner_link", inner)
 
     def body() -> relax.Expr:
         row = builder.emit(relax.op.reshape(hidden, (1, size)))
-        bent = links.emit_inner_link(builder, variant, row, link, dtype)
-        embed = builder.emit(relax.op.reshape(bent, (1, 1, size)))
+        embed = builder.emit(relax.op.reshape(run(inner_link, row, link), (1, 1, size)))
         return relax.Tuple(list(_call_model(builder, step, embed, cache, params)))
 
-    define(builder, f"latent_step_{variant}", [hidden, cache, params, link], body)
+    define(builder, f"latent_step_{form.name}", [hidden, cache, params, link], body)
 
 
 def vocabulary_of(mod: tvm.IRModule) -> int:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recursivemas.compiler.backends import ModelFacts, PreparedModel, prepare
+from recursivemas.compiler.backends import PreparedModel, prepare
 from recursivemas.compiler.chat_config import CHAT_CONFIG, chat_config
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.library_metadata import read_library_metadata
 from recursivemas.compiler.licence import declared_licence
+from recursivemas.compiler.model_facts import ModelFacts
 from recursivemas.compiler.quantize import Scheme, find_scheme
 from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
 from recursivemas.compiler.tokenizer import read_tokenizer

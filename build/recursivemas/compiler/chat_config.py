@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recursivemas.compiler.backends import ModelFacts
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.conv_template import ConvTemplate, derive_template, plain_template
+from recursivemas.compiler.model_facts import ModelFacts
 from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.tokenizer import TokenizerFacts
 from recursivemas.system.chat_template import load_chat_template

@@ -1,21 +1,22 @@
-"""Compiling a model library: one `.wasm` with everything docs/abi.md lists."""
+"""Compiles a model library: one `.wasm` with every function of docs/abi.md."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tvm
 
 from recursivemas.compiler import abi
-from recursivemas.compiler.links import VARIANTS
-from recursivemas.compiler.models import ModelConfig, param_specs
-from recursivemas.compiler.models.module import build_module
+from recursivemas.compiler.export import export_config
+from recursivemas.compiler.model_facts import ModelFacts, relax_facts
+from recursivemas.compiler.models import ModelConfig
 from recursivemas.compiler.pipeline import Schedule, build_executable, webgpu_target
 from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.runtime import RuntimeObjects, ensure_runtime
 from recursivemas.compiler.shaders import check_limits, shaders_of
-from recursivemas.compiler.weights import stored_tensors
+from recursivemas.compiler.weights import StoredTensor
+from recursivemas.system.names import LINK_VARIANTS
 
 Progress = Callable[[str], None]
 
@@ -40,27 +41,25 @@ def compile_library(
     optimise: int = 1,
     progress: Progress | None = None,
 ) -> Path:
-    """Compiles a model from our own definitions.
+    """Compiles a model of `recursivemas.compiler.models`; see `compile_module`.
 
     Args:
         config: The model.
-        scheme: Storage of its weights.
+        scheme: How its weights are stored.
         out: The `.wasm` to write; replaced if it exists.
         schedule: ``software`` for browsers whose adapter runs on the CPU.
-        optimise: emcc's optimisation level when linking, 0 to 3. The objects are optimised already: above 1, wasm-opt
-            spends half a minute of CPU on a library that is a sixth smaller once gzipped.
-        progress: Told, in a line, of each step before it starts.
+        optimise: emcc's optimisation level when linking, 0 to 3.
+        progress: Called with one line before each step.
 
     Returns:
         `out`.
 
     Raises:
-        InputError: When emscripten is missing or too old.
+        InputError: Emscripten is missing or too old, or the model does not fit WebGPU's limits.
     """
-    target = webgpu_target()
-    metadata = model_metadata(config, scheme)
-    mod = build_module(config, scheme, target)
-    return compile_module(mod, metadata, out, schedule=schedule, optimise=optimise, progress=progress)
+    exported = export_config(config, scheme, webgpu_target())
+    metadata = library_metadata(relax_facts(config, scheme), exported.tensors, scheme)
+    return compile_module(exported.module, metadata, out, schedule=schedule, optimise=optimise, progress=progress)
 
 
 def compile_module(
@@ -75,18 +74,19 @@ def compile_module(
     """Compiles any model's module, after adding the functions of docs/abi.md that it lacks.
 
     Args:
-        mod: See `abi.complete`; built for the target of `pipeline.webgpu_target`.
+        mod: From `export`, for the target of `pipeline.webgpu_target`.
         metadata: MLC's keys; ours, memory use and limits are added.
         out: The `.wasm` to write; replaced if it exists.
         schedule: ``software`` for browsers whose adapter runs on the CPU.
-        optimise: emcc's optimisation level when linking, 0 to 3.
-        progress: Told, in a line, of each step before it starts.
+        optimise: emcc's optimisation level when linking, 0 to 3. The objects are optimised already: above 1, wasm-opt
+            spends half a minute of CPU on a library that is a sixth smaller once gzipped.
+        progress: Called with one line before each step.
 
     Returns:
         `out`.
 
     Raises:
-        InputError: When emscripten is missing or too old.
+        InputError: Emscripten is missing or too old, or the model does not fit WebGPU's limits.
     """
     say = progress or (lambda _: None)
     runtime = ensure_runtime(progress)
@@ -95,7 +95,7 @@ def compile_module(
     ours = {
         "abi": abi.ABI_VERSION,
         "functions": abi.function_names(mod),
-        "link_variants": list(VARIANTS),
+        "link_variants": [form.name for form in LINK_VARIANTS],
         "hidden_size": signature.hidden_size,
         "vocab_size": abi.vocabulary_of(mod),
         "dtype": signature.dtype,
@@ -114,16 +114,22 @@ def compile_module(
     return out
 
 
-def model_metadata(config: ModelConfig, scheme: Scheme) -> dict[str, Any]:
-    """MLC's keys for a model of ours."""
-    tensors = [tensor for spec in param_specs(config) for tensor in stored_tensors(spec, scheme)]
+def library_metadata(facts: ModelFacts, tensors: Iterable[StoredTensor], scheme: Scheme) -> dict[str, Any]:
+    """MLC's keys of `_metadata`.
+
+    Args:
+        facts: The model's dimensions.
+        tensors: What its functions take as `packed_params`, in call order.
+        scheme: How its weights are stored.
+    """
+    cache = facts.kv_cache
     return {
-        "model_type": config.model_type,
+        "model_type": facts.architecture,
         "quantization": scheme.name,
-        "context_window_size": config.context_window_size,
+        "context_window_size": facts.context_window_size,
         "sliding_window_size": -1,
         "attention_sink_size": -1,
-        "prefill_chunk_size": config.prefill_chunk_size,
+        "prefill_chunk_size": facts.prefill_chunk_size,
         "tensor_parallel_shards": 1,
         "pipeline_parallel_stages": 1,
         "kv_state_kind": "kv_cache",
@@ -132,10 +138,10 @@ def model_metadata(config: ModelConfig, scheme: Scheme) -> dict[str, Any]:
             {"name": each.name, "shape": list(each.shape), "dtype": each.dtype, "preprocs": []} for each in tensors
         ],
         "kv_cache": {
-            "num_hidden_layers": config.num_hidden_layers,
-            "num_attention_heads": config.num_attention_heads,
-            "num_key_value_heads": config.num_key_value_heads,
-            "head_dim": config.head_dim,
+            "num_hidden_layers": cache.num_hidden_layers,
+            "num_attention_heads": cache.num_attention_heads,
+            "num_key_value_heads": cache.num_key_value_heads,
+            "head_dim": cache.qk_head_dim,
         },
     }
 
@@ -146,7 +152,7 @@ def _link(executable: tvm.relax.VMExecutable, out: Path, runtime: RuntimeObjects
             [f"-O{optimise}", *_LINK_FLAGS, *runtime.objects, *objects, "-o", output, *(options or ())], "linking"
         )
 
-    # emscripten's clang is older than TVM's LLVM and cannot read its bitcode, but an object file is an object file.
+    # emscripten's clang is older than TVM's LLVM and cannot read its bitcode, but it can link object files.
     link.object_format = "o"  # type: ignore[attr-defined]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".linking-") as scratch:

@@ -1,102 +1,67 @@
 """RecursiveLinks in Relax: both variants of the inner and the outer link.
 
-Source: arXiv 2604.25917 and its released checkpoints; the forms and the order of the tensors are docs/abi.md's. Links
+Source: arXiv 2604.25917 and its released checkpoints; the tensors and their order are `names.LINK_VARIANTS`. Links
 compute in float32 whatever the model dtype. Deviation: WGSL has no erf, so GELU uses a rational approximation of it
 (absolute error below 1e-6, see tests/build/test_links_gelu.py).
+
+Shape letters: M latent steps, S and D_target the hidden sizes that go in and come out.
 """
 
+from collections.abc import Mapping, Sequence
+
 from tvm import relax, te, tirx, topi
+from tvm.relax.frontend.nn import Tensor, op
 
-from recursivemas.system.links_file import INNER_TENSORS, Variant
+from recursivemas.system.names import LinkTensor, LinkVariant
 
-VARIANTS: tuple[Variant, ...] = tuple(INNER_TENSORS)
 LAYER_NORM_EPS = 1e-5
 
-
-class LinkSizes:
-    """Symbolic dimensions of one link function.
-
-    Attributes:
-        source: Hidden size that goes in.
-        target: Hidden size that comes out.
-        width: Hidden width of the link, symbolic.
-    """
-
-    def __init__(self, source: int | tirx.Var, target: int | tirx.Var) -> None:
-        self.source = source
-        self.target = target
-        self.width = tirx.Var("width", "int64")
+Weights = Mapping[str, Tensor]
 
 
-def inner_link_type(variant: Variant, hidden_size: int) -> relax.TupleType:
-    """Type of an inner link's packed tensors; its width is symbolic."""
-    sizes = LinkSizes(hidden_size, hidden_size)
-    tensors = [*_linear(sizes.width, sizes.source), *_linear(sizes.target, sizes.width)]
-    if variant == "ln_res":
-        tensors = [*_norm(sizes.source), *tensors, *_norm(sizes.target)]
-    return relax.TupleType(tensors)
-
-
-def outer_link_type(variant: Variant, hidden_size: int) -> relax.TupleType:
-    """Type of an outer link's packed tensors; its width and target size are symbolic."""
-    sizes = LinkSizes(hidden_size, tirx.Var("target_size", "int64"))
-    tensors = [
-        *_linear(sizes.width, sizes.source),
-        *_linear(sizes.target, sizes.width),
-        *_linear(sizes.target, sizes.source),
-    ]
-    if variant == "ln_res":
-        tensors = [*_norm(sizes.source), *tensors, *_norm(sizes.target)]
-    return relax.TupleType(tensors)
-
-
-def emit_inner_link(
-    builder: relax.BlockBuilder, variant: Variant, hidden: relax.Expr, link: relax.Expr, dtype: str
-) -> relax.Expr:
+def inner_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
     """R_in(h) = h + W2 GELU(W1 h); ``ln_res``: LN_post(h + W2 GELU(W1 LN_pre(h))).
 
     Args:
-        builder: Inside a dataflow block.
         variant: Of the link.
-        hidden: (M, D) in `dtype`.
-        link: Tuple of the type `inner_link_type` gives.
-        dtype: The model dtype.
+        h: (M, S) float32.
+        w: The link's tensors by name.
 
     Returns:
-        (M, D) in `dtype`.
+        (M, S) float32.
     """
-    math = _Math(builder, link)
-    state = math.widen(hidden)
-    normed = math.layer_norm(state) if variant == "ln_res" else state
-    result = math.add(state, math.linear(math.gelu(math.linear(normed))))
-    if variant == "ln_res":
-        result = math.layer_norm(result)
-    return math.narrow(result, dtype)
+    if variant == "paper":
+        return h + _bottleneck(h, w)
+    return _layer_norm(h + _bottleneck(_layer_norm(h, w, "ln_pre"), w), w, "ln_post")
 
 
-def emit_outer_link(
-    builder: relax.BlockBuilder, variant: Variant, hidden: relax.Expr, link: relax.Expr, dtype: str
-) -> relax.Expr:
+def outer_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
     """R_out(h) = W3 h + W2 GELU(W1 h); ``ln_res``: LN_target(W3 h + W2 GELU(W1 LN_source(h))).
 
     Args:
-        builder: Inside a dataflow block.
         variant: Of the link.
-        hidden: (M, S) in `dtype`.
-        link: Tuple of the type `outer_link_type` gives.
-        dtype: The model dtype.
+        h: (M, S) float32.
+        w: The link's tensors by name.
 
     Returns:
-        (M, D_target) in `dtype`.
+        (M, D_target) float32.
     """
-    math = _Math(builder, link)
-    state = math.widen(hidden)
-    normed = math.layer_norm(state) if variant == "ln_res" else state
-    bent = math.linear(math.gelu(math.linear(normed)))
-    result = math.add(math.linear(state), bent)
-    if variant == "ln_res":
-        result = math.layer_norm(result)
-    return math.narrow(result, dtype)
+    straight = _linear(h, w["w3"], w["b3"])
+    if variant == "paper":
+        return straight + _bottleneck(h, w)
+    return _layer_norm(straight + _bottleneck(_layer_norm(h, w, "ln_source"), w), w, "ln_target")
+
+
+def link_type(tensors: Sequence[LinkTensor], source: int, target: int | tirx.Var) -> relax.TupleType:
+    """Type of a link's packed tensors; the link's width is symbolic."""
+    sizes = {"source": source, "target": target, "width": tirx.Var("width", "int64")}
+    return relax.TupleType([relax.TensorType([sizes[size] for size in each.shape], "float32") for each in tensors])
+
+
+def unpack(link: relax.Var, tensors: Sequence[LinkTensor]) -> Weights:
+    """The tensors of a packed link by name; emits into the current block."""
+    names = [each.name for each in tensors]
+    return {name: op.wrap_nested(relax.TupleGetItem(link, index), name) for index, name in enumerate(names)}
 
 
 def gelu(x: te.Tensor) -> te.Tensor:
@@ -107,51 +72,22 @@ def gelu(x: te.Tensor) -> te.Tensor:
     return te.compute(x.shape, lambda *i: half * x(*i) * (1 + erf(*i)), name="gelu")
 
 
-def _linear(rows: int | tirx.Var, columns: int | tirx.Var) -> list[relax.TensorType]:
-    return [relax.TensorType((rows, columns), "float32"), relax.TensorType((rows,), "float32")]
+def _bottleneck(h: Tensor, w: Weights) -> Tensor:
+    """W2 GELU(W1 h)."""
+    inner = op.tensor_expr_op(gelu, "gelu", [_linear(h, w["w1"], w["b1"])])
+    return _linear(inner, w["w2"], w["b2"])
 
 
-def _norm(size: int | tirx.Var) -> list[relax.TensorType]:
-    return [relax.TensorType((size,), "float32")] * 2
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return op.matmul(x, op.permute_dims(weight), out_dtype="float32") + bias
 
 
-class _Math:
-    """The links' arithmetic in float32; weights are taken from the tuple one after the other, in call order."""
+def _layer_norm(x: Tensor, w: Weights, name: str) -> Tensor:
+    """In two passes, because mean(x * x) - mean(x) ** 2 cancels where the mean is large."""
+    centred = x - _mean(x)
+    scale = op.wrap_nested(relax.op.rsqrt((_mean(centred * centred) + LAYER_NORM_EPS)._expr), "rsqrt")
+    return centred * scale * w[f"{name}.weight"] + w[f"{name}.bias"]
 
-    def __init__(self, builder: relax.BlockBuilder, link: relax.Expr) -> None:
-        self._builder = builder
-        self._link = link
-        self._taken = 0
 
-    def _next(self) -> relax.Expr:
-        self._taken += 1
-        return self._emit(relax.TupleGetItem(self._link, self._taken - 1))
-
-    def _emit(self, expression: relax.Expr) -> relax.Expr:
-        return self._builder.emit(expression)
-
-    def widen(self, x: relax.Expr) -> relax.Expr:
-        return x if x.ty.dtype == "float32" else self._emit(relax.op.astype(x, "float32"))
-
-    def narrow(self, x: relax.Expr, dtype: str) -> relax.Expr:
-        return x if dtype == "float32" else self._emit(relax.op.astype(x, dtype))
-
-    def add(self, x: relax.Expr, y: relax.Expr) -> relax.Expr:
-        return self._emit(relax.op.add(x, y))
-
-    def linear(self, x: relax.Expr) -> relax.Expr:
-        weight, bias = self._next(), self._next()
-        transposed = self._emit(relax.op.permute_dims(weight))
-        return self.add(self._emit(relax.op.matmul(x, transposed, out_dtype="float32")), bias)
-
-    def gelu(self, x: relax.Expr) -> relax.Expr:
-        return self._builder.emit_te(gelu, x, primfunc_name_hint="gelu")
-
-    def layer_norm(self, x: relax.Expr) -> relax.Expr:
-        """In two passes, since mean(x * x) - mean(x) ** 2 cancels where the mean is large."""
-        weight, bias = self._next(), self._next()
-        centred = self._emit(relax.op.subtract(x, self._emit(relax.op.mean(x, axis=-1, keepdims=True))))
-        variance = self._emit(relax.op.mean(self._emit(relax.op.multiply(centred, centred)), axis=-1, keepdims=True))
-        stable = self._emit(relax.op.add(variance, relax.const(LAYER_NORM_EPS, "float32")))
-        normed = self._emit(relax.op.multiply(centred, self._emit(relax.op.rsqrt(stable))))
-        return self.add(self._emit(relax.op.multiply(normed, weight)), bias)
+def _mean(x: Tensor) -> Tensor:
+    return op.wrap_nested(relax.op.mean(x._expr, axis=-1, keepdims=True), "mean")

@@ -97,6 +97,8 @@ def _lowering_passes() -> Sequence[tvm.transform.Pass]:
         # WGSL has no 64-bit integers.
         tvm.tirx.transform.ForceNarrowIndexToInt32(),
         relax.transform.RewriteDataflowReshape(),
+        # Drops the kernels of those reshapes, which a page would compile and never run.
+        relax.transform.DeadCodeElimination(),
         relax.transform.ToNonDataflow(),
         relax.transform.RemovePurityChecking(),
         relax.transform.CallTIRRewrite(),

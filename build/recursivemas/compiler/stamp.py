@@ -1,13 +1,11 @@
 """Stamps: a digest of everything that goes into an artifact, so that a second build can be skipped.
 
-A stamp is of this machine (it uses file sizes and modification times of large inputs); it is kept beside artifacts,
-never in them.
+A stamp is only valid on this machine, because it holds sizes and modification times of large input files. It is kept
+beside its artifact, never inside.
 """
 
 import hashlib
-import importlib
 import importlib.metadata
-import importlib.util
 import json
 from collections.abc import Iterable
 from functools import cache
@@ -17,11 +15,9 @@ from typing import Any
 
 import recursivemas.compiler
 import recursivemas.system
+from recursivemas.compiler.backends import installed_backends
 from recursivemas.compiler.runtime import runtime_key
 from recursivemas.system.files import write_text_atomic
-
-_PATCHES = "recursivemas.mlc"
-"""Imported when it is asked for: an installation may lack it."""
 
 
 @cache
@@ -34,7 +30,7 @@ def program_digest() -> str:
 
 
 def compiler(backends: Iterable[str]) -> dict[str, str | None]:
-    """What else decides how agents come out: the browser runtime, and for the backend `mlc` MLC-LLM and our patches.
+    """What else decides how agents come out: the browser runtime, and what each backend names.
 
     Args:
         backends: Those that agents are compiled with.
@@ -46,11 +42,9 @@ def compiler(backends: Iterable[str]) -> dict[str, str | None]:
         InputError: Emscripten, the runtime's sources or the MLC-LLM that was named cannot be used.
     """
     key: dict[str, str | None] = {"runtime": runtime_key()}
-    if "mlc" in backends and importlib.util.find_spec(_PATCHES) is not None:
-        source = importlib.import_module(f"{_PATCHES}.source")
-        root = source.find_mlc()
-        key["patches"] = sources_digest(importlib.import_module(_PATCHES))
-        key["mlc-llm"] = None if root is None else source.describe(root)
+    installed = installed_backends()
+    for name in sorted(set(backends) & installed.keys()):
+        key |= installed[name].stamp_inputs()
     return key
 
 
@@ -79,13 +73,13 @@ def stamp_of(paths: Iterable[Path], **options: Any) -> str:
 
 
 def stamp_file(artifact: Path) -> Path:
-    """Where an artifact's stamp is kept."""
-    artifact = artifact.absolute()  # "." has a name only then
+    """The file that keeps an artifact's stamp."""
+    artifact = artifact.absolute()  # "." has no name of its own
     return artifact.with_name(f".{artifact.name}.stamp")
 
 
 def read_stamp(artifact: Path) -> str | None:
-    """The stamp an artifact was made with; None when it has none."""
+    """The stamp an artifact was made with; None if there is none."""
     path = stamp_file(artifact)
     return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 

@@ -16,7 +16,7 @@ def architectures_command(
 ) -> None:
     """Lists MLC-LLM's architectures: whether each builds, whether its numbers were compared, or why it fails."""
     from recursivemas.architectures import record as survey  # TVM and torch take seconds to import
-    from recursivemas.mlc.source import import_mlc
+    from recursivemas.mlc.importing import import_mlc
 
     if record and not check:
         raise InputError("--record saves what --check computes; give both")

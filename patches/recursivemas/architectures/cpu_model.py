@@ -1,6 +1,6 @@
-"""Runs an exported model on the CPU, to compare its numbers with the reference where no GPU or browser is needed."""
+"""Runs an exported model on the CPU, to compare its numbers with a reference without a GPU or a browser."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ _SEQUENCE = 0
 
 
 def cpu_target() -> tvm.target.Target:
-    """This machine's CPU, without its newest instructions: kernels are compared, not timed."""
+    """The CPU without its newest instructions, because kernels are compared and not timed."""
     return tvm.target.Target("llvm")
 
 
@@ -41,7 +41,7 @@ class CpuModel:
 
     def embed(self, input_ids: NDArray[np.int32]) -> NDArray[Any]:
         """(T,) to (T, D)."""
-        return self._call("embed", tvm.runtime.tensor(input_ids, self._device)).numpy()
+        return _numpy(self._call("embed", tvm.runtime.tensor(input_ids, self._device)))
 
     def get_last_hidden(self, input_embed: NDArray[Any]) -> NDArray[Any]:
         """(1, T, D) to (1, T, D); appends T positions to the cache."""
@@ -49,14 +49,18 @@ class CpuModel:
         _state("begin_forward")(self._cache, tvm.runtime.ShapeTuple([_SEQUENCE]), length)
         hidden = self._call("get_last_hidden", tvm.runtime.tensor(input_embed, self._device), self._cache)[0]
         _state("end_forward")(self._cache)
-        return hidden.numpy()
+        return _numpy(hidden)
 
     def lm_head(self, hidden: NDArray[Any]) -> NDArray[Any]:
         """(M, D) to (M, V) float32."""
-        return self._call("lm_head", tvm.runtime.tensor(hidden, self._device)).numpy()
+        return _numpy(self._call("lm_head", tvm.runtime.tensor(hidden, self._device)))
 
     def _call(self, name: str, *arguments: Any) -> Any:
         return self._vm[name](*arguments, self._params)
+
+
+def _numpy(tensor: Any) -> NDArray[Any]:
+    return np.asarray(tensor.numpy())
 
 
 def _state(name: str) -> Any:
@@ -66,8 +70,3 @@ def _state(name: str) -> Any:
 def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
     """‖a − b‖ / ‖b‖."""
     return float(np.linalg.norm(found.astype(np.float64) - expected) / np.linalg.norm(expected.astype(np.float64)))
-
-
-def in_call_order(names: Sequence[str], values: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Values by name as a list."""
-    return [values[name] for name in names]

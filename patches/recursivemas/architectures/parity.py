@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from recursivemas.architectures.cpu_model import CpuModel, cpu_target, relative_error
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import SCHEMES
-from recursivemas.mlc.definition import define, export
-from recursivemas.mlc.source import Mlc
-from recursivemas.mlc.sources import find_sources
+from recursivemas.mlc.checkpoint_mapping import map_checkpoint
+from recursivemas.mlc.definition import define, export_definition
+from recursivemas.mlc.importing import Mlc
 from recursivemas.mlc.weights import MlcWeights
 
 TOLERANCE = 1e-4
@@ -104,9 +104,9 @@ def check_parity(mlc: Mlc, config: dict[str, Any]) -> Parity:
 def _exported(mlc: Mlc, checkpoint: Checkpoint) -> CpuModel:
     scheme, target = SCHEMES["q0f32"], cpu_target()
     definition = define(mlc, checkpoint.config, scheme, target)
-    exported = export(definition, target)
-    sources = find_sources(definition, exported.tensors, checkpoint)
-    weights = MlcWeights(definition, exported.tensors, sources, checkpoint, scheme)
+    exported, _ = export_definition(definition, target)
+    mapping = map_checkpoint(definition, exported.tensors, checkpoint)
+    weights = MlcWeights(definition, exported.tensors, mapping, checkpoint, scheme)
     return CpuModel(exported.module, [value for _, value in weights.arrays()])
 
 

@@ -1,4 +1,4 @@
-"""What MLC-LLM's registry holds and what of it builds: computed, recorded with the versions, shown."""
+"""The record of MLC-LLM's architectures: which ones build, and how they compare with transformers."""
 
 import dataclasses
 import importlib.metadata
@@ -12,14 +12,16 @@ from typing import Any
 from recursivemas.architectures.parity import check_parity, transformers_has
 from recursivemas.architectures.samples import sample_config
 from recursivemas.compiler import abi
+from recursivemas.compiler.library import library_metadata
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.quantize import SCHEMES
 from recursivemas.compiler.shaders import check_limits, shaders_of
 from recursivemas.compiler.wgsl import has_dawn, refused_by_dawn
-from recursivemas.mlc.backend import library_metadata, model_facts, model_sizes
-from recursivemas.mlc.definition import define, export
-from recursivemas.mlc.source import Mlc
+from recursivemas.mlc.definition import define, export_definition
+from recursivemas.mlc.importing import Mlc
+from recursivemas.mlc.mlc_model import model_facts, model_sizes
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import write_text_atomic
 
 RESULTS = Path(__file__).with_name("architectures.json")
 """Results that `rmas architectures --check --record` wrote."""
@@ -30,17 +32,17 @@ _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "torch", "transformers")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one architecture.
+    """The result of checking one architecture.
 
     Attributes:
         architecture: MLC-LLM's name.
         status: `builds, parity checked`, `builds`, or `does not build`.
-        note: Why not, or why parity was not checked; empty otherwise.
-        embed_scale: What the family multiplies token embeddings by; latents come after it.
-        correction: What is corrected in MLC-LLM's definition; empty where nothing is.
+        note: Why it does not build, or why parity was not checked; otherwise empty.
+        embed_scale: The factor that the family multiplies token embeddings by; latent thoughts come after it.
+        correction: What we correct in MLC-LLM's definition, if anything.
         hidden_error: Relative error of hidden states against transformers.
-        logits_error: The same of logits.
-        seconds: Time the checks took.
+        logits_error: Relative error of logits.
+        seconds: How long the checks took.
     """
 
     architecture: str
@@ -64,12 +66,12 @@ def registry(mlc: Mlc) -> list[str]:
 
 
 def check(mlc: Mlc, names: Sequence[str], say: Callable[[str], None] = lambda _: None) -> Iterator[Outcome]:
-    """Builds each architecture for WebGPU and compares it with transformers where that can be done.
+    """Builds each architecture for WebGPU and compares it with transformers if that is possible.
 
     Args:
         mlc: The imported MLC-LLM.
         names: Of its registry.
-        say: Told each name before its turn.
+        say: Called with each name before its turn.
     """
     for name in names:
         say(name)
@@ -86,7 +88,7 @@ def check_one(mlc: Mlc, name: str) -> Outcome:
         return Outcome(name, "does not build", "no sample configuration: " + _NO_SAMPLE.get(name, "not written yet"))
     try:
         scale, correction = _build(mlc, config)
-    except Exception as error:  # Whatever a definition trips over is what is to be listed.
+    except Exception as error:  # Whatever a definition raises is what the record lists.
         return Outcome(name, "does not build", _one_line(error))
     outcome = Outcome(name, "builds", embed_scale=scale, correction=correction)
     if not transformers_has(name):
@@ -95,7 +97,7 @@ def check_one(mlc: Mlc, name: str) -> Outcome:
         return dataclasses.replace(outcome, note="compared with transformers in Chromium (tests/patches)")
     try:
         parity = check_parity(mlc, config)
-    except Exception as error:  # The same: the reason is the result.
+    except Exception as error:  # As above: the reason is the result.
         return dataclasses.replace(outcome, note=f"not compared: {_one_line(error)}")
     outcome = dataclasses.replace(outcome, hidden_error=parity.hidden, logits_error=parity.logits)
     if not parity.passed:
@@ -118,14 +120,14 @@ _NO_SAMPLE = {
 
 
 def _build(mlc: Mlc, config: dict[str, Any]) -> tuple[float, str]:
-    """Compiles for WebGPU, short of linking; returns the scale of embeddings and what was corrected."""
+    """Compiles for WebGPU without linking; returns the factor on embeddings and what was corrected."""
     target, scheme = webgpu_target(), SCHEMES[_SCHEME]
     definition = define(mlc, config, scheme, target)
-    exported = export(definition, target)
+    exported, cache = export_definition(definition, target)
     context, chunk = model_sizes(definition, None, None)
-    facts = model_facts(definition, exported.cache, scheme, context, chunk)
+    facts = model_facts(definition, cache, scheme, context, chunk)
     ours = {"hidden_size": facts.hidden_size, "vocab_size": facts.vocab_size, "dtype": scheme.dtype}
-    metadata = {**library_metadata(facts, exported, scheme), "recursivemas": ours}
+    metadata = {**library_metadata(facts, exported.tensors, scheme), "recursivemas": ours}
     module = abi.complete(exported.module)
     executable = build_executable(module, metadata, schedule="gpu", bounds={"seq_len": chunk}, target=target)
     shaders = shaders_of(executable)
@@ -142,7 +144,7 @@ def _one_line(error: Exception) -> str:
 
 
 def versions(mlc: Mlc) -> dict[str, str]:
-    """What results depend on."""
+    """The versions that results depend on."""
     found = {"mlc-llm": mlc.version}
     for package in _PACKAGES:
         try:
@@ -166,9 +168,7 @@ def record(path: Path, mlc: Mlc, outcomes: Sequence[Outcome]) -> None:
         "versions": versions(mlc),
         "results": [dataclasses.asdict(merged[name]) for name in sorted(merged)],
     }
-    scratch = path.with_suffix(".json.part")
-    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    scratch.replace(path)
+    write_text_atomic(path, json.dumps(content, indent=1) + "\n")
 
 
 def load(path: Path) -> tuple[Mapping[str, str], list[Outcome]]:

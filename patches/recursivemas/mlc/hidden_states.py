@@ -1,8 +1,8 @@
-"""Our functions for any causal language model of MLC-LLM: hidden states out, hidden states in, the logit lens.
+"""Exposes the hidden states of any causal language model of MLC-LLM: hidden states out, hidden states in, logit lens.
 
-What goes in at `input_embed` and what `embed` returns is what the first decoder layer reads, as `inputs_embeds` is in
-transformers 5. MLC-LLM's Gemma models multiply their input by sqrt(hidden size) inside the body instead; here `embed`
-multiplies, and the body's own multiplication is passed over, so that a latent thought is never scaled.
+`embed` returns, and `input_embed` takes, what the first decoder layer reads, like `inputs_embeds` in transformers 5.
+MLC-LLM's Gemma models multiply their input by sqrt(hidden size) inside the body. Here `embed` multiplies and the body's
+own multiplication is skipped, so that a latent thought is never scaled.
 """
 
 import sys
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor
 from tvm.relax.frontend.nn.exporter import Exporter
@@ -26,7 +26,7 @@ from recursivemas.system.errors import InputError
 
 
 class _Stand:
-    """Stands in for a module while a function is traced: called differently, its attributes are the module's."""
+    """Replaces a module while a function is traced: a call goes elsewhere, attributes are the module's."""
 
     def __init__(self, module: Any, call: Callable[..., Any]) -> None:
         self._module = module
@@ -58,10 +58,10 @@ class LatentModel:
     Attributes:
         model: The model, quantized or not.
         anatomy: Its parts.
-        embed_scale: What its body multiplies input embeddings by; 1.0 where it does not.
+        embed_scale: The factor that its body multiplies input embeddings by, else 1.0.
         hidden_size: D.
         dtype: The model dtype.
-        corrections: What is done about differences from the checkpoint's own code.
+        corrections: For differences from the checkpoint's own code.
     """
 
     model: Any
@@ -85,17 +85,21 @@ class LatentModel:
         norm = self.anatomy.head_norm
         return hidden if norm is None else norm.module(hidden)
 
-    def lm_head(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """(M, D) hidden states after the last normalisation to (M, V) float32.
 
-        The model's own `decode` with its body replaced by `hidden`, so that soft-capping, logit scales and whatever
-        else lies between hidden states and logits is the model's.
+        Runs the model's own `decode` with the body replaced by `hidden`, so soft-capping, logit scales and whatever
+        else lies between hidden states and logits are the model's own.
         """
         rows = hidden.reshape(1, *hidden.shape)
         with self._given_hidden(rows):
             logits, _ = self.model.decode(rows, None)
         logits = logits.reshape(logits.shape[1], logits.shape[2])
         return logits if self.corrections.logit_scale == 1.0 else logits * self.corrections.logit_scale
+
+    def create_paged_kv_cache(self, **sizes: tirx.Var) -> PagedKVCache:
+        """An empty cache; `compat.kv_cache` builds it."""
+        return self.model.create_paged_kv_cache(**sizes)
 
     @contextmanager
     def _given_hidden(self, hidden: Tensor) -> Iterator[None]:
@@ -126,15 +130,15 @@ class LatentModel:
 
 
 def expose(model: Any, dtype: str, corrections: Corrections) -> LatentModel:
-    """Finds out how a model treats its input embeddings and wraps it.
+    """Wraps a model, after finding its parts and the factor on its input embeddings.
 
     Args:
         model: An instance of one of MLC-LLM's causal language models, quantized or not.
         dtype: The model dtype.
-        corrections: What is done about differences from the checkpoint's own code.
+        corrections: For differences from the checkpoint's own code.
 
     Raises:
-        InputError: The model is not built in a way we know.
+        InputError: The structure of the model is unknown.
     """
     anatomy = dissect(model)
     hidden_size = _hidden_size(model)
@@ -145,16 +149,16 @@ def expose(model: Any, dtype: str, corrections: Corrections) -> LatentModel:
 def _hidden_size(model: Any) -> int:
     spec = model.get_default_spec()
     for name, method in zip(spec.method_names, spec.method_specs, strict=True):
-        if name == "decode":  # Its first argument is (1, 1, D), under whatever name.
+        if name == "decode":  # Its first argument is (1, 1, D), whatever its name.
             return int(method.arg_specs[0].shape[-1])
     raise InputError(f"{type(model).__name__} does not compile decode")
 
 
 def _embed_scale(model: Any, anatomy: Anatomy, hidden_size: int, dtype: str) -> float:
-    """What the body multiplies its input by before the first layer.
+    """Finds the factor that the body multiplies its input by before the first layer.
 
-    The body is traced with its layers replaced by one that looks at what it is given. Position embeddings that are
-    added there (GPT-2) are no scale.
+    Traces the body with its layers replaced by one that inspects its input. Position embeddings, which GPT-2 adds
+    there, do not count as a factor.
     """
     scales: list[float] = []
 
@@ -177,7 +181,7 @@ def _embed_scale(model: Any, anatomy: Anatomy, hidden_size: int, dtype: str) -> 
 
 
 def _scale_between(given: Any, used: Any) -> float:
-    """The constant c if `used` was computed as `given` * c, looking through casts; 1.0 otherwise."""
+    """The constant c if `used` is `given` * c, casts aside; otherwise 1.0."""
     scale = 1.0
     builder = relax.BlockBuilder.current()
     while not used.same_as(given):

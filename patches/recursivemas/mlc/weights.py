@@ -1,10 +1,11 @@
-"""Writes a checkpoint's weights as MLC-LLM's mappings say, with our quantizer and shard writer.
+"""Writes a checkpoint's weights with MLC-LLM's mappings and our quantizer and shard writer.
 
 MLC-LLM's mapping gives, for each of its parameters, the checkpoint's tensors and a numpy function that makes one array
-of them (concatenating, reordering heads, adding one to Gemma's norms, …). Quantization is ours: the same arithmetic,
-bit for bit, without compiling a function a shape. Experts' weights are quantized row by row like any other.
+of them (concatenating, reordering heads, adding one to Gemma's norms, …). Our quantizer does the same arithmetic as
+MLC-LLM's, bit for bit, without compiling a function for each shape. Experts' weights are quantized row by row like any
+other.
 
-Deviation from streaming: one parameter is in memory at a time, whole, since its function needs it whole.
+Unlike our own conversion, this one holds a whole parameter in memory at a time, because its function needs it whole.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,36 +18,36 @@ from numpy.typing import NDArray
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import BadWeightsError, GroupQuantizer, Scheme, cast
 from recursivemas.compiler.weights import Progress, ShardWriter, StoredTensor, WeightsSummary
+from recursivemas.mlc.checkpoint_mapping import CheckpointMapping
 from recursivemas.mlc.definition import Definition
-from recursivemas.mlc.sources import Sources
 from recursivemas.system.errors import InputError
 
 _READ_VALUES = 1 << 22
 
 
 class MlcWeights:
-    """A checkpoint's weights as one of MLC-LLM's models takes them."""
+    """A checkpoint's weights in the form that one of MLC-LLM's models takes."""
 
     def __init__(
         self,
         definition: Definition,
         tensors: Sequence[StoredTensor],
-        sources: Sources,
+        mapping: CheckpointMapping,
         checkpoint: Checkpoint,
         scheme: Scheme,
     ) -> None:
-        """Holds what is needed; nothing is read yet.
+        """Reads nothing yet.
 
         Args:
             definition: The model.
             tensors: What its compiled functions take, in call order.
-            sources: From `find_sources` for the same checkpoint.
+            mapping: From `map_checkpoint` for the same checkpoint.
             checkpoint: The source.
             scheme: How to store weights.
         """
         self._definition = definition
         self._tensors = tensors
-        self._sources = sources
+        self._mapping = mapping
         self._checkpoint = checkpoint
         self._scheme = scheme
         self._quantizer = GroupQuantizer(scheme.dtype)
@@ -58,7 +59,7 @@ class MlcWeights:
             InputError: A tensor has the wrong shape, or a weight cannot be stored.
         """
         places = {tensor.name: tensor for tensor in self._tensors}
-        for name in self._sources.order:
+        for name in self._mapping.order:
             for target, value in self._stored(name):
                 if value.shape != places[target].shape:
                     raise self._error(
@@ -81,7 +82,7 @@ class MlcWeights:
             writer.add(tensor, [value])
             done += tensor.nbytes
             progress(done, total)
-        infos = [self._checkpoint.tensors[each] for name in self._sources.order for each in self._sources.names[name]]
+        infos = [self._checkpoint.tensors[each] for name in self._mapping.order for each in self._mapping.names[name]]
         parameters = sum(int(np.prod(info.shape, dtype=np.int64)) for info in infos)
         bits = total * 8 / max(1, parameters)
         shards = writer.finish({"ParamSize": len(self._tensors), "ParamBytes": total, "BitsPerParam": bits})
@@ -102,7 +103,7 @@ class MlcWeights:
 
     def _mapped(self, name: str) -> NDArray[Any]:
         """One parameter before quantization, by MLC-LLM's own function."""
-        values = [_read(self._checkpoint, source) for source in self._sources.names[name]]
+        values = [_read(self._checkpoint, source) for source in self._mapping.names[name]]
         try:
             weight = self._definition.extern_map.map_func[name](*values)
         except (ValueError, IndexError) as error:
@@ -110,7 +111,7 @@ class MlcWeights:
         return np.ascontiguousarray(weight)
 
     def _error(self, name: str, what: str) -> InputError:
-        sources = ", ".join(repr(source) for source in self._sources.names[name])
+        sources = ", ".join(repr(source) for source in self._mapping.names[name])
         return InputError(f"{self._checkpoint.folder}: {sources}: {what}")
 
 

@@ -1,26 +1,25 @@
-"""Model definitions: from config.json to a Relax module.
+"""Model definitions: from config.json to a model written in `tvm.relax.frontend.nn` modules.
 
-`load_model_config` and `param_specs` need no TVM; `build_module` does.
+Importing this package does not import TVM, which takes seconds; `make_model` and `param_specs` do.
 """
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from recursivemas.compiler.models import llama, mistral, qwen2, qwen3
 from recursivemas.compiler.models.config import ModelConfig
-from recursivemas.compiler.models.hf_config import Family, read_config
-from recursivemas.compiler.models.specs import param_specs
+from recursivemas.compiler.models.families import FAMILIES
+from recursivemas.compiler.models.hf_config import read_config
+from recursivemas.compiler.params import ParamSpec
 from recursivemas.system.errors import InputError
 
-__all__ = ["FAMILIES", "ModelConfig", "load_model_config", "param_specs"]
-
-FAMILIES: dict[str, Family] = {module.FAMILY.model_type: module.FAMILY for module in (qwen2, qwen3, llama, mistral)}
+__all__ = ["FAMILIES", "ModelConfig", "load_model_config", "make_model", "param_specs"]
 
 
 def load_model_config(
     config: Mapping[str, Any], *, context_window_size: int | None = None, prefill_chunk_size: int | None = None
 ) -> ModelConfig:
-    """Reads a checkpoint's config.json, in transformers 4's or 5's spelling.
+    """Reads a checkpoint's config.json, in the spelling of transformers 4 or 5.
 
     Args:
         config: The parsed file.
@@ -29,7 +28,7 @@ def load_model_config(
         prefill_chunk_size: Longest input of one call, in tokens; by default the context, at most 1024.
 
     Raises:
-        InputError: For an unknown architecture, a missing value, and everything that would be computed wrongly.
+        InputError: The architecture is unknown, a value is missing, or the model would be computed wrongly.
     """
     model_type = config.get("model_type")
     supported = ", ".join(f"{each.model_type} ({each.architecture})" for each in FAMILIES.values())
@@ -40,3 +39,16 @@ def load_model_config(
     if list(architectures) != [family.architecture]:
         raise InputError(f"config.json: architectures {architectures} are not implemented; supported: {supported}")
     return read_config(family, config, context_window_size, prefill_chunk_size)
+
+
+def make_model(config: ModelConfig) -> Any:
+    """Makes the model in float32 and unquantized; see `models/llama.py` for its methods."""
+    module = importlib.import_module(f"{__name__}.{config.model_type}")
+    return getattr(module, FAMILIES[config.model_type].architecture)(config)
+
+
+def param_specs(config: ModelConfig) -> list[ParamSpec]:
+    """Lists every parameter before quantization, in call order."""
+    from recursivemas.compiler.models.specs import specs_of
+
+    return list(specs_of(make_model(config), config))

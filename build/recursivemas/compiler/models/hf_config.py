@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recursivemas.compiler.models.config import Llama3Scaling, ModelConfig
+from recursivemas.compiler.models.families import Family
 from recursivemas.system.errors import InputError
 
 # Longest context and longest single call unless asked otherwise; they decide how much GPU memory a page needs.
@@ -41,29 +42,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "is_encoder_decoder": (None, False),
     "add_cross_attention": (None, False),
 }
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one architecture differs from the common decoder.
-
-    Attributes:
-        model_type: As in config.json.
-        architecture: The one class of it that is supported.
-        qkv_name: MLC's name of the fused projection.
-        qkv_bias: True, False, or None when the key ``attention_bias`` decides (for the output projection too).
-        qk_norm: Whether queries and keys are normalised.
-        head_dim_required: Whether config.json must give head_dim (its absence does not mean hidden_size / heads).
-        kv_heads_required: Whether config.json must give num_key_value_heads.
-    """
-
-    model_type: str
-    architecture: str
-    qkv_name: str
-    qkv_bias: bool | None = None
-    qk_norm: bool = False
-    head_dim_required: bool = False
-    kv_heads_required: bool = True
 
 
 def read_config(

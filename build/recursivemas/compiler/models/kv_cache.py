@@ -1,46 +1,44 @@
 """Creating the paged KV cache, with RoPE from a table of frequencies.
 
-Source: TVM's `TIRPagedKVCache`. The cache hands the table to the RoPE kernel where it would hand it LongRoPE's factors;
-that kernel and one more are ours, see `attention_kernels`.
+Source: TVM's `TIRPagedKVCache`. It passes LongRoPE's factors to the RoPE kernel; we pass the table of frequencies in
+their place, to a kernel of our own (`attention_kernels.py`).
 """
+
+from collections.abc import Mapping
 
 import tvm
 from tvm import relax, tirx
-from tvm.relax.frontend.nn.llm.kv_cache import RopeMode, TIRPagedKVCache
+from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode, TIRPagedKVCache
 
 from recursivemas.compiler.models.attention_kernels import split_rotary_kernel
 from recursivemas.compiler.models.config import ModelConfig
 from recursivemas.system.errors import InputError
 
-FUNCTION = "create_tir_paged_kv_cache"
-_ARGUMENTS = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_size", "support_sliding_window")
 _ROTARY = "tir_split_rotary"
 # Positions among the arguments of vm.builtin.paged_attention_kv_cache_create.
 _MLA_APPEND = 14
 _UNUSED_ATTENTION = (18, 19, 20, 21)
 
 
-def emit_kv_cache(builder: relax.BlockBuilder, config: ModelConfig, dtype: str, target: tvm.target.Target) -> None:
-    """Adds the function that creates the cache, and the kernels it uses, to the module being built.
+def create_kv_cache(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> PagedKVCache:
+    """Creates an empty cache in the function that is being exported, and adds its kernels to the module.
 
     Args:
-        builder: Of the module.
         config: The model.
         dtype: Of keys and values.
-        target: The GPU target, which the attention kernels are scheduled for.
+        sizes: max_batch_size, max_total_seq_len, prefill_chunk_size, page_size and support_sliding_window.
+
+    Raises:
+        InputError: TVM has no attention kernel for the model's heads.
     """
-    sizes = {name: tirx.Var(name, "int64") for name in _ARGUMENTS}
-    arguments = [relax.Var(f"{name}_", relax.ShapeType([size])) for name, size in sizes.items()]
-    with builder.function(FUNCTION, arguments):
-        cache = _create(config, dtype, target, sizes)
-        builder.emit_func_output(builder.emit(_without_unused_kernels(builder.lookup_binding(cache._expr))))
-    rotary = builder.get().get_global_var(_ROTARY)
-    builder.update_func(
-        rotary, split_rotary_kernel(config.num_attention_heads, config.num_key_value_heads, config.head_dim, dtype)
-    )
+    builder = relax.BlockBuilder.current()
+    creation = builder.lookup_binding(_create(config, dtype, sizes)._expr)
+    rotary = split_rotary_kernel(config.num_attention_heads, config.num_key_value_heads, config.head_dim, dtype)
+    builder.update_func(builder.get().get_global_var(_ROTARY), rotary)
+    return PagedKVCache(_expr=_without_unused_kernels(creation), _name="paged_kv_cache")
 
 
-def _create(config: ModelConfig, dtype: str, target: tvm.target.Target, sizes: dict[str, tirx.Var]) -> TIRPagedKVCache:
+def _create(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> TIRPagedKVCache:
     try:
         return TIRPagedKVCache(
             attn_kind="mha",
@@ -61,10 +59,10 @@ def _create(config: ModelConfig, dtype: str, target: tvm.target.Target, sizes: d
             rotary_dim=config.head_dim,
             enable_disaggregation=False,
             dtype=dtype,
-            target=target,
+            target=tvm.target.Target.current(allow_none=False),
         )
     except (ValueError, AssertionError) as error:
-        # The kernels' tiles must divide evenly among threads, which some shapes of heads do not allow.
+        # A kernel's tiles must divide evenly among its threads, which is impossible for some shapes of heads.
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"TVM has no WebGPU attention kernel for head_dim {config.head_dim} with {config.num_attention_heads} "
@@ -73,9 +71,9 @@ def _create(config: ModelConfig, dtype: str, target: tvm.target.Target, sizes: d
 
 
 def _without_unused_kernels(creation: relax.Call) -> relax.Call:
-    """Leaves out kernels for what no library of ours does: MLA, sliding windows, token trees.
+    """Leaves out the kernels for MLA, sliding windows and token trees, which our libraries never call.
 
-    They are a third of a library's shaders, all of which a page compiles before its first step.
+    They are a third of a library's shaders, and a page compiles all shaders before its first step.
     """
     arguments = list(creation.args[1:])
     arguments[_MLA_APPEND] = relax.prim_value(0)

@@ -1,5 +1,7 @@
-"""Mistral 7B and Ministral's text models, without a sliding window (or with one that never hides anything)."""
+"""Mistral 7B and Ministral's text models: Llama, with a sliding window only if the context fits into it."""
 
-from recursivemas.compiler.models.hf_config import Family
+from recursivemas.compiler.models.llama import LlamaForCausalLM
 
-FAMILY = Family(model_type="mistral", architecture="MistralForCausalLM", qkv_name="qkv_proj", qkv_bias=False)
+
+class MistralForCausalLM(LlamaForCausalLM):
+    """Llama."""

@@ -1,5 +1,7 @@
-"""Qwen2 and Qwen2.5: biases on the query, key and value projections, always."""
+"""Qwen2 and Qwen2.5: Llama whose query, key and value projections have biases (`families.py` says so)."""
 
-from recursivemas.compiler.models.hf_config import Family
+from recursivemas.compiler.models.llama import LlamaForCausalLM
 
-FAMILY = Family(model_type="qwen2", architecture="Qwen2ForCausalLM", qkv_name="c_attn", qkv_bias=True)
+
+class Qwen2ForCausalLM(LlamaForCausalLM):
+    """Llama."""

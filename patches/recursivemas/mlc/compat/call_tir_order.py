@@ -9,7 +9,7 @@ from tvm.relax.frontend.nn import Tensor, op
 
 from recursivemas.mlc.compat.bridge import Bridge
 from recursivemas.mlc.compat.intercept import intercept
-from recursivemas.mlc.source import mlc_module
+from recursivemas.mlc.tree import mlc_module
 
 _MODULES = ("op.moe_misc",)
 

@@ -6,7 +6,7 @@ from tvm import te, tirx
 from tvm.relax.frontend.nn import Tensor, op
 
 from recursivemas.mlc.compat.bridge import Bridge
-from recursivemas.mlc.source import mlc_module
+from recursivemas.mlc.tree import mlc_module
 
 
 def moe_cumsum(expert_indices: Tensor, num_local_experts: int) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recursivemas.mlc.compat.bridge import Bridge
-from recursivemas.mlc.source import mlc_module
+from recursivemas.mlc.tree import mlc_module
 
 _PARTS = ("q_proj", "k_proj", "v_proj")
 

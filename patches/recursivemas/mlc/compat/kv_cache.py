@@ -1,4 +1,4 @@
-"""`PagedKVCache.create_generic`: MLC-LLM's placeholder for a KV cache, built at once instead of later."""
+"""`PagedKVCache.create_generic`: MLC-LLM leaves a placeholder for a KV cache; this builds the cache at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,39 +11,21 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode, TIRPagedKVCache
 
+from recursivemas.compiler.model_facts import CacheShape
 from recursivemas.mlc.compat import rope
 from recursivemas.mlc.compat.bridge import Bridge
-from recursivemas.mlc.source import mlc_module
-
-
-@dataclass(frozen=True)
-class CacheShape:
-    """What a model's cache holds.
-
-    Attributes:
-        num_hidden_layers: Layers with a cache.
-        num_attention_heads: Query heads.
-        num_key_value_heads: Key (or value) heads.
-        qk_head_dim: Width of a key head.
-        v_head_dim: Width of a value head.
-    """
-
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    qk_head_dim: int
-    v_head_dim: int
+from recursivemas.mlc.tree import mlc_module
 
 
 @dataclass
 class CacheBuild:
-    """What MLC-LLM's models do not say about their cache, and what they did say.
+    """How `create_generic` builds a cache, and what the model asked for.
 
     Attributes:
-        interleaved_rope: Whether RoPE turns neighbouring pairs where the model asked for halves.
-        placeholder: Only name a cache: MLC-LLM's loaders export a model for its parameters and throw the rest away,
-            and building the kernels of a cache takes seconds.
-        made: Set when the cache has been built.
+        interleaved_rope: Whether RoPE rotates neighbouring pairs although the model asked for halves.
+        placeholder: Emit an empty value instead of a cache. MLC-LLM's loaders export a model only to list its
+            parameters, and building a cache's kernels takes seconds.
+        made: What the cache holds, once a model has asked for one.
     """
 
     interleaved_rope: bool = False
@@ -56,7 +38,7 @@ _current: ContextVar[CacheBuild] = ContextVar("cache_build")
 
 @contextmanager
 def building(build: CacheBuild) -> Iterator[None]:
-    """Caches made inside follow `build` and are recorded in it."""
+    """Inside, `create_generic` follows `build` and records the cache there."""
     token = _current.set(build)
     try:
         yield
@@ -97,17 +79,17 @@ def create_generic(
         rope_scale: Factor on positions.
         rope_theta: RoPE's base.
         dtype: Of keys and values.
-        attn_kind: `mha`, `mla`, or `mha` and `mha_sliding` layer by layer. TVM applies a layer's window to what is in
-            the cache and not to what is being appended, so contexts are kept within the window (`longest_context`),
-            where every layer sees everything.
-        rotary_dim: How much of a head RoPE turns; None for all.
+        attn_kind: `mha`, `mla`, or `mha` and `mha_sliding` layer by layer. TVM applies a layer's window to the cached
+            positions but not to the appended ones, so the context is kept within the window (`longest_context`), where
+            every layer sees everything.
+        rotary_dim: Width of the part of a head that RoPE rotates; None for the whole head.
         rope_scaling: As in `config.json`, or None.
         rope_ext_factors: Long factors followed by short ones, for `longrope`.
         layer_partition: First layer of every pipeline stage; None for one stage.
         mla_original_qk_head_dim: For latent attention (MLA).
         mla_original_v_head_dim: For latent attention (MLA).
-        enable_disaggregation: Handed on.
-        rest: Everything whose name and meaning TVM kept.
+        enable_disaggregation: Passed on to TVM.
+        rest: Arguments whose name and meaning TVM kept.
     """
     build = _current.get(CacheBuild())
     build.made = CacheShape(num_hidden_layers, num_attention_heads, num_key_value_heads, qk_head_dim, v_head_dim)
@@ -145,7 +127,7 @@ def create_generic(
 
 
 def _extension(values: Any) -> relax.Expr:
-    """RoPE's table for the kernel; an integer where there is none, since Relax has no optional values."""
+    """RoPE's table for the kernel; an integer if there is none, because Relax has no optional values."""
     return relax.prim_value(0) if values is None else relax.const(np.asarray(values, np.float32))
 
 

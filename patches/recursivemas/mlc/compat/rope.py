@@ -75,7 +75,7 @@ def _llama3(plain: NDArray[np.float32], scaling: Mapping[str, Any]) -> NDArray[n
     low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
     turns = np.float32(scaling["original_max_position_embeddings"]) * plain / np.float32(2 * np.pi)
     smooth = np.clip((turns - np.float32(low)) / np.float32(high - low), 0, 1)
-    return ((1 - smooth) * plain / np.float32(scaling["factor"]) + smooth * plain).astype(np.float32)
+    return np.asarray((1 - smooth) * plain / np.float32(scaling["factor"]) + smooth * plain, np.float32)
 
 
 def _yarn(plain: NDArray[np.float32], theta: float, rotary_dim: int, scaling: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -90,7 +90,7 @@ def _yarn(plain: NDArray[np.float32], theta: float, rotary_dim: int, scaling: Ma
     first, last = max(first, 0), min(last, rotary_dim - 1)
     width = last - first or 0.001
     ramp = np.clip((np.arange(rotary_dim // 2, dtype=np.float32) - np.float32(first)) / np.float32(width), 0, 1)
-    return (plain / np.float32(scaling["factor"]) * ramp + plain * (1 - ramp)).astype(np.float32)
+    return np.asarray(plain / np.float32(scaling["factor"]) * ramp + plain * (1 - ramp), np.float32)
 
 
 def yarn_factor(scaling: Mapping[str, Any]) -> float:
@@ -129,7 +129,7 @@ def split_rotary(rope: RopeTable, q_heads: int, kv_heads: int, head_dim: int, dt
     def pair(d: tirx.Var) -> tirx.Expr:
         return d // 2 if interleaved else d % pairs
 
-    @T.prim_func(s_tir=True)
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def kernel(
         var_qkv: T.handle,
         var_positions: T.handle,
@@ -137,7 +137,7 @@ def split_rotary(rope: RopeTable, q_heads: int, kv_heads: int, head_dim: int, dt
         var_k: T.handle,
         var_v: T.handle,
         var_frequencies: T.handle,
-    ):
+    ) -> None:
         T.func_attr({"op_pattern": 8, "tirx.noalias": True})
         length = T.int32()
         positions_offset = T.int32()

@@ -9,7 +9,7 @@ from tvm import tirx
 from recursivemas.mlc.compat import call_tir_order
 from recursivemas.mlc.compat.bridge import Bridge
 from recursivemas.mlc.compat.intercept import intercept
-from recursivemas.mlc.source import mlc_module
+from recursivemas.mlc.tree import mlc_module
 
 _THREADS = re.compile(r"T\.thread_binding\((\d+), thread=\"threadIdx")
 

@@ -5,7 +5,7 @@ from typing import Any
 from tvm.script import tirx as T  # noqa: N812
 
 from recursivemas.mlc.compat.bridge import Bridge
-from recursivemas.mlc.source import mlc_module
+from recursivemas.mlc.tree import mlc_module
 
 
 def init_local_top_k(k_val: int, dtype: str, local_top_k: Any, local_top_k_index: Any) -> None:

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import SCHEMES, GroupQuantizer
 from recursivemas.compiler.weights import StoredTensor
-from recursivemas.mlc.sources import find_sources
+from recursivemas.mlc.checkpoint_mapping import map_checkpoint
 from recursivemas.mlc.weights import MlcWeights
 from recursivemas.system.errors import InputError
 
@@ -40,55 +40,55 @@ def _stored(*names: str) -> list[StoredTensor]:
     return [StoredTensor(name, (6, 4), "float32") for name in names]
 
 
-def test_find_sources_takes_either_prefix(tmp_path: Path) -> None:
+def test_map_checkpoint_takes_either_prefix(tmp_path: Path) -> None:
     checkpoint = _checkpoint(tmp_path, transformer__wte__weight=TABLE)
-    found = find_sources(_definition({"wte": ["wte.weight"]}), _stored("wte"), checkpoint)
+    found = map_checkpoint(_definition({"wte": ["wte.weight"]}), _stored("wte"), checkpoint)
     assert found.names == {"wte": ("transformer.wte.weight",)}
 
 
-def test_find_sources_takes_the_table_for_a_tied_output_layer(tmp_path: Path) -> None:
+def test_map_checkpoint_takes_the_table_for_a_tied_output_layer(tmp_path: Path) -> None:
     mapping = {"embed": ["embed.weight"], "head": ["lm_head.weight"]}
     checkpoint = _checkpoint(tmp_path, embed__weight=TABLE)
-    assert find_sources(_definition(mapping), _stored(*mapping), checkpoint).names["head"] == ("embed.weight",)
+    assert map_checkpoint(_definition(mapping), _stored(*mapping), checkpoint).names["head"] == ("embed.weight",)
 
 
-def test_find_sources_refuses_an_untied_output_layer_that_is_missing(tmp_path: Path) -> None:
+def test_map_checkpoint_refuses_an_untied_output_layer_that_is_missing(tmp_path: Path) -> None:
     mapping = {"embed": ["embed.weight"], "head": ["lm_head.weight"]}
     checkpoint = _checkpoint(tmp_path, '{"tie_word_embeddings": false}', embed__weight=TABLE)
     with pytest.raises(InputError, match=r"tensor 'lm_head\.weight' is missing that MLC-LLM's fake needs"):
-        find_sources(_definition(mapping), _stored(*mapping), checkpoint)
+        map_checkpoint(_definition(mapping), _stored(*mapping), checkpoint)
 
 
-def test_find_sources_refuses_what_the_model_has_no_use_for(tmp_path: Path) -> None:
+def test_map_checkpoint_refuses_what_the_model_has_no_use_for(tmp_path: Path) -> None:
     definition = _definition({"a": ["a"]}, unused={"known"})
     arguments = {"a": TABLE, "known": TABLE[0], "x__rotary_emb__inv_freq": TABLE[0]}
-    find_sources(definition, _stored("a"), _checkpoint(tmp_path, **arguments))
+    map_checkpoint(definition, _stored("a"), _checkpoint(tmp_path, **arguments))
     with pytest.raises(InputError, match="tensor 'extra' is present"):
-        find_sources(definition, _stored("a"), _checkpoint(tmp_path, **arguments, extra=TABLE))
+        map_checkpoint(definition, _stored("a"), _checkpoint(tmp_path, **arguments, extra=TABLE))
 
 
-def test_find_sources_leaves_out_what_is_for_pictures_alone(tmp_path: Path) -> None:
+def test_map_checkpoint_leaves_out_what_is_for_pictures_alone(tmp_path: Path) -> None:
     tensors = {"a": TABLE, "model__vision_tower__patch": TABLE, "multi_modal_projector__norm": TABLE[0]}
     definition, stored = _definition({"a": ["a"]}), _stored("a")
-    found = find_sources(definition, stored, _checkpoint(tmp_path, '{"vision_config": {}}', **tensors))
+    found = map_checkpoint(definition, stored, _checkpoint(tmp_path, '{"vision_config": {}}', **tensors))
     assert found.names == {"a": ("a",)}
     with pytest.raises(InputError, match="2 tensors"):
-        find_sources(definition, stored, _checkpoint(tmp_path, **tensors))
+        map_checkpoint(definition, stored, _checkpoint(tmp_path, **tensors))
 
 
-def test_find_sources_refuses_a_parameter_nobody_maps(tmp_path: Path) -> None:
+def test_map_checkpoint_refuses_a_parameter_nobody_maps(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not say where tensor 'b' is to be read from"):
-        find_sources(_definition({"a": ["a"]}), _stored("a", "b"), _checkpoint(tmp_path, a=TABLE))
+        map_checkpoint(_definition({"a": ["a"]}), _stored("a", "b"), _checkpoint(tmp_path, a=TABLE))
 
 
-def test_find_sources_refuses_integers(tmp_path: Path) -> None:
+def test_map_checkpoint_refuses_integers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is I32; F32, F16 and BF16"):
-        find_sources(_definition({"a": ["a"]}), _stored("a"), _checkpoint(tmp_path, a=TABLE.astype(np.int32)))
+        map_checkpoint(_definition({"a": ["a"]}), _stored("a"), _checkpoint(tmp_path, a=TABLE.astype(np.int32)))
 
 
 def _weights(tmp_path: Path, definition: Any, stored: list[StoredTensor], scheme: str, **tensors: Any) -> MlcWeights:
     checkpoint = _checkpoint(tmp_path, **tensors)
-    sources = find_sources(definition, stored, checkpoint)
+    sources = map_checkpoint(definition, stored, checkpoint)
     return MlcWeights(definition, stored, sources, checkpoint, SCHEMES[scheme])
 
 

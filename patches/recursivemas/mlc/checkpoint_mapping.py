@@ -15,26 +15,29 @@ _HARMLESS = re.compile(r"(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(at
 """Buffers that older versions of transformers saved; they follow from `config.json`."""
 
 _PICTURES = re.compile(r"(^|\.)(vision_tower|multi_modal_projector)\.")
-"""What a model that also sees has for its pictures alone; agents are given none."""
+"""The parts of a model with vision that only serve pictures; agents get none."""
 
 _PREFIXES = ("transformer.", "model.")
-"""What a checkpoint of the language model has and one of the bare model lacks; MLC-LLM's mappings know one of them."""
+"""Prefixes that a checkpoint of the language model has and one of the bare model lacks; MLC-LLM's mapping expects
+one."""
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Where the parameters come from.
+class CheckpointMapping:
+    """Which tensors of a checkpoint make each of MLC-LLM's parameters.
 
     Attributes:
-        order: MLC-LLM's parameters before quantization, in call order of what they become.
-        names: The checkpoint's tensors that make each of them, in the order that its function takes them.
+        order: The parameters before quantization, in call order.
+        names: By parameter, the checkpoint's tensors in the order in which MLC-LLM's function takes them.
     """
 
     order: tuple[str, ...]
     names: Mapping[str, tuple[str, ...]]
 
 
-def find_sources(definition: Definition, tensors: Sequence[StoredTensor], checkpoint: Checkpoint) -> Sources:
+def map_checkpoint(
+    definition: Definition, tensors: Sequence[StoredTensor], checkpoint: Checkpoint
+) -> CheckpointMapping:
     """Finds every parameter's tensors and checks that the checkpoint holds exactly those.
 
     Args:
@@ -54,7 +57,7 @@ def find_sources(definition: Definition, tensors: Sequence[StoredTensor], checkp
     tied = _tied_table(definition, order, checkpoint)
     found = {name: tuple(_locate(source, checkpoint, tied) for source in mapping[name]) for name in order}
     _check_present(definition, [source for sources in found.values() for source in sources], checkpoint)
-    return Sources(order, found)
+    return CheckpointMapping(order, found)
 
 
 def _locate(source: str, checkpoint: Checkpoint, tied: str | None) -> str:
@@ -71,7 +74,7 @@ def _locate(source: str, checkpoint: Checkpoint, tied: str | None) -> str:
 
 
 def _tied_table(definition: Definition, order: Sequence[str], checkpoint: Checkpoint) -> str | None:
-    """The embedding table, if the output layer shares it: what `lm_head.weight` means where it is not saved."""
+    """The embedding table if the output layer shares it; `lm_head.weight` is then not saved."""
     if checkpoint.config.get("tie_word_embeddings") is False:
         return None
     mapping = definition.extern_map.param_map

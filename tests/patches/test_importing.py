@@ -7,8 +7,9 @@ from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.random_checkpoint import write_random_checkpoint
-from recursivemas.mlc import source
-from recursivemas.mlc.source import SOURCE_VARIABLE, Mlc, find_mlc, import_mlc
+from recursivemas.mlc import tree
+from recursivemas.mlc.importing import Mlc, import_mlc
+from recursivemas.mlc.tree import SOURCE_VARIABLE, find_mlc
 from recursivemas.system.errors import InputError
 
 from .conftest import FILES, write_tree
@@ -58,17 +59,17 @@ def test_import_mlc_follows_a_changed_variable(
 
 def test_describe_tells_version_and_digest(fake_tree: Path) -> None:
     root = fake_tree / "python" / "mlc_llm"
-    seen = source.describe(root)
+    seen = tree.describe(root)
     assert seen.startswith("9.9.test, unknown commit, definitions ")
     (root / "op" / "moe_misc.py").write_text("changed = True")
-    assert source.describe(root) != seen
+    assert tree.describe(root) != seen
 
 
 def test_describe_names_the_commit_of_a_clone(fake_tree: Path) -> None:
     (fake_tree / ".git" / "refs" / "heads").mkdir(parents=True)
     (fake_tree / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
     (fake_tree / ".git" / "refs" / "heads" / "main").write_text("0123456789abcdef\n")
-    assert "commit 01234567" in source.describe(fake_tree / "python" / "mlc_llm")
+    assert "commit 01234567" in tree.describe(fake_tree / "python" / "mlc_llm")
 
 
 def test_import_mlc_refuses_a_version_it_cannot_bridge(fake_tree: Path) -> None:
@@ -139,7 +140,7 @@ def test_find_mlc_refuses_a_folder_without_a_tree(tmp_path: Path, monkeypatch: p
 
 def test_import_mlc_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SOURCE_VARIABLE, raising=False)
-    monkeypatch.setattr(source, "_installed", lambda: iter(()))
+    monkeypatch.setattr(tree, "_installed", lambda: iter(()))
     with pytest.raises(InputError, match=SOURCE_VARIABLE):
         import_mlc()
 
@@ -154,7 +155,7 @@ def test_find_mlc_finds_an_installed_package(fake_tree: Path, monkeypatch: pytes
 
 
 def test_known_tree_is_recognised(mlc: Mlc) -> None:
-    if source.tree_digest(mlc.root) not in source.KNOWN_TREES:
+    if tree.tree_digest(mlc.root) not in tree.KNOWN_TREES:
         pytest.fail(f"{mlc.version} is not among the trees known to work; record it after checking the architectures")
     assert "79d603f0" in mlc.version
 

@@ -1,0 +1,148 @@
+"""From a model with methods to its module: embed, get_last_hidden, lm_head and the KV cache, as in docs/abi.md.
+
+Both backends export their models here; `abi.complete` then adds what is the same for every model.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import tvm
+from tvm import relax, tirx
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor
+from tvm.relax.frontend.nn.exporter import Exporter
+from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
+
+from recursivemas.compiler.models import ModelConfig, make_model, param_specs
+from recursivemas.compiler.models.layers import quantize
+from recursivemas.compiler.quantize import Scheme
+from recursivemas.compiler.weights import StoredTensor, stored_tensors
+
+HIDDEN_STEP = "get_last_hidden_step"
+HEAD_STEP = "lm_head_step"
+_CACHE_SIZES = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_size", "support_sliding_window")
+
+
+class LanguageModel(Protocol):
+    """What a backend defines of a model. T positions, D hidden size, M latent steps, V vocabulary size."""
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """(T,) int32 to (T, D)."""
+
+    def get_last_hidden(self, input_embed: Tensor, paged_kv_cache: PagedKVCache) -> Tensor:
+        """(1, T, D) to the hidden states after the final norm, (1, T, D); the cache grows by T positions."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(M, D) to (M, V) float32."""
+
+    def create_paged_kv_cache(self, **sizes: tirx.Var) -> PagedKVCache:
+        """An empty cache."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model's functions.
+
+    Attributes:
+        module: embed, get_last_hidden, lm_head and create_tir_paged_kv_cache, and private forms of the second and third
+            for one position.
+        tensors: What the functions take as `packed_params`, in call order.
+    """
+
+    module: tvm.IRModule
+    tensors: tuple[StoredTensor, ...]
+
+
+def export_config(config: ModelConfig, scheme: Scheme, target: tvm.target.Target) -> Exported:
+    """Exports a model of `recursivemas.compiler.models`.
+
+    Args:
+        config: The model.
+        scheme: How its weights are stored and in which dtype it computes.
+        target: The GPU; attention kernels are scheduled for it.
+
+    Raises:
+        InputError: TVM has no attention kernel for the model's heads.
+    """
+    model = make_model(config)
+    model.to(scheme.dtype)
+    if scheme.group:
+        quantize(model)
+    exported = export(model, model, config.hidden_size, scheme.dtype, target)
+    tensors = tuple(tensor for spec in param_specs(config) for tensor in stored_tensors(spec, scheme))
+    assert [(each.shape, each.dtype) for each in tensors] == [(each.shape, each.dtype) for each in exported.tensors]
+    return Exported(exported.module, tensors)
+
+
+def export(
+    parameters: nn.Module, model: LanguageModel, hidden_size: int, dtype: str, target: tvm.target.Target
+) -> Exported:
+    """Exports any model.
+
+    Args:
+        parameters: The module whose parameters the functions take, in the order of its attributes.
+        model: Its methods; each is traced once for every function that it becomes.
+        hidden_size: D.
+        dtype: The model dtype.
+        target: The GPU; attention kernels are scheduled for it.
+    """
+
+    def get_last_hidden(input_embed: Tensor, paged_kv_cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
+        return model.get_last_hidden(input_embed, paged_kv_cache), paged_kv_cache
+
+    def create_tir_paged_kv_cache(*sizes: tirx.Var) -> PagedKVCache:
+        return model.create_paged_kv_cache(**dict(zip(_CACHE_SIZES, sizes, strict=True)))
+
+    def hidden_arguments(positions: int | str) -> dict[str, Any]:
+        cache = nn.spec.Object(object_type=PagedKVCache)
+        return {"input_embed": nn.spec.Tensor([1, positions, hidden_size], dtype), "paged_kv_cache": cache}
+
+    def head_arguments(rows: int | str) -> dict[str, Any]:
+        return {"hidden": nn.spec.Tensor([rows, hidden_size], dtype)}
+
+    # One position gets functions of its own: with static shapes TVM schedules them better, and mixtures of experts take
+    # another way through their layers.
+    functions: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+        "embed": (model.embed, {"input_ids": nn.spec.Tensor(["seq_len"], "int32")}),
+        "get_last_hidden": (get_last_hidden, hidden_arguments("seq_len")),
+        HIDDEN_STEP: (get_last_hidden, hidden_arguments(1)),
+        "lm_head": (model.logits, head_arguments("rows")),
+        HEAD_STEP: (model.logits, head_arguments(1)),
+    }
+    methods = [_method(method, arguments, "packed") for method, arguments in functions.values()]
+    methods.append(_method(create_tir_paged_kv_cache, {name: nn.spec.Int() for name in _CACHE_SIZES}, "none"))
+    with target:
+        spec = nn.spec.ModuleSpec(parameters, [*functions, "create_tir_paged_kv_cache"], methods)
+        module, named_parameters, _ = Exporter(debug=False).build(spec)
+    for name, function in module.functions_items():
+        if isinstance(function, relax.Function):
+            # With TVM's mark of how many arguments are inputs, a call would no longer check the shapes of the weights.
+            module[name] = function.without_attr("num_input")
+    for step in (HIDDEN_STEP, HEAD_STEP):  # Private: only latent_step_*, prefill and decode call them.
+        module[step] = module[step].without_attr("global_symbol")
+    tensors = tuple(
+        StoredTensor(name, tuple(int(size) for size in parameter.shape), str(parameter.dtype))
+        for name, parameter in named_parameters
+    )
+    return Exported(_without_unused_kernels(module), tensors)
+
+
+def _method(method: Callable[..., Any], arguments: Mapping[str, Any], param_mode: str) -> nn.spec.MethodSpec:
+    return nn.spec.MethodSpec(method, list(arguments), list(arguments.values()), param_mode, "none")
+
+
+def _without_unused_kernels(mod: tvm.IRModule) -> tvm.IRModule:
+    """Drops kernels that nothing calls; TVM keeps attention kernels because they have symbols of their own."""
+    kept: dict[tvm.ir.GlobalVar, relax.Function | tirx.PrimFunc] = {}
+    for name, function in mod.functions_items():
+        if isinstance(function, relax.Function):
+            kept[name] = relax.analysis.remove_all_unused(function)
+
+    def keep(expression: relax.Expr) -> None:
+        if isinstance(expression, tvm.ir.GlobalVar):
+            kept.setdefault(expression, mod[expression])
+
+    for function in list(kept.values()):
+        relax.analysis.post_order_visit(function, keep)
+    return tvm.IRModule(kept)

@@ -1,0 +1,148 @@
+"""The layers that models are written with: Linear and Embedding, plain or packed into 4 bits.
+
+Source: MLC's group quantization, NK layout: eight 4-bit values per uint32 along the input axis, one scale per 32
+values.
+Deviation: products of matrices are summed in float32 whatever the model dtype (MLC sums in the model dtype), because
+sums of thousands of float16 terms would lose the precision that hidden states are handed over for.
+
+Shape letters: N rows of a weight, K columns.
+"""
+
+from collections.abc import Mapping
+
+from tvm import relax, te, tirx
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor, op
+
+from recursivemas.compiler.quantize import GROUP_SIZE, MAX_INT, PER_WORD, quantized_shapes
+
+_BITS = 32 // PER_WORD
+
+
+def _weight(rows: int, columns: int) -> nn.Parameter:
+    parameter = nn.Parameter((rows, columns))
+    parameter.attrs["quantize"] = True
+    return parameter
+
+
+class Linear(nn.Module):
+    """y = x Wᵀ + b, as `torch.nn.Linear`."""
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+        self.weight = _weight(out_features, in_features)
+        self.bias = nn.Parameter((out_features,)) if bias else None
+
+    def table(self) -> Tensor:
+        """The (N, K) weight in the model dtype."""
+        return self.weight
+
+    def product(self, x: Tensor) -> Tensor:
+        """x Wᵀ in float32, (..., K) to (..., N)."""
+        return op.matmul(x, op.permute_dims(self.table()), out_dtype="float32")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., K) to (..., N), in the dtype of `x`."""
+        y = self.product(x).astype(x.dtype)
+        return y if self.bias is None else y + self.bias
+
+
+class FusedLinear(Linear):
+    """Several projections of the same input as one product; the checkpoint stores each of them on its own."""
+
+    def __init__(self, in_features: int, parts: Mapping[str, int], *, bias: bool = False) -> None:
+        """Stacks the projections' weights and biases.
+
+        Args:
+            in_features: Width of the input.
+            parts: Output width of each projection by its name in the checkpoint, in order.
+            bias: Whether the projections have biases.
+        """
+        super().__init__(in_features, sum(parts.values()), bias=bias)
+        for parameter in filter(None, (self.weight, self.bias)):
+            parameter.attrs["parts"] = dict(parts)
+
+
+class Embedding(nn.Module):
+    """A table of input embeddings, which a tied output layer reads too."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+        self.weight = _weight(num_embeddings, embedding_dim)
+
+    def table(self) -> Tensor:
+        """The (N, K) table in the model dtype."""
+        return self.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(T,) int32 to (T, K). An id beyond the table reads its last row."""
+        return op.wrap_nested(relax.op.take(self.table()._expr, ids._expr, axis=0, mode="clip"), "take")
+
+    product = Linear.product
+
+
+class _Quantized(nn.Module):
+    """Stores a weight as `q_weight` and `q_scale`, and computes it anew wherever it is used.
+
+    `FuseDequantize` puts that computation into the kernel that uses the weight, so the weight itself is never stored.
+    """
+
+    def _pack(self, weight: nn.Parameter) -> None:
+        self.columns = int(weight.shape[1])
+        weight_shape, scale_shape = quantized_shapes(tuple(weight.shape))
+        self.q_weight = nn.Parameter(weight_shape, "uint32")
+        self.q_scale = nn.Parameter(scale_shape, weight.dtype)
+
+    def table(self) -> Tensor:
+        """The (N, K) weight in the model dtype."""
+        return op.tensor_expr_op(dequantize, "dequantize", [self.q_weight, self.q_scale, self.columns])
+
+
+class QuantizedLinear(_Quantized, Linear):
+    """A Linear with a packed weight."""
+
+    def __init__(self, linear: Linear) -> None:
+        self._pack(linear.weight)
+        self.bias = linear.bias
+
+
+class QuantizedEmbedding(_Quantized, Embedding):
+    """An Embedding with a packed table."""
+
+    def __init__(self, embedding: Embedding) -> None:
+        self._pack(embedding.weight)
+
+
+class _Quantizer(nn.Mutator):
+    def visit_module(self, name: str, node: nn.Module) -> nn.Module:
+        if isinstance(node, Linear):
+            return QuantizedLinear(node)
+        if isinstance(node, Embedding):
+            return QuantizedEmbedding(node)
+        return super().visit_module(name, node)
+
+
+def quantize(model: nn.Module) -> None:
+    """Replaces every Linear and Embedding of a model by its packed form; parameters keep their order."""
+    _Quantizer().visit("", model)
+
+
+def dequantize(q_weight: te.Tensor, q_scale: te.Tensor, columns: int) -> te.Tensor:
+    """(q - 7) * scale.
+
+    Args:
+        q_weight: (N, words) uint32.
+        q_scale: (N, groups) in the model dtype.
+        columns: K, which need not be a multiple of the group size.
+
+    Returns:
+        (N, K) in the model dtype.
+    """
+    dtype = str(q_scale.dtype)
+
+    def value(row: tirx.Var, column: tirx.Var) -> tirx.Expr:
+        shift = (column % PER_WORD * _BITS).astype("uint32")
+        level = tirx.bitwise_and(
+            tirx.shift_right(q_weight[row, column // PER_WORD], shift), tirx.const((1 << _BITS) - 1, "uint32")
+        )
+        return (level.astype(dtype) - tirx.const(MAX_INT, dtype)) * q_scale[row, column // GROUP_SIZE]
+
+    return te.compute((q_weight.shape[0], tirx.IntImm("int64", columns)), value, name="dequantize")
