@@ -11,14 +11,13 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from recursivemas.release.release_assets import GITHUB_LIMIT_BYTES, Asset
 from recursivemas.system.errors import InputError
-
-Say = Callable[[str], None]
+from recursivemas.system.progress import Say
 
 _ATTEMPTS = 4
 _LABELLED = re.compile(r"(.+-[0-9a-f]{12})\.")  # a file of a system; the sums are attached last

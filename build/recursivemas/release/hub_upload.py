@@ -8,7 +8,7 @@ by Xet, because LFS is the open one of the Hub's two protocols.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,10 +27,9 @@ from recursivemas.release.model_card import model_card
 from recursivemas.release.release_folder import MANIFEST, ReleaseFolder
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import load_manifest
+from recursivemas.system.progress import Say, silent
 
 CARD = "README.md"
-
-Say = Callable[[str], None]
 
 _ATTEMPTS = 5
 _LONGEST_WAIT_S = 300
@@ -52,7 +51,7 @@ def contents(release: ReleaseFolder, repo_id: str) -> dict[str, Path | bytes]:
     return files
 
 
-def publish_to_hub(release: ReleaseFolder, repo_id: str, *, private: bool = False, say: Say = lambda _: None) -> str:
+def publish_to_hub(release: ReleaseFolder, repo_id: str, *, private: bool = False, say: Say = silent) -> str:
     """Makes a repository hold exactly this release, beside whatever files of other origin it has.
 
     Args:

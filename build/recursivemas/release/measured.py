@@ -4,19 +4,18 @@ A report is a JSON object. Its `system` is the system's name, and its `links_sha
 measured, so that a model card never shows the figures of other links.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, sha256_of
+from recursivemas.system.progress import Say, silent
 
 _WHAT = "report; `rmas eval --out` writes one"
 
 
-def measured_reports(
-    paths: Sequence[Path], system: str, links: Path, say: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
+def measured_reports(paths: Sequence[Path], system: str, links: Path, say: Say = silent) -> dict[str, Any]:
     """Reads the reports about one system.
 
     Args:

@@ -5,7 +5,7 @@ Source: docs/formats.md. The folder is written under another name and renamed wh
 
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,9 @@ from recursivemas.system.manifest import (
     VariantRecord,
     load_manifest,
 )
+from recursivemas.system.progress import Say, silent
 from recursivemas.system.questions import load_questions
 from recursivemas.system.system import Agent, System, load_system
-
-Progress = Callable[[str], None]
 
 _LINKS = "recursivelink.json"
 _QUESTIONS = "questions.json"
@@ -64,7 +63,7 @@ def build_system(
     links_path: Path,
     out: Path,
     options: CompileOptions,
-    progress: Progress = lambda _: None,
+    say: Say = silent,
     supplied: Supplied | None = None,
     variants: Sequence[str] = (),
 ) -> Manifest:
@@ -75,7 +74,7 @@ def build_system(
         links_path: Its `recursivelink.json`.
         out: The system's folder; it must be new, empty or an earlier build, which is replaced.
         options: How to compile the agents.
-        progress: Called with one line before each step.
+        say: Called with one line before each step.
         supplied: What was made elsewhere.
         variants: Further quantizations to include, in order of preference; the page takes the first that the GPU runs.
 
@@ -91,12 +90,10 @@ def build_system(
     check_replaceable(out, MANIFEST, "an earlier build")
     supplied, names = supplied or Supplied(), _other_schemes(variants, options.quantization)
     stamp = _stamp(system, system_path, links_path, options, supplied, variants)
-    measured = measured_reports(supplied.measured, system.name, links_path, progress)
-    agents = built_agents(system, options, progress, supplied.agents)
+    measured = measured_reports(supplied.measured, system.name, links_path, say)
+    agents = built_agents(system, options, say, supplied.agents)
     others = {
-        name: built_agents(
-            system, replace(options, quantization=name), progress, supplied.agents and supplied.agents / name
-        )
+        name: built_agents(system, replace(options, quantization=name), say, supplied.agents and supplied.agents / name)
         for name in names
     }
     links.check_fits(
@@ -104,7 +101,7 @@ def build_system(
         {edge.id: (edge.source, edge.target) for edge in system.edges},
     )
     with output_folder(out) as root:
-        progress(f"Putting {system.name} together")
+        say(f"Putting {system.name} together")
         manifest = _assemble(system, _provenance(system_path, links, agents, measured), links, agents, root, others)
         stamp_file(out).unlink(missing_ok=True)  # it describes the earlier build
     write_stamp(out, stamp)

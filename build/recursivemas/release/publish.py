@@ -1,7 +1,7 @@
 """Publishes a built system after checking it, or lists what would be uploaded."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,7 @@ from recursivemas.release.release_assets import pack_assets, packed_assets
 from recursivemas.release.release_folder import MANIFEST, ReleaseFolder, check_release_folder
 from recursivemas.release.release_notes import release_notes
 from recursivemas.system.errors import InputError
-
-Say = Callable[[str], None]
+from recursivemas.system.progress import Say
 
 
 @dataclass(frozen=True)
