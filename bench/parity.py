@@ -96,12 +96,12 @@ def hand_off_errors(came: dict[str, Any], turns: Sequence[Any]) -> list[float]:
     """The norm of each hand-off's difference over the norm of PyTorch's.
 
     Args:
-        came: A result of the engine with `handoffs`, whose rounds count from 0.
-        turns: The reference's turns, whose rounds count from 1.
+        came: A result of the engine with `handoffs`.
+        turns: The reference's turns.
     """
     from harness.engine_page import matrix, relative_error
 
-    expected = {(turn.round - 1, edge): states for turn in turns for edge, states in turn.hand_offs.items()}
+    expected = {(turn.round, edge): states for turn in turns for edge, states in turn.hand_offs.items()}
     return [
         float(relative_error(matrix(each["states"]), expected[each["round"], each["edge"]][0].numpy()))
         for each in came["handoffs"]

@@ -209,17 +209,15 @@ def assert_same_turns(came: dict[str, Any], expected: list[Any], reference: Recu
         expected: The reference's turns.
         reference: What they came from.
     """
-    assert [(turn["agent"], turn["round"]) for turn in came["turns"]] == [
-        (turn.agent, turn.round - 1) for turn in expected
-    ]
+    assert [(turn["agent"], turn["round"]) for turn in came["turns"]] == [(turn.agent, turn.round) for turn in expected]
     for ours, theirs in zip(came["turns"], expected, strict=True):
         if theirs.thoughts is not None:
             assert relative_error(matrix(ours["thoughts"]), theirs.thoughts[0].numpy()) < TOLERANCE
-    hand_offs = {(turn.round - 1, edge): states for turn in expected for edge, states in turn.hand_offs.items()}
+    hand_offs = {(turn.round, edge): states for turn in expected for edge, states in turn.hand_offs.items()}
     assert came["handoffs"]
     for handed in came["handoffs"]:
         states = hand_offs.pop((handed["round"], handed["edge"]))
         assert relative_error(matrix(handed["states"]), states[0].numpy()) < TOLERANCE
     feedback = {edge.id for edge in reference.system.edges if edge.feedback}
-    last = max(turn.round for turn in expected) - 1
+    last = max(turn.round for turn in expected)
     assert all(edge in feedback and round_index == last for round_index, edge in hand_offs), "a hand-off is missing"
