@@ -25,6 +25,7 @@ def peak_mib() -> float:
 
 def convert(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]]:
     """Our conversion of the weights."""
+    import recursivemas.compiler.models.llama  # noqa: F401  importing TVM is no part of the conversion
     from recursivemas.compiler.backends import prepare
     from recursivemas.compiler.checkpoint import Checkpoint
     from recursivemas.compiler.quantize import find_scheme

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.convert import measure
+from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler import abi
 from recursivemas.compiler.export import export_config
 from recursivemas.compiler.library import library_metadata
@@ -27,7 +28,6 @@ from recursivemas.compiler.model_facts import relax_facts
 from recursivemas.compiler.models import load_model_config
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.quantize import find_scheme
-from recursivemas.compiler.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler.shaders import shaders_of
 from recursivemas.compiler.wgsl import refused_by_dawn
 from recursivemas.system.files import write_text_atomic

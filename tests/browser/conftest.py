@@ -9,8 +9,8 @@ import yaml
 from playwright.sync_api import Browser
 
 from harness.engine_page import build_harness, launch, serving
+from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler.agent_folder import CompileOptions
-from recursivemas.compiler.random_checkpoint import write_random_checkpoint
 from recursivemas.release.package import build_system
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import load_system

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from harness.engine_page import WEB, relative_error, serving
-from recursivemas.compiler.random_checkpoint import CHATML
+from harness.random_checkpoint import CHATML
 from recursivemas.system.manifest import load_manifest
 
 pytestmark = pytest.mark.browser

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from harness.random_checkpoint import CHATML, write_random_checkpoint
 from recursivemas.compiler.agent_folder import CompileOptions, compile_agent, read_agent_folder
 from recursivemas.compiler.library_metadata import read_library_metadata
-from recursivemas.compiler.random_checkpoint import CHATML, write_random_checkpoint
 from recursivemas.compiler.relax_backend import RelaxModel
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import resolve_model

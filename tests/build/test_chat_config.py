@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from harness.random_checkpoint import CHATML, write_random_checkpoint
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.chat_config import chat_config
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import find_scheme
-from recursivemas.compiler.random_checkpoint import CHATML, write_random_checkpoint
 from recursivemas.compiler.tokenizer import read_tokenizer
 from recursivemas.system.errors import InputError
 

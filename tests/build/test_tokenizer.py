@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from recursivemas.compiler.random_checkpoint import SPECIAL_TOKENS, _write_tokenizer
+from harness.random_checkpoint import SPECIAL_TOKENS, _write_tokenizer
 from recursivemas.compiler.tokenizer import read_tokenizer
 from recursivemas.system.errors import InputError
 

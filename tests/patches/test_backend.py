@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.architectures.parity import check_parity, save_random_checkpoint
 from recursivemas.architectures.samples import sample_config
 from recursivemas.compiler.agent_folder import CompileOptions, compile_agent
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import SCHEMES
-from recursivemas.compiler.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler.weights import TENSOR_CACHE
 from recursivemas.mlc.importing import Mlc
 from recursivemas.system.errors import InputError

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import find_scheme
-from recursivemas.compiler.random_checkpoint import write_random_checkpoint
 from recursivemas.mlc import tree
 from recursivemas.mlc.importing import Mlc, import_mlc
 from recursivemas.mlc.tree import SOURCE_VARIABLE, find_mlc

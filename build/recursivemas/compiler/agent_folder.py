@@ -1,6 +1,6 @@
 """One checkpoint to one browser-ready agent folder in MLC's layout: `rmas compile`.
 
-Source: DESIGN, formats; docs/abi.md. The folder holds `mlc-chat-config.json`, `tensor-cache.json`,
+Source: docs/formats.md and docs/abi.md. The folder holds `mlc-chat-config.json`, `tensor-cache.json`,
 `params_shard_*.bin`, the tokenizer, the checkpoint's licence and one `<agent>-<quantization>-webgpu.wasm`.
 """
 
@@ -26,7 +26,7 @@ from recursivemas.compiler.tokenizer import read_tokenizer
 from recursivemas.compiler.weights import Progress, WeightsSummary
 from recursivemas.system.atomic import check_replaceable, output_folder
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json, refuse_newer
+from recursivemas.system.files import read_json, refuse_newer, sha256_of
 from recursivemas.system.hub import ResolvedModel
 
 FORMAT_VERSION = 1
@@ -36,7 +36,7 @@ _LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*")
 _CHAT_TEMPLATE = "chat_template.jinja"
 
 _LIBRARY_BYTES = 16 << 20
-"""Room for the library and what linking needs beside it."""
+"""Disk space for the library and for linking it."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class CompileOptions:
     Attributes:
         quantization: Name of a scheme.
         backend: `auto`, `relax` or `mlc`.
-        context_window_size: Most positions of a turn; the backend's default when absent.
-        prefill_chunk_size: Positions per prefill call; the backend's default when absent.
+        context_window_size: Longest context, in tokens; the backend's default when absent.
+        prefill_chunk_size: Longest input of one call, in tokens; the backend's default when absent.
     """
 
     quantization: str
@@ -83,15 +83,14 @@ class AgentFolder:
 
     @property
     def size_bytes(self) -> int:
-        """Of all its files."""
+        """Size of all its files."""
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
     def content_digest(self) -> str:
-        """Sha256 over the names and contents of its files: what hosts and caches may know the folder by."""
+        """Sha256 over the names and contents of its files, by which hosts and caches tell folders apart."""
         digest = hashlib.sha256()
         for path in sorted(self.folder.iterdir()):
-            with path.open("rb") as stream:
-                digest.update(path.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+            digest.update(path.name.encode() + b"\0" + bytes.fromhex(sha256_of(path)))
         return digest.hexdigest()
 
 
@@ -106,14 +105,14 @@ def compile_agent(
 
     Args:
         model: The checkpoint folder.
-        out: The agent folder; an earlier one is replaced when this one is complete, and not before.
+        out: The agent folder; an earlier one is replaced once this one is complete.
         options: How to compile.
-        say: Told what is being done, one line at a time.
-        on_weights: Told how many bytes of weights are converted.
+        say: Called with one line before each step.
+        on_weights: Called with the bytes of weights that are converted and their total.
 
     Raises:
         InputError: The checkpoint or an option cannot be used, `out` is something else, emscripten is missing or too
-            old, or the disk is too small; nothing is left behind then.
+            old, or the disk is too small. Nothing is left behind.
     """
     scheme = find_scheme(options.quantization)
     check_out(out)
@@ -154,7 +153,7 @@ def read_agent_folder(folder: Path) -> AgentFolder:
     """Reads what `compile_agent` wrote.
 
     Raises:
-        InputError: It is no agent folder, or one of another version of this program.
+        InputError: It is no agent folder, or another version of this program wrote it.
     """
     config = read_json(folder / CHAT_CONFIG, "agent configuration; `rmas compile` writes one")
     ours = config.get("recursivemas") if isinstance(config, dict) else None
@@ -213,11 +212,10 @@ def _ours(
 
 
 def _weights_sha256(checkpoint: Path) -> str:
-    """Over the sha256 of the checkpoint's weight files in the order of their names."""
+    """Sha256 over the sha256 of each of the checkpoint's weight files, in the order of their names."""
     digest = hashlib.sha256()
     for path in sorted(checkpoint.glob("*.safetensors")):
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
 
 
@@ -238,8 +236,8 @@ def _check_disk(out: Path, needed: int) -> None:
     free = shutil.disk_usage(parent).free
     if needed > free:
         raise InputError(
-            f"{out}: needs {needed / 1e6:.0f} MB, there are {free / 1e6:.0f} MB free on that disk; make room or choose "
-            "another --out"
+            f"{out}: needs {needed / 1e6:.0f} MB, but that disk has only {free / 1e6:.0f} MB free; free some space or "
+            "choose another --out"
         )
 
 

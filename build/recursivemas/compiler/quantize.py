@@ -1,11 +1,10 @@
 """MLC's weight quantization in numpy, bit for bit, over row blocks so that memory stays bounded.
 
 Source: MLC-LLM's `GroupQuantize` (group size 32 along the input axis, NK layout), as TVM computes it on a CPU: a level
-is clip(round(w / scale + 7), 0, 14) with halves rounded to even, each operation rounded to the model dtype. Departures:
-none in the result.
-The arithmetic of float16 is carried out in float32 and rounded to float16's 11 bits after each operation, which is
-exact for division and addition (double rounding is innocuous at 24 >= 2 * 11 + 2 bits) and several times faster than
-numpy's own float16.
+is clip(round(w / scale + 7), 0, 14) with halves rounded to even, each operation rounded to the model dtype.
+
+float16 arithmetic is done in float32 and rounded to float16's 11 bits after each operation. That is exact for division
+and addition (double rounding is harmless at 24 >= 2 * 11 + 2 bits) and several times faster than numpy's own float16.
 """
 
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.names import QUANTIZATIONS
 
 GROUP_SIZE = 32
 """Consecutive weights of a row that share one scale."""
@@ -60,15 +60,7 @@ class Scheme:
         return self.dtype == "float16"
 
 
-SCHEMES: dict[str, Scheme] = {
-    q.name: q
-    for q in (
-        Scheme("q0f32", "float32", group=False),
-        Scheme("q0f16", "float16", group=False),
-        Scheme("q4f32_1", "float32", group=True),
-        Scheme("q4f16_1", "float16", group=True),
-    )
-}
+SCHEMES: dict[str, Scheme] = {each.name: Scheme(each.name, each.dtype, each.grouped) for each in QUANTIZATIONS}
 
 
 def find_scheme(name: str) -> Scheme:

@@ -1,14 +1,14 @@
-"""The compiled runtime: built on first use, then taken from the cache."""
+"""The compiled runtime: built on first use, afterwards read from the cache."""
 
-import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from recursivemas.compiler.runtime.sources import Sources, find_sources
 from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
@@ -31,7 +31,7 @@ class RuntimeObjects:
     Attributes:
         emscripten: The compiler that made the objects and must link them.
         objects: WebAssembly object files.
-        key: Names this build: TVM version, emscripten version, hash of sources and flags.
+        key: Name of this build: TVM version, emscripten version, hash of sources and flags.
     """
 
     emscripten: Emscripten
@@ -48,14 +48,14 @@ def cache_folder() -> Path:
 def ensure_runtime(progress: Callable[[str], None] | None = None) -> RuntimeObjects:
     """Returns the runtime's objects; the first call on a machine compiles them (about a minute).
 
-    Safe to call from several processes at once: one builds, the others wait for it.
+    Several processes may call it at once: one builds, the others wait.
 
     Args:
-        progress: Told, in a line, of long work before it starts.
+        progress: Called with one line before long work.
 
     Raises:
-        InputError: When emscripten or the sources are missing or too old.
-        RuntimeError: With the compiler's message, when the sources do not compile.
+        InputError: Emscripten or the sources are missing or too old.
+        RuntimeError: The sources do not compile; has the compiler's message.
     """
     emscripten, sources = find_emscripten(), find_sources()
     key = _key(emscripten, sources)
@@ -63,7 +63,7 @@ def ensure_runtime(progress: Callable[[str], None] | None = None) -> RuntimeObje
     objects = tuple(folder / f"{unit}.o" for unit in UNITS)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.with_name(f"{key}.lock")):
+        with FileLock(folder.with_name(f"{key}.lock")):
             if not folder.is_dir():
                 if progress is not None:
                     progress("compiling the browser runtime (once per machine, about a minute)")
@@ -72,10 +72,10 @@ def ensure_runtime(progress: Callable[[str], None] | None = None) -> RuntimeObje
 
 
 def runtime_key() -> str:
-    """What `ensure_runtime` would name its build, which is not made.
+    """The name that `ensure_runtime` gives its build; nothing is built.
 
     Raises:
-        InputError: When emscripten or the sources are missing or too old.
+        InputError: Emscripten or the sources are missing or too old.
     """
     return _key(find_emscripten(), find_sources())
 
@@ -91,7 +91,7 @@ def _build(emscripten: Emscripten, sources: Sources, folder: Path) -> None:
         sources.lay_out(root)
         made.mkdir()
         includes = [f"-I{root / each}" for each in _INCLUDES]
-        # Messages name source files; without this they would name the folder that this build happens to use.
+        # Without this, messages would name the temporary folder of this build instead of a source file.
         naming = f"-ffile-prefix-map={root}=tvm"
 
         def compile_unit(unit: str) -> None:
@@ -100,12 +100,5 @@ def _build(emscripten: Emscripten, sources: Sources, folder: Path) -> None:
 
         with ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(compile_unit, UNITS))
-        # A folder appears under its final name only when everything in it is complete.
+        # The folder gets its final name only when everything in it is complete.
         made.rename(folder)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

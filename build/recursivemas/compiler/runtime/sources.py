@@ -1,8 +1,8 @@
-"""The runtime's C++ sources, laid out as TVM's own tree whatever they come from.
+"""The runtime's C++ sources, laid out like TVM's repository.
 
-The apache-tvm wheel carries the sources under the folder names of TVM's repository but leaves some headers out, and
-tvm-ffi is a wheel of its own. `lay_out` makes one tree of links from both; `headers/` beside this file fills the gaps
-and replaces what a page does not need.
+The apache-tvm wheel has the sources under the folder names of that repository but lacks some headers, and tvm-ffi is a
+wheel of its own. `lay_out` makes one tree of links from both; `headers/` beside this file supplies what is missing and
+replaces what a page does not need.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ _FFI = Path("3rdparty/tvm-ffi")
 _FOLDERS = ("include", "src/runtime", "src/support", "web/emcc", "3rdparty/compiler-rt")
 _FFI_FOLDERS = ("include", "src", "3rdparty/dlpack/include")
 _SUFFIXES = (".h", ".cc")
-# The RPC sources serve a remote test runner; left empty, they cost a page nothing.
+# The RPC sources are for a remote test runner; an empty file adds nothing to a page.
 _EMPTY = "src/runtime/rpc/"
-# Ours is used even where the tree has one.
+# Our file takes the place of the tree's.
 _REPLACED = "web/emcc/tvmjs_support.cc"
 
 
@@ -31,7 +31,7 @@ class Sources:
     """Every file of the tree.
 
     Attributes:
-        version: TVM's version, or ``source`` for a tree of the user's.
+        version: TVM's version, or ``source`` if the user named a tree.
         files: Real file by its path in the tree; None stands for an empty file.
     """
 
@@ -47,7 +47,7 @@ class Sources:
         return total.hexdigest()
 
     def lay_out(self, root: Path) -> None:
-        """Makes the tree under `root` from symbolic links, so that relative includes meet our headers too."""
+        """Makes the tree under `root` from symbolic links, so that relative includes find our headers too."""
         for name, path in self.files.items():
             link = root / name
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -58,10 +58,10 @@ class Sources:
 
 
 def find_sources() -> Sources:
-    """Sources of the installed wheels, or of the tree that ``TVM_SOURCE_DIR`` names.
+    """Finds the sources in the tree that ``TVM_SOURCE_DIR`` names, or else in the installed wheels.
 
     Raises:
-        InputError: When either lacks the runtime's sources.
+        InputError: Some of the runtime's sources are missing.
     """
     named = os.environ.get("TVM_SOURCE_DIR")
     tvm = Path(named).expanduser() if named else _package("tvm")
@@ -72,7 +72,7 @@ def find_sources() -> Sources:
         (ffi / "src/ffi/object.cc", "run: make setup"),
     ):
         if not path.is_file():
-            raise InputError(f"{path}: the browser runtime's source is not there; {remedy}")
+            raise InputError(f"{path}: this source file of the browser runtime is missing; {remedy}")
     files: dict[str, Path | None] = {}
     files.update(_files(OURS, _FOLDERS))
     files.update(_files(tvm, _FOLDERS))
@@ -83,7 +83,7 @@ def find_sources() -> Sources:
 
 
 def _package(name: str) -> Path:
-    """Folder of an installed package, without importing it."""
+    """The folder of an installed package; does not import it."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(f"the Python package {name} is not installed; run: make setup")

@@ -1,4 +1,4 @@
-"""Emscripten: where it is, whether it is new enough, running it."""
+"""Finds emscripten, checks its version and runs it."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ class Emscripten:
 
     Attributes:
         program: Its path.
-        version: As it prints it, e.g. ``3.1.6``.
+        version: E.g. ``3.1.6``.
     """
 
     program: Path
@@ -33,7 +33,7 @@ class Emscripten:
             doing: What the run does, for the message.
 
         Raises:
-            RuntimeError: With what emcc printed, when it fails.
+            RuntimeError: Emcc failed; has what it printed.
         """
         command = [str(self.program), *map(str, arguments)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -45,7 +45,7 @@ def find_emscripten() -> Emscripten:
     """Finds emcc on the PATH.
 
     Raises:
-        InputError: When there is none, when it does not start, or when it is older than `MINIMUM`.
+        InputError: There is none, it does not start, or it is older than `MINIMUM`.
     """
     wanted = ".".join(map(str, MINIMUM))
     program = shutil.which("emcc")
@@ -58,7 +58,7 @@ def find_emscripten() -> Emscripten:
     match = re.search(r"(\d+)\.(\d+)\.(\d+)", result.stdout.partition("\n")[0])
     if result.returncode != 0 or match is None:
         said = (result.stderr or result.stdout).strip().partition("\n")[0]
-        raise InputError(f"{program} --version said {said!r} instead of a version; {_REMEDY}")
+        raise InputError(f"{program} --version printed {said!r} instead of a version; {_REMEDY}")
     if tuple(map(int, match.groups())) < MINIMUM:
-        raise InputError(f"emcc {wanted} or newer is needed, {program} is {match[0]}; {_REMEDY}")
+        raise InputError(f"emcc {wanted} or newer is needed, but {program} is {match[0]}; {_REMEDY}")
     return Emscripten(Path(program), match[0])

@@ -1,4 +1,4 @@
-"""A random checkpoint of any supported shape, written without holding it: for tests and benches without a network."""
+"""Writes a random checkpoint of any supported shape, block by block, for tests and benchmarks without a network."""
 
 import json
 from collections.abc import Iterator, Mapping
