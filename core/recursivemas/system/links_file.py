@@ -161,6 +161,21 @@ class LinkFile(Closed):
             link = self.outer.get(edge)
             _check_size(f"outer link {edge!r}", link, hidden_sizes[source], hidden_sizes[target], self.outer)
 
+    def check_compiles(self, source: Path) -> None:
+        """Checks that compiled libraries compute these links; PyTorch computes every form.
+
+        Args:
+            source: The file that the links come from, for the message.
+
+        Raises:
+            InputError: The links were trained with another activation or epsilon.
+        """
+        if self.activation != "gelu" or self.layer_norm_eps != 1e-5:
+            raise InputError(
+                f"{source}: links were trained with activation {self.activation!r} and layer_norm_eps "
+                f"{self.layer_norm_eps}; compiled libraries compute 'gelu' and 1e-05 only: train the links with these"
+            )
+
     def rounded(self, dtype: Dtype) -> Self:
         """The same links with every number in `dtype`."""
 
