@@ -5,10 +5,14 @@ from pathlib import Path
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import FileRecord, Manifest, load_manifest
+from recursivemas.system.names import FILES
 
-MANIFEST = "system.json"
-SBOM = "sbom.cdx.json"
+_NAMES = {role.name: role.file for role in FILES}
+MANIFEST = _NAMES["manifest"]
+SBOM = _NAMES["bill_of_materials"]
 """The software bill of materials, which `rmas build` writes."""
+INDEX = _NAMES["index"]
+"""The list of a site's systems."""
 
 
 @dataclass(frozen=True)

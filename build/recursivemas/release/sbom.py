@@ -27,7 +27,7 @@ from packaging.utils import canonicalize_name
 from recursivemas.system.files import read_json
 
 
-def system_sbom(name: str, provenance: Mapping[str, Any], emscripten: str | None) -> str:
+def system_sbom(name: str, provenance: Mapping[str, Any], emscripten: str) -> str:
     """The bill of materials of a built system.
 
     Args:
@@ -42,8 +42,7 @@ def system_sbom(name: str, provenance: Mapping[str, Any], emscripten: str | None
     checkpoints = provenance["checkpoints"]
     components = [_model(*item) for item in checkpoints.items()]
     components += [_python_package(each) for each in _program_packages()]
-    if emscripten is not None:
-        components.append(_component(ComponentType.APPLICATION, "emscripten", emscripten))
+    components.append(_component(ComponentType.APPLICATION, "emscripten", emscripten))
     definitions = {each.get("versions", {}).get("mlc-llm") for each in checkpoints.values()} - {None}
     components += [_component(ComponentType.LIBRARY, "mlc-llm", version) for version in definitions]
     return _document(name, provenance.get("source_revision"), components)

@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from recursivemas.release.precompress import compressed, compressible
-from recursivemas.release.release_folder import MANIFEST
+from recursivemas.release.release_folder import INDEX, MANIFEST
 from recursivemas.release.site import check_page, find_systems, systems_index
 from recursivemas.system.manifest import load_manifest
 
@@ -108,7 +108,7 @@ def site_app(page: Path, folder: Path) -> Starlette:
         return JSONResponse(systems_index(folders).model_dump())
 
     routes: list[BaseRoute] = [
-        Mount("/systems", routes=[Route("/index.json", index), *systems]),
+        Mount("/systems", routes=[Route(f"/{INDEX}", index), *systems]),
         Mount("/", CompressedFiles(directory=page, html=True)),
     ]
     return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=_headers)])

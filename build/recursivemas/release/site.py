@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recursivemas.release.precompress import precompress
-from recursivemas.release.release_folder import MANIFEST, SBOM
+from recursivemas.release.release_folder import INDEX, MANIFEST, SBOM
 from recursivemas.release.sbom import page_sbom
 from recursivemas.system.atomic import check_replaceable, copy_folder, output_folder
 from recursivemas.system.catalog import IndexEntry, SystemsIndex
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import Manifest, load_manifest
 
-_INDEX = "systems/index.json"
+_INDEX = f"systems/{INDEX}"
 
 
 def is_site(folder: Path) -> bool:
