@@ -18,10 +18,10 @@ from recursivemas.training.evaluation.evaluate import CONTROLS, evaluate, other_
 from recursivemas.training.evidence import jobs as evidence
 from recursivemas.training.evidence.jobs import ShuffledAnswers, vote_of
 from recursivemas.training.evidence.report import aggregate
+from recursivemas.training.loading import load_recursion
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks import data as data_module
 from recursivemas.training.tasks import hop
-from recursivemas.training.trace import load_recursion
 from tests.training.conftest import make_links
 
 

@@ -10,7 +10,8 @@ import torch
 from recursivemas.system.links_file import load_links
 from recursivemas.training.agents import load_agents
 from recursivemas.training.curves import draw_curves
-from recursivemas.training.train.trainer import agents_dtype, train_system
+from recursivemas.training.loading import agents_dtype
+from recursivemas.training.train.trainer import train_system
 from tests.training.conftest import MakeSystem
 
 INNER = {"questions": 8, "steps": 2, "batch_size": 8}

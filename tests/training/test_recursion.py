@@ -78,7 +78,7 @@ def test_run_latent_equals_the_plain_reading(make_system: MakeSystem, pattern: s
     agents = load_agents(system)
     links = make_links(system, agents, variant)
     answers = Recursion(system, agents, links).run(QUESTIONS, rounds=3, latent_steps=2)
-    handed = {(turn.round, edge): value for turn in answers.turns for edge, value in turn.hand_offs.items()}
+    handed = {(turn.round + 1, edge): value for turn in answers.turns for edge, value in turn.hand_offs.items()}
     for index, question in enumerate(QUESTIONS):
         ids, seen = plain_latent(system, agents, links, question, rounds=3, steps=2)
         assert answers.token_ids[index] == ids

@@ -49,8 +49,8 @@ def eval_command(
     """Asks every question in every chosen mode and round; the intervals are Wilson's at 95%."""
     from recursivemas.training.evaluation.evaluate import CONTROLS, Control, evaluate
     from recursivemas.training.evaluation.report import save_report
+    from recursivemas.training.loading import load_recursion
     from recursivemas.training.tasks.data import load_records
-    from recursivemas.training.trace import load_recursion
 
     declared = load_system(system)
     source = data or (declared.task.data if declared.task else None)

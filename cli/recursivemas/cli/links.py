@@ -26,7 +26,7 @@ def check_command(
     """Checks a link file and shows the links in it."""
     links = load_links(file)
     if system is not None:
-        from recursivemas.training.trace import load_recursion
+        from recursivemas.training.loading import load_recursion
 
         load_recursion(load_system(system), links)
     table = Table("link", "maps", "width", "numbers")
@@ -71,6 +71,7 @@ def convert_command(
     if to == "nested":
         to_nested(links, out)
     else:
+        links.check_compiles(source)
         (links if dtype is None else links.rounded(dtype)).save(out)
     typer.echo(str(out))
 

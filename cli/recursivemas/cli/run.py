@@ -27,7 +27,8 @@ def run_command(
     trace: Annotated[Path | None, typer.Option(help="Write all thoughts and hand-offs to this JSON file.")] = None,
 ) -> None:
     """Answers a question and shows each turn, the number of decoded tokens and the time."""
-    from recursivemas.training.trace import load_recursion, trace_record, turn_rows
+    from recursivemas.training.loading import load_recursion
+    from recursivemas.training.trace import trace_record, turn_rows
 
     loaded = load_links(links) if links is not None else None
     recursion = load_recursion(load_system(system), loaded, device, precision)

@@ -1,27 +1,35 @@
-"""RecursiveLinks as PyTorch modules: inner and outer, both variants.
+"""RecursiveLinks as PyTorch modules: inner and outer, every variant.
 
-Source: arXiv 2604.25917, the inner and outer RecursiveLink; docs/abi.md for the names of tensors, which are this file's
-parameter names. Links compute in float32 whatever the agents compute in.
+Source: arXiv 2604.25917, the inner and outer RecursiveLink. The names of parameters are those of tensors in link files
+(docs/abi.md). Links compute in float32 whatever the agents compute in. Shape letters: D hidden size, S the sender's
+hidden size, R the link's width.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS, Link, LinkFile, TensorRecord, Variant
-
-Activation = Literal["gelu", "gelu_tanh"]
+from recursivemas.system.links_file import Link, LinkFile, TensorRecord
+from recursivemas.system.names import Activation, LinkVariant
 
 
 class _LinkBase(nn.Module):
     """What both links share: the bottleneck W2·GELU(W1·x)."""
 
-    def __init__(self, source_size: int, target_size: int, width: int, activation: Activation, bias: bool) -> None:
+    def __init__(
+        self,
+        source_size: int,
+        target_size: int,
+        width: int,
+        variant: LinkVariant,
+        activation: Activation,
+        bias: bool,
+    ) -> None:
         super().__init__()
-        self.source_size, self.target_size, self.width = source_size, target_size, width
+        self.source_size, self.target_size, self.width, self.variant = source_size, target_size, width, variant
         self.approximate = "tanh" if activation == "gelu_tanh" else "none"
         self.w1 = nn.Parameter(torch.empty(width, source_size))
         self.w2 = nn.Parameter(torch.empty(target_size, width))
@@ -37,7 +45,7 @@ class _LinkBase(nn.Module):
 
 
 class InnerLink(_LinkBase):
-    """R_in: an agent's last hidden state to its own next input embedding.
+    """R_in: maps an agent's last hidden state to its own next input embedding.
 
     `paper`: h + W2·GELU(W1·h). `ln_res`: LN_post(h + W2·GELU(W1·LN_pre(h))).
     """
@@ -46,15 +54,19 @@ class InnerLink(_LinkBase):
         self,
         size: int,
         width: int,
-        variant: Variant = "ln_res",
+        variant: LinkVariant = "ln_res",
         activation: Activation = "gelu",
         eps: float = 1e-5,
         bias: bool = True,
     ) -> None:
-        super().__init__(size, size, width, activation, bias)
-        self.variant = variant
+        super().__init__(size, size, width, variant, activation, bias)
         if variant == "ln_res":
             self.ln_pre, self.ln_post = nn.LayerNorm(size, eps), nn.LayerNorm(size, eps)
+
+    def scale_output(self, gain: float) -> None:
+        """Sets the gain of the layer norm that the link ends with, if its variant has one."""
+        if self.variant == "ln_res":
+            self.ln_post.weight.fill_(gain)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., D) of any float dtype to (..., D) float32."""
@@ -66,7 +78,7 @@ class InnerLink(_LinkBase):
 
 
 class OuterLink(_LinkBase):
-    """R_out: a sender's thoughts to the receiver's input embeddings.
+    """R_out: maps a sender's thoughts to the receiver's input embeddings.
 
     `paper`: W3·h + W2·GELU(W1·h). `ln_res`: LN_target(W3·h + W2·GELU(W1·LN_source(h))).
     """
@@ -76,23 +88,27 @@ class OuterLink(_LinkBase):
         source_size: int,
         target_size: int,
         width: int,
-        variant: Variant = "ln_res",
+        variant: LinkVariant = "ln_res",
         activation: Activation = "gelu",
         eps: float = 1e-5,
         bias: bool = True,
     ) -> None:
-        super().__init__(source_size, target_size, width, activation, bias)
-        self.variant = variant
+        super().__init__(source_size, target_size, width, variant, activation, bias)
         self.w3 = nn.Parameter(torch.empty(target_size, source_size))
         self.b3 = nn.Parameter(torch.zeros(target_size)) if bias else None
         nn.init.normal_(self.w3, std=source_size**-0.5)
         if variant == "ln_res":
             self.ln_source, self.ln_target = nn.LayerNorm(source_size, eps), nn.LayerNorm(target_size, eps)
 
+    def scale_output(self, gain: float) -> None:
+        """Sets the gain of the layer norm that the link ends with, if its variant has one."""
+        if self.variant == "ln_res":
+            self.ln_target.weight.fill_(gain)
+
     def forward(self, thoughts: Tensor) -> Tensor:
         """(..., S) of any float dtype to (..., D_target) float32."""
         thoughts = thoughts.float()
-        straight = functional.linear(thoughts, self.w3, self.b3)
+        straight = functional.linear(thoughts, self.w3, self.b3)  # (..., D_target)
         if self.variant == "paper":
             return straight + self.bottleneck(thoughts)
         result: Tensor = self.ln_target(straight + self.bottleneck(self.ln_source(thoughts)))
@@ -114,7 +130,7 @@ class Links(nn.Module):
         self,
         inner: Mapping[str, InnerLink],
         outer: Mapping[str, OuterLink],
-        variant: Variant,
+        variant: LinkVariant,
         activation: Activation = "gelu",
         eps: float = 1e-5,
     ) -> None:
@@ -131,7 +147,7 @@ class Links(nn.Module):
         cls,
         hidden_sizes: Mapping[str, int],
         edges: Mapping[str, tuple[str, str]],
-        variant: Variant = "ln_res",
+        variant: LinkVariant = "ln_res",
         inner_width: int | None = None,
         outer_width: int | None = None,
     ) -> "Links":
@@ -141,8 +157,8 @@ class Links(nn.Module):
             hidden_sizes: Hidden size by agent id.
             edges: (from, to) by edge id.
             variant: Form of the links.
-            inner_width: Hidden width of inner links; d when absent.
-            outer_width: Hidden width of outer links; 2·d_target when absent.
+            inner_width: R of inner links; D by default.
+            outer_width: R of outer links; 2·D_target by default.
         """
         inner = {agent: InnerLink(size, inner_width or size, variant) for agent, size in hidden_sizes.items()}
         outer = {
@@ -151,16 +167,12 @@ class Links(nn.Module):
         }
         return cls(inner, outer, variant)
 
-    def to_file(
-        self, system: str, provenance: dict[str, Any], dtype: Literal["float32", "float16"] = "float32"
-    ) -> LinkFile:
-        """The links as a `recursivelink.json`."""
+    def to_file(self, system: str, provenance: dict[str, Any]) -> LinkFile:
+        """The links as a `recursivelink.json` in float32."""
 
         def record(link: InnerLink | OuterLink) -> Link:
-            tensors = {
-                name: TensorRecord.from_array(tensor.detach().cpu().float().numpy(), dtype)
-                for name, tensor in link.state_dict().items()
-            }
+            arrays = {name: tensor.detach().cpu().float().numpy() for name, tensor in link.state_dict().items()}
+            tensors = {name: TensorRecord.from_array(array) for name, array in arrays.items()}
             return Link(source_size=link.source_size, target_size=link.target_size, width=link.width, tensors=tensors)
 
         return LinkFile(
@@ -181,18 +193,16 @@ class Links(nn.Module):
         outer = {
             edge: OuterLink(link.source_size, link.target_size, link.width, *form) for edge, link in file.outer.items()
         }
-        for modules, records, names in (
-            (inner, file.inner, INNER_TENSORS[file.variant]),
-            (outer, file.outer, OUTER_TENSORS[file.variant]),
-        ):
-            for key, module in modules.items():
-                _load(module, records[key], names)
+        for agent, inner_link in inner.items():
+            _load(inner_link, file.inner[agent])
+        for edge, outer_link in outer.items():
+            _load(outer_link, file.outer[edge])
         return cls(inner, outer, *form)
 
 
-def _load(module: nn.Module, link: Link, names: tuple[str, ...]) -> None:
-    """Copies tensors into a module; a bias the file leaves out stays absent, so that a round trip is exact."""
-    for name in names:
+def _load(module: nn.Module, link: Link) -> None:
+    """Copies tensors into a module; a bias that the file leaves out stays absent, so that a round trip is exact."""
+    for name, _ in list(module.named_parameters(recurse=False)):
         if name not in link.tensors:
             setattr(module, name, None)
     module.load_state_dict({name: torch.tensor(record.array()).float() for name, record in link.tensors.items()})

@@ -1,31 +1,38 @@
 """The recursion over any graph of agents: the reference that training and every check use.
 
-Source: arXiv 2604.25917; docs/recursion.md says each rule, by number. Nothing here knows a pattern's name.
+Source: arXiv 2604.25917; docs/recursion.md states each rule, by number. Nothing here knows a pattern's name. Rounds
+count from 0; what people read counts from 1 (`round_number`). Shape letters: B batch, T positions, M latent steps, D
+hidden size.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.names import Mode
 from recursivemas.system.prompt import Text, fill
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import Links
-from recursivemas.training.rollout import Context, Sampler, Written, begin, extend, think, write
+from recursivemas.training.rollout import Context, Inner, Sampler, Written, begin, extend, think, write
 from recursivemas.training.tools import answer_call
 
-Mode = Literal["latent", "text", "single", "loop"]
-MODES: tuple[Mode, ...] = ("latent", "text", "single", "loop")
 HandOff: TypeAlias = Tensor | list[str]
+# (edge id, round, hand-off) -> the hand-off that the receiver gets
 HandOffHook: TypeAlias = Callable[[str, int, Tensor], Tensor]
-# (agent, its filled prompts, what it wrote): sees every turn of text mode
+# (agent, its filled prompts, what it wrote): called after every turn of text mode
 Listener: TypeAlias = Callable[[LoadedAgent, list[Tensor], list[list[int]]], None]
+
+
+def round_number(round_index: int) -> int:
+    """A round as people count it, in logs, traces and tables: the first is 1."""
+    return round_index + 1
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,8 @@ class Turn:
 
     Attributes:
         agent: Its id.
-        round: Counted from 1.
-        thoughts: (B, M, D) latent thoughts; None where the turn made none.
+        round: Counted from 0.
+        thoughts: (B, M, D) latent thoughts; None if the turn made none.
         hand_offs: R_out(R_in(H)) by edge id, (B, M, D_target) float32.
         texts: B texts in text mode.
         prompt_tokens: (B,) positions of the filled prompts.
@@ -56,10 +63,10 @@ class Opening:
     """The deciding agent, about to write its answer.
 
     Attributes:
-        round: Counted from 1.
+        round: Counted from 0.
         hidden: (B, D) at the last position before the answer.
         context: What it has read and thought; may be extended.
-        thoughts: (B, M, D), None when it does not think before it answers.
+        thoughts: (B, M, D); None if it does not think before it answers.
     """
 
     round: int
@@ -75,17 +82,17 @@ class Answers:
     Attributes:
         texts: B answers.
         token_ids: B lists, stop token excluded.
-        decoded_tokens: (B,) tokens sampled by anybody, stop tokens excluded.
-        forward_positions: (B,) positions any agent computed.
+        decoded_tokens: (B,) tokens that any agent sampled, stop tokens excluded.
+        forward_positions: (B,) positions that any agent computed.
         duration_ms: Wall time of the whole batch.
-        turns: The trace, when asked for.
+        turns: What each agent did in each round, in order.
     """
 
     texts: list[str]
     token_ids: list[list[int]]
     decoded_tokens: list[int]
     forward_positions: list[int]
-    duration_ms: float
+    duration_ms: float = 0.0
     turns: list[Turn] = field(default_factory=list)
 
 
@@ -96,7 +103,7 @@ class Recursion:
         system: The declaration.
         agents: Frozen agents by id.
         links: Their links; only text and single mode work without.
-        hook: Sees and may change every hand-off (edge id, round from 1, tensor); used by controls and by training.
+        hook: Sees and may replace every hand-off; controls and training use it.
     """
 
     def __init__(
@@ -107,14 +114,13 @@ class Recursion:
         hook: HandOffHook | None = None,
     ) -> None:
         self.system, self.agents, self.links, self.hook = system, agents, links, hook
-        self._feedback = {edge.id for edge in system.edges if edge.feedback}
 
     @property
     def deciding(self) -> LoadedAgent:
         """The last agent of the round, the only one that answers."""
         return self.agents[self.system.deciding_agent.id]
 
-    def inner(self, agent: LoadedAgent) -> Callable[[Tensor], Tensor]:
+    def inner(self, agent: LoadedAgent) -> Inner:
         """R_in of an agent.
 
         Raises:
@@ -144,35 +150,35 @@ class Recursion:
             rows.append(torch.cat([part.to(agent.device, agent.dtype) for part in parts]))
         return rows
 
-    def hand_off(self, agent: LoadedAgent, round_number: int, thoughts: Tensor) -> dict[str, Tensor]:
-        """R_out(R_in(H)) for every outgoing edge, (B, M, D_target) float32."""
-        passed = self.inner(agent)(thoughts)
+    def hand_off(self, agent: LoadedAgent, round_index: int, thoughts: Tensor) -> dict[str, Tensor]:
+        """R_out(R_in(H)) for every outgoing edge, (B, M, D) to (B, M, D_target) float32."""
+        embedded = self.inner(agent)(thoughts)  # (B, M, D)
         assert self.links is not None
         handed: dict[str, Tensor] = {}
         for edge in self.system.outgoing(agent.agent.id):
-            value = self.links.outer[edge.id](passed)
-            handed[edge.id] = value if self.hook is None else self.hook(edge.id, round_number, value)
+            value = self.links.outer[edge.id](embedded)  # (B, M, D_target)
+            handed[edge.id] = value if self.hook is None else self.hook(edge.id, round_index, value)
         return handed
 
     def open_answer(
-        self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, round_number: int
+        self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, round_index: int
     ) -> Opening:
         """Reads the prompt, thinks `latent_steps` latent thoughts (0: none) and reads the answer prefix (rule 5)."""
-        hidden, context = begin(agent, prompts)
+        hidden, context = begin(agent, prompts)  # (B, D)
         thoughts = None
         if latent_steps:
             inner = self.inner(agent)
-            thoughts = think(agent, inner, hidden, context, latent_steps)
-            hidden = extend(agent, context, inner(thoughts[:, -1])[:, None])[:, -1]
+            thoughts = think(agent, inner, hidden, context, latent_steps)  # (B, M, D)
+            hidden = extend(agent, context, inner(thoughts[:, -1])[:, None])[:, -1]  # feeds R_in(h_M), (B, 1, D)
         hidden = self.read(agent, hidden, context, self.system.decoding.answer_prefix)
-        return Opening(round_number, hidden, context, thoughts)
+        return Opening(round_index, hidden, context, thoughts)
 
     def read(self, agent: LoadedAgent, hidden: Tensor, context: Context, text: str) -> Tensor:
-        """Feeds the same text to every sample; returns the last hidden state, (B, D), unchanged for no text."""
+        """Feeds the same text to every sample; returns the last hidden state, (B, D), unchanged if there is no text."""
         ids = agent.token_ids(text) if text else []
         if not ids:
             return hidden
-        embeds = agent.embed(ids)[None].expand(len(hidden), -1, -1)
+        embeds = agent.embed(ids)[None].expand(len(hidden), -1, -1)  # (B, T, D)
         return extend(agent, context, embeds)[:, -1]
 
     def unroll(
@@ -190,35 +196,41 @@ class Recursion:
             questions: B questions.
             rounds: R.
             latent_steps: M.
-            every_round: Whether the deciding agent opens an answer in every round, not in the last alone.
-            checkpointing: Recompute turns in the backward pass; turns that open an answer are kept.
-            turns: Filled with the trace.
+            every_round: Whether the deciding agent opens an answer in every round, not only in the last one.
+            checkpointing: Recompute turns in the backward pass, except those that open an answer.
+            turns: Collects what each agent did.
 
         Yields:
             The deciding agent's openings: one, or one a round.
         """
-        think_first = self.system.decoding.think_before_answer
+        steps_before_answer = latent_steps if self.system.decoding.think_before_answer else 0
         hand_offs: dict[str, Tensor] = {}
-        for round_number in range(1, rounds + 1):
-            for agent in (self.agents[each.id] for each in self.system.agents):
-                began = time.perf_counter()
-                final = agent is self.deciding and round_number == rounds
-                prompts = self.prompts(agent, round_number - 1, questions, hand_offs)
-                thoughts = None
-                if final or (every_round and agent is self.deciding):
-                    opening = self.open_answer(agent, prompts, latent_steps if think_first else 0, round_number)
-                    thoughts = opening.thoughts
-                    yield opening
-                handed: dict[str, Tensor] = {}
-                if not final:
-                    if thoughts is None:
-                        thoughts = self._think(agent, prompts, latent_steps, checkpointing)
-                    handed = self.hand_off(agent, round_number, thoughts)
-                    hand_offs |= handed
-                if turns is not None:
-                    lengths = [len(prompt) for prompt in prompts]
-                    elapsed = (time.perf_counter() - began) * 1e3
-                    turns.append(Turn(agent.agent.id, round_number, thoughts, handed, None, lengths, elapsed))
+        for round_index, agent in self.order(rounds):
+            began = time.perf_counter()
+            final = self._is_final(agent, round_index, rounds)
+            prompts = self.prompts(agent, round_index, questions, hand_offs)
+            thoughts, handed = None, {}
+            if final or (every_round and agent is self.deciding):
+                opening = self.open_answer(agent, prompts, steps_before_answer, round_index)
+                thoughts = opening.thoughts
+                yield opening
+            if not final:
+                if thoughts is None:
+                    thoughts = self._think(agent, prompts, latent_steps, checkpointing)
+                handed = self.hand_off(agent, round_index, thoughts)
+                hand_offs |= handed
+            if turns is not None:
+                turns.append(_turn(agent, round_index, prompts, began, thoughts, handed))
+
+    def order(self, rounds: int) -> Iterator[tuple[int, LoadedAgent]]:
+        """Every turn of a run as (round, agent) (rule 1)."""
+        for round_index in range(rounds):
+            for agent in self.system.agents:
+                yield round_index, self.agents[agent.id]
+
+    def _is_final(self, agent: LoadedAgent, round_index: int, rounds: int) -> bool:
+        """Whether this is the turn that answers."""
+        return agent is self.deciding and round_index == rounds - 1
 
     def _think(self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, checkpointing: bool) -> Tensor:
         def turn(*rows: Tensor) -> Tensor:
@@ -248,7 +260,7 @@ class Recursion:
             latent_steps: M; the system's by default.
             mode: latent, or one of the baselines (rules 6 and 7).
             sampler: How tokens are picked; the system's decoding settings by default.
-            listener: Told what each agent thinks in text mode.
+            listener: Called after every turn of text mode.
         """
         rounds, latent_steps = rounds or self.system.rounds, latent_steps or self.system.latent_steps
         sampler = sampler or self.sampler()
@@ -257,7 +269,7 @@ class Recursion:
             answers = self._run_text(questions, rounds, latent_steps, sampler, listener)
         else:
             answers = self._run_latent(questions, rounds, latent_steps, mode, sampler)
-        return Answers(**{**vars(answers), "duration_ms": (time.perf_counter() - began) * 1e3})
+        return replace(answers, duration_ms=(time.perf_counter() - began) * 1e3)
 
     def sampler(self, seed: int | None = None) -> Sampler:
         """The sampler of the system's decoding settings."""
@@ -279,30 +291,28 @@ class Recursion:
     def _run_latent(
         self, questions: Sequence[str], rounds: int, latent_steps: int, mode: Mode, sampler: Sampler
     ) -> Answers:
+        """Latent mode, and the deciding agent alone: looped, or without any thought (rule 7)."""
         turns: list[Turn] = []
         if mode == "latent":
             (opening,) = self.unroll(questions, rounds, latent_steps, turns=turns)
         else:
+            began = time.perf_counter()
             steps = rounds * latent_steps * len(self.agents) if mode == "loop" else 0
             prompts = self.prompts(self.deciding, 0, questions, {})
-            opening = self.open_answer(self.deciding, prompts, steps, 1)
-            lengths = [len(prompt) for prompt in prompts]
-            turns.append(Turn(self.deciding.agent.id, 1, opening.thoughts, {}, None, lengths, 0.0))
+            opening = self.open_answer(self.deciding, prompts, steps, 0)
+            turns.append(_turn(self.deciding, 0, prompts, began, opening.thoughts))
         written = self._write_answer(opening.hidden, opening.context, sampler)
-        prefix = len(self.deciding.token_ids(self.system.decoding.answer_prefix))
-        positions = []
-        for index in range(len(questions)):
-            thought = sum(0 if turn.thoughts is None else turn.thoughts.shape[1] for turn in turns)
-            # Every turn but the deciding one stops at h_M, whose R_in is handed over instead of being fed.
-            unfed = len(turns) - 1
-            prompt = sum(turn.prompt_tokens[index] for turn in turns)
-            positions.append(prompt + thought - unfed + prefix + written.forward_positions[index])
+        thoughts = sum(turn.thoughts.shape[1] for turn in turns if turn.thoughts is not None)
+        # Every turn but the last one stops at h_M, whose R_in is handed over instead of being fed.
+        beside_prompts = thoughts - (len(turns) - 1) + self._prefix_tokens()
         return Answers(
             texts=[self.deciding.decode(ids) for ids in written.ids],
             token_ids=written.ids,
             decoded_tokens=written.sampled,
-            forward_positions=positions,
-            duration_ms=0.0,
+            forward_positions=[
+                sum(turn.prompt_tokens[index] for turn in turns) + beside_prompts + fed
+                for index, fed in enumerate(written.forward_positions)
+            ],
             turns=turns,
         )
 
@@ -314,35 +324,57 @@ class Recursion:
         sampler: Sampler,
         listener: Listener | None = None,
     ) -> Answers:
-        decoding = self.system.decoding
-        budget = decoding.text_tokens or latent_steps
+        """Text mode: agents write to each other (rule 6)."""
+        budget = self.system.decoding.text_tokens or latent_steps
         decoded, positions = [0] * len(questions), [0] * len(questions)
         hand_offs: dict[str, HandOff] = {}
         turns: list[Turn] = []
-        for round_number in range(1, rounds + 1):
-            for agent in (self.agents[each.id] for each in self.system.agents):
-                began = time.perf_counter()
-                final = agent is self.deciding and round_number == rounds
-                prompts = self.prompts(agent, round_number - 1, questions, hand_offs)
-                hidden, context = begin(agent, prompts)
-                pieces = []
-                if not final or decoding.think_before_answer:
-                    pieces.append(write(agent, hidden, context, budget, sampler, keep_last=final))
-                    hidden = pieces[0].hidden
-                    if listener is not None:
-                        listener(agent, prompts, pieces[0].ids)
-                if final:
-                    hidden = self.read(agent, hidden, context, decoding.answer_prefix)
-                    pieces.append(self._write_answer(hidden, context, sampler))
-                texts = [agent.decode(ids) for ids in pieces[0].ids]
-                hand_offs |= {edge.id: texts for edge in self.system.outgoing(agent.agent.id)}
-                prefix = len(agent.token_ids(decoding.answer_prefix)) if final else 0
-                for index in range(len(questions)):
-                    decoded[index] += sum(piece.sampled[index] for piece in pieces)
-                    fed = sum(piece.forward_positions[index] for piece in pieces)
-                    positions[index] += len(prompts[index]) + fed + prefix
-                lengths = [len(prompt) for prompt in prompts]
-                elapsed = (time.perf_counter() - began) * 1e3
-                turns.append(Turn(agent.agent.id, round_number, None, {}, texts, lengths, elapsed))
+        for round_index, agent in self.order(rounds):
+            began = time.perf_counter()
+            final = self._is_final(agent, round_index, rounds)
+            prompts = self.prompts(agent, round_index, questions, hand_offs)
+            pieces = self._write_turn(agent, prompts, final, budget, sampler)
+            if listener is not None:
+                listener(agent, prompts, pieces[0].ids)
+            texts = [agent.decode(ids) for ids in pieces[0].ids]
+            hand_offs |= {edge.id: texts for edge in self.system.outgoing(agent.agent.id)}
+            prefix = self._prefix_tokens() if final else 0
+            for index, prompt in enumerate(prompts):
+                decoded[index] += sum(piece.sampled[index] for piece in pieces)
+                positions[index] += len(prompt) + prefix + sum(piece.forward_positions[index] for piece in pieces)
+            turns.append(_turn(agent, round_index, prompts, began, texts=texts))
         answer = pieces[-1].ids
-        return Answers([agent.decode(ids) for ids in answer], answer, decoded, positions, 0.0, turns)
+        return Answers([agent.decode(ids) for ids in answer], answer, decoded, positions, turns=turns)
+
+    def _write_turn(
+        self, agent: LoadedAgent, prompts: Sequence[Tensor], final: bool, budget: int, sampler: Sampler
+    ) -> list[Written]:
+        """What an agent writes in one turn: a thought of at most `budget` tokens, the answer, or both in this order."""
+        decoding = self.system.decoding
+        hidden, context = begin(agent, prompts)
+        pieces = []
+        if not final or decoding.think_before_answer:
+            pieces.append(write(agent, hidden, context, budget, sampler, keep_last=final))
+            hidden = pieces[0].hidden
+        if final:
+            hidden = self.read(agent, hidden, context, decoding.answer_prefix)
+            pieces.append(self._write_answer(hidden, context, sampler))
+        return pieces
+
+    def _prefix_tokens(self) -> int:
+        return len(self.deciding.token_ids(self.system.decoding.answer_prefix))
+
+
+def _turn(
+    agent: LoadedAgent,
+    round_index: int,
+    prompts: Sequence[Tensor],
+    began: float,
+    thoughts: Tensor | None = None,
+    hand_offs: dict[str, Tensor] | None = None,
+    texts: list[str] | None = None,
+) -> Turn:
+    """The record of a turn that began at `began` (`time.perf_counter`) and ends now."""
+    lengths = [len(prompt) for prompt in prompts]
+    elapsed_ms = (time.perf_counter() - began) * 1e3
+    return Turn(agent.agent.id, round_index, thoughts, hand_offs or {}, texts, lengths, elapsed_ms)

@@ -1,11 +1,12 @@
 """One agent's turn: prefill, latent steps through the inner link, decoding. Batched, cached, differentiable.
 
 Source: arXiv 2604.25917, latent rollout; docs/recursion.md, rules 3 and 5. The published code runs the whole sequence
-again for every latent step; here the KV cache is extended in the forward pass and gradients flow back through it.
+again for every latent step; here each step extends the KV cache, and gradients flow back through the cache. Shape
+letters: B batch, T positions so far, Q new positions, M latent steps, D hidden size, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -20,11 +21,11 @@ Inner: TypeAlias = Callable[[Tensor], Tensor]
 
 @dataclass
 class Context:
-    """What an agent has read so far: KV cache and which positions are real.
+    """What an agent has read so far: its KV cache, and which positions are real.
 
     Attributes:
-        cache: transformers' cache, extended out of place, so that gradients flow through it.
-        valid: (B, T) bool; padding is False. None when there is no padding anywhere.
+        cache: transformers' cache. It grows by concatenation, not in place, so that gradients flow through it.
+        valid: (B, T) bool; False for padding. None if there is no padding.
         length: T, padding included.
     """
 
@@ -40,15 +41,16 @@ def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         rows: B tensors (T_b, D).
 
     Returns:
-        (B, T, D), zeros on the left, and (B, T) bool of real positions, None when all are real.
+        (B, T, D) with zeros on the left, and (B, T) bool of real positions; None if all are real.
     """
     lengths = [len(row) for row in rows]
     longest = max(lengths)
     if min(lengths) == longest:
         return torch.stack(list(rows)), None
-    padded = pad_sequence([row.flip(0) for row in rows], batch_first=True).flip(1)
-    positions = torch.arange(longest, device=padded.device)[None]
-    return padded, positions >= longest - torch.tensor(lengths, device=padded.device)[:, None]
+    padded = pad_sequence([row.flip(0) for row in rows], batch_first=True).flip(1)  # (B, T, D)
+    positions = torch.arange(longest, device=padded.device)[None]  # (1, T)
+    padding = longest - torch.tensor(lengths, device=padded.device)[:, None]  # (B, 1)
+    return padded, positions >= padding
 
 
 def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -56,9 +58,9 @@ def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor |
 
     Args:
         agent: The agent.
-        context: Changed in place.
+        context: T positions; changed in place to T + Q.
         embeds: (B, Q, D), cast to the agent's dtype.
-        valid: (B, Q) bool; None when every new position is real.
+        valid: (B, Q) bool; None if every new position is real.
 
     Returns:
         (B, Q, D) hidden states after the final norm. Each sample's are those of a run of its own: padding is never
@@ -69,11 +71,15 @@ def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor |
     if valid is not None or context.valid is not None:
         before = context.valid if context.valid is not None else embeds.new_ones(batch, past, dtype=torch.bool)
         after = valid if valid is not None else embeds.new_ones(batch, new, dtype=torch.bool)
-        context.valid = torch.cat([before, after], dim=1)
+        context.valid = torch.cat([before, after], dim=1)  # (B, T + Q)
     options: dict[str, Tensor] = {}
     if context.valid is not None:
-        options["position_ids"] = (context.valid.long().cumsum(1) - 1).clamp(min=0)[:, past:]
-        options["attention_mask"] = _mask(context.valid, past, agent.dtype)
+        # A real position's number is the count of real positions before it; padding gets any number, as nobody sees it.
+        numbers = (context.valid.long().cumsum(1) - 1).clamp(min=0)  # (B, T + Q)
+        options = {
+            "position_ids": numbers[:, past:],  # (B, Q)
+            "attention_mask": _mask(context.valid, past, agent.dtype),  # (B, 1, Q, T + Q)
+        }
     hidden: Tensor = agent.model.base_model(
         inputs_embeds=embeds.to(agent.dtype), past_key_values=context.cache, use_cache=True, **options
     ).last_hidden_state
@@ -82,25 +88,34 @@ def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor |
 
 
 def _mask(valid: Tensor, past: int, dtype: torch.dtype) -> Tensor:
-    """(B, 1, Q, T) additive mask: causal, padding hidden, except that a padded position sees itself (no row of NaN)."""
-    total = valid.shape[1]
-    keys = torch.arange(total, device=valid.device)
-    queries = keys[past:, None]
-    allowed = (valid[:, None] & (keys <= queries)) | (keys == queries)
-    return torch.zeros(allowed.shape, dtype=dtype, device=valid.device).masked_fill(~allowed, torch.finfo(dtype).min)[
-        :, None
-    ]
+    """Additive attention mask for the positions after `past`: causal, and padding is hidden.
+
+    A padded position sees itself, because a softmax over nothing would be NaN.
+
+    Args:
+        valid: (B, T + Q) bool.
+        past: T.
+        dtype: Of the mask.
+
+    Returns:
+        (B, 1, Q, T + Q): 0 where a query sees a key, else the dtype's smallest number.
+    """
+    keys = torch.arange(valid.shape[1], device=valid.device)  # (T + Q,)
+    queries = keys[past:, None]  # (Q, 1)
+    allowed = (valid[:, None] & (keys <= queries)) | (keys == queries)  # (B, Q, T + Q)
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=valid.device)
+    return mask.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
 
 
 def begin(agent: LoadedAgent, prompts: Sequence[Tensor]) -> tuple[Tensor, Context]:
     """Prefills B prompts (T_b, D) from an empty cache; returns h_1, (B, D), and the context."""
-    embeds, valid = left_pad(prompts)
+    embeds, valid = left_pad(prompts)  # (B, T, D)
     context = Context(transformers.DynamicCache())
     return extend(agent, context, embeds, valid)[:, -1], context
 
 
 def think(agent: LoadedAgent, inner: Inner, first: Tensor, context: Context, steps: int) -> Tensor:
-    """Latent thoughts H = [h_1 … h_M], h_{m+1} being the hidden state after feeding R_in(h_m).
+    """Latent thoughts H = [h_1 … h_M], where h_{m+1} is the hidden state after feeding R_in(h_m).
 
     Args:
         agent: The agent.
@@ -112,7 +127,7 @@ def think(agent: LoadedAgent, inner: Inner, first: Tensor, context: Context, ste
     Returns:
         (B, M, D) in the agent's dtype.
     """
-    hidden = [first]
+    hidden = [first]  # M tensors (B, D)
     for _ in range(steps - 1):
         hidden.append(extend(agent, context, inner(hidden[-1])[:, None])[:, -1])
     return torch.stack(hidden, dim=1)
@@ -121,7 +136,7 @@ def think(agent: LoadedAgent, inner: Inner, first: Tensor, context: Context, ste
 def think_recomputing(agent: LoadedAgent, inner: Inner, prompts: Sequence[Tensor], steps: int) -> Tensor:
     """The same thoughts, running the whole sequence again at every step as the published code does.
 
-    Kept as what the cached rollout is tested and measured against.
+    Tests and benchmarks compare the cached rollout with it.
     """
     embeds, valid = left_pad(prompts)
     hidden: list[Tensor] = []
@@ -134,7 +149,7 @@ def think_recomputing(agent: LoadedAgent, inner: Inner, prompts: Sequence[Tensor
 
 
 def logits(agent: LoadedAgent, hidden: Tensor) -> Tensor:
-    """(..., D) hidden states to (..., V) float32 logits, soft-capped where the checkpoint asks for it."""
+    """(..., D) hidden states to (..., V) float32 logits, soft-capped if the checkpoint says so."""
     scores: Tensor = agent.model.get_output_embeddings()(hidden.to(agent.dtype)).float()
     cap = getattr(agent.model.config, "final_logit_softcapping", None)
     return scores if cap is None else torch.tanh(scores / cap) * cap
@@ -152,10 +167,10 @@ class Sampler:
         """(B, V) logits to (B,) ids."""
         if self.temperature == 0:
             return scores.argmax(-1)
-        probabilities = torch.softmax(scores / self.temperature, -1)
+        probabilities = torch.softmax(scores / self.temperature, -1)  # (B, V)
         ordered, indices = probabilities.sort(-1, descending=True)
-        outside = ordered.cumsum(-1) - ordered >= self.top_p
-        picked = torch.multinomial(ordered.masked_fill(outside, 0.0), 1, generator=self.generator)
+        outside = ordered.cumsum(-1) - ordered >= self.top_p  # likelier tokens alone reach top_p
+        picked = torch.multinomial(ordered.masked_fill(outside, 0.0), 1, generator=self.generator)  # (B, 1)
         return indices.gather(-1, picked)[:, 0]
 
 
@@ -168,7 +183,7 @@ class Written:
     """What a batch decoded.
 
     Attributes:
-        ids: B lists of ids, the stop token excluded, what was interjected included.
+        ids: B lists of ids, without the stop token, with what was interjected.
         hidden: (B, D) at each sample's last fed position.
         forward_positions: (B,) positions fed while decoding.
         sampled: (B,) tokens sampled, the stop token excluded.
@@ -178,6 +193,41 @@ class Written:
     hidden: Tensor
     forward_positions: list[int]
     sampled: list[int]
+
+
+@dataclass
+class _Sample:
+    """One sample while its batch decodes.
+
+    Attributes:
+        ids: What it has written.
+        waiting: Interjected ids that are fed before the next one is sampled.
+        sampled: Tokens sampled, the stop token excluded.
+        fed: Positions fed.
+        running: Whether the last id of `ids` is still to be fed.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)
+    sampled: int = 0
+    fed: int = 0
+    running: bool = True
+
+    def take(self, token: int, stops: bool, budget: int, keep_last: bool, interject: Interject | None) -> None:
+        """Appends an id that waits, or else a sampled token, unless that stops the sample or the budget is spent."""
+        if self.waiting:
+            self.ids.append(self.waiting.pop(0))
+        elif stops or self.sampled == budget:
+            self.running = False
+            return
+        else:
+            self.sampled += 1
+            self.ids.append(token)
+            if interject is not None:
+                self.waiting = interject(self.ids)
+        self.running = keep_last or self.sampled < budget
+        if not self.running:
+            self.ids += self.waiting  # no token is sampled after these, so they are not fed
 
 
 @torch.no_grad()
@@ -199,35 +249,20 @@ def write(
         max_new_tokens: Most tokens sampled for one answer.
         sampler: How a token is picked.
         keep_last: Whether the last token is fed too, so that more text can follow in the same context.
-        interject: Asked after every sampled token.
+        interject: Called after every sampled token.
     """
-    batch = len(hidden)
-    ids: list[list[int]] = [[] for _ in range(batch)]
-    fed, sampled = [0] * batch, [0] * batch
-    waiting: list[list[int]] = [[] for _ in range(batch)]
-    running = [True] * batch
+    samples = [_Sample() for _ in range(len(hidden))]
     while True:
-        tokens = sampler(logits(agent, hidden)).tolist()
-        for row in range(batch):
-            if not running[row]:
-                continue
-            if waiting[row]:
-                tokens[row] = waiting[row].pop(0)
-            elif tokens[row] in agent.stop_tokens or sampled[row] == max_new_tokens:
-                running[row] = False
-                continue
-            else:
-                sampled[row] += 1
-                if interject is not None:
-                    waiting[row] = interject([*ids[row], tokens[row]])
-            ids[row].append(tokens[row])
-            running[row] = keep_last or sampled[row] < max_new_tokens
-            if not running[row]:
-                ids[row] += waiting[row]  # Nothing is sampled after it, so it is not fed.
+        for sample, token in zip(samples, sampler(logits(agent, hidden)).tolist(), strict=True):
+            if sample.running:
+                sample.take(token, token in agent.stop_tokens, max_new_tokens, keep_last, interject)
+        running = [sample.running for sample in samples]
         if not any(running):
-            return Written(ids, hidden, fed, sampled)
-        mask = torch.tensor(running, device=hidden.device)
-        fresh = extend(agent, context, agent.embed(tokens)[:, None], None if all(running) else mask[:, None])[:, -1]
-        hidden = torch.where(mask[:, None], fresh, hidden)
-        for row in range(batch):
-            fed[row] += running[row]
+            return Written([s.ids for s in samples], hidden, [s.fed for s in samples], [s.sampled for s in samples])
+        mask = torch.tensor(running, device=hidden.device)[:, None]  # (B, 1)
+        # A sample that has ended is fed a padding position of any token.
+        last = agent.embed([sample.ids[-1] if sample.running else 0 for sample in samples])  # (B, D)
+        fresh = extend(agent, context, last[:, None], None if all(running) else mask)[:, -1]  # (B, D)
+        hidden = torch.where(mask, fresh, hidden)
+        for sample in samples:
+            sample.fed += sample.running

@@ -1,6 +1,7 @@
 """Tools that the deciding agent calls by tag while it decodes: `<calculator>6 * 5</calculator>`.
 
-Source: DESIGN, deliberation; docs/recursion.md, rule 8. An expression is parsed and walked, never evaluated as code.
+Source: docs/recursion.md, rule 8. An expression is parsed and walked, never evaluated as code. The browser's twin is
+web/src/engine/tools.ts; tests/fixtures/calculator_cases.json runs against both.
 """
 
 import ast
@@ -9,11 +10,13 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from recursivemas.system.names import Tool
+
 LONGEST_EXPRESSION = 200
 LARGEST_EXPONENT = 64
 LARGEST_MAGNITUDE = 10**50
 
-_CALL = re.compile(r"<(calculator)>([^<>]*)</\1>\s*$")
+_CALL = re.compile(r"<([a-z_]+)>([^<>]*)</\1>\s*$")
 _BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -23,9 +26,9 @@ _BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
 
 
 def calculate(expression: str) -> str:
-    """The value of an arithmetic expression as text, exact where its decimals end, or `error: …`.
+    """The value of an arithmetic expression as text, or `error: …`; decimals that do not end are rounded.
 
-    Knows numbers, + - * / ** and brackets; everything else is an error.
+    It knows numbers, + - * / ** and brackets; everything else is an error.
     """
     text = expression.strip()
     if len(text) > LONGEST_EXPRESSION:
@@ -64,9 +67,14 @@ def _shown(value: Fraction) -> str:
     return str(value.numerator) if value.denominator == 1 else f"{float(value):.12g}"
 
 
-def answer_call(text: str, tools: Sequence[str]) -> str | None:
-    """What follows in the context when `text` ends with a tool's closing tag, `<result> … </result>`; else None."""
+# What each tool of the reference answers; `search` is the page's alone.
+TOOLS: dict[Tool, Callable[[str], str]] = {"calculator": calculate}
+
+
+def answer_call(text: str, tools: Sequence[Tool]) -> str | None:
+    """The text that follows in the context if `text` ends with a call of one of `tools`: ` <result> … </result>`."""
     found = _CALL.search(text)
-    if found is None or found.group(1) not in tools:
-        return None
-    return f" <result> {calculate(found.group(2))} </result>"
+    for tool in tools:
+        if found is not None and found[1] == tool and tool in TOOLS:
+            return f" <result> {TOOLS[tool](found[2])} </result>"
+    return None

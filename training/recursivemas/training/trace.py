@@ -1,61 +1,15 @@
-"""A run as data: who thought what, what was handed over; for `rmas run` and for parity checks of the browser."""
+"""A run as data: who thought what, and what was handed over; for `rmas run` and for parity checks of the browser."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 
-from recursivemas.system.errors import InputError
-from recursivemas.system.links_file import LinkFile
-from recursivemas.system.system import System
-from recursivemas.training.agents import load_agents
-from recursivemas.training.links import Links
-from recursivemas.training.recursion import Answers, Recursion
+from recursivemas.training.recursion import Answers, Recursion, round_number
 from recursivemas.training.rollout import logits
-from recursivemas.training.train.trainer import agents_dtype
-
-Device: TypeAlias = Literal["auto", "cpu", "cuda"]
-Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
-
-
-def chosen_device(device: Device) -> torch.device:
-    """`auto` takes CUDA where it is there.
-
-    Raises:
-        InputError: When CUDA is asked for and not there.
-    """
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
-        raise InputError("--device cuda: PyTorch sees no CUDA device here; take --device cpu, or leave it out")
-    return torch.device("cuda" if there and device != "cpu" else "cpu")
-
-
-def load_recursion(
-    system: System, links: LinkFile | None, device: Device = "cpu", precision: Precision = "float32"
-) -> Recursion:
-    """A system ready to run; links compute in float32 whatever the agents compute in.
-
-    Args:
-        system: Whose agents are loaded.
-        links: Its links; text and single mode need none.
-        device: Of agents and links.
-        precision: Of the agents; `auto` takes bfloat16 on CUDA hosts that have it, float32 elsewhere.
-
-    Raises:
-        InputError: When the links do not fit the agents, or the device is not there.
-    """
-    place = chosen_device(device)
-    agents = load_agents(system, place, agents_dtype(precision, place))
-    if links is None:
-        return Recursion(system, agents, None)
-    links.check_fits(
-        {key: agent.hidden_size for key, agent in agents.items()},
-        {edge.id: (edge.source, edge.target) for edge in system.edges},
-    )
-    return Recursion(system, agents, Links.from_file(links).to(place).requires_grad_(False))
 
 
 def lens(recursion: Recursion, agent: str, thoughts: torch.Tensor) -> list[str]:
-    """What each latent thought (M, D) would be if it had to be a token: the logit lens."""
+    """The token that each latent thought (M, D) would be decoded to: the logit lens."""
     loaded = recursion.agents[agent]
     return [loaded.decode([token]) for token in logits(loaded, thoughts).argmax(-1).tolist()]
 
@@ -68,16 +22,19 @@ def turn_rows(recursion: Recursion, answers: Answers) -> list[tuple[str, ...]]:
         said = turn.texts[0] if turn.texts else f"({seen})" if seen else ""
         handed = ", ".join(f"{edge} {tuple(value.shape[1:])}" for edge, value in turn.hand_offs.items())
         prompt = str(turn.prompt_tokens[0])
-        rows.append((str(turn.round), turn.agent, prompt, said, handed, f"{turn.duration_ms:.1f}"))
+        rows.append((str(round_number(turn.round)), turn.agent, prompt, said, handed, f"{turn.duration_ms:.1f}"))
     return rows
 
 
 def trace_record(recursion: Recursion, question: str, answers: Answers) -> dict[str, Any]:
-    """The first question's run as JSON: thoughts (M, D) and hand-offs (M, D_target) as nested lists of float32."""
+    """The first question's run as JSON, rounds counted from 1.
+
+    Thoughts (M, D) and hand-offs (M, D_target) are nested lists of float32.
+    """
     turns = [
         {
             "agent": turn.agent,
-            "round": turn.round,
+            "round": round_number(turn.round),
             "prompt_tokens": turn.prompt_tokens[0],
             "thoughts": None if turn.thoughts is None else turn.thoughts[0].float().tolist(),
             "lens": None if turn.thoughts is None else lens(recursion, turn.agent, turn.thoughts[0]),

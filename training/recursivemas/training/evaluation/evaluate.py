@@ -1,6 +1,7 @@
-"""`rmas eval`: accuracy, decoded tokens, forward positions and time per mode, rounds and latent steps.
+"""One cell of `rmas eval`: accuracy, decoded tokens, forward positions and time of a mode, rounds and latent steps.
 
-Source: arXiv 2604.25917, evaluation; DESIGN, baselines. Controls change what is handed over, never the questions.
+Source: arXiv 2604.25917, evaluation. The baselines are modes (docs/recursion.md, rules 6 and 7); a control changes what
+is handed over, never the questions.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.names import Mode
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.evaluation.statistics import wilson
-from recursivemas.training.recursion import HandOffHook, Mode, Recursion
+from recursivemas.training.recursion import HandOffHook, Recursion
 from recursivemas.training.rollout import Sampler
 from recursivemas.training.tasks.scoring import is_right
 
@@ -25,13 +27,13 @@ class Cell:
     """One measured combination.
 
     Attributes:
-        mode: latent, text, single or loop.
+        mode: How the agents worked together, or a baseline.
         rounds: R.
         latent_steps: M.
         temperature: Of the sampler; 0 is greedy.
         control: What was done to hand-offs.
-        questions: How many were asked.
-        right: How many were answered rightly.
+        questions: Questions asked.
+        right: Questions answered correctly.
         accuracy: right / questions.
         low: Lower end of the 95% Wilson interval.
         high: Upper end.
@@ -39,7 +41,7 @@ class Cell:
         forward_positions: Mean positions that any agent computed for a question.
         time_ms: Mean wall time a question, in batches.
         by_group: Accuracy by the questions' group.
-        correct: Per question, for bootstraps; left out of tables.
+        correct: For each question, for bootstraps; tables leave it out.
     """
 
     mode: Mode
@@ -96,16 +98,16 @@ def evaluate(
         recursion: The system with its agents and links.
         records: Questions with right answers.
         mode: How the agents work together, or a baseline.
-        rounds: R; the system's by default.
-        latent_steps: M; the system's by default.
+        rounds: R; by default the system's.
+        latent_steps: M; by default the system's.
         control: What is done to hand-offs in latent mode.
-        temperature: In place of the system's own.
+        temperature: Replaces the system's own.
         seed: Of the sampler.
         batch_size: Questions at a time.
-        progress: Told (questions done, questions).
+        progress: Called with (questions done, questions).
 
     Raises:
-        InputError: When a single question has no other question's hand-offs to get.
+        InputError: When the control is `other_question` and there is no other question.
     """
     if control == "other_question" and len(records) == 1:
         raise InputError("control 'other_question' needs at least 2 questions, got 1; give more, or leave it out")
@@ -119,7 +121,7 @@ def evaluate(
     duration = 0.0
     for begin in range(0, len(records), batch_size):
         batch = list(records[begin : begin + batch_size])
-        # A question alone in its batch has no neighbour: the question before it runs along and is not counted.
+        # A question alone in its batch has no neighbour, so the question before it joins in and is not counted.
         extra = [records[begin - 1]] if control == "other_question" and len(batch) == 1 else []
         questions = [record.question for record in [*extra, *batch]]
         answers = asked.run(questions, rounds, latent_steps, mode, sampler)

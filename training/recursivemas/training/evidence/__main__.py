@@ -1,26 +1,21 @@
 """Trains and measures the tiny systems: `python -m recursivemas.training.evidence --out docs/evidence`."""
 
 import argparse
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from recursivemas.training.evidence.jobs import EXPERIMENTS, found_so_far, run_job
 from recursivemas.training.evidence.report import write_evidence
 
 
-def measure(
-    names: Sequence[str], seeds: Sequence[int], work: Path, systems: Path, processes: int
-) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Runs jobs side by side; yields each experiment with the raw results of its seeds."""
+def measure(names: Sequence[str], seeds: Sequence[int], work: Path, systems: Path, processes: int) -> None:
+    """Runs every job that is not done, side by side."""
     work.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting = {name: [pool.submit(run_job, name, seed, work, systems) for seed in seeds] for name in names}
-        for name, futures in waiting.items():
-            yield name, [json.loads(future.result().read_text(encoding="utf-8")) for future in futures]
+        for job in [pool.submit(run_job, name, seed, work, systems) for name in names for seed in seeds]:
+            job.result()
 
 
 def main() -> None:
@@ -36,13 +31,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="Processes, one thread each.")
     parser.add_argument("--report", action="store_true", help="Only write what has been measured so far.")
     given = parser.parse_args()
-    if given.report:
-        found = {n: [found_so_far(n, seed, given.work, given.systems) for seed in given.seeds] for n in given.only}
-        results = ((name, [each for each in raw if each is not None]) for name, raw in found.items())
-    else:
-        results = measure(given.only, given.seeds, given.work, given.systems, given.jobs)
-    for name, raw in results:
-        if raw:
+    if not given.report:
+        measure(given.only, given.seeds, given.work, given.systems, given.jobs)
+    for name in given.only:
+        found = [found_so_far(name, seed, given.work, given.systems) for seed in given.seeds]
+        if raw := [record for record in found if record is not None]:
             write_evidence(name, EXPERIMENTS[name].system, raw, given.out)
             print(given.out / f"{name}.json")
 

@@ -54,7 +54,8 @@ class Drifts:
     def harbours(self, depth: Ints) -> Ints:
         """(B, n, 2) where both boats are after min(depth, k) hops; `depth` is (B, n)."""
         walked = np.minimum(depth, self.hops[:, None])[..., None] + self.starts[:, None]  # (B, n, 2) places on the ring
-        return self.ring[np.arange(len(self.ring))[:, None, None], walked % self.ring.shape[1]]
+        harbours: Ints = self.ring[np.arange(len(self.ring))[:, None, None], walked % self.ring.shape[1]]
+        return harbours
 
     def remaining(self, depth: Ints) -> Ints:
         """(B, n) hops that remain."""

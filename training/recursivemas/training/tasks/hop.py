@@ -55,7 +55,8 @@ class Walks:
     def town(self, depth: Ints) -> Ints:
         """Town indices (B, n) after min(depth, k) hops; `depth` is (B, n)."""
         walked = np.minimum(depth, self.hops[:, None]) % self.ring.shape[1]
-        return self.ring[np.arange(len(walked))[:, None], walked]
+        town: Ints = self.ring[np.arange(len(walked))[:, None], walked]
+        return town
 
     def remaining(self, depth: Ints) -> Ints:
         """Hops (B, n) that remain after `depth` hops, never below 0."""
@@ -65,7 +66,8 @@ class Walks:
     def step(self, depth: Ints, kind: int) -> Ints:
         """Depth (B,) after one thought of an agent that knows one kind: a hop, or none where another kind begins."""
         here = np.take_along_axis(self.kinds, (depth % self.ring.shape[1])[:, None], 1)[:, 0]
-        return depth + ((here == kind) & (depth < self.hops))
+        stepped: Ints = depth + ((here == kind) & (depth < self.hops))
+        return stepped
 
 
 # The parts that end a sequence in place of the answer

@@ -1,18 +1,20 @@
-"""How an answer is judged: exact text, number, or choice."""
+"""How an answer is compared with the right one: exact text, number, or choice.
+
+The page's twin is web/src/ui/task/score.ts; tests/fixtures/scoring_cases.json runs against both.
+"""
 
 import re
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Literal
 
+from recursivemas.system.names import Scoring
 from recursivemas.system.questions import QuestionRecord
-
-Scoring = Literal["exact", "numeric", "choice"]
 
 _NUMBER = r"(?:\d[\d,]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _GROUP = r"\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|\d)"
-# A number or a fraction; or, in no named group, what is no number: a root, pi, a power, a quotient or fraction of such.
-# An exponent or index of a letter is passed over; degrees and ordinals are no powers.
+# A number or a fraction, in named groups. Terms that are no rational number are in no named group: a root, pi, a power,
+# and quotients of them. The group `index` is a letter's exponent or index, which does not count. Degrees and ordinals
+# are no powers.
 _TERM = re.compile(
     rf"(?:{_NUMBER})?\s*(?:\\?sqrt(?:\[[^\]]*\])?(?:{_GROUP}|\s*\([^()]*\))|√\s*\(?(?:{_NUMBER})?|\\pi|π)"
     rf"|{_NUMBER}\s*\^(?!\s*\{{\s*(?:\\|[a-z]{{2}}))(?:{_GROUP}|[-+]?\d+)"
@@ -36,12 +38,12 @@ _LARGEST_EXPONENT = 400
 
 
 def normalise(text: str) -> str:
-    """Case, surrounding punctuation and runs of spaces do not matter."""
+    """Text without the differences that do not matter: case, surrounding punctuation, runs of spaces."""
     return _SPACES.sub(" ", text).strip().strip(".!").casefold()
 
 
 def boxed(text: str) -> str | None:
-    """What the last complete `\\boxed{}` holds, braces within it included."""
+    """The contents of the last complete `\\boxed{}`, braces within it included."""
     begin = end = 0
     opened: list[int] = []
     for brace in _BRACE.finditer(text):
@@ -53,9 +55,9 @@ def boxed(text: str) -> str | None:
 
 
 def last_number(text: str) -> Fraction | None:
-    """The last number of a text, fractions and thousands separators allowed; what `\\boxed{}` holds comes first.
+    """The last number of a text, or of its `\\boxed{}`; fractions and thousands separators are allowed.
 
-    None when there is none, or when the last term is no rational number, such as a root.
+    None if there is none, or if the last term is no rational number, such as a root.
     """
     found = boxed(text)
     terms = [
@@ -85,14 +87,14 @@ def _decimal(text: str) -> Fraction | None:
         value = Decimal(text.replace(",", "").rstrip("."))
     except InvalidOperation:
         return None
-    # An absurd exponent would be written out digit by digit.
+    # A Fraction writes out a huge exponent digit by digit.
     return Fraction(value) if value.is_finite() and abs(value.adjusted()) <= _LARGEST_EXPONENT else None
 
 
 def chosen(text: str, choices: tuple[str, ...]) -> int | None:
-    """Index of the choice a text names: its text, else its letter (A is the first); the last one named counts.
+    """Index of the choice that a text names by its text, else by its letter (A is the first); the last one counts.
 
-    A letter names one only alone, in brackets or after `answer is` or `answer:`; elsewhere `A` and `I` are words.
+    A letter counts only alone, in brackets, or after `answer is` or `answer:`; elsewhere `A` and `I` are words.
     """
     plain = normalise(text)
     exact = [index for index, choice in enumerate(choices) if normalise(choice) == plain]
@@ -114,8 +116,8 @@ def is_right(answer: str, record: QuestionRecord, scoring: Scoring) -> bool:
 
     Args:
         answer: What the system wrote.
-        record: The question with its right answer, and choices where `scoring` is `choice`.
-        scoring: `exact` compares normalised text, `numeric` the last number (text where the right answer is none),
+        record: The question with its right answer, and its choices if `scoring` is `choice`.
+        scoring: `exact` compares normalised text, `numeric` the last number (text if the right answer is no number),
             `choice` the named choice.
     """
     if scoring == "numeric":

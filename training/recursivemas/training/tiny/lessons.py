@@ -41,8 +41,8 @@ def draw_batch(
     """B sequences of an agent's task on rings of `length` places."""
     if spec.task == "drift":
         return drift.pretraining_batch(rng, vocabulary, batch, length)
-    task = fare if spec.task == "fare" else hop
-    return task.pretraining_batch(rng, vocabulary, batch, length, spec.kind)
+    draw = fare.pretraining_batch if spec.task == "fare" else hop.pretraining_batch
+    return draw(rng, vocabulary, batch, length, spec.kind)
 
 
 def noisy_embeddings(embedded: Tensor, states: Tensor, settings: Pretraining) -> Tensor:

@@ -1,8 +1,9 @@
-"""Where outer links start: a ridge regression, then alignment, both towards the receiver's embeddings of the same text.
+"""Where outer links start: a ridge regression towards the receiver's embeddings of the same text.
 
-Source: shared lab notes. From noise, cross-entropy of the answer alone does not find the links. Deviation: the sender's
-hidden states are matched with what the receiver reads at the same place, not with the hidden states the receiver would
-have there, because agents that know different things do not think the same.
+From noise, cross-entropy of the answer alone does not find the links (docs/training-log.md). The sender's hidden states
+are matched with what the receiver reads at the same place, not with the hidden states that the receiver would have
+there, because agents that know different things do not think the same. Shape letters: N pairs, S the sender's hidden
+size, D the receiver's.
 """
 
 import torch
@@ -29,25 +30,25 @@ def ridge(inputs: Tensor, wanted: Tensor, penalty: float = 1e-2) -> tuple[Tensor
     x, y = inputs.double(), wanted.double()
     x_mean, y_mean = x.mean(0), y.mean(0)
     x, y = x - x_mean, y - y_mean
-    gram = x.T @ x
+    gram = x.T @ x  # (S, S)
     gram += penalty * gram.diagonal().mean() * torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
-    weight = torch.linalg.solve(gram, x.T @ y).T
+    weight = torch.linalg.solve(gram, x.T @ y).T  # (D, S)
     return weight.float(), (y_mean - weight @ x_mean).float()
 
 
 @torch.no_grad()
 def matched_thoughts(pairs: Pairs, inner: InnerLink, receiver: LoadedAgent) -> tuple[Tensor, Tensor]:
-    """A sender's thoughts where the receiver reads a token of the same text, and its embedding of that.
+    """A sender's thoughts at places where the receiver reads a token, and the receiver's embeddings of these tokens.
 
     Args:
         pairs: Of the sender.
         inner: The sender's inner link.
-        receiver: Who reads.
+        receiver: The agent that reads.
 
     Returns:
-        R_in of the sender (N, S) and the receiver's embeddings (N, D), the mean one where there are several candidates.
+        R_in of the sender (N, S) and the receiver's embeddings (N, D), averaged if there are several candidates.
     """
-    tokens = pairs.received[receiver.agent.id]
+    tokens = pairs.received[receiver.agent.id]  # (N, K)
     found = (tokens >= 0).any(1)
     return inner(pairs.hidden[found]), mean_embedding(receiver, tokens[found], pairs.weights[found])
 
@@ -58,16 +59,15 @@ def start_outer(link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, wanted
 
     Args:
         link: Changed in place.
-        receiver: Whose embedding scale an `ln_res` link's output takes.
+        receiver: The link's output gets its embedding scale.
         thoughts: (N, S) R_in of the sender's hidden states.
-        wanted: (N, D) the receiver's embeddings of what it reads at the same places.
+        wanted: (N, D) the receiver's embeddings at the same places.
         method: `ridge`, or `random` to leave W3 as it is.
 
     Returns:
         Mean cosine between the link's output and the receiver's embeddings.
     """
-    if link.variant == "ln_res":
-        link.ln_target.weight.fill_(embedding_scale(receiver))
+    link.scale_output(embedding_scale(receiver))
     if method == "ridge":
         link.w2.mul_(0.01)
         weight, bias = ridge(thoughts, wanted)

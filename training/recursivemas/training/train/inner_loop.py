@@ -1,7 +1,8 @@
 """Inner loop: an agent's inner link learns to turn its hidden state into the next input embedding.
 
 Source: arXiv 2604.25917, inner loop: 1 - cos(R_in(h_t), Emb(y_{t+1})), agent frozen. Deviation: a weighted term that
-matches norms, because the cosine alone leaves them free to drift away from an embedding's.
+matches norms, because with the cosine alone the norm can drift away from an embedding's. Shape letters: N pairs, D
+hidden size, V vocabulary.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import InnerLink
 from recursivemas.training.train.pairs import Pairs, mean_embedding
 
+CHECKED = 2048
+
 
 def embedding_scale(agent: LoadedAgent) -> float:
     """Mean norm of an agent's input embeddings over √d: a layer norm with this gain makes vectors of that norm."""
@@ -21,12 +24,11 @@ def embedding_scale(agent: LoadedAgent) -> float:
     return float(table.norm(dim=1).mean() / table.shape[1] ** 0.5)
 
 
+@torch.no_grad()
 def start_inner(link: InnerLink, agent: LoadedAgent) -> None:
-    """Sets the output gain of an `ln_res` link to the agent's embedding scale and mutes the bottleneck's output."""
-    with torch.no_grad():
-        if link.variant == "ln_res":
-            link.ln_post.weight.fill_(embedding_scale(agent))
-        link.w2.mul_(0.1)
+    """Gives the link's output the agent's embedding scale and makes the bottleneck's part of it small."""
+    link.scale_output(embedding_scale(agent))
+    link.w2.mul_(0.1)
 
 
 def embedding_loss(predicted: Tensor, wanted: Tensor, norm_weight: float) -> tuple[Tensor, dict[str, float]]:
@@ -55,8 +57,8 @@ def inner_loss(
 
 
 @torch.no_grad()
-def nearest_token_accuracy(link: InnerLink, agent: LoadedAgent, pairs: Pairs, limit: int = 2048) -> float:
-    """Share of pairs whose R_in(h_t) is nearest, by cosine, to the embedding of y_{t+1}."""
-    predicted = functional.normalize(link(pairs.hidden[:limit]), dim=-1)
-    table = functional.normalize(agent.embedding_table.float(), dim=-1)
-    return float(((predicted @ table.T).argmax(-1) == pairs.targets[:limit, 0]).float().mean())
+def nearest_token_accuracy(link: InnerLink, agent: LoadedAgent, pairs: Pairs) -> float:
+    """Share of pairs, of the first `CHECKED`, whose R_in(h_t) is nearest, by cosine, to the embedding of y_{t+1}."""
+    predicted = functional.normalize(link(pairs.hidden[:CHECKED]), dim=-1)  # (N, D)
+    table = functional.normalize(agent.embedding_table.float(), dim=-1)  # (V, D)
+    return float(((predicted @ table.T).argmax(-1) == pairs.targets[:CHECKED, 0]).float().mean())

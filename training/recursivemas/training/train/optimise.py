@@ -1,9 +1,10 @@
 """One optimisation phase: schedule, clipping, accumulation, log, and checkpoints that survive a kill.
 
-A phase depends on nothing but its parameters, its optimizer and the step number: data are drawn from (seed, step), so a
-run continued from a checkpoint does what the uninterrupted run would have done.
+A phase depends only on its parameters, its optimizer and the step number: data are drawn from (seed, step), so a run
+that continues from a checkpoint does what the uninterrupted run would have done.
 """
 
+import functools
 import json
 import math
 import os
@@ -29,8 +30,8 @@ class Schedule:
     Attributes:
         steps: Optimizer steps.
         learning_rate: Peak.
-        warmup_steps: Of them, linear warm-up.
-        gradient_clip: Norm to which the whole gradient is clipped; None does not clip.
+        warmup_steps: Steps of linear warm-up among them.
+        gradient_clip: Largest norm of the whole gradient; None does not clip.
         accumulation: Micro-batches a step.
     """
 
@@ -64,11 +65,11 @@ class Run:
 
     Attributes:
         folder: Holds `checkpoint.pt` and `metrics.jsonl`.
-        module: Everything that trains.
-        identity: What the run is; a checkpoint of another run is refused.
-        checkpoint_every: Steps between checkpoints; a phase's end is one too.
+        module: Everything that is trained.
+        identity: Names the run; a checkpoint of another run is refused.
+        checkpoint_every: Steps between checkpoints; there is one at the end of each phase, too.
         main: Whether this process writes.
-        done: Phases that are complete.
+        done: Complete phases.
     """
 
     folder: Path
@@ -81,7 +82,7 @@ class Run:
     _line: int = 0
 
     def start(self, resume: bool) -> None:
-        """Begins anew, or continues from the last checkpoint when there is one.
+        """Begins anew, or continues from the last checkpoint if `resume` is set and there is one.
 
         Raises:
             InputError: When the checkpoint belongs to another system, data or settings.
@@ -118,7 +119,7 @@ class Run:
             save_atomic(self.folder / "checkpoint.pt", {**state, "phase": phase, "line": self._line})
 
     def phase(self, name: str, action: Callable[[], None]) -> None:
-        """Runs a phase that has no steps of its own, once."""
+        """Runs a phase without steps, unless it is already done."""
         if name not in self.done:
             action()
             self.done.append(name)
@@ -138,17 +139,16 @@ class Run:
 
         Args:
             name: Of the phase, in log and checkpoint.
-            parameters: What trains; everything else stays.
+            parameters: They are trained; everything else stays.
             schedule: Steps and rates.
-            loss_function: (step, micro-batch) to the loss and figures for the log.
+            loss_function: Computes the loss and figures for the log.
             reduce_gradients: Averages gradients over processes.
-            on_step: Called after each step with (step, steps), for progress.
-            gradient_figures: More figures for the log, known once gradients are.
+            on_step: Called with (step, steps) after each step.
+            gradient_figures: More figures for the log, which depend on gradients.
         """
         if name in self.done:
             return
-        rate = schedule.learning_rate
-        optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+        optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
         first = 0
         if self._resume is not None and self._resume["name"] == name:
             optimizer.load_state_dict(self._resume["optimizer"])
@@ -159,32 +159,40 @@ class Run:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
             optimizer.zero_grad(set_to_none=True)
-            total, figures = 0.0, {}
-            for micro in range(schedule.accumulation):
-                loss, figures = loss_function(step, micro)
-                loss.backward()
-                total += loss.item() / schedule.accumulation
-            # Divided here and not before, so that what is clipped within the graph is what it would be in one batch.
-            for parameter in parameters if schedule.accumulation > 1 else ():
-                if parameter.grad is not None:
-                    parameter.grad /= schedule.accumulation
+            loss, figures = _accumulate(parameters, schedule.accumulation, functools.partial(loss_function, step))
             if reduce_gradients is not None:
                 reduce_gradients(parameters)
             limit = schedule.gradient_clip if schedule.gradient_clip is not None else math.inf
             norm = float(nn.utils.clip_grad_norm_(parameters, limit))
-            if not math.isfinite(norm) or not math.isfinite(total):
+            if not math.isfinite(norm) or not math.isfinite(loss):
                 raise InputError(
-                    f"phase {name}, step {step}: loss {total}, gradient norm {norm}; lower the learning rate "
+                    f"phase {name}, step {step}: loss {loss}, gradient norm {norm}; lower the learning rate "
                     "or the hand-off clip, or train in float32"
                 )
             optimizer.step()
-            elapsed = (time.perf_counter() - began) * 1e3
-            entry = {"phase": name, "step": step + 1, "loss": total, "gradient_norm": norm, "lr": schedule.rate(step)}
+            elapsed_ms = round((time.perf_counter() - began) * 1e3, 2)
+            entry = {"phase": name, "step": step + 1, "loss": loss, "gradient_norm": norm, "lr": schedule.rate(step)}
             known = {} if gradient_figures is None else gradient_figures()
-            self.log(**entry, **figures, **known, step_ms=round(elapsed, 2))
+            self.log(**entry, **figures, **known, step_ms=elapsed_ms)
             if (step + 1) % self.checkpoint_every == 0 and step + 1 < schedule.steps:
                 self.save({"name": name, "step": step + 1, "optimizer": optimizer.state_dict()})
             if on_step is not None:
                 on_step(step + 1, schedule.steps)
         self.done.append(name)
         self.save(None)
+
+
+def _accumulate(
+    parameters: list[nn.Parameter], batches: int, loss_function: Callable[[int], tuple[Tensor, Mapping[str, float]]]
+) -> tuple[float, Mapping[str, float]]:
+    """Adds the gradients of several micro-batches; returns their mean loss and the last one's figures."""
+    total, figures = 0.0, dict[str, float]()
+    for micro in range(batches):
+        loss, found = loss_function(micro)
+        torch.autograd.backward(loss)
+        total, figures = total + loss.item() / batches, dict(found)
+    # Gradients are divided here and not before, so that clipping within the graph sees what it would in one batch.
+    for parameter in parameters if batches > 1 else ():
+        if parameter.grad is not None:
+            parameter.grad /= batches
+    return total, figures

@@ -1,9 +1,11 @@
 """Outer loop: cross-entropy of the final answer through all rounds, agents frozen.
 
-Source: arXiv 2604.25917, outer loop. Deviation: the gradient that arrives at a hand-off is clipped per sample, because
-backward through rounds multiplies norms (15,000 were seen without it at a learning rate of 1e-4).
+Source: arXiv 2604.25917, outer loop. Deviation: the gradient that arrives at a hand-off is clipped for each sample,
+because the way back through rounds multiplies norms (docs/training-log.md). Shape letters: B batch, L tokens of the
+longest answer, M latent steps, D hidden size, V vocabulary.
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.recursion import Opening, Recursion
+from recursivemas.training.recursion import Opening, Recursion, round_number
 from recursivemas.training.rollout import extend, logits
 
 IGNORED = -100
@@ -23,18 +25,19 @@ def answer_loss(agent: LoadedAgent, opening: Opening, answers: Sequence[str]) ->
 
     Args:
         agent: The deciding agent.
-        opening: Just before the answer; its context is extended.
+        opening: The agent just before the answer; its context is extended.
         answers: B texts.
     """
     stop = [] if agent.closing_token is None else [agent.closing_token]
     rows = [torch.tensor([*agent.token_ids(answer), *stop], device=agent.device) for answer in answers]
-    labels = pad_sequence(rows, batch_first=True, padding_value=IGNORED)
-    hidden = opening.hidden[:, None]
+    labels = pad_sequence(rows, batch_first=True, padding_value=IGNORED)  # (B, L)
+    hidden = opening.hidden[:, None]  # (B, 1, D), which predicts the first token
     if labels.shape[1] > 1:
-        fed = labels[:, :-1]
+        fed = labels[:, :-1]  # (B, L - 1): the last token is predicted, never fed
         valid = None if bool((labels[:, 1:] != IGNORED).all()) else fed != IGNORED
-        hidden = torch.cat([hidden, extend(agent, opening.context, agent.embed(fed.clamp(min=0)), valid)], dim=1)
-    scores = logits(agent, hidden)
+        later = extend(agent, opening.context, agent.embed(fed.clamp(min=0)), valid)  # (B, L - 1, D)
+        hidden = torch.cat([hidden, later], dim=1)
+    scores = logits(agent, hidden)  # (B, L, V)
     return functional.cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
 
 
@@ -42,31 +45,35 @@ class GradientWatch:
     """Records and clips the gradient of every hand-off; a `Recursion` hook.
 
     Attributes:
-        norms: Root mean square over samples of the gradient's norm before clipping, times B, by (edge id, round).
+        norms: By (edge id, round), the root mean square over samples of the gradient's norm before clipping, times B.
     """
 
     def __init__(self, clip: float) -> None:
         self.clip = clip
         self.norms: dict[tuple[str, int], float] = {}
 
-    def __call__(self, edge: str, round_number: int, value: Tensor) -> Tensor:
+    def __call__(self, edge: str, round_index: int, value: Tensor) -> Tensor:
         """Watches one hand-off (B, M, D)."""
         if value.requires_grad:
-            value.register_hook(lambda gradient: self._clip(edge, round_number, gradient))
+            # torch leaves this method without types.
+            value.register_hook(functools.partial(self._clip, edge, round_index))  # type: ignore[no-untyped-call]
         return value
 
-    def _clip(self, edge: str, round_number: int, gradient: Tensor) -> Tensor:
-        norms = gradient.float().flatten(1).norm(dim=1)
+    def _clip(self, edge: str, round_index: int, gradient: Tensor) -> Tensor:
+        """The gradient (B, M, D) with each sample's norm clipped to `clip` / B; 0 does not clip."""
+        norms = gradient.float().flatten(1).norm(dim=1)  # (B,)
         batch = len(norms)
-        self.norms[(edge, round_number)] = float(norms.square().mean().sqrt()) * batch
+        self.norms[(edge, round_index)] = float(norms.square().mean().sqrt()) * batch
         if self.clip == 0:
             return gradient
-        scale = (self.clip / batch / norms.clamp(min=1e-12)).clamp(max=1.0)
+        scale: Tensor = (self.clip / batch / norms.clamp(min=1e-12)).clamp(max=1.0)  # (B,)
         return gradient * scale[:, None, None].to(gradient.dtype)
 
     def figures(self) -> dict[str, float]:
-        """What the log shows: `handoff_gradient/<edge>/<round>`."""
-        return {f"handoff_gradient/{edge}/{number}": norm for (edge, number), norm in sorted(self.norms.items())}
+        """The norms for the log: `handoff_gradient/<edge>/<round>`, rounds counted from 1."""
+        return {
+            f"handoff_gradient/{edge}/{round_number(index)}": norm for (edge, index), norm in sorted(self.norms.items())
+        }
 
 
 def outer_loss(
@@ -78,13 +85,13 @@ def outer_loss(
     every_round: bool = False,
     checkpointing: bool = False,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of a batch; with supervision of every round the mean over rounds.
+    """Loss of a batch; if every round is supervised, the mean over rounds.
 
     Returns:
-        The loss, and the loss of each scored round as `loss_round/<n>`.
+        The loss, and for the log the loss of each scored round as `loss_round/<round>`, counted from 1.
     """
     losses: dict[int, Tensor] = {}
     for opening in recursion.unroll(questions, rounds, latent_steps, every_round, checkpointing):
         losses[opening.round] = answer_loss(recursion.deciding, opening, answers)
-    figures = {f"loss_round/{number}": loss.item() for number, loss in losses.items()}
+    figures = {f"loss_round/{round_number(index)}": loss.item() for index, loss in losses.items()}
     return torch.stack(list(losses.values())).mean(), figures

@@ -1,8 +1,9 @@
-"""Pairs (h_t, y_{t+1}) of what the agents themselves write: what inner links learn from and outer links start from.
+"""Pairs (h_t, y_{t+1}) of what the agents write: inner links learn from them, and outer links start from them.
 
-Source: arXiv 2604.25917, inner loop. The text is the system's own: every turn of text mode on training questions, so an
-agent's hidden states are met in the contexts in which it will think. A receiver may tokenise a sender's text otherwise;
-positions are then matched through the characters where tokens end.
+Source: arXiv 2604.25917, inner loop. The text is the system's own: every turn of text mode on training questions, so
+hidden states come from the contexts in which an agent will think. A receiver may split a sender's text into other
+tokens; positions are then matched through the characters where tokens end. Shape letters: N pairs, K candidates, D
+hidden size, B batch, T positions, M latent steps, V vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,10 +29,9 @@ class Pairs:
 
     Attributes:
         hidden: (N, D) float32, h_t.
-        targets: (N, K) ids y_{t+1}: the token that was written, or the K that the agent finds likeliest.
+        targets: (N, K) ids y_{t+1}: the token that was written, or the K tokens that the agent finds likeliest.
         weights: (N, K) float32, their shares, which sum to 1.
-        received: For every receiver's tokenizer asked for, (N, K) ids of its token that ends where each ends, -1 where
-            none does; by receiver id.
+        received: By receiver id, (N, K) ids of the receiver's token that ends where each target ends; -1 if none does.
     """
 
     hidden: Tensor
@@ -39,18 +39,13 @@ class Pairs:
     weights: Tensor
     received: dict[str, Tensor]
 
-    def to(self, device: torch.device) -> "Pairs":
-        """The same pairs on a device."""
-        received = {key: tokens.to(device) for key, tokens in self.received.items()}
-        return Pairs(self.hidden.to(device), self.targets.to(device), self.weights.to(device), received)
-
 
 def mean_embedding(agent: LoadedAgent, tokens: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean of input embeddings; what nobody reads (-1) has no weight.
+    """Weighted mean of input embeddings; a token that is not read (-1) has no weight.
 
     Args:
-        agent: Whose embeddings.
-        tokens: (N, K) ids, at least one of a row not -1.
+        agent: Its embeddings are averaged.
+        tokens: (N, K) ids; at least one in every row is not -1.
         weights: (N, K).
 
     Returns:
@@ -58,9 +53,9 @@ def mean_embedding(agent: LoadedAgent, tokens: Tensor, weights: Tensor) -> Tenso
     """
     if tokens.shape[1] == 1:
         return agent.embed(tokens[:, 0]).float()
-    share = weights * (tokens >= 0)
+    share = weights * (tokens >= 0)  # (N, K)
     share = share / share.sum(1, keepdim=True)
-    return (agent.embed(tokens.clamp(min=0)).float() * share[..., None]).sum(1)
+    return (agent.embed(tokens.clamp(min=0)).float() * share[..., None]).sum(1)  # (N, K, D) to (N, D)
 
 
 def likeliest(agent: LoadedAgent, hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -70,7 +65,7 @@ def likeliest(agent: LoadedAgent, hidden: Tensor, count: int) -> tuple[Tensor, T
 
 
 def join(first: Pairs, second: Pairs) -> Pairs:
-    """Both collections, one after the other."""
+    """Both collections, one after the other; both have the same K and the same receivers."""
     received = {key: torch.cat([tokens, second.received[key]]) for key, tokens in first.received.items()}
     return Pairs(
         torch.cat([first.hidden, second.hidden]),
@@ -91,9 +86,9 @@ def character_ends(agent: LoadedAgent, ids: Sequence[int]) -> list[int]:
 
 
 def as_received(sender: LoadedAgent, receiver: LoadedAgent, ids: Sequence[int]) -> list[int]:
-    """The receiver's token that ends where each of the sender's tokens ends; -1 where none does.
+    """The receiver's token that ends where each of the sender's tokens ends; -1 if none does.
 
-    A sender's token without text of its own, such as an unknown one, is read by nobody.
+    No receiver reads a token without text of its own, such as an unknown one.
     """
     read = receiver.tokenizer(sender.decode(ids), add_special_tokens=False, return_offsets_mapping=True)
     by_end = {end: token for token, (_, end) in zip(read["input_ids"], read["offset_mapping"], strict=True)}
@@ -103,7 +98,7 @@ def as_received(sender: LoadedAgent, receiver: LoadedAgent, ids: Sequence[int]) 
 
 @dataclass
 class Reading:
-    """How receivers read single tokens of senders, remembered: `as_received` of a token on its own."""
+    """How receivers read single tokens of senders: `as_received` of each token on its own, remembered."""
 
     agents: Mapping[str, LoadedAgent]
     known: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
@@ -111,7 +106,8 @@ class Reading:
     def __call__(self, source: str, target: str, tokens: Tensor) -> Tensor:
         """(N, K) ids of the sender to ids of the receiver, -1 where it reads none."""
         known = self.known.setdefault((source, target), {})
-        unique, places = tokens.unique(return_inverse=True)
+        unique: Tensor
+        unique, places = torch.unique(tokens, return_inverse=True)  # (U,) ids, (N, K) indices of them
         for token in unique.tolist():
             if token not in known:
                 known[token] = as_received(self.agents[source], self.agents[target], [token])[0]
@@ -120,7 +116,7 @@ class Reading:
 
 
 def from_states(recursion: Recursion, agent: LoadedAgent, hidden: Tensor, count: int, reading: Reading) -> Pairs:
-    """Pairs of hidden states (N, D) and what the agent itself would write next, in `count` candidates."""
+    """Pairs of hidden states (N, D) and the `count` tokens that the agent itself would most likely write next."""
     key = agent.agent.id
     targets, weights = likeliest(agent, hidden, count)
     receivers = [edge.target for edge in recursion.system.outgoing(key)]
@@ -128,7 +124,13 @@ def from_states(recursion: Recursion, agent: LoadedAgent, hidden: Tensor, count:
 
 
 class _Collector:
-    """Gathers one system's pairs turn by turn."""
+    """Gathers one system's pairs, turn by turn of text mode; called after every turn.
+
+    Attributes:
+        hidden: By agent id, tensors (n, D) of the pairs' hidden states.
+        targets: By agent id, the tokens that were written.
+        received: By (sender, receiver), the receiver's tokens.
+    """
 
     def __init__(self, recursion: Recursion, seed: int) -> None:
         self.recursion = recursion
@@ -141,34 +143,45 @@ class _Collector:
         self._read: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
 
     def __call__(self, agent: LoadedAgent, prompts: list[Tensor], written: list[list[int]]) -> None:
-        """Runs the agent once more over its prompts and what it wrote."""
-        kept_rows = [index for index, ids in enumerate(written) if ids]
-        if not kept_rows:
+        """Runs the agent once more, without sampling, over its prompts (B tensors (T_b, D)) and what it wrote."""
+        rows = [(prompt, ids) for prompt, ids in zip(prompts, written, strict=True) if ids]
+        if not rows:
             return
-        rows = [torch.cat([prompts[i], agent.embed(written[i][:-1]).to(prompts[i])]) for i in kept_rows]
-        embeds, valid = left_pad(rows)
-        states = extend(agent, Context(transformers.DynamicCache()), embeds, valid).float()
+        # The last token is a target only: no token follows it.
+        inputs = [torch.cat([prompt, agent.embed(ids[:-1]).to(prompt)]) for prompt, ids in rows]
+        embeds, valid = left_pad(inputs)  # (B, T, D), padded on the left, so the last positions are the written ones
+        states = extend(agent, Context(transformers.DynamicCache()), embeds, valid).float()  # (B, T, D)
         key = agent.agent.id
-        receivers = [edge.target for edge in self.recursion.system.outgoing(key)]
-        for row, index in enumerate(kept_rows):
-            ids = written[index]
-            kept = [t for t in range(len(ids)) if not self._repeats(ids, t) or self.rng.random() < REPEATS_KEPT]
-            self.hidden[key].append(states[row, -len(ids) :][kept])
+        for state, (_, ids) in zip(states, rows, strict=True):
+            kept = [t for t in range(len(ids)) if not self._is_thinned(ids, t)]
+            self.hidden[key].append(state[-len(ids) :][kept])  # h_t, from which the agent wrote ids[t]
             self.targets[key] += [ids[t] for t in kept]
-            for target in receivers:
-                read = self._as_received(agent, target, tuple(ids))
-                self.received[(key, target)] += [read[t] for t in kept]
+            for edge in self.recursion.system.outgoing(key):
+                read = self._as_received(agent, edge.target, tuple(ids))
+                self.received[(key, edge.target)] += [read[t] for t in kept]
 
     def _as_received(self, agent: LoadedAgent, target: str, ids: tuple[int, ...]) -> list[int]:
-        """`as_received`, remembered: short texts recur."""
+        """`as_received`, remembered, because short texts recur."""
         key = (agent.agent.id, target, ids)
         if key not in self._read:
             self._read[key] = as_received(agent, self.recursion.agents[target], ids)
         return self._read[key]
 
-    @staticmethod
-    def _repeats(ids: Sequence[int], t: int) -> bool:
-        return t > 0 and ids[t] == ids[t - 1]
+    def _is_thinned(self, ids: Sequence[int], t: int) -> bool:
+        """Whether a token is left out: most of those that only repeat the token before."""
+        return t > 0 and ids[t] == ids[t - 1] and self.rng.random() >= REPEATS_KEPT
+
+    def pairs(self, key: str) -> Pairs:
+        """What was gathered of an agent, each target being the token that was written."""
+        agent = self.recursion.agents[key]
+
+        def column(ids: list[int]) -> Tensor:
+            return torch.tensor(ids, dtype=torch.long, device=agent.device)[:, None]  # (N, 1)
+
+        hidden = torch.cat(self.hidden[key]) if self.hidden[key] else torch.zeros(0, agent.hidden_size)
+        received = {target: column(ids) for (source, target), ids in self.received.items() if source == key}
+        targets = column(self.targets[key])
+        return Pairs(hidden.to(agent.device), targets, torch.ones_like(targets, dtype=torch.float32), received)
 
 
 @torch.no_grad()
@@ -177,52 +190,42 @@ def collect_pairs(
 ) -> dict[str, Pairs]:
     """Every agent's pairs.
 
-    Tokens that only repeat their predecessor are thinned to a tenth: a finished thought that stays where it is would
-    otherwise be most of the data.
+    Tokens that only repeat the token before are thinned to a tenth; otherwise most of the data would be finished
+    thoughts that stay where they are.
 
     Args:
         recursion: The system; links are not used.
         records: Training questions.
         temperature: Of the writing.
         seed: Of the writing and the thinning.
-        candidates: K; above 1 the targets are what the agent finds likeliest in place of what it wrote.
+        candidates: K; above 1 the targets are what the agent finds likeliest instead of what it wrote.
     """
     collector = _Collector(recursion, seed)
     generator = torch.Generator(recursion.deciding.device).manual_seed(seed)
     sampler = Sampler(temperature, 1.0, generator)
-    system = recursion.system.model_copy(
-        update={"decoding": recursion.system.decoding.model_copy(update={"think_before_answer": True})}
-    )
-    writer = Recursion(system, recursion.agents, None)
+    decoding = recursion.system.decoding.model_copy(update={"think_before_answer": True})
+    writer = Recursion(recursion.system.model_copy(update={"decoding": decoding}), recursion.agents, None)
     for begin in range(0, len(records), BATCH):
         questions = [record.question for record in records[begin : begin + BATCH]]
         writer.run(questions, mode="text", sampler=sampler, listener=collector)
+    pairs = {key: collector.pairs(key) for key in recursion.agents}
+    if candidates == 1:
+        return pairs
     reading = Reading(recursion.agents)
-    pairs = {}
-    for key, agent in recursion.agents.items():
-        hidden = torch.cat(collector.hidden[key]) if collector.hidden[key] else torch.zeros(0, agent.hidden_size)
-        hidden = hidden.to(agent.device)
-        if candidates > 1:
-            pairs[key] = from_states(recursion, agent, hidden, candidates, reading)
-            continue
-        received = {
-            target: torch.tensor(ids, dtype=torch.long, device=agent.device)[:, None]
-            for (source, target), ids in collector.received.items()
-            if source == key
-        }
-        targets = torch.tensor(collector.targets[key], dtype=torch.long, device=agent.device)[:, None]
-        pairs[key] = Pairs(hidden, targets, torch.ones_like(targets, dtype=torch.float32), received)
-    return pairs
+    return {
+        key: from_states(recursion, agent, pairs[key].hidden, candidates, reading)
+        for key, agent in recursion.agents.items()
+    }
 
 
 @torch.no_grad()
 def collect_latent_pairs(
     recursion: Recursion, records: Sequence[QuestionRecord], seed: int, candidates: int = 1
 ) -> dict[str, Pairs]:
-    """Pairs in the contexts that latent rollouts with the links as they are lead to.
+    """Pairs in the contexts that latent rollouts with the present links lead to.
 
-    An agent's own prediction at its latent thought says what would follow, so a link learns to go on from its own
-    errors and from thoughts that no text holds. Source: Ross et al., arXiv 1011.0686 (dataset aggregation).
+    The targets are the agent's own predictions at its latent thoughts, so a link learns to continue from its own errors
+    and from thoughts that no text holds. Source: Ross et al., arXiv 1011.0686 (dataset aggregation).
 
     Args:
         recursion: The system with links.
@@ -240,7 +243,7 @@ def collect_latent_pairs(
         for turn in turns:
             if turn.thoughts is not None:
                 kept = _fresh(recursion.agents[turn.agent], turn.thoughts, generator)
-                states[turn.agent].append(turn.thoughts[kept].float())
+                states[turn.agent].append(turn.thoughts[kept].float())  # (B, M, D) to (n, D)
     reading = Reading(recursion.agents)
     return {
         key: from_states(recursion, agent, torch.cat(states[key]), candidates, reading)
@@ -249,8 +252,8 @@ def collect_latent_pairs(
 
 
 def _fresh(agent: LoadedAgent, thoughts: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, M) bool: thoughts that say something else than the one before, and a tenth of the others."""
-    said = logits(agent, thoughts).argmax(-1)
+    """(B, M) bool: thoughts that predict another token than the thought before, and a tenth of the others."""
+    said = logits(agent, thoughts).argmax(-1)  # (B, M, V) to (B, M)
     repeats = torch.zeros_like(said, dtype=torch.bool)
     repeats[:, 1:] = said[:, 1:] == said[:, :-1]
     lucky = torch.rand(said.shape, generator=generator).to(said.device) < REPEATS_KEPT

@@ -1,11 +1,12 @@
-"""`rmas train`: inner loop, initialisation, alignment, outer loop, with one log and one checkpoint.
+"""`rmas train`: inner loop, initialisation, alignment and outer loop, with one log and one checkpoint.
 
-Source: arXiv 2604.25917, training; DESIGN, training. Every graph trains with the same code.
+Source: arXiv 2604.25917, training; docs/training.md lists the stages. Every graph trains with the same code.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,37 +14,40 @@ from typing import Any
 import accelerate
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import LinkFile
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, checksums, load_agents
 from recursivemas.training.links import Links
+from recursivemas.training.loading import agents_dtype
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData
 from recursivemas.training.train.initialise import matched_thoughts, start_outer
 from recursivemas.training.train.inner_loop import embedding_loss, inner_loss, nearest_token_accuracy, start_inner
-from recursivemas.training.train.optimise import Run, Schedule, save_atomic
+from recursivemas.training.train.optimise import LossFunction, Run, Schedule, save_atomic
 from recursivemas.training.train.outer_loop import GradientWatch, outer_loss
 from recursivemas.training.train.pairs import Pairs, collect_latent_pairs, collect_pairs, join
 
+# What a batch of training questions is for; each use has a stream of its own.
 PAIR_STREAM, OUTER_STREAM, LATENT_STREAM = 0, 1, 2
+WARMUP_STEPS = 20
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass
 class Trainer:
-    """Everything a run needs; `train` goes through its phases in order.
+    """Everything that a run needs; `train` goes through its phases in order.
 
     Attributes:
         system: The declaration, training settings included.
         agents: Frozen agents by id.
-        links: What trains.
+        links: They are trained.
         data: Training questions.
         run: Folder, log, checkpoint.
         accelerator: Device and processes.
-        progress: Told (phase, step, steps).
+        progress: Called with (phase, step, steps) after each step.
     """
 
     system: System
@@ -62,22 +66,21 @@ class Trainer:
     def pairs(self) -> dict[str, Pairs]:
         """Pairs of every agent's text, gathered once; refinements add to them."""
         if self._pairs is None:
-            settings = self.system.training
-            records = self.data.batch(PAIR_STREAM, 0, settings.inner.questions)
+            inner, seed = self.system.training.inner, self.system.training.seed
+            records = self.data.batch(PAIR_STREAM, 0, inner.questions)
             recursion = Recursion(self.system, self.agents, None)
-            inner = settings.inner
-            self._pairs = collect_pairs(recursion, records, inner.temperature, settings.seed, inner.candidates)
+            self._pairs = collect_pairs(recursion, records, inner.temperature, seed, inner.candidates)
         return self._pairs
 
     def train(self) -> None:
-        """All phases, those already done left out; what outer links were before each is kept for comparison."""
+        """All phases that are not done yet; keeps the links before each kind of phase for comparison."""
         inner, outer = self.system.training.inner, self.system.training.outer
         for agent in self.agents:
-            self.run.phase(f"start inner {agent}", lambda agent=agent: self._start_inner(agent))
+            self.run.phase(f"start inner {agent}", functools.partial(self._start_inner, agent))
             self._inner(f"inner {agent}", agent, inner.steps)
         self._keep("random")
         for edge in self.links.outer:
-            self.run.phase(f"start outer {edge}", lambda edge=edge: self._start_outer(edge))
+            self.run.phase(f"start outer {edge}", functools.partial(self._start_outer, edge))
         self._keep("started")
         for edge in self.links.outer:
             self._align(f"align {edge}", edge, outer.alignment_steps)
@@ -87,16 +90,17 @@ class Trainer:
         self.train_outer()
 
     def _refine(self, number: int, steps: int) -> None:
-        """Goes on with inner links and alignment, with pairs of latent rollouts added."""
-        self.run.phase(f"collect {number}", lambda: self._collect(number))
-        phases = [(f"inner {agent}, refinement {number}", agent, self._inner) for agent in self.agents]
-        phases += [(f"align {edge}, refinement {number}", edge, self._align) for edge in self.links.outer]
+        """Continues inner links and alignment with pairs of latent rollouts added."""
+        self.run.phase(f"collect {number}", functools.partial(self._collect, number))
+        phases: list[tuple[str, str, Callable[[str, str, int], None]]] = [
+            *((f"inner {agent}, refinement {number}", agent, self._inner) for agent in self.agents),
+            *((f"align {edge}, refinement {number}", edge, self._align) for edge in self.links.outer),
+        ]
         if all(name in self.run.done for name, _, _ in phases):
             return
         for earlier in range(self._joined + 1, number + 1):
-            found = torch.load(self._pairs_file(earlier), weights_only=True, map_location="cpu")
-            device = self.accelerator.device
-            self._pairs = {key: join(pairs, Pairs(**found[key]).to(device)) for key, pairs in self.pairs.items()}
+            found = torch.load(self._pairs_file(earlier), weights_only=True, map_location=self.accelerator.device)
+            self._pairs = {key: join(pairs, Pairs(**found[key])) for key, pairs in self.pairs.items()}
         self._joined = number
         for name, key, act in phases:
             act(name, key, steps)
@@ -105,7 +109,7 @@ class Trainer:
         return self.run.folder / f"pairs-{number}.pt"
 
     def _collect(self, number: int) -> None:
-        """Keeps pairs of latent rollouts on disk: the links they depend on are about to change."""
+        """Writes pairs of latent rollouts to disk, because the links that they depend on are about to change."""
         settings = self.system.training
         if self.run.main:
             records = self.data.batch(LATENT_STREAM, number, settings.inner.questions)
@@ -115,7 +119,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _keep(self, name: str) -> None:
-        """Writes the links as they are to `stages/<name>.json`."""
+        """Writes the present links to `stages/<name>.json`."""
 
         def write() -> None:
             if self.run.main:
@@ -133,15 +137,16 @@ class Trainer:
             return
         pairs = self.pairs[agent]
 
-        def loss(step: int, _micro: int) -> Any:
+        def loss(step: int, _micro: int) -> tuple[Tensor, Mapping[str, float]]:
             chosen = self._chosen(len(pairs.targets), settings.batch_size, step)
             return inner_loss(link, self.agents[agent], pairs, chosen, settings.norm_weight)
 
-        self._optimise(name, link, Schedule(steps, settings.learning_rate, warmup_steps=20), loss)
+        self._optimise(name, link, Schedule(steps, settings.learning_rate, WARMUP_STEPS), loss)
         accuracy = nearest_token_accuracy(link, self.agents[agent], pairs)
         self.run.log(phase=name, nearest_token_accuracy=accuracy)
 
-    def _matched(self, edge: str) -> tuple[LoadedAgent, tuple[torch.Tensor, torch.Tensor]]:
+    def _matched(self, edge: str) -> tuple[LoadedAgent, tuple[Tensor, Tensor]]:
+        """The receiver of an edge, and `matched_thoughts` of its sender."""
         source, target = next((e.source, e.target) for e in self.system.edges if e.id == edge)
         receiver = self.agents[target]
         return receiver, matched_thoughts(self.pairs[source], self.links.inner[source], receiver)
@@ -159,11 +164,11 @@ class Trainer:
             return
         _, (thoughts, wanted) = self._matched(edge)
 
-        def loss(step: int, _micro: int) -> Any:
+        def loss(step: int, _micro: int) -> tuple[Tensor, Mapping[str, float]]:
             chosen = self._chosen(len(wanted), settings.inner.batch_size, step)
             return embedding_loss(link(thoughts[chosen]), wanted[chosen], settings.inner.norm_weight)
 
-        self._optimise(name, link, Schedule(steps, settings.outer.alignment_learning_rate, 20), loss)
+        self._optimise(name, link, Schedule(steps, settings.outer.alignment_learning_rate, WARMUP_STEPS), loss)
 
     def train_outer(self) -> None:
         """The outer loop alone."""
@@ -174,11 +179,11 @@ class Trainer:
         if settings.train_inner:
             modules += self.links.inner.values()
 
-        def loss(step: int, micro: int) -> Any:
-            stream = step * settings.gradient_accumulation + micro
-            number = stream * self.accelerator.num_processes + self.accelerator.process_index
+        def loss(step: int, micro: int) -> tuple[Tensor, Mapping[str, float]]:
+            batch = step * settings.gradient_accumulation + micro
+            number = batch * self.accelerator.num_processes + self.accelerator.process_index
             records = self.data.batch(OUTER_STREAM, number, settings.batch_size)
-            value, figures = outer_loss(
+            return outer_loss(
                 recursion,
                 [record.question for record in records],
                 [record.answer for record in records],
@@ -187,7 +192,6 @@ class Trainer:
                 every_round=settings.supervision == "every",
                 checkpointing=settings.gradient_checkpointing,
             )
-            return value, figures
 
         schedule = Schedule(
             settings.steps,
@@ -199,19 +203,25 @@ class Trainer:
         self._optimise("outer", nn.ModuleList(modules), schedule, loss, watch.figures)
 
     def _rounds(self, step: int) -> int:
-        """Rounds of a step: all, or growing over the first half with the curriculum."""
+        """Rounds of a step: all of them, or with the curriculum more and more over the first half of the steps."""
         settings, rounds = self.system.training.outer, self.system.rounds
         if not settings.curriculum:
             return rounds
         return min(rounds, 1 + int(rounds * step / max(1, settings.steps / 2)))
 
-    def _chosen(self, count: int, batch: int, step: int) -> torch.Tensor:
+    def _chosen(self, count: int, batch: int, step: int) -> Tensor:
+        """At most `batch` indices of `count` pairs, drawn from seed, step and process."""
         seed = (self.system.training.seed * 1_000_003 + step) * 1009 + self.accelerator.process_index
         generator = torch.Generator().manual_seed(seed)
         return torch.randint(0, count, (min(batch, count),), generator=generator).to(self.accelerator.device)
 
     def _optimise(
-        self, name: str, module: nn.Module, schedule: Schedule, loss: Any, gradient_figures: Any = None
+        self,
+        name: str,
+        module: nn.Module,
+        schedule: Schedule,
+        loss: LossFunction,
+        gradient_figures: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.run.optimise(
@@ -230,13 +240,6 @@ class Trainer:
                 parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
 
 
-def agents_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """float32 or bfloat16; `auto` takes bfloat16 on CUDA hosts that have it."""
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-
-
 def new_links(system: System, agents: dict[str, LoadedAgent]) -> Links:
     """Randomly initialised links of a system, from its training seed."""
     settings = system.training
@@ -247,9 +250,9 @@ def new_links(system: System, agents: dict[str, LoadedAgent]) -> Links:
 
 
 def run_identity(system: System, data: TrainingData, agents: dict[str, str], start: LinkFile | None) -> str:
-    """Names a run: system, settings, data, agents and start links; a checkpoint of any other is refused.
+    """Names a run by its system, settings, data, agents and start links; it refuses a checkpoint of any other.
 
-    Files count by what they hold, not by where they lie.
+    Files count by their content, not by their path.
     """
     path = Path(data.source)
     source = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else data.source
@@ -281,10 +284,10 @@ def train_system(
             links, after their initialisation and after alignment.
         resume: Continue from the checkpoint in `out`.
         checkpoint_every: Steps between checkpoints.
-        progress: Told (phase, step, steps).
-        agents: Loaded already; else from the system's checkpoints.
-        data: Training questions in place of the task's own.
-        start: Links to begin the outer loop with; inner loop, initialisation and alignment are left out.
+        progress: Called with (phase, step, steps) after each step.
+        agents: Loaded agents; by default they are loaded from the system's checkpoints.
+        data: Training questions; by default the task's own.
+        start: Links to begin the outer loop with; inner loop, initialisation and alignment are then left out.
 
     Raises:
         InputError: When the system names no training data, or a checkpoint belongs to another run.
@@ -299,23 +302,27 @@ def train_system(
         agents = load_agents(system, accelerator.device, agents_dtype(settings.precision, accelerator.device))
     before = checksums(agents)
     links = (new_links(system, agents) if start is None else Links.from_file(start)).to(accelerator.device)
-    identity = run_identity(system, data, before, start)
-    run = Run(out, links, identity, checkpoint_every, accelerator.is_main_process)
+    run = Run(out, links, run_identity(system, data, before, start), checkpoint_every, accelerator.is_main_process)
     run.start(resume)
     trainer = Trainer(system, agents, links, data, run, accelerator, progress)
     trainer.train() if start is None else trainer.train_outer()
-    after = checksums(agents)
-    assert after == before, "an agent changed while its links were trained"
+    assert checksums(agents) == before, "an agent changed while its links were trained"
     if accelerator.is_main_process:
-        provenance = {
-            "seed": settings.seed,
-            "training": settings.model_dump(mode="json"),
-            "rounds": system.rounds,
-            "latent_steps": system.latent_steps,
-            "data": data.source if data.source.startswith("generator:") else Path(data.source).name,
-            "agents_sha256": after,
-            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-            "device": str(accelerator.device),
-        }
+        provenance = _provenance(system, data, before, accelerator.device)
         links.to_file(system.name, provenance).save(out / "recursivelink.json")
     return links
+
+
+def _provenance(
+    system: System, data: TrainingData, agents_sha256: dict[str, str], device: torch.device
+) -> dict[str, Any]:
+    return {
+        "seed": system.training.seed,
+        "training": system.training.model_dump(mode="json"),
+        "rounds": system.rounds,
+        "latent_steps": system.latent_steps,
+        "data": data.source if data.source.startswith("generator:") else Path(data.source).name,
+        "agents_sha256": agents_sha256,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "device": str(device),
+    }

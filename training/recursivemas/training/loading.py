@@ -1,0 +1,59 @@
+"""A system ready to run: agents and links on a device, in a precision."""
+
+from typing import Literal, TypeAlias
+
+import torch
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.links_file import LinkFile
+from recursivemas.system.system import System
+from recursivemas.training.agents import load_agents
+from recursivemas.training.links import Links
+from recursivemas.training.recursion import Recursion
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
+
+
+def chosen_device(device: Device) -> torch.device:
+    """The device of a setting; `auto` is CUDA if available.
+
+    Raises:
+        InputError: When CUDA is asked for and not available.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise InputError("--device cuda: PyTorch sees no CUDA device here; use --device cpu, or leave it out")
+    return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
+def agents_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of a setting; `auto` is bfloat16 on a CUDA device that supports it, else float32."""
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def load_recursion(
+    system: System, links: LinkFile | None, device: Device = "cpu", precision: Precision = "float32"
+) -> Recursion:
+    """Loads a system's agents and puts its links beside them; links compute in float32 in any precision.
+
+    Args:
+        system: The declaration.
+        links: Its links; text and single mode need none.
+        device: Of agents and links.
+        precision: Of the agents.
+
+    Raises:
+        InputError: When the links do not fit the agents, or the device is not available.
+    """
+    place = chosen_device(device)
+    agents = load_agents(system, place, agents_dtype(precision, place))
+    if links is None:
+        return Recursion(system, agents, None)
+    links.check_fits(
+        {key: agent.hidden_size for key, agent in agents.items()},
+        {edge.id: (edge.source, edge.target) for edge in system.edges},
+    )
+    return Recursion(system, agents, Links.from_file(links).to(place).requires_grad_(False))
