@@ -7,6 +7,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+# How often a server looks whether it should stop; the standard library waits half a second.
+POLL_S = 0.01
+
 
 @contextmanager
 def serve(roots: Mapping[str, Path]) -> Iterator[str]:
@@ -43,7 +46,7 @@ def serve(roots: Mapping[str, Path]) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("localhost", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[POLL_S], daemon=True)
     thread.start()
     try:
         yield f"http://localhost:{server.server_port}"

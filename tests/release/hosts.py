@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from harness.server import POLL_S
+
 TYPES = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -98,7 +100,7 @@ def static_host(root: Path, habits: Habits) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[POLL_S], daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -118,12 +120,8 @@ def python_http_server(root: Path) -> Iterator[str]:
         match = re.search(r"port (\d+)", process.stdout.readline())
         assert match is not None
         origin = f"http://127.0.0.1:{match.group(1)}"
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"{origin}/", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.05)
+        # It listens before it prints its port, so this waits for the answer, however long that takes.
+        urllib.request.urlopen(f"{origin}/").close()
         yield origin
     finally:
         process.terminate()
