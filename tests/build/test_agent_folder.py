@@ -253,7 +253,7 @@ def test_compile_refuses_to_replace_other_folders(checkpoint: Path) -> None:
 def test_compile_asks_for_room_before_it_writes(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(checkpoint)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1 << 20))
-    with pytest.raises(InputError, match=r"needs 17 MB, there are 1 MB free on that disk"):
+    with pytest.raises(InputError, match=r"needs 17 MB, but that disk has only 1 MB free"):
         compile_agent(resolve_model(str(checkpoint)), checkpoint.parent / "new" / "agent", OPTIONS)
     assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name]
 

@@ -56,7 +56,7 @@ def test_read_tokenizer_refuses_ids_the_model_lacks(folder: Path) -> None:
         ("{", "not valid JSON"),
         ("[]", "expected a JSON object, got list"),
         ('{"version": "1.0"}', "not a tokenizer that the tokenizers library can read"),
-        (json.dumps({"added_tokens": [{"content": "x"}, {"content": "x"}]}), "added token 'x' is there twice"),
+        (json.dumps({"added_tokens": [{"content": "x"}, {"content": "x"}]}), "added token 'x' is duplicated"),
     ],
 )
 def test_read_tokenizer_refuses_broken_files(folder: Path, text: str, message: str) -> None:

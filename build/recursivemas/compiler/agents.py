@@ -1,4 +1,4 @@
-"""Compiles each checkpoint of a system once, and keeps compiled agents for the next build."""
+"""Compiles each checkpoint of a system once and caches compiled agents for the next build."""
 
 import re
 from collections.abc import Callable
@@ -25,8 +25,8 @@ class BuiltAgent:
 
     Attributes:
         compiled: The agent folder in the cache.
-        path: Folder in the system, named by its content, so that no cache mixes it with another build's; agents of the
-            same checkpoint share one.
+        path: Folder in the system. Its name has a digest of its content, so that no cache mixes up two builds; agents
+            of the same checkpoint share it.
     """
 
     compiled: AgentFolder
@@ -39,7 +39,7 @@ class BuiltAgent:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The fields of `AgentRecord` that the checkpoint decides."""
+        """The fields of `AgentRecord` that follow from the checkpoint."""
         config, ours = self.compiled.config, self.compiled.ours
         return {
             "model": ours["model"],
@@ -56,7 +56,7 @@ class BuiltAgent:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the weights came from: hub id and revision, licence, sha256 over the weight files, versions."""
+        """Origin of the weights: hub id and revision, licence, sha256 over the weight files, versions."""
         names = ("model", "revision", "license", "weights_sha256", "backend", "versions")
         return {name: self.compiled.ours[name] for name in names}
 
@@ -69,8 +69,9 @@ def built_agents(
     Args:
         system: With local folders resolved.
         options: How to compile.
-        progress: Told what is being done, one line at a time.
-        prebuilt: Folder with agent folders by agent id, made by `rmas compile` elsewhere; compiled here when absent.
+        progress: Called with one line before each step.
+        prebuilt: Folder of agent folders by agent id, which `rmas compile` made elsewhere; without it, agents are
+            compiled here.
 
     Returns:
         By agent id.
@@ -95,7 +96,7 @@ def built_agents(
 
 
 def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolder:
-    """Reads an agent folder and checks that it is the one the system asks for."""
+    """Reads an agent folder and checks that it fits the system and the options."""
     compiled = read_agent_folder(folder)
     expected = agent.model if not Path(agent.model).is_dir() else Path(agent.model).name
     commit = agent.revision if re.fullmatch(r"[0-9a-f]{40}", agent.revision or "") else None  # a branch moves
@@ -110,7 +111,7 @@ def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolde
     for name, wanted, found in facts:
         if wanted is not None and wanted != found:
             raise InputError(
-                f"{folder}: was compiled with {name} {found!r}, this build needs {wanted!r}; compile it again"
+                f"{folder}: was compiled with {name} {found!r}, but this build needs {wanted!r}; compile it again"
             )
     return compiled
 

@@ -1,6 +1,6 @@
-"""`mlc-chat-config.json`: what WebLLM and MLC read of an agent beside its weights and its library.
+"""`mlc-chat-config.json`: the configuration of an agent for WebLLM and MLC.
 
-Source: MLC-LLM's `MLCChatConfig` 0.1.0 and `ChatConfig` of WebLLM 0.2.86. What only this project reads is under the
+Source: MLC-LLM's `MLCChatConfig` 0.1.0 and `ChatConfig` of WebLLM 0.2.86. Only this project reads the part under the
 key `recursivemas`.
 """
 
@@ -26,11 +26,11 @@ _SAMPLING_DEFAULTS = {
     "repetition_penalty": 1.0,
     "top_p": 1.0,
 }
-"""MLC's system defaults; a checkpoint's `generation_config.json` goes before them."""
+"""MLC's defaults; a checkpoint's `generation_config.json` overrides them."""
 
 
 def chat_config(checkpoint: Checkpoint, facts: ModelFacts, scheme: Scheme, tokenizer: TokenizerFacts) -> dict[str, Any]:
-    """The configuration, all but what is known only after compiling.
+    """Makes the configuration, except for what is known only after compiling.
 
     Raises:
         InputError: `generation_config.json` or `tokenizer_config.json` is broken.
@@ -90,7 +90,7 @@ def _stop_token_ids(
 def _token_ids(
     token: str, sources: Iterable[Mapping[str, Any]], tokenizer_config: Mapping[str, Any], tokenizer: TokenizerFacts
 ) -> list[int]:
-    """Ids of a special token: what the model's files say, else what the tokenizer's does."""
+    """Ids of a special token according to the model's files, else to the tokenizer's."""
     for source in sources:
         value = source.get(f"{token}_id")
         ids = value if isinstance(value, list) else [value]

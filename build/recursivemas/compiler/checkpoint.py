@@ -1,6 +1,6 @@
 """Reads a Hugging Face checkpoint folder tensor by tensor, without torch and without holding the checkpoint.
 
-Tensors are read with positioned reads rather than a memory map: pages of a map count as the process's memory.
+It reads at offsets instead of mapping the files, because mapped pages count as the process's memory.
 """
 
 import json
@@ -27,7 +27,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 _HARMLESS = re.compile(r"(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
-"""Buffers that older versions of transformers saved; they follow from `config.json`."""
+"""Buffers that older versions of transformers saved, although `config.json` determines them."""
 
 _RESAVE = (
     "resave it with AutoModelForCausalLM.from_pretrained(...).save_pretrained(..., safe_serialization=True) "
@@ -37,12 +37,12 @@ _RESAVE = (
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies.
+    """Where a tensor is stored.
 
     Attributes:
         name: Its name in the checkpoint.
-        dtype: float32, float16 or bfloat16; None for any other, named by `stored_dtype`.
-        stored_dtype: As safetensors spells it, e.g. `BF16`.
+        dtype: float32, float16 or bfloat16; None for any other.
+        stored_dtype: In the spelling of safetensors, e.g. `BF16`.
         shape: Its shape.
         file: The safetensors file.
         offset_bytes: Of its first byte from the start of the file.
@@ -57,7 +57,7 @@ class TensorInfo:
 
 
 class Checkpoint:
-    """An opened checkpoint folder: its configuration and where its tensors lie.
+    """An opened checkpoint folder: its configuration, and where its tensors are stored.
 
     Attributes:
         folder: The folder.
@@ -84,14 +84,14 @@ class Checkpoint:
             self.tensors.update(found)
 
     def read(self, name: str, max_values: int) -> Iterator[NDArray[Any]]:
-        """Reads a tensor in runs of whole rows.
+        """Reads a tensor in blocks of whole rows.
 
         Args:
-            name: Of a tensor that `check` has passed.
-            max_values: The most values in one run (a single row may have more).
+            name: A tensor that has passed `check`.
+            max_values: The most values in a block (a single row may have more).
 
         Yields:
-            (R, ...) arrays in the stored dtype, which together are the tensor. Each is valid until the next.
+            (R, ...) arrays in the stored dtype, one block after the other. Each is valid until the next.
         """
         info = self.tensors[name]
         assert info.dtype is not None, name
@@ -108,13 +108,13 @@ class Checkpoint:
                 yield values.reshape(rows, *row_shape)
 
     def check(self, specs: Iterable[ParamSpec]) -> None:
-        """Checks that the checkpoint holds exactly the tensors that a model definition needs, in their shapes.
+        """Checks that the checkpoint has exactly the tensors that a model definition needs, with the right shapes.
 
         Args:
             specs: The model's parameters.
 
         Raises:
-            InputError: A tensor is missing, has another shape, has a dtype that cannot be read, or is not needed.
+            InputError: A tensor is missing, superfluous, or has another shape or a dtype that cannot be read.
         """
         wanted = {
             source: shape for spec in specs for source, shape in zip(spec.sources, spec.source_shapes, strict=True)
@@ -146,7 +146,7 @@ class Checkpoint:
             )
 
     def _repeats_embedding(self, name: str, wanted: set[str]) -> bool:
-        """Whether `name` is a saved copy of the embedding that a tied output layer reads anyway."""
+        """Whether `name` is a copy of the embedding table, which a tied output layer reads anyway."""
         table = self.tensors.get("model.embed_tokens.weight")
         copy = self.tensors[name]
         if name != "lm_head.weight" or table is None or table.name not in wanted or copy.dtype is None:
@@ -180,7 +180,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of a checkpoint folder.
 
     Raises:
-        InputError: It is missing, damaged, or of a checkpoint that is quantized already.
+        InputError: It is missing or damaged, or the checkpoint is already quantized.
     """
     path = folder / "config.json"
     if not path.is_file() and any(folder.glob("*.gguf")):
@@ -195,10 +195,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _weight_files(folder: Path) -> dict[Path, set[str]]:
-    """The safetensors files of a folder, each with the tensors that the index says it holds."""
+    """The safetensors files of a folder, each with the tensors that it has according to the index."""
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
-    if single.is_file():  # As transformers does, also when there is an index.
+    if single.is_file():  # transformers prefers it to an index too
         return {single: set()}
     if index.is_file():
         content = read_json(index, "index")
@@ -231,7 +231,7 @@ def _no_weights(folder: Path) -> str:
 
 
 def _read_header(file: Path) -> dict[str, TensorInfo]:
-    """Where the tensors of one safetensors file lie.
+    """Where the tensors of one safetensors file are stored.
 
     Source: the safetensors format: a little-endian u64 header size, a JSON header, then the data.
 
@@ -239,7 +239,7 @@ def _read_header(file: Path) -> dict[str, TensorInfo]:
         InputError: The file is damaged, cut short, or something else.
     """
     try:
-        # The library checks the header, that offsets fit shapes and that they cover the file; it does not tell them.
+        # The library checks the header and its offsets, but does not return the offsets.
         with safe_open(file, framework="np"):
             pass
         with file.open("rb") as stream:

@@ -1,8 +1,8 @@
-"""A checkpoint's Jinja chat template as the fixed-field conversation template that MLC and WebLLM read.
+"""Turns a checkpoint's Jinja chat template into the conversation template of fixed fields that MLC and WebLLM read.
 
-Source: `Conversation` of WebLLM 0.2.86 (`getPromptArray`), whose rules `render` repeats. The fields are not looked up
-in a table of model families: conversations are rendered with marked messages, the text between the marks is cut into
-fields, and the cut that reproduces the Jinja template on the most conversations is taken.
+Source: `Conversation` of WebLLM 0.2.86 (`getPromptArray`), whose rules `render` repeats. There is no table of model
+families. Instead, conversations with marked messages are rendered, the text between the marks is cut into fields in
+every possible way, and the cut that reproduces the Jinja template for the most conversations wins.
 """
 
 import re
@@ -31,7 +31,7 @@ CONVERSATIONS: dict[str, list[dict[str, str]]] = {
         {"role": "user", "content": _NEXT},
     ],
 }
-"""What a conversation template is held against."""
+"""The conversations that a conversation template is tested with."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ConvTemplate:
     Attributes:
         fields: The `conv_template` of `mlc-chat-config.json`, without stop tokens.
         exact: For each of `CONVERSATIONS`, whether it renders as the checkpoint's own template does.
-        end_of_turn: The text that ends an assistant's message, often a special token; empty if unknown.
+        end_of_turn: Text that ends an assistant's message, often a special token; empty if unknown.
     """
 
     fields: dict[str, Any]
@@ -50,18 +50,18 @@ class ConvTemplate:
 
 
 def plain_template() -> ConvTemplate:
-    """Messages one after the other with nothing between them: for checkpoints without a chat template."""
+    """For checkpoints without a chat template: messages follow each other with nothing between them."""
     return ConvTemplate(_fields("plain", "{system_message}", "", "", "", ["", ""], {}))
 
 
 def derive_template(
     template: str, special_tokens: Mapping[str, str], special_ids: Mapping[str, int]
 ) -> ConvTemplate | None:
-    """Finds the conversation template that stands for a Jinja chat template.
+    """Finds the conversation template closest to a Jinja chat template.
 
     Args:
         template: Jinja source.
-        special_tokens: `bos_token` and the like, as the template names them.
+        special_tokens: Text of `bos_token` and the like, by the template's names.
         special_ids: Id of every special token by its text.
 
     Returns:
@@ -87,7 +87,7 @@ def derive_template(
 
 
 def render(fields: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> str:
-    """A conversation as WebLLM writes it, ready for the assistant's reply, `system_prefix_token_ids` left out."""
+    """Renders a conversation like WebLLM, up to the assistant's reply, without `system_prefix_token_ids`."""
     system_message = fields["system_message"]
     if messages[0]["role"] == "system":
         system_message, messages = messages[0]["content"], messages[1:]
@@ -106,12 +106,12 @@ def render(fields: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> 
 def _rendered(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping[str, str]) -> str | None:
     try:
         return render_chat(template, messages, tokens)
-    except (jinja2.TemplateError, TypeError, KeyError):  # what templates raise on conversations they do not allow
+    except (jinja2.TemplateError, TypeError, KeyError):  # the template does not allow this conversation
         return None
 
 
 def _gaps(text: str | None, marks: Sequence[str]) -> list[str] | None:
-    """The text before, between and after marks that appear once each, in order."""
+    """The text before, between and after the marks; None unless each appears once, in order."""
     if text is None:
         return None
     gaps = []
@@ -126,7 +126,8 @@ def _gaps(text: str | None, marks: Sequence[str]) -> list[str] | None:
 def _candidates(
     expected: Mapping[str, str | None], special_ids: Mapping[str, int]
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Ways to cut the text between messages into fields, the most natural first, each with its end of turn."""
+    """Cuts the text between messages into fields in every possible way, the most natural first, each with its end of
+    turn."""
     plain = _gaps(expected["user_assistant_user"], [_USER, _ASSISTANT, _NEXT])
     if plain is None:
         return
@@ -166,12 +167,12 @@ class _SystemLayout:
 
 
 def _system_layout(block: str, user_role: str, system: Sequence[str] | None) -> _SystemLayout:
-    """How the system message is written.
+    """Finds out how the template writes the system message.
 
     Args:
-        block: What precedes the first user role when no system message is given: nothing, or a default one.
+        block: The text before the first user role of a conversation without a system message: empty, or a default.
         user_role: The text before a user's message.
-        system: The gaps of a conversation with a system message; None when the template refuses those.
+        system: The gaps of a conversation with a system message; None if the template refuses those.
     """
     if system is None:
         return _SystemLayout(block + "{system_message}", "", role_follows=True, shown_when_empty=bool(block))
@@ -215,7 +216,7 @@ def _fields(
 
 
 def _end_of_turn(text: str, special_ids: Mapping[str, int]) -> int:
-    """Length of the leading special token and the line breaks after it, or of leading white space."""
+    """Length of the leading special token with its line breaks, or else of leading white space."""
     tokens = "|".join(re.escape(token) for token in sorted(special_ids, key=len, reverse=True))
     pattern = rf"\s*(?:{tokens})\n*" if tokens else r"\s*"
     match = re.match(pattern, text) or re.match(r"\s*", text)

@@ -1,7 +1,7 @@
-"""Fusing dequantization into what uses the weight, so that the numbers of a quantized weight are never stored.
+"""Fuses dequantization into the kernel that uses the weight, so that dequantized weights are never stored.
 
-Source: MLC-LLM does the same after operator fusion with a pattern per number of fused operands. Here it happens before,
-on the bare product or lookup: one pattern each, and ordinary operator fusion then adds what follows.
+Source: MLC-LLM does this after operator fusion, with a pattern for each number of fused operands. Here it happens
+before operator fusion, with one pattern for the product and one for the lookup; operator fusion then adds what follows.
 """
 
 import tvm
@@ -21,7 +21,7 @@ class FuseDequantize:
     """
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-        """Fuses, and tells operator fusion how the new kernels may be fused further."""
+        """Fuses the kernels and marks how operator fusion may fuse them further."""
         patterns = [
             ("dequantize_matmul", *_pattern("NT_matmul", weight_last=True)),
             ("dequantize_take", *_pattern("take", weight_last=False)),

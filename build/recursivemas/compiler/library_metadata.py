@@ -1,6 +1,6 @@
 """Reads `_metadata` out of a compiled library without running it.
 
-The library returns a constant, so its JSON text lies in the `.wasm` in one piece.
+`_metadata` returns a constant, so the `.wasm` contains its JSON text in one piece.
 """
 
 import json
@@ -11,13 +11,13 @@ _OURS = b'"recursivemas"'
 
 
 def read_library_metadata(library: Path) -> dict[str, Any]:
-    """What a library says of itself (docs/abi.md, `_metadata`).
+    """Finds a library's `_metadata` (docs/abi.md).
 
     Args:
         library: A `.wasm` that `rmas compile` wrote.
 
     Raises:
-        ValueError: It holds no such text.
+        ValueError: The library contains no such text.
     """
     data = library.read_bytes()
     marker = data.find(_OURS)

@@ -1,4 +1,4 @@
-"""What a library says of itself: `_metadata`."""
+"""Adds `_metadata` to a library: what the library says about itself."""
 
 import json
 import math
@@ -18,8 +18,8 @@ def attach_metadata(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> tvm.IRMod
     """Adds the function that returns the metadata as JSON.
 
     Args:
-        mod: Memory already planned.
-        metadata: Without ``memory_usage`` and ``recursivemas.required_limits``, which are read off the module.
+        mod: Its memory must be planned already.
+        metadata: All but ``memory_usage`` and ``recursivemas.required_limits``, which follow from the module.
     """
     ours = {**metadata["recursivemas"], "required_limits": required_limits(mod, metadata)}
     text = json.dumps({**metadata, "recursivemas": ours, "memory_usage": memory_usage(mod)})
@@ -32,10 +32,10 @@ def attach_metadata(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> tvm.IRMod
 
 
 def required_limits(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> dict[str, int]:
-    """WebGPU limits by name that a device must have.
+    """The WebGPU limits that a device must offer, by name.
 
-    The largest buffer is a parameter, the logits, a temporary, or a chunk's embeddings; a layer of the KV cache is not
-    counted, since its size is the caller's choice.
+    The largest buffer is a parameter, the logits, a temporary, or a chunk's embeddings. The KV cache does not count,
+    because the caller chooses its size.
     """
     temporary = max((size for function in mod.functions.values() for size in _storages(function)), default=0)
     parameters = [math.prod(each["shape"]) * np.dtype(each["dtype"]).itemsize for each in metadata.get("params", [])]
@@ -52,7 +52,7 @@ def required_limits(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> dict[str,
 
 
 def memory_usage(mod: tvm.IRModule) -> dict[str, int]:
-    """Bytes of temporary storage that each public function plans for, those of functions it calls included."""
+    """Bytes of temporary storage of each public function, including the functions that it calls."""
     own: dict[str, int] = {}
     called: dict[str, set[str]] = {}
     for name, function in mod.functions_items():
@@ -66,7 +66,7 @@ def memory_usage(mod: tvm.IRModule) -> dict[str, int]:
 
 
 def _storages(function: relax.Function | tirx.PrimFunc) -> list[int]:
-    """Bytes of each temporary that a function plans for; of those of unknown size, nothing."""
+    """Bytes of each temporary of a function; 0 if its size is unknown."""
     sizes: list[int] = []
 
     def visit(expression: relax.Expr) -> None:

@@ -1,4 +1,4 @@
-"""From a Relax module to an executable for WebGPU."""
+"""Compiles a Relax module for WebGPU."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -32,27 +32,27 @@ def build_executable(
     bounds: Mapping[str, int],
     target: tvm.target.Target,
 ) -> relax.VMExecutable:
-    """Lowers and compiles.
+    """Lowers and compiles a module.
 
     Args:
-        mod: With every function of the library but ``_metadata``.
+        mod: Has every function of the library but ``_metadata``.
         metadata: What ``_metadata`` returns; memory use and WebGPU limits are added to it.
         schedule: ``gpu``, or ``software`` for adapters that run on the CPU, where workgroup barriers are very slow.
         bounds: Largest value of symbolic dimensions by name, so that memory can be planned ahead.
-        target: As from `webgpu_target`.
+        target: From `webgpu_target`.
 
     Raises:
-        InputError: When a kernel needs more than WebGPU guarantees.
+        InputError: A kernel needs more than WebGPU guarantees.
     """
     mod = _with_bounds(mod, bounds)
-    # Without this, scaled RoPE fails to build in TVM 0.27.
+    # With this pass, TVM 0.27 fails to build scaled RoPE.
     config = {"tirx.disable_cse_tir": True}
     with target, tvm.transform.PassContext(opt_level=3, config=config):
         mod = tvm.transform.Sequential([*_graph_passes(), *_schedule_passes(schedule), *_lowering_passes()])(mod)
         mod = attach_metadata(mod, metadata)
         mod = tvm.transform.Sequential(_finalising_passes())(mod)
         try:
-            # relax.build wants a pipeline; ours has already run.
+            # Our passes have run already, so relax.build gets an empty pipeline.
             return relax.build(mod, target=target, relax_pipeline=tvm.transform.Sequential([]), system_lib=True)
         except tvm.error.InternalError as error:
             if "workgroup allocations" not in str(error):

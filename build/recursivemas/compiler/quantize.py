@@ -18,16 +18,16 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.names import QUANTIZATIONS
 
 GROUP_SIZE = 32
-"""Consecutive weights of a row that share one scale."""
+"""How many consecutive weights of a row share one scale."""
 
 PER_WORD = 8
-"""4-bit values in one uint32, the first in the lowest bits."""
+"""How many 4-bit values one uint32 holds, the first in the lowest bits."""
 
 MAX_INT = 7
-"""A weight of the group's largest magnitude becomes 0 or 2 * MAX_INT; zero becomes MAX_INT."""
+"""The level of zero; weights of the group's largest magnitude become level 0 or 2 * MAX_INT."""
 
 BLOCK_GROUPS = 4096
-"""Groups handled at once: 131,072 weights, whose scratch buffers (about 1.7 MB) fit a core's L2 cache."""
+"""How many groups are quantized at once: 131,072 weights, whose scratch buffers (1.7 MB) fit a core's L2 cache."""
 
 _FLOAT16_OVERFLOW = 65520.0
 """The smallest magnitude that rounds to infinity in float16."""
@@ -51,12 +51,12 @@ class Scheme:
 
     @property
     def numpy_dtype(self) -> np.dtype[np.floating]:
-        """The model dtype as numpy has it."""
+        """The model dtype in numpy."""
         return np.dtype(self.dtype)
 
     @property
     def needs_shader_f16(self) -> bool:
-        """Whether a browser must offer WebGPU's `shader-f16` to run it."""
+        """Whether it needs WebGPU's `shader-f16`."""
         return self.dtype == "float16"
 
 
@@ -64,7 +64,7 @@ SCHEMES: dict[str, Scheme] = {each.name: Scheme(each.name, each.dtype, each.grou
 
 
 def find_scheme(name: str) -> Scheme:
-    """Looks a scheme up by name.
+    """Looks up a scheme by name.
 
     Raises:
         InputError: There is no such scheme.
@@ -75,7 +75,7 @@ def find_scheme(name: str) -> Scheme:
 
 
 class BadWeightsError(ValueError):
-    """Weights that cannot be stored: not finite, or too large for the model dtype. The message says which."""
+    """Some weights are not finite, or too large for the model dtype; the message says which."""
 
 
 def check_finite(max_abs: NDArray[np.floating], dtype: str) -> None:
@@ -125,10 +125,10 @@ def quantized_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int
 
 
 class GroupQuantizer:
-    """Quantizes (out, in) weights to 4 bits. Holds scratch buffers, so one instance serves one thread.
+    """Quantizes (out, in) weights to 4 bits. It has scratch buffers, so use it from one thread only.
 
-    Inside, a block of groups is laid out (32, groups): one group a column, so that each step is a long contiguous
-    pass and a group's scale is broadcast along the fast axis.
+    A block of groups is laid out as (32, groups), one group a column, so that each step is a long contiguous pass and
+    a group's scale is broadcast along the fast axis.
     """
 
     def __init__(self, dtype: str) -> None:
@@ -148,7 +148,7 @@ class GroupQuantizer:
 
         Returns:
             `q_weight` (R, 4 * ceil(in / 32)) uint32 and `q_scale` (R, ceil(in / 32)) in the model dtype. The last
-            group of a row whose length is not a multiple of 32 is filled up with zero bits.
+            group of a row whose length is not a multiple of 32 is padded with zero bits.
 
         Raises:
             BadWeightsError: Some weight is not finite or does not fit the model dtype.
@@ -205,12 +205,12 @@ class GroupQuantizer:
         levels = self._levels[:, :count]
         np.copyto(levels, x, casting="unsafe")
         if empty.size:
-            # The scale underflowed to zero: w / 0 is NaN or an infinity, which MLC's min and max turn into 0 or 14.
+            # The scale underflowed to zero; w / 0 is NaN or infinite, which MLC's min and max turn into 0 or 14.
             levels[:, empty] = np.where(weights[:, empty] > 0, 2 * MAX_INT, 0)
         return scale
 
     def _pack(self, count: int) -> NDArray[np.uint8]:
-        """The first `count` columns of `_levels` as (count, 16) bytes, two levels a byte, the first one low."""
+        """Packs the first `count` columns of `_levels` into (count, 16) bytes, two levels a byte, the first one low."""
         levels = self._levels[:, :count]
         packed = np.left_shift(levels[1::2], 4)
         np.bitwise_or(packed, levels[0::2], out=packed)
@@ -218,7 +218,7 @@ class GroupQuantizer:
 
 
 def dequantize(q_weight: NDArray[np.uint32], q_scale: NDArray[np.floating], columns: int) -> NDArray[np.floating]:
-    """What a compiled model computes with: (level - 7) * scale, in the model dtype.
+    """The weight that a compiled model computes with: (level - 7) * scale, in the model dtype.
 
     Args:
         q_weight: (R, 4 * G) uint32.

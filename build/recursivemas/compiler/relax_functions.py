@@ -1,4 +1,4 @@
-"""One way to define a Relax function whose body is a single dataflow block."""
+"""Defines Relax functions whose body is a single dataflow block."""
 
 from collections.abc import Callable, Sequence
 

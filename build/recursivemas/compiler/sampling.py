@@ -1,7 +1,8 @@
-"""Choosing a token on the GPU: what WebLLM asks of a library, and a greedy argmax.
+"""Chooses a token on the GPU: the functions that WebLLM asks of a library, and a greedy argmax.
 
-Source: MLC-LLM's library interface (names, shapes, meaning). All of it works on float32 logits or probabilities,
-B sequences (symbolic), V vocabulary size.
+Source: MLC-LLM's library interface (names, shapes, meaning). Logits and probabilities are float32.
+
+Shape letters: B sequences (symbolic), V vocabulary size, N samples.
 """
 
 from collections.abc import Callable
@@ -11,16 +12,16 @@ from tvm.script import tirx as T  # noqa: N812
 
 from recursivemas.compiler.relax_functions import define
 
-# Below this, a temperature means the most probable token; WebLLM itself never asks for less.
+# Lower temperatures are raised to this one, which already picks the most probable token; WebLLM never asks for less.
 _LEAST_TEMPERATURE = 1e-6
 _THREADS = 256
 _NEVER = 3.0e38
-# relax.op.OpPatternKind: not fused with anything. Fused with what they read, reductions get worse schedules.
+# relax.op.OpPatternKind: never fused. A reduction that is fused with its input gets a worse schedule.
 _OPAQUE = 8
 
 
 def add_sampling(builder: relax.BlockBuilder, vocabulary: int) -> None:
-    """Adds every function of this file that the module lacks.
+    """Adds the functions of this file that the module lacks.
 
     Args:
         builder: Of the module.
@@ -59,9 +60,9 @@ def _add_softmax(builder: relax.BlockBuilder, vocabulary: int) -> None:
 
 
 def _add_argsort(builder: relax.BlockBuilder, vocabulary: int) -> None:
-    """Probabilities from the largest to the smallest, and whose they are: (B, V) to (B, V) and (B, V) int32.
+    """Probabilities from the largest to the smallest, and their tokens: (B, V) to (B, V) and (B, V) int32.
 
-    A stable merge sort. TVM's own GPU sort needs blockIdx.z, which its WebGPU runtime keeps for itself.
+    It is a stable merge sort. TVM's own GPU sort needs blockIdx.z, which TVM's WebGPU runtime reserves.
     """
     batch = tirx.Var("batch_size", "int64")
     probs = relax.Var("probs", relax.TensorType((batch, vocabulary), "float32"))
@@ -118,7 +119,7 @@ def _merge_runs(vocabulary: int) -> tirx.PrimFunc:
                     for _halving in T.serial(halvings):
                         if low[0] < high[0]:
                             middle[0] = (low[0] + high[0]) // 2
-                            # Of equals, those of the left run come first.
+                            # Equal values of the left run come first.
                             if (values[row, other + middle[0]] > values[row, v]) or (
                                 (not is_left) and (values[row, other + middle[0]] == values[row, v])
                             ):
@@ -136,7 +137,7 @@ def _merge_runs(vocabulary: int) -> tirx.PrimFunc:
 
 
 def _add_top_p(builder: relax.BlockBuilder, vocabulary: int) -> None:
-    """Samples from the smallest set of tokens whose probabilities reach top_p: N samples of B distributions."""
+    """Samples N times from B distributions, each cut to the smallest set of tokens whose probabilities reach top_p."""
     batch, samples = tirx.Var("batch_size", "int64"), tirx.Var("num_samples", "int64")
     probs = relax.Var("sorted_probs", relax.TensorType((batch, vocabulary), "float32"))
     order = relax.Var("sorted_indices", relax.TensorType((batch, vocabulary), "int32"))
@@ -147,17 +148,17 @@ def _add_top_p(builder: relax.BlockBuilder, vocabulary: int) -> None:
     add = builder.add_func(_add_from_before(vocabulary), "add_from_before")
 
     def reaching(sums: te.Tensor, least: te.Tensor) -> te.Tensor:
-        """(B, V) running sums that reach top_p; `_NEVER` in place of the others."""
+        """(B, V) running sums; `_NEVER` where they do not reach top_p."""
         never = tirx.const(_NEVER, "float32")
         return te.compute(
             sums.shape, lambda b, v: tirx.Select(sums[b, v] >= least[b], sums[b, v], never), name="reaching"
         )
 
     def below(sums: te.Tensor, first: te.Tensor, least: te.Tensor, draws: te.Tensor, of: te.Tensor) -> te.Tensor:
-        """(N, V) whether a token lies below the draw, which is out of the mass that is kept."""
+        """(N, V) whether a token lies below the draw; draws are fractions of the kept probability mass."""
 
         def kept(b: tirx.Expr) -> tirx.Expr:
-            # Rounding may keep even the last sum below top_p.
+            # After rounding, even the last sum may be below top_p.
             return tirx.Select(first[b] < tirx.const(_NEVER, "float32"), first[b], least[b])
 
         return te.compute(
@@ -184,7 +185,7 @@ def _add_top_p(builder: relax.BlockBuilder, vocabulary: int) -> None:
 
 
 def _add_from_before(vocabulary: int) -> tirx.PrimFunc:
-    """One pass of running sums: each element gains the one `stride` before it.
+    """One pass of running sums: adds to each element the one `stride` places before it.
 
     Source: Hillis and Steele, 1986. TVM's scan for WebGPU gave wrong sums in Chromium.
     """
@@ -208,11 +209,11 @@ def _add_from_before(vocabulary: int) -> tirx.PrimFunc:
 
 
 def _add_argmax(builder: relax.BlockBuilder, vocabulary: int) -> None:
-    """(1, 1, V) float32 to (1,) int32; of equals the first."""
+    """(1, 1, V) float32 to (1,) int32; the first of equal values wins."""
     logits = relax.Var("logits", relax.TensorType((1, 1, vocabulary), "float32"))
 
     def where_equal(x: te.Tensor, best: te.Tensor) -> te.Tensor:
-        """(1, V) own index where the value is the largest, V elsewhere."""
+        """(1, V) int32: the index where the value is the largest, elsewhere V."""
         return te.compute(
             x.shape, lambda b, v: tirx.Select(x[b, v] == best[b], v.astype("int32"), vocabulary), name="where_equal"
         )
@@ -231,7 +232,7 @@ def _extreme(
 ) -> relax.Expr:
     """Largest or smallest of each row, (B, V) to (B,), in two steps of about sqrt(V).
 
-    TVM's GPU rules spread only sums over threads; a plain maximum would be one thread's work.
+    TVM's GPU schedules spread only sums over threads; a single thread would compute a plain maximum.
     """
     width = int(table.ty.shape[1])
     lanes = 1 << (width.bit_length() + 1) // 2
@@ -310,7 +311,7 @@ def apply_penalty_inplace(
 
 @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
 def apply_bitmask_inplace(var_logits: T.handle, var_seq_ids: T.handle, var_bitmask: T.handle) -> None:
-    """Tokens whose bit is 0 get the least float32."""
+    """Sets the logits of tokens whose bit is 0 to the smallest float32."""
     T.func_attr({"global_symbol": "apply_bitmask_inplace", "tirx.noalias": True, "tirx.is_scheduled": True})
     batch, vocabulary, sequences = T.int32(), T.int32(), T.int32()
     logits = T.match_buffer(var_logits, (batch, vocabulary), "float32")

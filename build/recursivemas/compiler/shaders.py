@@ -1,4 +1,4 @@
-"""The WGSL of a compiled executable, and whether a WebGPU device can run it."""
+"""Reads the WGSL shaders of a compiled executable and checks that WebGPU devices can run them."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from tvm import relax
 
 from recursivemas.system.errors import InputError
 
-# What WebLLM asks of an adapter too; every desktop and nearly every mobile GPU offers it.
+# WebLLM asks for the same; every desktop GPU and nearly every mobile GPU offers it.
 MAX_INVOCATIONS = 256
 MAX_WORKGROUP_BYTES = 32768
 MAX_STORAGE_BUFFERS = 10
@@ -26,9 +26,9 @@ class Shader:
     Attributes:
         name: Its entry point.
         source: WGSL.
-        invocations: Per workgroup.
-        workgroup_bytes: Of workgroup memory.
-        storage_buffers: Bound at once.
+        invocations: Invocations per workgroup.
+        workgroup_bytes: Bytes of workgroup memory.
+        storage_buffers: Number of storage buffers.
     """
 
     name: str
@@ -49,10 +49,10 @@ def shaders_of(executable: relax.VMExecutable) -> list[Shader]:
 
 
 def check_limits(shaders: list[Shader]) -> None:
-    """Refuses shaders that need more than a page may rely on.
+    """Refuses shaders that exceed the limits above.
 
     Raises:
-        InputError: Naming the first of them.
+        InputError: A shader does; the message names it.
     """
     for shader in shaders:
         for needed, most, what in (

@@ -1,8 +1,9 @@
-"""Shape functions in an order of their own, so that the same model gives the same bytes.
+"""Puts shape functions in a fixed order, so that compiling a model twice gives the same bytes.
 
-Source: TVM's `VMShapeLower`. It walks a hash table whose order depends on where objects lie in memory: the stores of a
-shape function come in any order, and whether two functions count as one with them. Stores of one function are
-independent (each reads dimensions that earlier functions found), so they can be sorted; then equal functions are one.
+Source: TVM's `VMShapeLower`. It walks a hash table whose order depends on memory addresses, so the stores of a shape
+function come in a random order, and two equal functions may or may not be merged. The stores of one function are
+independent (each reads dimensions that earlier functions found), so they can be sorted; then equal functions are
+merged.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ _PREFIX = "shape_func"
 
 @tvm.transform.module_pass(opt_level=0, name="CanonicalShapeFunctions")
 class CanonicalShapeFunctions:
-    """Sorts the stores of every shape function, keeps one of equal ones, and names them in the order of their calls."""
+    """Sorts the stores of every shape function, merges equal functions, and names them in the order of their calls."""
 
     def transform_module(self, mod: tvm.IRModule, _context: Any) -> tvm.IRModule:
         """Runs on a module right after `VMShapeLower`."""
@@ -25,7 +26,7 @@ class CanonicalShapeFunctions:
             for var, function in mod.functions_items()
             if isinstance(function, tirx.PrimFunc) and var.name_hint.startswith(_PREFIX)
         }
-        # The names that are there are given out again: their variables have types already.
+        # Reuses the existing global variables, which already have types.
         names = sorted(found, key=lambda var: (len(var.name_hint), var.name_hint))
         renamed: dict[tvm.ir.GlobalVar, tvm.ir.GlobalVar] = {}
         kept: list[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]] = []
@@ -69,14 +70,14 @@ def _in_order_of_calls(mod: tvm.IRModule, among: Any) -> list[tvm.ir.GlobalVar]:
 
 @relax.expr_functor.mutator
 class _Renamed(relax.PyExprMutator):  # type: ignore[misc]
-    """Calls other functions in place of some."""
+    """Replaces the functions that are called."""
 
     def __init__(self, names: dict[tvm.ir.GlobalVar, tvm.ir.GlobalVar]) -> None:
         super().__init__()
         self._names = names
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
-        """Renames what is called."""
+        """Replaces the called function."""
         if isinstance(call.op, tvm.ir.GlobalVar) and call.op in self._names:
             return relax.Call(self._names[call.op], call.args, call.attrs, call.ty_args, call.span)
         return super().visit_call_(call)

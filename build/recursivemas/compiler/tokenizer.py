@@ -1,4 +1,4 @@
-"""What the browser and MLC's configuration need to know about a checkpoint's tokenizer.
+"""Checks a checkpoint's tokenizer and reads what the browser and MLC's configuration need of it.
 
 Source: `tokenizer.json` of the tokenizers library; MLC-LLM's `TokenizerInfo` for the last three attributes.
 """
@@ -15,7 +15,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-"""Copied into an agent folder. Older formats (vocab.json, tokenizer.model) repeat what tokenizer.json holds."""
+"""The files that an agent folder gets. Older formats (vocab.json, tokenizer.model) repeat what tokenizer.json holds."""
 
 _OLDER_FORMATS = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
@@ -25,12 +25,12 @@ class TokenizerFacts:
     """A checked tokenizer.
 
     Attributes:
-        files: Those of `TOKENIZER_FILES` that are there.
+        files: The existing ones of `TOKENIZER_FILES`.
         size: Number of tokens, added ones included.
         special_ids: Id of every special token by its text.
         token_postproc_method: `byte_level` or `byte_fallback`: how a token's text becomes bytes.
-        prepend_space_in_encode: Whether a space is put before the text.
-        strip_space_in_decode: Whether one space is taken off again.
+        prepend_space_in_encode: Whether encoding puts a space before the text.
+        strip_space_in_decode: Whether decoding removes one space.
     """
 
     files: tuple[str, ...]
@@ -57,7 +57,7 @@ def read_tokenizer(folder: Path, vocab_size: int) -> TokenizerFacts:
         vocab_size: Rows of the model's embedding table.
 
     Raises:
-        InputError: There is none, only one in an older format, a broken one, or one with ids the model lacks.
+        InputError: The tokenizer is missing, broken, in an older format, or has ids that the model lacks.
     """
     path = folder / "tokenizer.json"
     content = _read_tokenizer_json(path)
@@ -90,7 +90,7 @@ def _read_tokenizer_json(path: Path) -> dict[str, Any]:
     older = [name for name in _OLDER_FORMATS if (path.parent / name).is_file()]
     if not path.is_file() and older:
         raise InputError(
-            f"{path}: missing, there is only {older[0]}; write it with "
+            f"{path}: missing; there is only {older[0]}; write it with "
             "AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers"
         )
     content = read_json(path, "tokenizer; copy the one that belongs to the checkpoint into its folder")
@@ -99,7 +99,9 @@ def _read_tokenizer_json(path: Path) -> dict[str, Any]:
     texts = [token.get("content") for token in content.get("added_tokens") or [] if isinstance(token, dict)]
     twice = next((text for text in texts if texts.count(text) > 1), None)
     if twice is not None:
-        raise InputError(f"{path}: added token {twice!r} is there twice, which readers resolve differently; remove one")
+        raise InputError(
+            f"{path}: added token {twice!r} is duplicated; loaders disagree about which one wins, so remove one"
+        )
     return content
 
 

@@ -1,7 +1,7 @@
 """Streams a checkpoint into MLC's weight shards: `tensor-cache.json` and `params_shard_<n>.bin`.
 
-Source: the files that `tvm.contrib.tvmjs.dump_tensor_cache` writes with encode format `raw`, byte for byte. Departure:
-tensors pass through in row blocks, so memory stays bounded by a shard and not by the largest tensor.
+Source: the files that `tvm.contrib.tvmjs.dump_tensor_cache` writes with encode format `raw`, byte for byte. Unlike
+there, tensors pass through in row blocks, so memory is bounded by a shard and not by the largest tensor.
 """
 
 import hashlib
@@ -23,18 +23,18 @@ from recursivemas.system.errors import InputError
 TENSOR_CACHE = "tensor-cache.json"
 
 SHARD_BYTES = 32 << 20
-"""A shard stays below this, unless a single tensor of at least half of it has the shard to itself."""
+"""A shard stays below this size, unless it holds a single tensor of at least half of it."""
 
 _BLOCK_VALUES = 1 << 20
-"""Weights read at once: 2 MB of bfloat16."""
+"""The number of weights to read at once: 2 MB of bfloat16."""
 
 Progress = Callable[[int, int], None]
-"""Called with (checkpoint bytes done, checkpoint bytes in all)."""
+"""Called with the number of checkpoint bytes that are done and their total."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as the compiled model takes it; the pieces of its data follow in row order.
+    """A tensor in the form that the compiled model takes.
 
     Attributes:
         name: MLC's name.
@@ -54,7 +54,7 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class WeightsSummary:
-    """What was written.
+    """Describes written weights.
 
     Attributes:
         tensors: Stored tensors, in call order.
@@ -83,7 +83,7 @@ def stored_tensors(spec: ParamSpec, scheme: Scheme) -> tuple[StoredTensor, ...]:
 
 
 def weights_nbytes(specs: Iterable[ParamSpec], scheme: Scheme) -> int:
-    """Bytes of all shards, known before anything is read."""
+    """Bytes of all shards; reads no weights."""
     return sum(tensor.nbytes for spec in specs for tensor in stored_tensors(spec, scheme))
 
 
@@ -94,20 +94,20 @@ def write_weights(
     folder: Path,
     progress: Progress = lambda done, total: None,
 ) -> WeightsSummary:
-    """Converts a checkpoint into the shards of `folder`. The caller hands in a folder that it discards on failure.
+    """Converts a checkpoint into shards in `folder`, which the caller discards on failure.
 
     Args:
         checkpoint: The source; it is checked against `specs` first.
         specs: The model's parameters in call order, which is the order they are stored in.
         scheme: How to store them.
         folder: An existing folder.
-        progress: Told how far the work is, at least once a tensor.
+        progress: Called at least once for each tensor.
 
     Returns:
-        What was written. The bytes depend on the checkpoint, the specs and the scheme alone.
+        A description of the shards, whose bytes depend on the checkpoint, the specs and the scheme alone.
 
     Raises:
-        InputError: The checkpoint does not hold what the specs ask for, or a weight cannot be stored.
+        InputError: The checkpoint lacks a tensor of the specs, or a weight cannot be stored.
     """
     checkpoint.check(specs)
     converter = _Converter(checkpoint, scheme, sum(_source_nbytes(checkpoint, spec) for spec in specs), progress)
@@ -144,7 +144,7 @@ class _Converter:
                 yield cast(rows, self._scheme.dtype)
 
     def quantized(self, spec: ParamSpec) -> tuple[Iterator[NDArray[Any]], Iterator[NDArray[Any]]]:
-        """The parameter's `q_weight` and then, once that is used up, its `q_scale`."""
+        """The parameter's `q_weight`, and its `q_scale`, which must be read after it."""
         scales: list[NDArray[Any]] = []
 
         def weights() -> Iterator[NDArray[Any]]:
@@ -166,7 +166,7 @@ class _Converter:
 
 @contextmanager
 def _naming(checkpoint: Checkpoint, source: str) -> Iterator[None]:
-    """Adds the tensor's name to what is wrong with its weights."""
+    """Turns a `BadWeightsError` into an InputError that names the tensor."""
     try:
         yield
     except BadWeightsError as error:
@@ -174,10 +174,10 @@ def _naming(checkpoint: Checkpoint, source: str) -> Iterator[None]:
 
 
 class ShardWriter:
-    """Places tensors in shards by TVM's rule and writes them as they come.
+    """Places tensors in shards by TVM's rule and writes them one after the other.
 
-    Source: `TensorCacheShardingManager` of `tvm.contrib.tvmjs`: a tensor that would fill the shard in progress starts
-    the next one; a tensor of at least half a shard is written at once to a shard of its own, past the one in progress.
+    Source: `TensorCacheShardingManager` of `tvm.contrib.tvmjs`: a tensor that would fill the current shard starts the
+    next one; a tensor of at least half a shard goes at once to a shard of its own, and the current shard stays open.
     """
 
     def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
@@ -209,7 +209,7 @@ class ShardWriter:
         assert len(self._pending) == record["byteOffset"] + tensor.nbytes, tensor
 
     def finish(self, metadata: dict[str, Any]) -> int:
-        """Writes what is pending and `tensor-cache.json`; returns the number of shards."""
+        """Writes the last shard and `tensor-cache.json`; returns the number of shards."""
         self._flush()
         text = json.dumps({"metadata": metadata, "records": self._shards}, indent=4)
         (self._folder / TENSOR_CACHE).write_text(text, encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Compiling shaders with Dawn, Chrome's WebGPU: no GPU, float16 included (web/tools/wgsl.mjs, so in a checkout)."""
+"""Compiles shaders with Dawn, Chrome's WebGPU: without a GPU, float16 included.
+
+Only a checkout can do that, because it needs web/tools/wgsl.mjs and npm packages.
+"""
 
 import json
 import shutil
@@ -13,18 +16,18 @@ _WEB = Path(__file__).parents[3] / "web"
 
 
 def has_dawn() -> bool:
-    """Whether this is a checkout with its npm packages, and Node."""
+    """Whether this is a checkout with its npm packages, and Node is installed."""
     return (_WEB / "node_modules/webgpu").is_dir() and shutil.which("node") is not None
 
 
 def refused_by_dawn(shaders: Iterable[Shader]) -> dict[str, str]:
-    """What Dawn says of each shader that it refuses, by name.
+    """Dawn's message for each shader that it refuses, by the shader's name.
 
     Raises:
-        InputError: There is no Dawn here.
+        InputError: Dawn is not installed.
     """
     if not has_dawn():
-        raise InputError(f"{_WEB}: no Dawn to compile WGSL with; run: make setup")
+        raise InputError(f"{_WEB}: Dawn, which compiles WGSL, is missing; run: make setup")
     sources = json.dumps({shader.name: shader.source for shader in shaders})
     command = ["node", "tools/wgsl.mjs"]
     done = subprocess.run(command, cwd=_WEB, input=sources, capture_output=True, text=True, check=True)

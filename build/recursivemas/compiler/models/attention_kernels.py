@@ -1,14 +1,14 @@
-"""Two kernels of the KV cache that replace TVM's: RoPE, and joining two parts of an attention.
+"""Two kernels of the KV cache that replace TVM's: RoPE, and merging two parts of an attention.
 
-Source: TVM 0.27's kernels, whose places and signatures they take.
+Source: TVM 0.27's kernels, whose signatures they have.
 
-TVM's RoPE raises theta to a power on the GPU and uses its sine and cosine, for which WGSL promises an absolute error of
-2 ** -11 within [-pi, pi] and nothing beyond. Ours is given each pair's frequency, computed on the host, and brings its
-own sine and cosine, exact to float32 rounding.
+TVM's RoPE raises theta to a power on the GPU and uses the GPU's sine and cosine, for which WGSL promises an absolute
+error of 2 ** -11 within [-pi, pi] and nothing beyond. Our kernel takes each pair's frequency, computed on the host, and
+has its own sine and cosine, exact to float32 rounding.
 
-TVM's `merge_state_inplace` lets all threads of a head read its log-sum-exp while the first of them to finish writes it
-back: where a workgroup does not run in lockstep, a prefill after earlier positions attends wrongly. It also leaves out
-heads whose number does not divide evenly. In ours one thread owns a head.
+In TVM's `merge_state_inplace`, all threads of a head read its log-sum-exp while the first of them to finish already
+overwrites it. Unless a workgroup runs in lockstep, a prefill after earlier positions attends wrongly. The kernel also
+skips heads if their number does not divide evenly. In our kernel one thread owns a head.
 """
 
 from tvm import tirx
@@ -27,7 +27,7 @@ _COSINE = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2, -0
 
 
 def polynomial(x: tirx.Expr, *coefficients: float) -> tirx.Expr:
-    """In float32, by Horner's scheme, the highest power first."""
+    """A polynomial in float32 by Horner's scheme; coefficients of the highest power come first."""
     value = tirx.const(coefficients[0], "float32")
     for coefficient in coefficients[1:]:
         value = value * x + tirx.const(coefficient, "float32")
@@ -42,7 +42,7 @@ def less_quarter_turns(angle: tirx.Expr, quarters: tirx.Expr) -> tirx.Expr:
 
 
 def sine_and_cosine(angle: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
-    """Of a float32 angle of at most 2 ** 13 quarter turns, exact to float32's rounding, as one expression each.
+    """Sine and cosine of a float32 angle of at most 2 ** 13 quarter turns, exact to float32's rounding.
 
     Source: Cephes's `sinf` and `cosf`.
     """
@@ -93,7 +93,7 @@ def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str) 
                     t = T.axis.spatial(length, (group * _THREADS + thread) // (heads * half))
                     h = T.axis.spatial(heads, (group * _THREADS + thread) // half % heads)
                     d = T.axis.spatial(half, (group * _THREADS + thread) % half)
-                    # Local memory, because TVM would write a let's value out at every use.
+                    # Local memory, because TVM would repeat a let's expression at every use.
                     angle = T.sblock_alloc_buffer((2,), "float32", scope="local")
                     near = T.sblock_alloc_buffer((2,), "float32", scope="local")
                     turn = T.sblock_alloc_buffer((2,), "float32", scope="local")
@@ -134,13 +134,14 @@ def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str) 
 
 
 def merge_state_kernel(dtype: str) -> tirx.PrimFunc:
-    """The kernel that joins attention over two sets of positions, in place.
+    """The kernel that merges attention over two sets of positions, in place.
 
-    Source: FlashAttention-2, section 3.1.1: outputs are weighted by their sets' sums of exponentials. Those come as
+    Source: FlashAttention-2, section 3.1.1: outputs are weighted by their sets' sums of exponentials, which are given
+        as
     logarithms to base 2.
 
     Args:
-        dtype: Of the attention outputs.
+        dtype: Dtype of the attention outputs.
     """
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""What a decoder is, as far as a compiled library must know: one typed record for all families."""
+"""The configuration of a decoder: one typed record for all families."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,10 @@ class Llama3Scaling:
     """RoPE frequencies stretched for long contexts as Llama 3.1 does it.
 
     Attributes:
-        factor: By which low frequencies are divided.
-        low_freq_factor: Wavelengths above original_max_position_embeddings / this are low frequencies.
-        high_freq_factor: Wavelengths below original_max_position_embeddings / this are left alone.
+        factor: Divides low frequencies.
+        low_freq_factor: Low frequencies have wavelengths above original_max_position_embeddings / low_freq_factor.
+        high_freq_factor: High frequencies, which stay, have wavelengths below original_max_position_embeddings /
+            high_freq_factor.
         original_max_position_embeddings: Context length of pre-training, in tokens.
     """
 
@@ -31,10 +32,10 @@ class ModelConfig:
         model_type: Hugging Face's and MLC's name of the family.
         qkv_name: MLC's name of the fused query, key and value projection in this family.
         qkv_bias: Whether the query, key and value projections have biases.
-        o_bias: Whether the attention's output projection has one.
+        o_bias: Whether the attention's output projection has a bias.
         qk_norm: Whether queries and keys are RMS-normalised per head before RoPE.
         head_dim: Width of one attention head; independent of hidden_size.
-        max_position_embeddings: Longest context the checkpoint was made for, in tokens.
+        max_position_embeddings: Longest context of the checkpoint, in tokens.
         context_window_size: Longest context of the compiled library, in tokens.
         prefill_chunk_size: Longest input of one call of the compiled library, in tokens.
         rope_scaling: None for plain RoPE.
@@ -73,8 +74,8 @@ class ModelConfig:
     def rope_frequencies(self) -> npt.NDArray[np.float32]:
         """Angle per position of each rotated pair.
 
-        Source: RoFormer, section 3.4.2; the llama3 scaling of Llama 3.1's release. float32 throughout, as transformers
-        computes it, because the rounding shows at long positions.
+        Source: RoFormer, section 3.4.2; the llama3 scaling of Llama 3.1's release. It is computed in float32 like in
+        transformers, because a different rounding shows at long positions.
 
         Returns:
             (head_dim / 2,) float32, radians per position.

@@ -1,7 +1,7 @@
-"""Reading Hugging Face's `config.json`, both the transformers 4 and the transformers 5 spelling.
+"""Reads Hugging Face's `config.json`, in the spelling of transformers 4 or 5.
 
-Every key that changes what a model computes is either understood here or refused: a model must never be compiled into
-something that computes other numbers than the checkpoint.
+Every key that changes what a model computes is either implemented or refused, so that a compiled model never computes
+other numbers than the checkpoint.
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from recursivemas.compiler.models.config import Llama3Scaling, ModelConfig
 from recursivemas.compiler.models.families import Family
 from recursivemas.system.errors import InputError
 
-# Longest context and longest single call unless asked otherwise; they decide how much GPU memory a page needs.
+# The default longest context and longest single call; they decide how much GPU memory a page needs.
 DEFAULT_CONTEXT = 4096
 DEFAULT_PREFILL_CHUNK = 1024
 ROPE_TYPES = ("default", "llama3")
 ACTIVATIONS = ("silu", "swish")
-# What the attention kernels are tested for.
+# The attention kernels are tested up to this width.
 MAX_HEAD_DIM = 256
 
-# Keys of other architectures (or of variants of these) with the values under which they change nothing.
+# Keys of other architectures, or of variants of these, with the values that leave the computation as it is.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "quantization_config": (None,),
     "mlp_bias": (None, False),
@@ -56,7 +56,7 @@ def read_config(
         prefill_chunk_size: In tokens; by default the context, at most `DEFAULT_PREFILL_CHUNK`.
 
     Raises:
-        InputError: For a missing or unusable value, and for anything that would be computed wrongly.
+        InputError: A value is missing or unusable, or the model would be computed wrongly.
     """
     keys = _Keys(family.model_type, raw)
     keys.refuse_what_is_not_implemented()
@@ -106,7 +106,7 @@ def _divisor(keys: "_Keys", kv_heads: int, heads: int) -> int:
 
 @dataclass(frozen=True)
 class _Keys:
-    """config.json with typed access; `model_type` names it in messages."""
+    """config.json with typed access; messages name `model_type`."""
 
     model_type: str
     raw: Mapping[str, Any]
@@ -161,11 +161,11 @@ class _Keys:
             raise self.refuse(f"hidden_act {activation!r} is not implemented; supported: {', '.join(ACTIVATIONS)}")
 
     def refuse_sliding_window(self, context: int) -> None:
-        """A window at least as long as the context never hides anything; a shorter one is not implemented."""
+        """Refuses a window that is shorter than the context; a longer one never hides anything."""
         kinds = set(self.raw.get("layer_types") or ["full_attention"])
         if kinds - {"full_attention", "sliding_attention"}:
             raise self.refuse(f"layer_types {sorted(kinds)} are not implemented; supported: full_attention")
-        # Qwen2 and Qwen3 write a window that use_sliding_window false switches off.
+        # Qwen2 and Qwen3 write a window even if use_sliding_window turns it off.
         used = "sliding_attention" in kinds or "use_sliding_window" not in self.raw
         if not used or self.raw.get("sliding_window") is None:
             if "sliding_attention" in kinds:

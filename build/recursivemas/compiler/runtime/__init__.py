@@ -1,4 +1,4 @@
-"""The browser runtime: TVM's C++ sources and our few headers, compiled once with emscripten and kept."""
+"""The browser runtime: TVM's C++ sources and our few headers, compiled once with emscripten and cached."""
 
 from recursivemas.compiler.runtime.objects import RuntimeObjects, ensure_runtime, runtime_key
 
