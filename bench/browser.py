@@ -24,7 +24,7 @@ from rich.table import Table
 
 from harness.chromium import launch
 from harness.engine_page import EnginePage, build_harness, open_page, serving
-from harness.playground import RUN_TIMEOUT_MS, Playground, open_playground, zipped_size
+from harness.playground import Playground, open_playground, zipped_size
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 
@@ -211,7 +211,7 @@ def compare(page: Playground) -> None:
     """Compares the four modes on the current question."""
     page.view("Compare")
     page.page.get_by_role("button", name="Compare on this question").click()
-    expect(page.page.locator(".lane.done")).to_have_count(4, timeout=RUN_TIMEOUT_MS)
+    expect(page.page.locator(".lane.done")).to_have_count(4)
 
 
 def measure(page: Playground) -> None:
@@ -223,10 +223,9 @@ def measure(page: Playground) -> None:
     page.page.wait_for_function(
         "(least) => parseInt(document.querySelector('.survey-progress .fine')?.textContent ?? '') >= least",
         arg=MEASURED,
-        timeout=RUN_TIMEOUT_MS,
     )
     page.page.locator(".survey").get_by_role("button", name="Cancel").click()
-    expect(start).to_be_enabled(timeout=RUN_TIMEOUT_MS)
+    expect(start).to_be_enabled()
 
 
 def long_tasks(page: Playground) -> list[float]:

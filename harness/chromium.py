@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Playwright, expect, sync_playwright
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 # Keeps Chromium from phoning home.
@@ -18,6 +19,9 @@ QUIET_FLAGS = (
 )
 # A software adapter, so that no test needs a GPU.
 WEBGPU_FLAGS = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+# The only limit on waiting for a page. A busy machine must not reach it: loading and answering takes software WebGPU
+# half a minute on idle cores.
+PATIENCE_MS = 300_000
 
 # Playwright's synchronous interface cannot be started twice in a process, so all browsers of a session share one.
 _running: list[Playwright] = []
@@ -32,10 +36,11 @@ def launch(flags: Sequence[str] = WEBGPU_FLAGS) -> Iterator[Browser]:
         flags: Beside those that keep it quiet.
     """
     global _users
+    expect.set_options(timeout=PATIENCE_MS)
     if not _running:
         _running.append(sync_playwright().start())
     _users += 1
-    browser = _running[0].chromium.launch(executable_path=CHROMIUM, args=[*QUIET_FLAGS, *flags])
+    browser = _running[0].chromium.launch(executable_path=CHROMIUM, args=[*QUIET_FLAGS, *flags], timeout=PATIENCE_MS)
     try:
         yield browser
     finally:
@@ -43,3 +48,15 @@ def launch(flags: Sequence[str] = WEBGPU_FLAGS) -> Iterator[Browser]:
         _users -= 1
         if _users == 0:
             _running.pop().stop()
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """A context of its own, whose pages wait as long as `PATIENCE_MS`.
+
+    Args:
+        browser: A browser from `launch`.
+        options: Playwright's.
+    """
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from harness.chromium import launch
+from harness.chromium import PATIENCE_MS, launch, new_context
 from recursivemas.release.serve import site_app
 from recursivemas.training.recursion import Recursion
 
@@ -24,7 +24,31 @@ WEB = Path(__file__).parents[1] / "web"
 
 TOLERANCE = 1e-3
 
+# To inject with `open_page`: when the engine has read a first part of a shard, its path plus ".read" is asked for.
+TELL_WHAT_IS_READ = """
+const fetchFile = self.fetch;
+self.fetch = async (...request) => {
+  const response = await fetchFile(...request);
+  if (!response.url.endsWith(".bin") || !response.body) return response;
+  const getReader = response.body.getReader.bind(response.body);
+  response.body.getReader = () => {
+    const reader = getReader();
+    const read = reader.read.bind(reader);
+    let told = false;
+    reader.read = async () => {
+      const part = await read();
+      if (!told) void fetchFile(`${response.url}.read`);
+      told = true;
+      return part;
+    };
+    return reader;
+  };
+  return response;
+};
+"""
+
 __all__ = [
+    "TELL_WHAT_IS_READ",
     "EngineError",
     "EnginePage",
     "assert_same_turns",
@@ -97,7 +121,7 @@ def open_page(browser: Browser, url: str, inject: str = "") -> Iterator["EngineP
         url: From `serving`.
         inject: JavaScript put before the worker's own, to break WebGPU on purpose.
     """
-    context = browser.new_context()
+    context = new_context(browser)
     page = context.new_page()
     if inject:
 
@@ -173,6 +197,12 @@ class EnginePage:
         """
         outcome: dict[str, Any] = self._call("cancelLoad", url, phase)
         return outcome
+
+    def wait_for_no_worker(self) -> None:
+        """Waits until every worker of the page has ended."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while self.page.workers and time.monotonic() < deadline:
+            self.page.wait_for_timeout(20)
 
     def lost(self) -> None:
         """Waits for the device to be lost.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Browser
 
-from harness.chromium import launch
+from harness.chromium import launch, new_context
 from harness.server import serve
 
 HERE = Path(__file__).parent
@@ -46,12 +46,12 @@ def open_libraries(browser: Browser, files: Path) -> Iterator["Libraries"]:
     """
     roots = {"/harness": HERE, "/web-runtime": WEB_RUNTIME, "/files": files}
     with serve(roots) as origin:
-        page = browser.new_page()
+        page = new_context(browser).new_page()
         failures: list[str] = []
         page.on("pageerror", lambda error: failures.append(f"page: {error}"))
         page.goto(f"{origin}/harness/harness.html")
         yield Libraries(page, files, failures)
-        page.close()
+        page.context.close()
 
 
 class HarnessPage(Protocol):

@@ -11,10 +11,9 @@ from typing import Any, Literal, TypeAlias
 
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from harness.chromium import new_context
 from harness.engine_page import WEB
 
-LOAD_TIMEOUT_MS = 600_000
-RUN_TIMEOUT_MS = 300_000
 VIEWS = ("Watch", "Look inside", "Compare", "Measure", "Change", "How it works")
 # Where pictures for review go; a temporary folder when it is not set.
 GALLERY = os.environ.get("RMAS_GALLERY")
@@ -45,9 +44,6 @@ class Playground:
         self.requests: list[str] = []
         # The held-out question whose run is in view, as far as `answered` knows.
         self.asked = 0
-        # Generous: the machine may be busy with other tests, and nothing here is about time.
-        page.set_default_timeout(120_000)
-        expect.set_options(timeout=120_000)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._listen)
         page.on("request", lambda request: self.requests.append(request.url))
@@ -69,7 +65,7 @@ class Playground:
     def load(self) -> None:
         """Loads the agents."""
         self.button.click()
-        expect(self.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
+        expect(self.button).to_contain_text("Run")
 
     def view(self, name: str) -> None:
         """Goes to a view."""
@@ -87,7 +83,7 @@ class Playground:
 
     def wait(self) -> None:
         """Waits until nothing runs."""
-        expect(self.button).to_have_text("Run again", timeout=RUN_TIMEOUT_MS)
+        expect(self.button).to_have_text("Run again")
 
     def answered(self, number: int) -> None:
         """Sees to it that a whole run of a held-out question is in view, by the system's own settings."""
@@ -114,6 +110,21 @@ class Playground:
     def query(self, pattern: str) -> None:
         """Waits until the address matches."""
         self.page.wait_for_url(re.compile(pattern))
+
+    def settle(self) -> None:
+        """Waits until the page has drawn what it has to draw and its transitions are over."""
+        self.page.evaluate(
+            """async () => {
+              const drawn = () => new Promise(requestAnimationFrame);
+              await drawn();
+              await drawn();
+              const moving = document.getAnimations().filter(
+                (each) => each.playState === "running" && each.effect.getComputedTiming().endTime !== Infinity,
+              );
+              await Promise.allSettled(moving.map((each) => each.finished));
+              await drawn();
+            }"""
+        )
 
     def reset(self) -> None:
         """Back to the system's own settings and the Watch view."""
@@ -144,7 +155,7 @@ def open_playground(browser: Browser, url: str, inject: str = "", **context_opti
     """
     # Without a service worker every request can be seen and broken on purpose.
     options = {"viewport": {"width": 1280, "height": 800}, "service_workers": "block", **context_options}
-    context = browser.new_context(**options)
+    context = new_context(browser, **options)
     if inject:
 
         def add(route: Route) -> None:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from harness.engine_page import EngineError, launch, open_page, serving
+from harness.engine_page import TELL_WHAT_IS_READ, EngineError, launch, open_page, serving
 
 pytestmark = pytest.mark.browser
 
@@ -150,7 +150,7 @@ def test_engine_says_when_there_is_no_webgpu(harness: Path, default_system: Path
 
 
 class BreaksOnce:
-    """A server whose connection breaks in the middle of the first shard that is asked for.
+    """A server whose connection breaks in the middle of the first shard that is asked for, once a part of it was read.
 
     Attributes:
         ranges: The Range header of every request for that shard.
@@ -160,8 +160,11 @@ class BreaksOnce:
         self.app = app
         self.path = ""
         self.ranges: list[str] = []
+        self.was_read = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == f"{self.path}.read":
+            self.was_read.set()
         if scope["type"] != "http" or not scope["path"].endswith(".bin") or self.path not in ("", scope["path"]):
             return await self.app(scope, receive, send)
         self.path = scope["path"]
@@ -174,7 +177,7 @@ class BreaksOnce:
                 body = message["body"]
                 await send({**message, "body": body[: len(body) // 2], "more_body": True})
                 # What the page has not read when a connection breaks is lost to it, and asked for again.
-                await asyncio.sleep(2)
+                await self.was_read.wait()
                 raise ConnectionAbortedError
             await send(message)
 
@@ -194,7 +197,7 @@ def test_engine_goes_on_with_a_broken_download_where_it_broke(
         servers.append(BreaksOnce(app))
         return servers[0]
 
-    with serving(harness, default_system, around=around) as url, open_page(browser, url) as page:
+    with serving(harness, default_system, around=around) as url, open_page(browser, url, TELL_WHAT_IS_READ) as page:
         loaded = page.load(SYSTEM)
     whole, rest = servers[0].ranges
     assert whole == ""
@@ -210,7 +213,7 @@ def test_engine_stops_loading_when_cancelled(browser: Browser, harness: Path, de
         page.page.on("request", lambda request: fetched.append(request.url))
         for phase in ("manifest", "download", "compile", "upload"):
             assert page.cancel_load(SYSTEM, phase) == {"code": "cancelled", "late": 0}, phase
-            page.page.wait_for_timeout(300)
+            page.wait_for_no_worker()
             assert page.page.workers == [], phase
             if phase == "manifest":
                 assert not [each for each in fetched if each.endswith((".bin", ".wasm"))]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from harness.chromium import new_context
 from harness.engine_page import WEB, serving
 from recursivemas.system.questions import load_questions
 from recursivemas.training.recursion import Recursion
@@ -80,8 +81,8 @@ def test_package_answers_in_a_page_of_another_project(
     question = load_questions(reference.system.task.data)[0].question
     expected = reference.run([question], rounds=3).texts[0]
     with serving(consumer / "dist", systems_folder) as url:
-        context = browser.new_context()
+        context = new_context(browser)
         page = context.new_page()
         page.goto(url)
-        expect(page.locator("output")).to_have_text(f"{expected} after 18 latent steps", timeout=300_000)
+        expect(page.locator("output")).to_have_text(f"{expected} after 18 latent steps")
         context.close()

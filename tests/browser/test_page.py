@@ -11,7 +11,6 @@ from playwright.sync_api import Browser, expect
 from harness.engine_page import WEB, serving
 from harness.playground import (
     GALLERY,
-    RUN_TIMEOUT_MS,
     VIEWS,
     Playground,
     build_page,
@@ -196,7 +195,7 @@ def test_page_thoughts_are_read_with_the_keyboard(page: Playground) -> None:
     page.page.keyboard.press("ArrowRight")
     expect(page.page.locator(".reading-of")).to_contain_text("planner, round 1, thought 2")
     expect(page.page.locator(".likely li")).to_have_count(5)
-    assert notes.nth(1).get_attribute("aria-label", timeout=1000)
+    assert notes.nth(1).get_attribute("aria-label")
     # In lower case, or the Tab key passes it by.
     expect(notes.nth(1)).to_have_attribute("tabindex", "0")
     places = page.page.locator(".ring-symbol")
@@ -220,7 +219,7 @@ def test_page_compares_four_ways(page: Playground) -> None:
     page.ask(15)
     page.view("Compare")
     page.page.get_by_role("button", name="Compare on this question").click()
-    expect(page.page.locator(".lane.done")).to_have_count(4, timeout=RUN_TIMEOUT_MS)
+    expect(page.page.locator(".lane.done")).to_have_count(4)
     tokens = [int(each.inner_text()) for each in page.page.locator(".lane-bars > div:first-child b").all()]
     latent, text, _loop, single = tokens
     assert latent == single == 1
@@ -236,10 +235,9 @@ def test_page_measures_and_can_be_stopped(page: Playground) -> None:
     page.page.get_by_role("button", name="Measure", exact=True).click()
     page.page.wait_for_function(
         "() => /^[3-9] of 18/.test(document.querySelector('.survey-progress .fine')?.textContent ?? '')",
-        timeout=RUN_TIMEOUT_MS,
     )
     page.page.locator(".survey").get_by_role("button", name="Cancel").click()
-    expect(page.page.get_by_role("button", name="Measure", exact=True)).to_be_enabled(timeout=RUN_TIMEOUT_MS)
+    expect(page.page.get_by_role("button", name="Measure", exact=True)).to_be_enabled()
     expect(page.page.locator(".chart svg")).to_be_visible()
     row = page.page.locator(".facts tbody tr")
     expect(row).to_have_count(1)
@@ -299,7 +297,7 @@ def test_page_looks_inside_and_cuts_edges(page: Playground) -> None:
     for instead in ("nothing", "other"):
         page.page.get_by_label("Replace the thoughts with").select_option(instead)
         page.page.get_by_role("button", name="Cut each edge in turn").click()
-        expect(page.page.get_by_role("button", name="Cut each edge in turn")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+        expect(page.page.get_by_role("button", name="Cut each edge in turn")).to_be_visible()
         expect(page.page.locator(".facts td .verdict")).to_have_count(4)
         assert page.problem == ""
 
@@ -378,7 +376,7 @@ def test_page_does_not_move_while_it_runs(page: Playground) -> None:
     page.ask(15)
     page.run()
     page.ask(14)
-    page.page.wait_for_timeout(1000)
+    page.settle()
     page.page.evaluate(
         """() => {
           window.shifts = [];
@@ -433,7 +431,7 @@ def test_page_fits_a_phone(page: Playground, width: int) -> None:
     page.page.set_viewport_size({"width": width, "height": 844})
     for view in VIEWS:
         page.view(view)
-        page.page.wait_for_timeout(100)
+        page.settle()
         sizes = page.page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
         assert sizes[0] <= sizes[1], view
         small = page.page.evaluate(
@@ -454,7 +452,7 @@ def test_page_gallery(page: Playground, tmp_path: Path) -> None:
             page.page.set_viewport_size({"width": width, "height": 844})
             for view in VIEWS:
                 page.view(view)
-                page.page.wait_for_timeout(150)
+                page.settle()
                 name = f"{view.lower().replace(' ', '-')}-{width}-{theme}"
                 pictures.append(page.shoot(name, tmp_path))
     page.page.emulate_media(color_scheme=None)

@@ -13,7 +13,7 @@ import torch
 from playwright.sync_api import Browser, Page, Route, expect
 
 from harness.engine_page import serving
-from harness.playground import LOAD_TIMEOUT_MS, Playground, build_page, open_playground
+from harness.playground import Playground, build_page, open_playground
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.package import build_system
 from recursivemas.system.questions import QuestionRecord, load_questions
@@ -98,7 +98,7 @@ def test_page_opens_a_folder_that_is_dropped_and_other_links_for_its_agents(
     links.to_file("hop-sequential", {}).save(file)
     drop(page.page, file)
     expect(page.page.locator(".system-facts")).to_contain_text("links from untrained.recursivelink.json")
-    expect(page.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
+    expect(page.button).to_contain_text("Run")
     page.run()
     other = Recursion(reference.system, reference.agents, links).run([question], rounds=3)
     assert page.answer == other.texts[0]
@@ -111,7 +111,7 @@ def test_page_opens_a_folder_that_is_dropped_and_other_links_for_its_agents(
     page.page.get_by_text("Technical details").click()
     assert "maps hidden size 128 to 128, but the agents need 96 to 96" in page.problem
     page.page.get_by_role("button", name="Use the system’s own links").click()
-    expect(page.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
+    expect(page.button).to_contain_text("Run")
     expect(page.page.locator(".problem")).to_have_count(0)
     expect(page.page.locator(".system-facts")).not_to_contain_text("links from")
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from harness.engine_page import launch, serving
-from harness.playground import LOAD_TIMEOUT_MS, RUN_TIMEOUT_MS, Playground, build_page, open_playground
+from harness.playground import Playground, build_page, open_playground
 
 pytestmark = pytest.mark.browser
 
@@ -74,7 +74,7 @@ def test_page_with_a_damaged_shard_says_so_and_goes_on_when_it_is_mended(built: 
         # Either shows that every file passed; how long shaders compile is up to the machine.
         compiling = playground.page.locator(".load-head", has_text="Compiling")
         ready = playground.page.locator(".primary", has_text="Run")
-        expect(compiling.or_(ready).first).to_be_visible(timeout=LOAD_TIMEOUT_MS)
+        expect(compiling.or_(ready).first).to_be_visible()
         assert playground.problem == ""
 
 
@@ -152,7 +152,7 @@ def test_page_says_that_memory_ran_out_and_loads_again(browser: Browser, built: 
         # Other tabs were closed.
         playground.page.context.unroute("**/assets/worker-*.js")
         playground.page.get_by_role("button", name="Load the agents again").click()
-        expect(playground.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
+        expect(playground.button).to_contain_text("Run")
         expect(playground.page.locator(".problem")).to_have_count(0)
 
 
@@ -230,14 +230,10 @@ def test_page_survives_a_lost_device_without_a_reload(browser: Browser, built: P
         playground.button.click()
         playground.page.wait_for_selector(".note.full")
         playground.page.evaluate("() => new BroadcastChannel('lose').postMessage(1)")
-        expect(playground.page.locator(".problem h2")).to_have_text(
-            "The browser lost the graphics card", timeout=RUN_TIMEOUT_MS
-        )
+        expect(playground.page.locator(".problem h2")).to_have_text("The browser lost the graphics card")
         playground.page.get_by_role("button", name="Load the agents again and go on").click()
         # The run that was broken off goes on by itself.
-        expect(playground.page.locator(".answer .verdict", has_text=re.compile("^(right|wrong)"))).to_be_visible(
-            timeout=LOAD_TIMEOUT_MS
-        )
+        expect(playground.page.locator(".answer .verdict", has_text=re.compile("^(right|wrong)"))).to_be_visible()
         expect(playground.page.locator(".problem")).to_have_count(0)
         expect(playground.page.get_by_label("Choose a question")).to_have_value("9")
         expect(playground.page.get_by_label("Rounds", exact=True)).to_have_value("2")
@@ -257,7 +253,7 @@ def test_page_works_without_a_network_on_the_second_visit(browser: Browser, buil
         answer = playground.answer
         playground.page.context.set_offline(True)
         playground.page.goto(url)
-        expect(playground.button).to_contain_text("Run", timeout=LOAD_TIMEOUT_MS)
+        expect(playground.button).to_contain_text("Run")
         playground.run()
         assert playground.answer == answer
         assert playground.complaints == []

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from harness.engine_page import assert_same_turns, open_page, serving
-from harness.playground import LOAD_TIMEOUT_MS, Playground, build_page, open_playground
+from harness.playground import Playground, build_page, open_playground
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.package import build_system
 from recursivemas.system.questions import QuestionRecord, load_questions
@@ -104,7 +104,7 @@ def test_page_runs(visited: Playground, name: str, tmp_path: Path) -> None:
     assert page.locator(".answer .verdict.right, .answer .verdict.wrong").count() == 1
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 844})
-        page.wait_for_timeout(100)
+        visited.settle()
         sizes = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
         assert sizes[0] <= sizes[1]
         visited.shoot(f"{name}-{width}", tmp_path)
@@ -115,4 +115,4 @@ def test_page_changes_to_another_pattern_from_change(visited: Playground) -> Non
     page.set_viewport_size({"width": 1280, "height": 800})
     visited.view("Change")
     page.get_by_role("button", name="sequential (hop-sequential)").click()
-    expect(page.get_by_role("heading", name="hop-sequential", level=1)).to_be_visible(timeout=LOAD_TIMEOUT_MS)
+    expect(page.get_by_role("heading", name="hop-sequential", level=1)).to_be_visible()

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+from harness.chromium import new_context
 from harness.engine_page import WEB, relative_error, serving
 from harness.random_checkpoint import CHATML
 from recursivemas.system.manifest import load_manifest
@@ -135,11 +136,11 @@ def url(chatty_system: Path, default_system: Path, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="module")
 def opened(browser: Browser, url: str) -> Iterator[Page]:
-    page = browser.new_page()
+    page = new_context(browser).new_page()
     page.goto(url)
     page.wait_for_function("window.ready")
     yield page
-    page.close()
+    page.context.close()
 
 
 @pytest.fixture(scope="module")

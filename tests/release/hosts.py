@@ -4,8 +4,8 @@ import re
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +35,8 @@ class Habits:
         cors: Whether other origins may read.
         ranges: Whether it answers byte ranges.
         precompressed: Whether it serves `<file>.br` or `<file>.gz` in a file's place, to who accepts it.
-        cut: Paths whose first answer breaks off in the middle.
+        cut: Paths whose first answer breaks off in the middle, once the page has read some of it.
+        was_read: By path, set when a page tells so (`harness.engine_page.TELL_WHAT_IS_READ`).
         seen: (path, status, content encoding) of every answer.
     """
 
@@ -43,6 +44,7 @@ class Habits:
     ranges: bool = False
     precompressed: bool = False
     cut: set[str] = field(default_factory=set)
+    was_read: defaultdict[str, threading.Event] = field(default_factory=lambda: defaultdict(threading.Event))
     seen: list[tuple[str, int, str]] = field(default_factory=list)
 
 
@@ -58,6 +60,8 @@ def static_host(root: Path, habits: Habits) -> Iterator[str]:
 
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
+            if path.endswith(".read"):
+                habits.was_read[path.removesuffix(".read")].set()
             file = root / path.lstrip("/")
             file = file / "index.html" if file.is_dir() else file
             if not file.is_file():
@@ -92,7 +96,8 @@ def static_host(root: Path, habits: Habits) -> Iterator[str]:
                 habits.cut = {end for end in habits.cut if not path.endswith(end)}
                 self.wfile.write(content[: len(content) // 2])
                 self.wfile.flush()
-                time.sleep(2)  # a browser drops what it has not handed over when the connection breaks
+                # A browser drops what the page has not read when the connection breaks.
+                habits.was_read[path].wait()
                 self.close_connection = True
                 self.connection.shutdown(2)
                 return

@@ -10,7 +10,7 @@ import huggingface_hub.constants
 import pytest
 from playwright.sync_api import Browser
 
-from harness.engine_page import EngineError, build_harness, launch, open_page
+from harness.engine_page import TELL_WHAT_IS_READ, EngineError, build_harness, launch, open_page
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.hub_upload import publish_to_hub
 from recursivemas.release.package import build_system
@@ -60,9 +60,9 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-def check_loads(browser: Browser, page_url: str, system_url: str, system: Path) -> None:
+def check_loads(browser: Browser, page_url: str, system_url: str, system: Path, inject: str = "") -> None:
     """The engine loads the whole system from there: it downloads, verifies and compiles every agent."""
-    with open_page(browser, page_url) as engine:
+    with open_page(browser, page_url, inject) as engine:
         loaded = engine.load(system_url)
         last = loaded["progress"][-1]
         assert last["phase"] == "ready"
@@ -101,7 +101,7 @@ def test_connection_that_breaks_off(browser: Browser, site: Path, system: Path, 
     shard = max(system.rglob("params_shard_*.bin"), key=lambda path: path.stat().st_size)
     habits = Habits(ranges=ranges, cut={shard.relative_to(system).as_posix()})
     with static_host(site, habits) as origin:
-        check_loads(browser, f"{origin}/", "systems/hop-sequential/system.json", system)
+        check_loads(browser, f"{origin}/", "systems/hop-sequential/system.json", system, TELL_WHAT_IS_READ)
     answers = [status for path, status, _ in habits.seen if path.endswith(shard.relative_to(system).as_posix())]
     assert answers == [200, 206 if ranges else 200]
     assert not habits.cut
