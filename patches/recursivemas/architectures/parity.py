@@ -1,6 +1,7 @@
 """Compares MLC-LLM's definition of a family, as we export it, with transformers on a tiny random checkpoint.
 
-Needs torch and transformers. Runs on the CPU in float32; kernels that are written for a GPU alone cannot be run here.
+It needs torch and transformers and runs on the CPU in float32, so it cannot run kernels that are written for a GPU
+only.
 """
 
 import tempfile
@@ -23,7 +24,7 @@ TOLERANCE = 1e-4
 """Largest relative error of hidden states and logits."""
 
 _PIECES = (13, 1, 6)
-"""Positions per call: a prefill, a step, another prefill; together more than one KV page and less than the window."""
+"""Positions per call: a prefill, a step, another prefill. Together they are more than a KV page, less than a window."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """Whether all are within `TOLERANCE`."""
+        """Whether all errors are within `TOLERANCE`."""
         return max(self.embed, self.hidden, self.logits) <= TOLERANCE
 
 
@@ -51,12 +52,12 @@ def transformers_has(model_type: str) -> bool:
 def save_random_checkpoint(config: dict[str, Any], folder: Path, seed: int = 0) -> None:
     """Makes a checkpoint with transformers.
 
-    Weights are large enough that every part of a layer shows in its output.
+    Its weights are large enough for every part of a layer to matter.
 
     Args:
-        config: In the spelling of the checkpoints, with `model_type`.
+        config: Content of `config.json`, with `model_type`.
         folder: Where `save_pretrained` writes.
-        seed: Of the weights.
+        seed: Decides the weights.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -80,7 +81,7 @@ def check_parity(mlc: Mlc, config: dict[str, Any]) -> Parity:
 
     Args:
         mlc: The imported MLC-LLM.
-        config: Of a family that transformers has.
+        config: Content of `config.json`, for a family that transformers has.
 
     Raises:
         InputError: The family cannot be exported.

@@ -1,4 +1,4 @@
-"""A tiny `config.json` of every language model in MLC-LLM's registry, to build and to compare."""
+"""A tiny `config.json` for every language model in MLC-LLM's registry."""
 
 from typing import Any
 
@@ -278,11 +278,11 @@ _OWN: dict[str, dict[str, Any]] = {
 }
 
 _BARE = frozenset(("gemma3", "gpt2", "gpt_bigcode", "gptj", "chatglm", "qwen", "phi-msft"))
-"""Families whose keys have names of their own."""
+"""Families that do not use the common keys."""
 
 
 def sample_config(architecture: str) -> dict[str, Any] | None:
-    """A tiny configuration in the spelling of the checkpoints, or None where there is none for the architecture."""
+    """A tiny `config.json`, or None if there is none for the architecture."""
     if architecture not in _OWN:
         return None
     common = {} if architecture in _BARE else _COMMON

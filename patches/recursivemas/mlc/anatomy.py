@@ -1,9 +1,8 @@
-"""Finds the parts of an MLC-LLM model by what they are: the decoder body, its layers, and the last normalisation.
+"""Finds the parts of an MLC-LLM model by their structure: the decoder body, its layers, and the last normalisation.
 
 MLC-LLM's model classes share no base class and name their parts differently (`model.layers`, `transformer.h`,
-`gpt_neox.layers`, `language_model.model`, …). What they share is how they are called: the body with hidden states
-and the paged KV cache, a layer with its number besides. So a part is recognised by its attributes and its call
-signature, never by the text of its source.
+`gpt_neox.layers`, `language_model.model`, …). But all are called alike: the body with hidden states and the paged KV
+cache, a layer with these and its number. So a part is recognised by its attributes and its call signature.
 """
 
 import inspect
@@ -16,22 +15,22 @@ from tvm.relax.frontend import nn
 from recursivemas.system.errors import InputError
 
 NEEDED_METHODS = ("embed", "decode", "prefill", "create_paged_kv_cache", "get_default_spec")
-"""What a causal language model of MLC-LLM offers and our functions build on."""
+"""The methods of MLC-LLM's causal language models that our functions call."""
 
 _LAYER_ARGUMENTS = 3
-"""Hidden states, KV cache, layer number. By count only: Mixtral's layers still name the last two after older things."""
+"""Hidden states, KV cache, layer number. Only the count is checked, because Mixtral's layers have old names for two."""
 
 _NORM_BASES = (nn.LayerNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A module and where it hangs, so that it can be replaced for a while.
+    """A module inside another one, which can be replaced for a while.
 
     Attributes:
         owner: The module that has it as an attribute.
         name: The attribute.
-        path: From the model, e.g. `language_model.model`.
+        path: Path from the model, e.g. `language_model.model`.
     """
 
     owner: Any
@@ -51,7 +50,7 @@ class Anatomy:
     Attributes:
         body: Turns input embeddings and the KV cache into hidden states.
         layers: The `ModuleList` of decoder layers inside the body.
-        head_norm: The last normalisation where it hangs in the output head instead of the body; None otherwise.
+        head_norm: The last normalisation if the output head has it; None if the body does.
     """
 
     body: Part
@@ -66,7 +65,7 @@ def dissect(model: Any) -> Anatomy:
         model: An instance of one of MLC-LLM's causal language models.
 
     Raises:
-        InputError: It is not built like one; the message says what is missing.
+        InputError: A part is missing; the message names it.
     """
     kind = type(model).__name__
     missing = [name for name in NEEDED_METHODS if not callable(getattr(model, name, None))]
@@ -87,7 +86,7 @@ def dissect(model: Any) -> Anatomy:
 
 
 def is_norm(module: Any) -> bool:
-    """Whether a module normalises: TVM's LayerNorm or RMSNorm, or a class of MLC-LLM's own named after what it does."""
+    """Whether a module is TVM's LayerNorm or RMSNorm, or one of MLC-LLM's own classes with `Norm` in its name."""
     return isinstance(module, _NORM_BASES) or (
         isinstance(module, nn.Module) and "Norm" in type(module).__name__ and not list(_children(module))
     )
@@ -100,13 +99,13 @@ def _children(module: Any, prefix: str = "") -> Iterator[Part]:
 
 
 def _arguments(module: Any) -> list[inspect.Parameter]:
-    """What a module is called with; nothing if it cannot be called."""
+    """The arguments of a module's call; none if it cannot be called."""
     forward = getattr(type(module), "forward", None)
     return [] if forward is None else list(inspect.signature(forward).parameters.values())[1:]
 
 
 def _is_body(module: Any) -> bool:
-    """Whether a module is called with hidden states and a paged KV cache, and nothing else."""
+    """Whether a module takes hidden states and a paged KV cache, and nothing else."""
     arguments = _arguments(module)
     if len(arguments) != 2:
         return False
@@ -138,7 +137,7 @@ def _find_layers(body: Part) -> Part | None:
 
 
 def _last_norm(body: Part) -> Part | None:
-    """The normalisation beside the layers: in the body itself or, one level down, in the module that has the list."""
+    """The normalisation beside the layers, in the body itself or in the module that has the list of layers."""
     layers = _find_layers(body)
     assert layers is not None
     for owner in (layers.owner, body.module):

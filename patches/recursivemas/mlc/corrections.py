@@ -1,4 +1,4 @@
-"""Where MLC-LLM's definition of a family computes something else than the checkpoint's own code in transformers.
+"""Corrects families that MLC-LLM defines differently from the checkpoint's own code in transformers.
 
 Each entry says what differs; `tests/patches` compares every corrected family with transformers.
 """
@@ -23,15 +23,15 @@ class LocalRope:
 
 @dataclass(frozen=True)
 class Corrections:
-    """What is done about a family.
+    """The corrections of a family.
 
     Attributes:
         reason: What MLC-LLM does and what the checkpoint's own code does.
-        interleaved_rope: RoPE turns neighbouring pairs instead of halves.
-        logit_scale: Logits are multiplied by this.
-        local_rope: Sliding layers have a RoPE base of their own.
-        tanh_gelu: GELU is its tanh form.
-        score_cap: Attention scores are soft-capped at this.
+        interleaved_rope: Whether RoPE rotates neighbouring pairs instead of halves.
+        logit_scale: Multiplies logits.
+        local_rope: The RoPE base of sliding layers, if they have one of their own.
+        tanh_gelu: Whether GELU has its tanh form.
+        score_cap: Soft cap of attention scores.
     """
 
     reason: str = ""
@@ -43,7 +43,7 @@ class Corrections:
 
 
 def corrections_for(architecture: str, config: Any, raw: Mapping[str, Any]) -> Corrections:
-    """What to correct in one model.
+    """The corrections of one model.
 
     Args:
         architecture: MLC-LLM's name.

@@ -67,7 +67,7 @@ def architecture_of(mlc: Mlc, raw: Mapping[str, Any]) -> str:
 
 
 def define(mlc: Mlc, raw: Mapping[str, Any], scheme: Scheme, target: tvm.target.Target) -> Definition:
-    """Makes MLC-LLM's model for a checkpoint's configuration.
+    """Makes MLC-LLM's model for a checkpoint.
 
     Args:
         mlc: The imported MLC-LLM.

@@ -1,8 +1,7 @@
-"""A second RoPE base for some layers, where the KV cache knows only one.
+"""A second RoPE base for some layers; the KV cache has only one.
 
-The cache turns queries and keys by position times frequency. Rotations add up, so turning them beforehand by position
-times the difference of the two frequencies gives the layer the other base, and what lies in the cache is what that
-base makes.
+The cache rotates queries and keys by position times frequency. Rotations add up: rotating them beforehand by position
+times the difference of the two frequencies gives the layer the other base, also for the keys in the cache.
 """
 
 from typing import Any
@@ -31,13 +30,13 @@ class LocalRopeCache:
         self._local = local
 
     def attention_with_fused_qkv(self, layer_id: int, qkv: Tensor, num_qo_heads: int, sm_scale: float) -> Tensor:
-        """As the cache's own.
+        """Calls the cache's own method, after rotating queries and keys of the local layers.
 
         Args:
             layer_id: The layer.
             qkv: (1, T, heads, head_dim), queries, keys and values one after the other.
             num_qo_heads: Query heads.
-            sm_scale: Factor on scores.
+            sm_scale: Multiplies scores.
         """
         if layer_id in self._local.layers:
             qkv = self._turned(qkv, num_qo_heads)
@@ -70,7 +69,7 @@ class LocalRopeCache:
 
 
 def _attribute(model: Any, name: str) -> Any:
-    """An attribute of the model or of the language model inside it."""
+    """Reads an attribute of the model or of the language model inside it."""
     for module in (model, *(value for value in vars(model).values() if hasattr(value, name))):
         if hasattr(module, name):
             return getattr(module, name)

@@ -1,4 +1,4 @@
-"""`config.json` as MLC-LLM's configuration classes want it.
+"""Turns `config.json` into MLC-LLM's configuration objects.
 
 Source: transformers' configuration classes. MLC-LLM reads the transformers 4 spelling; checkpoints that transformers 5
 saved keep RoPE's settings in `rope_parameters` and leave out what has a default.
@@ -11,7 +11,7 @@ from typing import Any
 from recursivemas.mlc.compat.rope import yarn_factor
 from recursivemas.system.errors import InputError
 
-# What MLC-LLM's classes demand although it does not change what is computed, or although leaving it out means this.
+# Keys that MLC-LLM's classes require, although they do not change the computation or have this value by default.
 _DEFAULTS: dict[str, Any] = {
     "use_cache": True,
     "bos_token_id": None,
@@ -26,7 +26,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def transformers4(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Turns `rope_parameters` of transformers 5 into the keys of transformers 4; other keys stay.
+    """Turns `rope_parameters` of transformers 5 into the keys of transformers 4 and keeps other keys.
 
     Args:
         raw: The parsed `config.json`, in either spelling.
@@ -57,17 +57,17 @@ def transformers4(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def longest_context(config: Any, raw: Mapping[str, Any]) -> int:
-    """Most positions for which MLC-LLM computes what the checkpoint's own code does.
+    """The longest context, in tokens, for which MLC-LLM computes what the checkpoint's own code does.
 
-    A sliding window hides nothing as long as the context fits into it; neither MLC-LLM's definitions nor TVM's cache
-    apply a window the way the checkpoints' own code does.
+    Neither MLC-LLM's definitions nor TVM's cache apply a sliding window like the checkpoints' own code, but a window
+    hides nothing if the context fits into it.
 
     Args:
         config: MLC-LLM's configuration object.
         raw: The parsed `config.json`.
 
     Raises:
-        InputError: `config.json` does not say how many positions the model was made for.
+        InputError: `config.json` does not give the model's longest context.
     """
     text = raw.get("text_config") if isinstance(raw.get("text_config"), Mapping) else raw
     assert text is not None
@@ -79,7 +79,7 @@ def longest_context(config: Any, raw: Mapping[str, Any]) -> int:
     if text.get("use_sliding_window") is not False and text.get("sliding_window"):
         limits.append(int(text["sliding_window"]))
     rope = text.get("rope_parameters") or {}
-    if rope.get("llama_4_scaling_beta"):  # Queries beyond it are scaled, which MLC-LLM does not do.
+    if rope.get("llama_4_scaling_beta"):  # MLC-LLM does not scale the queries beyond it.
         limits.append(int(rope["original_max_position_embeddings"]))
     return min(limits)
 
@@ -97,19 +97,19 @@ def mlc_config(config_class: Any, raw: Mapping[str, Any]) -> Any:
     config = transformers4(raw)
     name = config.get("model_type", config_class.__name__)
     known = {field.name for field in dataclasses.fields(config_class)}
-    if "rope_parameters" in known:  # Ministral 3 is described in the transformers 5 spelling only.
+    if "rope_parameters" in known:  # Ministral 3 only exists in the transformers 5 spelling.
         config["rope_parameters"] = _ministral3_rope(raw)
     if "vocab_size" in known and "vocab_size" in (nested := config.get("text_config") or {}):
         config.setdefault("vocab_size", nested["vocab_size"])
     if "sliding_window_size" in known and "text_config" not in known:
-        config.pop("sliding_window", None)  # No rolling buffer: the context is kept within the window instead.
+        config.pop("sliding_window", None)  # no rolling buffer: the context fits into the window instead
     if config_class.__name__ == "GPTNeoXConfig":
         config = _gpt_neox(config)
     if config.get("num_experts") is None and "num_local_experts" in config:  # Renamed in transformers 5.
         config["num_experts"] = config["num_local_experts"]
     for field in dataclasses.fields(config_class):
         if config.get(field.name, ...) is None and field.default == 0:
-            del config[field.name]  # MLC-LLM derives what is 0, not what is null.
+            del config[field.name]  # MLC-LLM derives a value from 0, not from null
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and field.name not in config and field.name in _DEFAULTS:
             config[field.name] = _DEFAULTS[field.name]
@@ -126,10 +126,10 @@ def mlc_config(config_class: Any, raw: Mapping[str, Any]) -> Any:
 
 
 def _sliding_pattern(raw: Mapping[str, Any], text_config: Any) -> int:
-    """Every how many layers one sees the whole context; MLC-LLM has it fixed at 6.
+    """The number p such that every p-th layer sees the whole context; MLC-LLM fixes it at 6.
 
     Raises:
-        InputError: The layers follow no such pattern.
+        InputError: The layers have no such pattern.
     """
     text = raw.get("text_config") if isinstance(raw.get("text_config"), Mapping) else raw
     assert text is not None
@@ -145,7 +145,7 @@ def _sliding_pattern(raw: Mapping[str, Any], text_config: Any) -> int:
 
 
 def _ministral3_rope(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """`rope_parameters` without `mscale_all_dim`, by which MLC-LLM scales the softmax and transformers does not."""
+    """`rope_parameters` without `mscale_all_dim`, with which MLC-LLM scales the softmax, unlike transformers."""
     rope = dict(raw.get("rope_parameters") or {})
     if rope.get("rope_type") == "yarn" and rope.get("attention_factor") is None:
         rope["attention_factor"] = yarn_factor(rope)
@@ -154,7 +154,7 @@ def _ministral3_rope(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gpt_neox(config: dict[str, Any]) -> dict[str, Any]:
-    """GPT-NeoX had names of its own for RoPE's settings before transformers 5."""
+    """Renames RoPE's settings to the names that GPT-NeoX had before transformers 5."""
     config = dict(config)
     if "rope_theta" in config:
         config.setdefault("rotary_emb_base", config["rope_theta"])

@@ -1,8 +1,8 @@
-"""Soft-capped attention scores, which neither MLC-LLM's definitions nor TVM's attention kernels have.
+"""Soft-caps attention scores, which neither MLC-LLM's definitions nor TVM's attention kernels do.
 
 Source: Gemma 2 (arXiv 2408.00118), section 2: scores = cap * tanh(scores / cap), before the mask and the softmax. TVM's
-kernels hold scores times log2(e), for base-2 exponentials, so the cap is multiplied likewise. Departure: tanh(x) is
-1 - 2 / (exp(2x) + 1), because WGSL promises tanh to 1e-5 only and a score is 50 times that.
+kernels multiply scores by log2(e), for exponentials to base 2, so the cap is multiplied by it too. Deviation: tanh(x)
+is computed as 1 - 2 / (exp(2x) + 1), because WGSL promises tanh to 1e-5 only and a score is 50 times that.
 """
 
 import math
@@ -14,10 +14,10 @@ from tvm import tirx
 from recursivemas.system.errors import InputError
 
 _SCALE = "sm_scale"
-"""Every attention kernel's parameter, and no other kernel's."""
+"""A parameter of every attention kernel and of no other kernel."""
 
-# Where a kernel has a whole score, once, whatever the target; TVM 0.27 lets Python not rewrite a kernel's statements,
-# so this goes by way of TVMScript.
+# The one place in each kernel that has a whole score. Python cannot rewrite a kernel's statements in TVM 0.27, so this
+# edits TVMScript.
 _SCORE = re.compile(
     r"^( *(?:"
     r"S_smem\[[^]]*\] = (?=S_local\[)"
@@ -30,22 +30,22 @@ _SCORE = re.compile(
 _STRAY = re.compile(
     r"^ *(?P<name>\w+) = T\.Buffer\(.*\)\n(?= *T\.reads\(.*(?P=name))(?P<reads>.*\n)( *T\.writes\(.*\n)?", re.MULTILINE
 )
-"""A block's regions where they name a buffer of that block: TVMScript prints them before the buffer, and then cannot
-read them. Left out, TVM finds them again."""
+"""Regions of a block that name a buffer of the same block. TVMScript prints them before the buffer and then cannot
+parse them; if they are left out, TVM infers them."""
 
 _LARGEST_EXPONENT = 64
-"""exp2 of it is beyond float32's precision and far from its overflow, which WGSL leaves undefined."""
+"""exp2 of it is beyond float32's precision but far from overflow, which WGSL leaves undefined."""
 
 
 def cap_scores(mod: tvm.IRModule, cap: float) -> tvm.IRModule:
-    """A module whose attention kernels cap their scores.
+    """Makes the attention kernels of a module cap their scores.
 
     Args:
         mod: With the kernels of a KV cache.
         cap: Scores end up between `-cap` and `cap`.
 
     Raises:
-        InputError: A kernel is not one of those known.
+        InputError: A kernel is unknown.
     """
     mod = mod.clone()
     for name, function in mod.functions_items():
@@ -63,5 +63,5 @@ def _capped(function: tirx.PrimFunc, name: str, cap: float) -> tirx.PrimFunc:
 
     text, places = _SCORE.subn(capped, _STRAY.sub("", function.script()))
     if places != 1:
-        raise InputError(f"TVM's attention kernel {name} has {places} places to cap scores at; 1 was expected")
+        raise InputError(f"TVM's attention kernel {name} has {places} places to cap scores at; expected 1")
     return tvm.script.from_source(text)

@@ -23,6 +23,13 @@ class Llama3Scaling:
     high_freq_factor: float
     original_max_position_embeddings: int
 
+    def stretch(self, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Stretches frequencies of plain RoPE, in radians per position."""
+        turns = np.float32(self.original_max_position_embeddings) * plain / np.float32(2 * np.pi)
+        spread = np.float32(self.high_freq_factor - self.low_freq_factor)
+        smooth = np.clip((turns - np.float32(self.low_freq_factor)) / spread, 0, 1)
+        return np.asarray((1 - smooth) * plain / np.float32(self.factor) + smooth * plain, np.float32)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -81,14 +88,5 @@ class ModelConfig:
             (head_dim / 2,) float32, radians per position.
         """
         exponent = np.arange(0, self.head_dim, 2, dtype=np.float32) / np.float32(self.head_dim)
-        plain: npt.NDArray[np.float32] = (np.float32(1) / np.power(np.float32(self.rope_theta), exponent)).astype(
-            np.float32
-        )
-        scaling = self.rope_scaling
-        if scaling is None:
-            return plain
-        turns = np.float32(scaling.original_max_position_embeddings) * plain / np.float32(2 * np.pi)
-        spread = scaling.high_freq_factor - scaling.low_freq_factor
-        smooth = np.clip((turns - np.float32(scaling.low_freq_factor)) / np.float32(spread), 0, 1)
-        stretched: npt.NDArray[np.float32] = (1 - smooth) * plain / np.float32(scaling.factor) + smooth * plain
-        return stretched.astype(np.float32, copy=False)
+        plain = np.asarray(np.float32(1) / np.power(np.float32(self.rope_theta), exponent), np.float32)
+        return plain if self.rope_scaling is None else self.rope_scaling.stretch(plain)

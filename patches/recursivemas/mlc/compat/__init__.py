@@ -1,4 +1,4 @@
-"""Every difference between the known MLC-LLM and the pinned TVM, one file each, in the order they are bridged."""
+"""The differences between MLC-LLM and the pinned TVM, one file each, in the order in which they are bridged."""
 
 from recursivemas.mlc.compat import (
     call_tir_order,
@@ -24,6 +24,6 @@ AFTER_IMPORT: tuple[Bridge, ...] = (
     gelu_form.BRIDGE,
     gptj_loader.BRIDGE,
 )
-"""Applied to MLC-LLM's own modules once they are there."""
+"""Applied to MLC-LLM's modules after they are imported."""
 
 __all__ = ["AFTER_IMPORT", "BEFORE_IMPORT", "Bridge"]

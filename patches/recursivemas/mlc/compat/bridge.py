@@ -1,4 +1,4 @@
-"""What one difference between MLC-LLM and the pinned TVM is."""
+"""The record of one difference between MLC-LLM and the pinned TVM."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ class Bridge:
     """One difference, bridged in memory.
 
     Attributes:
-        name: Short and unique, as the tests and the documentation name it.
-        reason: What MLC-LLM expects, what it meets, and what the bridge does about it.
-        apply: Does it; calling it again changes nothing more.
+        name: Short and unique.
+        reason: What MLC-LLM expects, what TVM has, and what the bridge does about it.
+        apply: Bridges it; a second call changes nothing.
     """
 
     name: str

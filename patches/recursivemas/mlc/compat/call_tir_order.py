@@ -1,4 +1,4 @@
-"""Scalars that MLC-LLM's kernels take after their output."""
+"""MLC-LLM's kernels take scalars after their outputs; TVM passes them before."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ _MODULES = ("op.moe_misc",)
 
 
 def tensor_ir_op(func: tirx.PrimFunc, name_hint: str, args: Any, out: Any) -> Any:
-    """As TVM's `nn.op.tensor_ir_op`, for kernels whose scalar parameters stand after the outputs."""
+    """TVM's `nn.op.tensor_ir_op` for kernels that take scalars after their outputs."""
     given = list(args) if isinstance(args, Sequence) else [args]
     outputs = 1 if isinstance(out, Tensor) else len(out)
     return op.tensor_ir_op(scalars_first(func, given, outputs), name_hint, given, out)
@@ -25,8 +25,8 @@ def scalars_first(func: tirx.PrimFunc, args: Sequence[Any], outputs: int) -> tir
     """Moves a kernel's trailing scalar parameters before its outputs.
 
     Args:
-        func: Its parameters are tensors, outputs and scalars, in this order, or already tensors, scalars and outputs.
-        args: What it will be called with, outputs left out.
+        func: Takes tensors, outputs and scalars in this order, or already tensors, scalars and outputs.
+        args: The arguments of its call, without outputs.
         outputs: Number of outputs.
     """
     scalars = sum(1 for each in args if not isinstance(each, Tensor) and tvm.ir.is_prim_expr(each))

@@ -1,4 +1,4 @@
-"""Which experts each token goes to, counted for a number of tokens not known yet, and without TVM's scan for GPUs."""
+"""Counts the tokens of each expert for a symbolic number of tokens, without TVM's scan for GPUs."""
 
 from functools import reduce
 
@@ -10,7 +10,7 @@ from recursivemas.mlc.tree import mlc_module
 
 
 def moe_cumsum(expert_indices: Tensor, num_local_experts: int) -> Tensor:
-    """Running count of tokens per expert, expert after expert.
+    """Computes the running count of tokens, expert after expert.
 
     Args:
         expert_indices: (T, K) int32, the experts of each token.
@@ -50,8 +50,8 @@ def _apply() -> None:
 
 BRIDGE = Bridge(
     "expert-mask",
-    "moe_cumsum computes its mask with the number of tokens of the calling function, while TVM gives the "
-    "tensor expression a number of its own; operator fusion in TVM 0.27 refuses the two. And it counts with TVM's scan "
-    "for GPUs, whose results on WebGPU are wrong. The mask takes the size of its input, and sums count.",
+    "moe_cumsum computes its mask with the calling function's symbolic number of tokens, but TVM gives the tensor "
+    "expression one of its own, and operator fusion in TVM 0.27 refuses that. It also counts with TVM's scan for GPUs, "
+    "whose results on WebGPU are wrong. Here the mask has the size of its input, and sums do the counting.",
     _apply,
 )

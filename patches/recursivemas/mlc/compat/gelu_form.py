@@ -19,7 +19,7 @@ def _apply() -> None:
 
 BRIDGE = Bridge(
     "gelu-form",
-    "Tables of activations give gelu_new as nn.gelu(approximate=True); TVM 0.27 knows the tanh form by the name 'tanh' "
-    "only and computes the erf form for anything else. The tables get the name.",
+    "Tables of activations define gelu_new as nn.gelu(approximate=True), but TVM 0.27 computes the tanh form only for "
+    "approximate='tanh' and the erf form for anything else. The tables get 'tanh'.",
     _apply,
 )

@@ -1,4 +1,4 @@
-"""GPT-J's weights: MLC-LLM's own mapping looks for the attention under a name that its model does not have."""
+"""GPT-J's weights: MLC-LLM's mapping uses a name for the attention that MLC-LLM's model does not have."""
 
 import functools
 from typing import Any
@@ -21,7 +21,7 @@ def huggingface(config: Any, quantization: Any) -> Any:
 
     Args:
         config: MLC-LLM's configuration object.
-        quantization: MLC-LLM's scheme; its model dtype is what parameters are converted to.
+        quantization: MLC-LLM's scheme; parameters are converted to its model dtype.
     """
     model = mlc_module("model.gpt_j.gpt_j_model").GPTJForCausalLM(config)
     model.to(quantization.model_dtype)
@@ -42,7 +42,7 @@ def _apply() -> None:
 
 BRIDGE = Bridge(
     "gptj-loader",
-    "MLC-LLM's mapping for GPT-J asks its model for transformer.h.0.self_attn.c_attn.weight, but the model calls it "
-    "transformer.h.0.attn.c_attn.weight, so that no checkpoint loads. The registry entry gets a mapping that matches.",
+    "MLC-LLM's mapping for GPT-J uses transformer.h.0.self_attn.c_attn.weight, but the model calls that parameter "
+    "transformer.h.0.attn.c_attn.weight, so no checkpoint loads. The registry gets a mapping with the right names.",
     _apply,
 )

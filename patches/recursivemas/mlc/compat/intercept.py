@@ -1,4 +1,4 @@
-"""Changes what one module of MLC-LLM sees of TVM, and nobody else's view of it."""
+"""Replaces functions of TVM for one module of MLC-LLM only."""
 
 import types
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class View(types.SimpleNamespace):
-    """A module with some functions replaced; everything else is the module's."""
+    """A module with some functions replaced."""
 
     def __init__(self, module: Any, **replaced: Callable[..., Any]) -> None:
         super().__init__(**replaced)
@@ -22,8 +22,8 @@ def intercept(module: Any, name: str, **replaced: Callable[..., Any]) -> None:
 
     Args:
         module: A module of MLC-LLM.
-        name: The global name in it, e.g. `op`.
-        replaced: New functions by name; each may call the one it replaces through the original module.
+        name: The name under which it imported them, e.g. `op`.
+        replaced: New functions by name; each may call the original one in the original module.
     """
     seen = getattr(module, name)
     if isinstance(seen, View):
@@ -34,7 +34,7 @@ def intercept(module: Any, name: str, **replaced: Callable[..., Any]) -> None:
 
 @contextmanager
 def seeing(module: Any, name: str, **replaced: Callable[..., Any]) -> Iterator[None]:
-    """As `intercept`, for a while."""
+    """Does the same as `intercept` for the duration of a block."""
     seen = getattr(module, name)
     setattr(module, name, View(seen, **replaced))
     try:

@@ -1,4 +1,4 @@
-"""Names that MLC-LLM looks up in `tvm.relax` and that TVM 0.27 keeps elsewhere."""
+"""Names that MLC-LLM expects in `tvm.relax` and that TVM 0.27 has elsewhere."""
 
 import tvm
 from tvm import relax
@@ -19,8 +19,8 @@ def _apply() -> None:
 
 BRIDGE = Bridge(
     "relax-names",
-    "MLC-LLM names relax.Constant, relax.StringImm and relax.ObjectType, some of them in annotations that "
-    "run on import; TVM 0.27 calls them ir.GenericConst, ir.StringImm and relax.AnyType. The old names are "
-    "added where they are missing.",
+    "MLC-LLM uses relax.Constant, relax.StringImm and relax.ObjectType, some of them in annotations that run on "
+    "import; TVM 0.27 calls them ir.GenericConst, ir.StringImm and relax.AnyType. The old names are added if they are "
+    "missing.",
     _apply,
 )

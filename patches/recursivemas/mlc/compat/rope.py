@@ -1,8 +1,8 @@
 """RoPE inside the KV cache, from a table of frequencies instead of powers and cosines of large angles on the GPU.
 
 Source: transformers' `modeling_rope_utils` for the frequencies, RoFormer's equation 34 for the rotation. TVM's kernel
-raises theta to a power for every element, which WGSL promises little for, and its `yarn` blends with the index of the
-element rather than of the pair. The cache hands the table to the kernel where it would hand it LongRoPE's factors.
+raises theta to a power for every element, for which WGSL promises little precision, and its `yarn` blends by the index
+of the element instead of the pair. The cache passes the table to the kernel in place of LongRoPE's factors.
 """
 
 import math
@@ -16,18 +16,19 @@ from tvm import relax, tirx
 from tvm.script import tirx as T  # noqa: N812
 
 from recursivemas.compiler.models.attention_kernels import sine_and_cosine
+from recursivemas.compiler.models.config import Llama3Scaling
 
 _KERNEL = "tir_split_rotary"
 
 
 @dataclass(frozen=True)
 class RopeTable:
-    """How a cache turns queries and keys.
+    """How a cache rotates queries and keys.
 
     Attributes:
         frequencies: (rotary_dim / 2,) float32, radians per position of each pair.
-        factor: On queries and keys after turning (YaRN's attention factor).
-        interleaved: Whether neighbours form a pair; otherwise the two halves do.
+        factor: Multiplies rotated queries and keys (YaRN's attention factor).
+        interleaved: Whether neighbours form a pair; otherwise the two halves of a head do.
     """
 
     frequencies: NDArray[np.float32]
@@ -42,22 +43,28 @@ def table(
 
     Args:
         theta: The base.
-        scale: Factor on positions.
-        rotary_dim: How much of a head is turned.
+        scale: Multiplies positions.
+        rotary_dim: Width of the part of a head that is rotated.
         scaling: As in `config.json`, or None.
-        interleaved: Turn neighbouring pairs even if `scaling` does not say so.
+        interleaved: Rotate neighbouring pairs even if `scaling` does not say so.
 
     Returns:
-        None for a kind that TVM's own kernel is left to.
+        None for a kind that only TVM's own kernel computes.
     """
     scaling = scaling or {}
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     exponent = np.arange(0, rotary_dim, 2, dtype=np.float32) / np.float32(rotary_dim)
-    plain = np.float32(scale) / np.power(np.float32(theta), exponent)
+    plain = np.asarray(np.float32(scale) / np.power(np.float32(theta), exponent), np.float32)
     if kind in ("default", "gptj"):
-        return RopeTable(plain.astype(np.float32), 1.0, interleaved or kind == "gptj")
+        return RopeTable(plain, 1.0, interleaved or kind == "gptj")
     if kind == "llama3":
-        return RopeTable(_llama3(plain, scaling), 1.0, interleaved)
+        stretched = Llama3Scaling(
+            float(scaling["factor"]),
+            float(scaling["low_freq_factor"]),
+            float(scaling["high_freq_factor"]),
+            int(scaling["original_max_position_embeddings"]),
+        ).stretch(plain)
+        return RopeTable(stretched, 1.0, interleaved)
     if kind == "yarn":
         return RopeTable(_yarn(plain, theta, rotary_dim, scaling), yarn_factor(scaling), interleaved)
     return None
@@ -66,16 +73,9 @@ def table(
 def install(
     builder: relax.BlockBuilder, rope: RopeTable, q_heads: int, kv_heads: int, head_dim: int, dtype: str
 ) -> None:
-    """Replaces the kernel of the cache that has just been built in the same module."""
+    """Replaces the RoPE kernel of the cache that was just built in the same module."""
     kernel = builder.get().get_global_var(_KERNEL)
     builder.update_func(kernel, split_rotary(rope, q_heads, kv_heads, head_dim, dtype))
-
-
-def _llama3(plain: NDArray[np.float32], scaling: Mapping[str, Any]) -> NDArray[np.float32]:
-    low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
-    turns = np.float32(scaling["original_max_position_embeddings"]) * plain / np.float32(2 * np.pi)
-    smooth = np.clip((turns - np.float32(low)) / np.float32(high - low), 0, 1)
-    return np.asarray((1 - smooth) * plain / np.float32(scaling["factor"]) + smooth * plain, np.float32)
 
 
 def _yarn(plain: NDArray[np.float32], theta: float, rotary_dim: int, scaling: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -94,7 +94,7 @@ def _yarn(plain: NDArray[np.float32], theta: float, rotary_dim: int, scaling: Ma
 
 
 def yarn_factor(scaling: Mapping[str, Any]) -> float:
-    """YaRN's factor on queries and keys, given or derived from `factor` and the two magnitudes."""
+    """YaRN's factor on queries and keys, as given or derived from `factor` and the two magnitudes."""
     if scaling.get("attention_factor") is not None:
         return float(scaling["attention_factor"])
     factor, above, below = float(scaling["factor"]), scaling.get("mscale"), scaling.get("mscale_all_dim")
@@ -106,12 +106,12 @@ def yarn_factor(scaling: Mapping[str, Any]) -> float:
 
 
 def turn(position: tirx.Expr, frequency: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
-    """Sine and cosine of position * frequency, exact to float32's rounding; WGSL promises its own to 2 ** -11 only."""
+    """Sine and cosine of position * frequency, exact to float32's rounding; WGSL's own are exact to 2 ** -11 only."""
     return sine_and_cosine(position.astype("float32") * frequency)
 
 
 def split_rotary(rope: RopeTable, q_heads: int, kv_heads: int, head_dim: int, dtype: str) -> tirx.PrimFunc:
-    """The kernel that splits the fused projection into queries, keys and values and turns the first two."""
+    """The kernel that splits the fused projection into queries, keys and values and rotates the first two."""
     pairs = len(rope.frequencies)
     heads, keys_end = q_heads + 2 * kv_heads, q_heads + kv_heads
     interleaved = rope.interleaved

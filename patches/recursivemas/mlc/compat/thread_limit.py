@@ -1,4 +1,4 @@
-"""Kernels of MLC-LLM that ask for 1024 threads, where WebGPU promises 256."""
+"""MLC-LLM's kernels use 1024 threads; WebGPU promises 256."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ _MODULES = ("op.moe_misc",)
 
 
 def tensor_ir_op(func: tirx.PrimFunc, name_hint: str, args: Any, out: Any) -> Any:
-    """As TVM's, for kernels with more threads than the current target has."""
+    """TVM's `nn.op.tensor_ir_op` for kernels with more threads than the current target has."""
     target = tvm.target.Target.current(allow_none=True)
     limit = None if target is None else target.attrs.get("max_num_threads")
     fitted = func if limit is None else with_threads(func, int(limit))
@@ -25,10 +25,10 @@ def tensor_ir_op(func: tirx.PrimFunc, name_hint: str, args: Any, out: Any) -> An
 
 
 def with_threads(func: tirx.PrimFunc, limit: int) -> tirx.PrimFunc:
-    """Gives a kernel whose work is split as block * threads + thread smaller blocks.
+    """Gives smaller blocks to a kernel that splits its work as block * threads + thread.
 
-    Such a kernel writes its number of threads wherever it splits the work, so that constant is replaced everywhere. TVM
-    0.27 lets Python neither rewrite a kernel's statements nor serialise them, so this goes by way of TVMScript.
+    Such a kernel contains its number of threads wherever it splits the work, so that constant is replaced everywhere.
+    Python can neither rewrite nor serialise a kernel's statements in TVM 0.27, so this edits TVMScript.
 
     Args:
         func: A scheduled kernel.
@@ -43,7 +43,7 @@ def with_threads(func: tirx.PrimFunc, limit: int) -> tirx.PrimFunc:
         return func
     assert len(extents) == 1, f"threads in several dimensions: {sorted(extents)}"
     threads = extents.pop()
-    for number, smaller in ((threads, limit), (threads - 1, limit - 1)):  # The second rounds a division up.
+    for number, smaller in ((threads, limit), (threads - 1, limit - 1)):  # the second one rounds a division up
         text = re.sub(rf"\b{number}\b", str(smaller), text)
     return tvm.script.from_source(text)
 
@@ -55,7 +55,7 @@ def _apply() -> None:
 
 BRIDGE = Bridge(
     "thread-limit",
-    "The routing kernels of mixture-of-experts models run 1024 threads a block whatever the target; WebGPU "
-    "promises 256 invocations per workgroup. They get as many as the target has.",
+    "The routing kernels of mixture-of-experts models run 1024 threads a block on any target, but WebGPU promises 256 "
+    "invocations per workgroup. They get as many as the target has.",
     _apply,
 )

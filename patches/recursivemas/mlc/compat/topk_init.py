@@ -1,4 +1,4 @@
-"""How the choice of experts begins: MLC-LLM's kernel writes beside its array, which WebGPU refuses."""
+"""Initial values for choosing experts: MLC-LLM's kernel writes outside its array, which WebGPU refuses."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from recursivemas.mlc.tree import mlc_module
 
 
 def init_local_top_k(k_val: int, dtype: str, local_top_k: Any, local_top_k_index: Any) -> None:
-    """Emits the first values: the least score and, in its place, the expert of the same number.
+    """Emits the initial values: the smallest score and, beside it, the expert of the same number.
 
     Args:
         k_val: Experts per token, K.
         dtype: Of the scores.
         local_top_k: (K,) scores, the best first.
-        local_top_k_index: (K,) int32, whose they are.
+        local_top_k_index: (K,) int32, the experts with these scores.
     """
     for place in range(k_val):
         T.buffer_store(local_top_k, T.min_value(dtype), indices=[place])
@@ -31,7 +31,7 @@ def _apply() -> None:
 
 BRIDGE = Bridge(
     "topk-init",
-    "The kernels that choose a token's experts set local_top_k_index[-1] where they mean to set each of its elements; "
-    "other compilers write beside the array, and WGSL's refuses the shader. Each element is set.",
+    "The kernels that choose a token's experts set local_top_k_index[-1] although they mean each of its elements; "
+    "other compilers write outside the array, and WGSL refuses the shader. Each element is set.",
     _apply,
 )
