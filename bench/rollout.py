@@ -29,10 +29,11 @@ def measure(kind: str, batch: int) -> dict[str, float]:
     import torch
     import transformers
 
+    from harness.recomputing import think_recomputing
     from recursivemas.system.system import Agent
     from recursivemas.training.agents import LoadedAgent
     from recursivemas.training.links import InnerLink
-    from recursivemas.training.rollout import begin, think, think_recomputing
+    from recursivemas.training.rollout import begin, think
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -70,7 +71,7 @@ def main() -> None:
     for batch in BATCHES:
         found = {}
         for kind in ("cached", "recomputing"):
-            command = [sys.executable, __file__, kind, str(batch)]
+            command = [sys.executable, "-m", "bench.rollout", kind, str(batch)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found[kind] = row = json.loads(done.stdout.splitlines()[-1])
             print(

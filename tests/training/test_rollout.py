@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from harness.recomputing import think_recomputing
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import InnerLink
-from recursivemas.training.rollout import Sampler, begin, extend, logits, think, think_recomputing, write
+from recursivemas.training.rollout import Sampler, begin, extend, logits, think, write
 
 
 def inner_of(agent: LoadedAgent) -> InnerLink:

@@ -1,11 +1,12 @@
 """`rmas train`: trains a system's links, inner loop first, then outer loop."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recursivemas.cli.options import SystemArgument
 from recursivemas.system.errors import InputError
@@ -27,8 +28,8 @@ def train_command(
 ) -> None:
     """Trains a system's links; the agents stay frozen.
 
-    First the inner links learn alone, then the outer links start from an alignment of the agents' hidden states, and
-    then all links learn through all rounds. `accelerate launch --no-python rmas train …` spreads the work over GPUs.
+    First the inner links learn alone. The outer links then start from a regression, are aligned with their receivers'
+    embeddings, and learn through all rounds. `accelerate launch --no-python rmas train …` spreads the work over GPUs.
     """
     import accelerate
     import torch
@@ -46,12 +47,10 @@ def train_command(
     questions = TrainingData(source, declared.training.seed)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not Console().is_terminal) as bar:
-        tasks: dict[str, TaskID] = {}
 
-        def show(phase: str, step: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bar.add_task(phase, total=total)
-            bar.update(tasks[phase], completed=step)
+        def show(phase: str) -> Callable[[int, int], None]:
+            task = bar.add_task(phase, total=None)
+            return lambda step, steps: bar.update(task, completed=step, total=steps)
 
         train_system(declared, out, resume, checkpoint_every, show, data=questions)
     if not accelerate.PartialState().is_main_process:

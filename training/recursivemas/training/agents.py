@@ -1,4 +1,4 @@
-"""Frozen agents: a checkpoint, its tokenizer, and what the recursion needs of them."""
+"""Frozen agents: a checkpoint, its tokenizer, and what the recursion asks of them."""
 
 import functools
 import hashlib
@@ -18,7 +18,7 @@ from recursivemas.system.hub import resolve_model
 from recursivemas.system.prompt import Segment, Text, parse_template
 from recursivemas.system.system import Agent, System
 
-# transformers' names of layer types that a cache of keys and values alone cannot serve
+# transformers' names of layer types that need more than a cache of keys and values
 _STATEFUL_LAYERS = frozenset({"linear_attention", "conv", "hybrid", "hybrid_sliding"})
 _REPLY = "\N{LEFT CEILING}reply\N{RIGHT CEILING}"
 
@@ -50,23 +50,23 @@ class LoadedAgent:
 
     @property
     def _embedding_weight(self) -> Tensor:
-        """(V, D) as stored; what a family multiplies it by is not in it."""
+        """(V, D) as stored, without the scale of some families."""
         weight: Tensor = self.model.get_input_embeddings().weight
         return weight
 
     @property
     def embedding_table(self) -> Tensor:
-        """(V, D) input embeddings of every token as the agent reads them, a family's scale included."""
+        """(V, D) input embeddings of every token as the agent reads them, with the scale of some families."""
         return self.embed(torch.arange(len(self._embedding_weight)))
 
     @property
     def device(self) -> torch.device:
-        """Where the agent computes."""
+        """The device that the agent computes on."""
         return self._embedding_weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the agent computes in."""
+        """The dtype that the agent computes in."""
         return self._embedding_weight.dtype
 
     @property
@@ -84,10 +84,10 @@ class LoadedAgent:
 
     @functools.cached_property
     def closing_token(self) -> int | None:
-        """The stop token that belongs after an answer; None when nothing stops the agent.
+        """The stop token that belongs after an answer; None if the agent has no stop token.
 
         It is the one that the chat template writes after an assistant turn, else the tokenizer's `eos_token`, else the
-        first that the checkpoint lists.
+        first one that the checkpoint lists.
         """
         stops = self._stop_list
         if len(stops) > 1:
@@ -98,12 +98,12 @@ class LoadedAgent:
         return stops[0] if stops else None
 
     def segments(self, round_index: int) -> tuple[Segment, ...]:
-        """The parsed prompt of a round (counted from 0), chat template around it."""
+        """The parsed prompt of a round, counted from 0, with the chat template around it."""
         parsed = parse_template(self.agent.prompt_for(round_index))
         return (Text(self.prefix), *parsed, Text(self.suffix))
 
     def token_ids(self, text: str) -> list[int]:
-        """Ids of text, without automatic special tokens; those written in the text are recognised."""
+        """Ids of text, without automatic special tokens; special tokens that the text spells out are recognised."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
@@ -119,7 +119,7 @@ class LoadedAgent:
 
 
 def _after_assistant(folder: Path) -> str:
-    """What a checkpoint's chat template writes after an assistant turn; empty without a template that takes one."""
+    """The text that a checkpoint's chat template writes after an assistant turn; empty if it takes no such turn."""
     loaded = load_chat_template(folder)
     if loaded is None:
         return ""
@@ -134,7 +134,7 @@ def resolve_checkpoint(agent: Agent) -> Path:
     """The folder of an agent's checkpoint; a hub id is downloaded into the hub's cache.
 
     Raises:
-        InputError: When it is neither a folder nor to be had from the hub.
+        InputError: When it is neither a folder nor available from the hub.
     """
     try:
         return resolve_model(agent.model, agent.revision).folder
@@ -143,18 +143,13 @@ def resolve_checkpoint(agent: Agent) -> Path:
 
 
 def _has_recurrent_state(config: Any) -> bool:
-    """Whether any layer remembers more than keys and values (Mamba, RWKV, linear attention, convolutions)."""
+    """Whether any layer keeps more than keys and values (Mamba, RWKV, linear attention, convolutions)."""
     types = getattr(config.get_text_config(decoder=True), "layer_types", None) or []
     model_class = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     return bool(getattr(model_class, "_is_stateful", False)) or not _STATEFUL_LAYERS.isdisjoint(types)
 
 
-def load_agent(
-    agent: Agent,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    attention: str = "sdpa",
-) -> LoadedAgent:
+def load_agent(agent: Agent, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedAgent:
     """Loads a checkpoint as a frozen agent.
 
     Raises:
@@ -167,7 +162,7 @@ def load_agent(
         config = transformers.AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InputError(f"{unreadable}: {error}") from None
-    # Before the weights: some of these families cannot even be loaded with this attention.
+    # Checked before the weights, because some of these families cannot even be loaded with this attention.
     if _has_recurrent_state(config):
         raise InputError(
             f"agent {agent.id!r}: {config.model_type} layers keep a recurrent state; the rollout needs a model "
@@ -175,40 +170,39 @@ def load_agent(
         )
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation=attention, use_safetensors=True
+            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
         )
-        # Not AutoTokenizer: for some families it rebuilds a tokenizer of its own instead of reading tokenizer.json,
-        # which is the file that the browser reads.
+        # Not AutoTokenizer: for some families it builds a tokenizer of its own instead of reading tokenizer.json, which
+        # is the file that the browser reads.
         tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InputError(f"{unreadable}: {error}") from None
     model = model.to(device).eval().requires_grad_(False)
-    prefix, suffix = chat_wrap(folder) if agent.chat_template else ("", "")
-    return LoadedAgent(agent, model, tokenizer, folder, prefix, suffix)
+    return LoadedAgent(agent, model, tokenizer, folder, *_wrap(agent, folder))
+
+
+def _wrap(agent: Agent, folder: Path) -> tuple[str, str]:
+    """Text of the chat template before and after an agent's prompt."""
+    return chat_wrap(folder) if agent.chat_template else ("", "")
 
 
 def load_agents(
-    system: System,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    attention: str = "sdpa",
+    system: System, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> dict[str, LoadedAgent]:
     """All agents of a system by id; agents that share a checkpoint share its weights in memory."""
     loaded: dict[str, LoadedAgent] = {}
     by_checkpoint: dict[tuple[str, str | None], LoadedAgent] = {}
     for agent in system.agents:
-        twin = by_checkpoint.get((agent.model, agent.revision))
-        if twin is None:
-            loaded[agent.id] = load_agent(agent, device, dtype, attention)
-            by_checkpoint[(agent.model, agent.revision)] = loaded[agent.id]
-            continue
-        prefix, suffix = chat_wrap(twin.folder) if agent.chat_template else ("", "")
-        loaded[agent.id] = LoadedAgent(agent, twin.model, twin.tokenizer, twin.folder, prefix, suffix)
+        checkpoint = (agent.model, agent.revision)
+        if checkpoint not in by_checkpoint:
+            by_checkpoint[checkpoint] = load_agent(agent, device, dtype)
+        first = by_checkpoint[checkpoint]
+        loaded[agent.id] = LoadedAgent(agent, first.model, first.tokenizer, first.folder, *_wrap(agent, first.folder))
     return loaded
 
 
 def checksum(model: torch.nn.Module) -> str:
-    """SHA-256 over every parameter and buffer, by name, as raw bytes: proof that an agent stayed frozen."""
+    """SHA-256 over every parameter and buffer, by name, as raw bytes: it proves that an agent stayed frozen."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from recursivemas.system.files import atomic_file
+
 
 def smooth(values: Sequence[float], width: int = 15) -> npt.NDArray[np.float64]:
     """Running mean over at most `width` neighbours."""
@@ -15,8 +17,6 @@ def smooth(values: Sequence[float], width: int = 15) -> npt.NDArray[np.float64]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Saves a figure as PNG under a temporary name and renames it; parent folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    figure.savefig(temporary, dpi=130, format="png")
-    temporary.replace(path)
+    """Saves a figure as PNG, whole or not at all."""
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=130)

@@ -1,7 +1,7 @@
 """Other people's link files: the paper's released `.pt` adapters and recursiveMASWebLLM's nested lists.
 
-Source: DESIGN, formats. A released folder holds state dicts `proj1/proj2/pre_ln/post_ln` (inner) and
-`proj1/proj2/ln_source/ln_target/residual_proj` (outer), both of variant `ln_res`; a nested-list file holds
+Source: docs/training.md, other people's links. A released folder holds state dicts `proj1/proj2/pre_ln/post_ln` (inner)
+and `proj1/proj2/ln_source/ln_target/residual_proj` (outer), both of variant `ln_res`; a nested-list file holds
 `{"hidden", "gelu", "norm", "links": [{w1, b1, w2, b2, scale, w3?, b3?}]}`, weights (out, in).
 """
 
@@ -17,38 +17,32 @@ import torch
 from torch import Tensor
 
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json, write_text_atomic
+from recursivemas.system.files import atomic_file, read_json, write_text_atomic
 from recursivemas.system.links_file import Link, LinkFile, TensorRecord
+from recursivemas.system.names import Activation
 
 Kind = Literal["inner", "outer"]
 
+_PROJECTIONS = {"proj1.weight": "w1", "proj1.bias": "b1", "proj2.weight": "w2", "proj2.bias": "b2"}
+
+
+def _norm(theirs: str, ours: str) -> dict[str, str]:
+    return {f"{theirs}.{part}": f"{ours}.{part}" for part in ("weight", "bias")}
+
+
 RELEASED_NAMES: dict[Kind, dict[str, str]] = {
-    "inner": {
-        "pre_ln.weight": "ln_pre.weight",
-        "pre_ln.bias": "ln_pre.bias",
-        "proj1.weight": "w1",
-        "proj1.bias": "b1",
-        "proj2.weight": "w2",
-        "proj2.bias": "b2",
-        "post_ln.weight": "ln_post.weight",
-        "post_ln.bias": "ln_post.bias",
-    },
+    "inner": {**_norm("pre_ln", "ln_pre"), **_PROJECTIONS, **_norm("post_ln", "ln_post")},
     "outer": {
-        "ln_source.weight": "ln_source.weight",
-        "ln_source.bias": "ln_source.bias",
-        "proj1.weight": "w1",
-        "proj1.bias": "b1",
-        "proj2.weight": "w2",
-        "proj2.bias": "b2",
-        "residual_proj.weight": "w3",
-        "residual_proj.bias": "b3",
-        "ln_target.weight": "ln_target.weight",
-        "ln_target.bias": "ln_target.bias",
+        **_norm("ln_source", "ln_source"),
+        **_PROJECTIONS,
+        **{"residual_proj.weight": "w3", "residual_proj.bias": "b3"},
+        **_norm("ln_target", "ln_target"),
     },
 }
+"""Names of tensors in released adapters, and in link files."""
 _WRAPPERS = ("module.", "adapter.", "model.", "_orig_mod.")
 _ZERO_WHEN_ABSENT = {"residual_proj.bias"}
-_NESTED_GELU: dict[str, Literal["gelu", "gelu_tanh"]] = {
+_NESTED_GELU: dict[str, Activation] = {
     "erf": "gelu",
     "gelu": "gelu",
     "tanh": "gelu_tanh",
@@ -59,7 +53,7 @@ _NESTED_KEYS = {"w1", "b1", "w2", "b2", "w3", "b3", "scale"}
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A `.pt` file's tensors, without running code from it.
+    """The tensors of a `.pt` file, read without running code from it.
 
     Raises:
         InputError: When it is not a state dict, saying what it is.
@@ -127,7 +121,7 @@ def released_link(path: Path, wanted: Kind) -> Link:
 
 
 def _record(tensor: Tensor) -> TensorRecord:
-    # float16 keeps its bits; bfloat16 becomes float32, which holds it exactly.
+    # bfloat16 becomes float32, which holds it exactly.
     dtype: Literal["float32", "float16"] = "float16" if tensor.dtype == torch.float16 else "float32"
     array = tensor.detach().to(torch.float16 if dtype == "float16" else torch.float32).numpy()
     return TensorRecord.from_array(array, dtype)
@@ -172,9 +166,8 @@ def to_released(links: LinkFile, folder: Path) -> list[Path]:
                 for theirs, ours in RELEASED_NAMES[kind].items()
             }
             path = folder / f"{kind}_{key.replace('->', '_to_')}.pt"
-            temporary = path.with_suffix(".part")
-            torch.save(state, temporary)
-            temporary.replace(path)
+            with atomic_file(path) as temporary:
+                torch.save(state, temporary)
             written.append(path)
     return written
 
@@ -183,10 +176,8 @@ def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[
     """A nested-list file as a link file of variant `paper`.
 
     The first entries are inner links of `agents` in order, the rest outer links of `edges` in order. An entry computes
-    scale·(W3·h + b3 + W2·GELU(W1·h + b1) + b2), where W3 is the identity when it is left out; `scale` goes into w2, b2,
-    w3 and b3.
-
-    Source: recursiveMASWebLLM, `train_recursivelink.py`, whose links keep the size and so have no w3.
+    scale·(W3·h + b3 + W2·GELU(W1·h + b1) + b2), where W3 is the identity if it is left out; `scale` is multiplied into
+    w2, b2, w3 and b3. Source: recursiveMASWebLLM, `train_recursivelink.py`; its links keep the size and have no w3.
 
     Args:
         path: The JSON file.
@@ -204,7 +195,7 @@ def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[
     if data.get("norm") not in (None, False, "none", ""):
         raise InputError(
             f"{path}: norm {data['norm']!r} divides h by its length before the link, which links here do not do; "
-            "no numbers of theirs compute the same, so train links anew with `rmas train`"
+            "the links cannot be represented in this format, so train new ones with `rmas train`"
         )
     gelu = data.get("gelu", "erf")
     if not isinstance(gelu, str) or gelu not in _NESTED_GELU:

@@ -6,7 +6,7 @@ hidden size, R the link's width.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,26 @@ class _LinkBase(nn.Module):
         nn.init.normal_(self.w1, std=source_size**-0.5)
         nn.init.normal_(self.w2, std=width**-0.5)
 
+    def scale_output(self, gain: float) -> None:
+        """Sets the gain of the layer norm that the link ends with, if its variant has one."""
+        for name, module in self.named_children():
+            if name in ("ln_post", "ln_target"):
+                module.get_parameter("weight").fill_(gain)
+
+    def load(self, link: Link) -> Self:
+        """Takes a link's tensors; a bias that the file leaves out stays absent, so that a round trip is exact."""
+        for name, _ in list(self.named_parameters(recurse=False)):
+            if name not in link.tensors:
+                setattr(self, name, None)
+        self.load_state_dict({name: torch.tensor(record.array()).float() for name, record in link.tensors.items()})
+        return self
+
+    def record(self) -> Link:
+        """The link as it stands in a file, in float32."""
+        arrays = {name: tensor.detach().cpu().float().numpy() for name, tensor in self.state_dict().items()}
+        tensors = {name: TensorRecord.from_array(array) for name, array in arrays.items()}
+        return Link(source_size=self.source_size, target_size=self.target_size, width=self.width, tensors=tensors)
+
     def bottleneck(self, x: Tensor) -> Tensor:
         """W2·GELU(W1·x), (..., source_size) to (..., target_size)."""
         hidden = functional.gelu(functional.linear(x, self.w1, self.b1), approximate=self.approximate)
@@ -62,11 +82,6 @@ class InnerLink(_LinkBase):
         super().__init__(size, size, width, variant, activation, bias)
         if variant == "ln_res":
             self.ln_pre, self.ln_post = nn.LayerNorm(size, eps), nn.LayerNorm(size, eps)
-
-    def scale_output(self, gain: float) -> None:
-        """Sets the gain of the layer norm that the link ends with, if its variant has one."""
-        if self.variant == "ln_res":
-            self.ln_post.weight.fill_(gain)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., D) of any float dtype to (..., D) float32."""
@@ -99,11 +114,6 @@ class OuterLink(_LinkBase):
         nn.init.normal_(self.w3, std=source_size**-0.5)
         if variant == "ln_res":
             self.ln_source, self.ln_target = nn.LayerNorm(source_size, eps), nn.LayerNorm(target_size, eps)
-
-    def scale_output(self, gain: float) -> None:
-        """Sets the gain of the layer norm that the link ends with, if its variant has one."""
-        if self.variant == "ln_res":
-            self.ln_target.weight.fill_(gain)
 
     def forward(self, thoughts: Tensor) -> Tensor:
         """(..., S) of any float dtype to (..., D_target) float32."""
@@ -169,19 +179,13 @@ class Links(nn.Module):
 
     def to_file(self, system: str, provenance: dict[str, Any]) -> LinkFile:
         """The links as a `recursivelink.json` in float32."""
-
-        def record(link: InnerLink | OuterLink) -> Link:
-            arrays = {name: tensor.detach().cpu().float().numpy() for name, tensor in link.state_dict().items()}
-            tensors = {name: TensorRecord.from_array(array) for name, array in arrays.items()}
-            return Link(source_size=link.source_size, target_size=link.target_size, width=link.width, tensors=tensors)
-
         return LinkFile(
             system=system,
             variant=self.variant,
             activation=self.activation,
             layer_norm_eps=self.eps,
-            inner={agent: record(link) for agent, link in self.inner.items()},
-            outer={edge: record(link) for edge, link in self.outer.items()},
+            inner={agent: link.record() for agent, link in self.inner.items()},
+            outer={edge: link.record() for edge, link in self.outer.items()},
             provenance=provenance,
         )
 
@@ -189,20 +193,9 @@ class Links(nn.Module):
     def from_file(cls, file: LinkFile) -> "Links":
         """Links with a file's tensors, as float32."""
         form = (file.variant, file.activation, file.layer_norm_eps)
-        inner = {agent: InnerLink(link.source_size, link.width, *form) for agent, link in file.inner.items()}
+        inner = {key: InnerLink(link.source_size, link.width, *form).load(link) for key, link in file.inner.items()}
         outer = {
-            edge: OuterLink(link.source_size, link.target_size, link.width, *form) for edge, link in file.outer.items()
+            key: OuterLink(link.source_size, link.target_size, link.width, *form).load(link)
+            for key, link in file.outer.items()
         }
-        for agent, inner_link in inner.items():
-            _load(inner_link, file.inner[agent])
-        for edge, outer_link in outer.items():
-            _load(outer_link, file.outer[edge])
         return cls(inner, outer, *form)
-
-
-def _load(module: nn.Module, link: Link) -> None:
-    """Copies tensors into a module; a bias that the file leaves out stays absent, so that a round trip is exact."""
-    for name, _ in list(module.named_parameters(recurse=False)):
-        if name not in link.tensors:
-            setattr(module, name, None)
-    module.load_state_dict({name: torch.tensor(record.array()).float() for name, record in link.tensors.items()})

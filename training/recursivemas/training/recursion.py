@@ -42,20 +42,20 @@ class Turn:
     Attributes:
         agent: Its id.
         round: Counted from 0.
+        prompt_tokens: (B,) positions of the filled prompts.
+        duration_ms: Wall time of the turn.
         thoughts: (B, M, D) latent thoughts; None if the turn made none.
         hand_offs: R_out(R_in(H)) by edge id, (B, M, D_target) float32.
         texts: B texts in text mode.
-        prompt_tokens: (B,) positions of the filled prompts.
-        duration_ms: Wall time of the turn.
     """
 
     agent: str
     round: int
-    thoughts: Tensor | None
-    hand_offs: dict[str, Tensor]
-    texts: list[str] | None
     prompt_tokens: list[int]
     duration_ms: float
+    thoughts: Tensor | None = None
+    hand_offs: dict[str, Tensor] = field(default_factory=dict)
+    texts: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,7 @@ class Recursion:
     """
 
     def __init__(
-        self,
-        system: System,
-        agents: Mapping[str, LoadedAgent],
-        links: Links | None,
-        hook: HandOffHook | None = None,
+        self, system: System, agents: Mapping[str, LoadedAgent], links: Links | None, hook: HandOffHook | None = None
     ) -> None:
         self.system, self.agents, self.links, self.hook = system, agents, links, hook
 
@@ -205,9 +201,8 @@ class Recursion:
         """
         steps_before_answer = latent_steps if self.system.decoding.think_before_answer else 0
         hand_offs: dict[str, Tensor] = {}
-        for round_index, agent in self.order(rounds):
+        for round_index, agent, final in self.order(rounds):
             began = time.perf_counter()
-            final = self._is_final(agent, round_index, rounds)
             prompts = self.prompts(agent, round_index, questions, hand_offs)
             thoughts, handed = None, {}
             if final or (every_round and agent is self.deciding):
@@ -220,17 +215,14 @@ class Recursion:
                 handed = self.hand_off(agent, round_index, thoughts)
                 hand_offs |= handed
             if turns is not None:
-                turns.append(_turn(agent, round_index, prompts, began, thoughts, handed))
+                lengths = [len(prompt) for prompt in prompts]
+                turns.append(Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), thoughts, handed))
 
-    def order(self, rounds: int) -> Iterator[tuple[int, LoadedAgent]]:
-        """Every turn of a run as (round, agent) (rule 1)."""
+    def order(self, rounds: int) -> Iterator[tuple[int, LoadedAgent, bool]]:
+        """Every turn of a run: its round, its agent, and whether it is the one that answers (rule 1)."""
         for round_index in range(rounds):
-            for agent in self.system.agents:
-                yield round_index, self.agents[agent.id]
-
-    def _is_final(self, agent: LoadedAgent, round_index: int, rounds: int) -> bool:
-        """Whether this is the turn that answers."""
-        return agent is self.deciding and round_index == rounds - 1
+            for agent in (self.agents[each.id] for each in self.system.agents):
+                yield round_index, agent, agent is self.deciding and round_index == rounds - 1
 
     def _think(self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, checkpointing: bool) -> Tensor:
         def turn(*rows: Tensor) -> Tensor:
@@ -269,7 +261,7 @@ class Recursion:
             answers = self._run_text(questions, rounds, latent_steps, sampler, listener)
         else:
             answers = self._run_latent(questions, rounds, latent_steps, mode, sampler)
-        return replace(answers, duration_ms=(time.perf_counter() - began) * 1e3)
+        return replace(answers, duration_ms=_elapsed_ms(began))
 
     def sampler(self, seed: int | None = None) -> Sampler:
         """The sampler of the system's decoding settings."""
@@ -300,7 +292,8 @@ class Recursion:
             steps = rounds * latent_steps * len(self.agents) if mode == "loop" else 0
             prompts = self.prompts(self.deciding, 0, questions, {})
             opening = self.open_answer(self.deciding, prompts, steps, 0)
-            turns.append(_turn(self.deciding, 0, prompts, began, opening.thoughts))
+            lengths = [len(prompt) for prompt in prompts]
+            turns.append(Turn(self.deciding.agent.id, 0, lengths, _elapsed_ms(began), opening.thoughts))
         written = self._write_answer(opening.hidden, opening.context, sampler)
         thoughts = sum(turn.thoughts.shape[1] for turn in turns if turn.thoughts is not None)
         # Every turn but the last one stops at h_M, whose R_in is handed over instead of being fed.
@@ -317,21 +310,15 @@ class Recursion:
         )
 
     def _run_text(
-        self,
-        questions: Sequence[str],
-        rounds: int,
-        latent_steps: int,
-        sampler: Sampler,
-        listener: Listener | None = None,
+        self, questions: Sequence[str], rounds: int, latent_steps: int, sampler: Sampler, listener: Listener | None
     ) -> Answers:
         """Text mode: agents write to each other (rule 6)."""
         budget = self.system.decoding.text_tokens or latent_steps
         decoded, positions = [0] * len(questions), [0] * len(questions)
         hand_offs: dict[str, HandOff] = {}
         turns: list[Turn] = []
-        for round_index, agent in self.order(rounds):
+        for round_index, agent, final in self.order(rounds):
             began = time.perf_counter()
-            final = self._is_final(agent, round_index, rounds)
             prompts = self.prompts(agent, round_index, questions, hand_offs)
             pieces = self._write_turn(agent, prompts, final, budget, sampler)
             if listener is not None:
@@ -339,10 +326,11 @@ class Recursion:
             texts = [agent.decode(ids) for ids in pieces[0].ids]
             hand_offs |= {edge.id: texts for edge in self.system.outgoing(agent.agent.id)}
             prefix = self._prefix_tokens() if final else 0
-            for index, prompt in enumerate(prompts):
+            lengths = [len(prompt) for prompt in prompts]
+            for index, length in enumerate(lengths):
                 decoded[index] += sum(piece.sampled[index] for piece in pieces)
-                positions[index] += len(prompt) + prefix + sum(piece.forward_positions[index] for piece in pieces)
-            turns.append(_turn(agent, round_index, prompts, began, texts=texts))
+                positions[index] += length + prefix + sum(piece.forward_positions[index] for piece in pieces)
+            turns.append(Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), texts=texts))
         answer = pieces[-1].ids
         return Answers([agent.decode(ids) for ids in answer], answer, decoded, positions, turns=turns)
 
@@ -365,16 +353,5 @@ class Recursion:
         return len(self.deciding.token_ids(self.system.decoding.answer_prefix))
 
 
-def _turn(
-    agent: LoadedAgent,
-    round_index: int,
-    prompts: Sequence[Tensor],
-    began: float,
-    thoughts: Tensor | None = None,
-    hand_offs: dict[str, Tensor] | None = None,
-    texts: list[str] | None = None,
-) -> Turn:
-    """The record of a turn that began at `began` (`time.perf_counter`) and ends now."""
-    lengths = [len(prompt) for prompt in prompts]
-    elapsed_ms = (time.perf_counter() - began) * 1e3
-    return Turn(agent.agent.id, round_index, thoughts, hand_offs or {}, texts, lengths, elapsed_ms)
+def _elapsed_ms(began: float) -> float:
+    return (time.perf_counter() - began) * 1e3

@@ -133,21 +133,6 @@ def think(agent: LoadedAgent, inner: Inner, first: Tensor, context: Context, ste
     return torch.stack(hidden, dim=1)
 
 
-def think_recomputing(agent: LoadedAgent, inner: Inner, prompts: Sequence[Tensor], steps: int) -> Tensor:
-    """The same thoughts, running the whole sequence again at every step as the published code does.
-
-    Tests and benchmarks compare the cached rollout with it.
-    """
-    embeds, valid = left_pad(prompts)
-    hidden: list[Tensor] = []
-    for _ in range(steps):
-        hidden.append(extend(agent, Context(transformers.DynamicCache()), embeds, valid)[:, -1])
-        embeds = torch.cat([embeds, inner(hidden[-1])[:, None].to(embeds.dtype)], dim=1)
-        if valid is not None:
-            valid = torch.cat([valid, valid.new_ones(len(valid), 1)], dim=1)
-    return torch.stack(hidden, dim=1)
-
-
 def logits(agent: LoadedAgent, hidden: Tensor) -> Tensor:
     """(..., D) hidden states to (..., V) float32 logits, soft-capped if the checkpoint says so."""
     scores: Tensor = agent.model.get_output_embeddings()(hidden.to(agent.dtype)).float()

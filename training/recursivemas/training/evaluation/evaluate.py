@@ -4,7 +4,7 @@ Source: arXiv 2604.25917, evaluation. The baselines are modes (docs/recursion.md
 is handed over, never the questions.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Mode
+from recursivemas.system.progress import Progress
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.evaluation.statistics import wilson
 from recursivemas.training.recursion import HandOffHook, Recursion
@@ -90,7 +91,7 @@ def evaluate(
     temperature: float | None = None,
     seed: int = 0,
     batch_size: int = 128,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = lambda _done, _total: None,
 ) -> Cell:
     """Asks every question once.
 

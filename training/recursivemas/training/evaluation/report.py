@@ -1,6 +1,5 @@
 """Measured cells as JSON and as a picture."""
 
-import hashlib
 import json
 import platform
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import transformers
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from recursivemas.system.files import write_text_atomic
+from recursivemas.system.files import sha256_of, write_text_atomic
 from recursivemas.system.system import System
 from recursivemas.training.evaluation.evaluate import Cell
 from recursivemas.training.figures import save_figure
@@ -26,7 +25,7 @@ def save_report(out: Path, system: System, links: Path | None, source: str, seed
     """Writes `eval.json` and `eval.png` into `out`; the sha256 of the link file says what was measured."""
     record = {
         "system": system.name,
-        **({"links_sha256": hashlib.sha256(links.read_bytes()).hexdigest()} if links is not None else {}),
+        **({"links_sha256": sha256_of(links)} if links is not None else {}),
         "data": Path(source).name,
         "seed": seed,
         "versions": versions(),

@@ -4,6 +4,7 @@ The work folder keeps finished jobs and measured cells, so a stopped run continu
 by what it measures (`job_key`): a changed system, question or agent begins a job of its own.
 """
 
+import functools
 import hashlib
 import json
 import time
@@ -14,14 +15,14 @@ from typing import Any
 
 import torch
 
-from recursivemas.system.files import write_text_atomic
+from recursivemas.system.files import sha256_of, write_text_atomic
 from recursivemas.system.links_file import LinkFile, load_links
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System, load_system
 from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.evaluation.evaluate import Cell, evaluate
 from recursivemas.training.evaluation.statistics import wilson
-from recursivemas.training.evidence.report import MEANS
+from recursivemas.training.evidence.report import MEANS, SWEEP
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData, load_records
@@ -34,13 +35,13 @@ FROM_RIDGE = {"learning_rate": 5e-5, "steps": 60}
 
 @dataclass(frozen=True)
 class Experiment:
-    """One system to be measured.
+    """A system to be measured.
 
     Attributes:
         system: YAML file in `systems/`.
-        sweeps: Whether latent steps and one round more than trained for are measured, too.
-        depths: Rounds to train for with cross-entropy from ridge links, which alignment has not made right already.
-        sampled_text: Whether text is sampled at temperature 1, too, alone and by vote.
+        sweeps: Whether to measure other numbers of latent steps, and one round more than trained for.
+        depths: Rounds to train for with cross-entropy from ridge links, which still get answers wrong.
+        sampled_text: Whether to sample text at temperature 1, once and by vote.
     """
 
     system: str
@@ -59,7 +60,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 class ShuffledAnswers(TrainingData):
-    """Control: every question gets its neighbour's answer, so links can learn nothing but how answers look."""
+    """Control: every question gets its neighbour's answer, so links can only learn what answers look like."""
 
     def batch(self, stream: int, step: int, size: int) -> list[QuestionRecord]:
         """As `TrainingData.batch`, answers moved by one."""
@@ -70,9 +71,9 @@ class ShuffledAnswers(TrainingData):
 
 
 def vote_of(cells: Sequence[Cell]) -> Cell:
-    """Several samples of every question as one cell: tokens, positions and time are those of all samples.
+    """Several samples of every question as one cell, with the tokens, positions and time of all samples.
 
-    Right where at least half of the samples are: a tie counts in favour of text. Groups are left out.
+    A question counts as right if at least half of its samples are, so a tie counts in favour of text.
     """
     correct = tuple(2 * sum(marks) >= len(cells) for marks in zip(*(cell.correct for cell in cells), strict=True))
     low, high = wilson(sum(correct), len(correct))
@@ -91,7 +92,7 @@ def vote_of(cells: Sequence[Cell]) -> Cell:
 def job_key(name: str, seed: int, systems: Path) -> str:
     """Names a job: experiment, seed, and a hash of the system's YAML, its local data files and its local agents.
 
-    The training code is left out: after a change to it, an empty work folder measures anew.
+    The training code plays no part; after a change to it, use an empty work folder.
     """
     path = systems / EXPERIMENTS[name].system
     system = load_system(path)
@@ -100,7 +101,7 @@ def job_key(name: str, seed: int, systems: Path) -> str:
     for agent in system.agents:
         folder = Path(agent.model)
         files += sorted(each for each in folder.glob("*") if each.is_file()) if folder.is_dir() else []
-    sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    sums = [sha256_of(file) for file in files]
     return f"{name}-{seed}-{hashlib.sha256(' '.join(sums).encode()).hexdigest()[:12]}"
 
 
@@ -127,7 +128,7 @@ class Job:
         if self.partial.is_file():
             self.cells += [json.loads(line) for line in self.partial.read_text(encoding="utf-8").splitlines()]
 
-    @property
+    @functools.cached_property
     def folder(self) -> Path:
         """Where this job trains."""
         return self.work / job_key(self.name, self.seed, self.systems)
@@ -151,6 +152,9 @@ class Job:
             return
         module = None if links is None else Links.from_file(links).requires_grad_(False)
         cell = evaluate(Recursion(self.system, self.agents, module), self.records, seed=self.seed, **options)
+        self._keep_cell(row, cell)
+
+    def _keep_cell(self, row: str, cell: Cell) -> None:
         correct = "".join("01"[right] for right in cell.correct)
         self.keep({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
 
@@ -161,7 +165,7 @@ class Job:
     def train(
         self, name: str, data: TrainingData | None, start: LinkFile | None, rounds: int | None = None
     ) -> LinkFile:
-        """Trains links into a folder of their own, or takes those that are there.
+        """Trains links into a folder of their own, unless they are already there.
 
         Cross-entropy that does not begin with aligned links has more to learn and gets a larger rate.
         """
@@ -176,12 +180,14 @@ class Job:
     def run(self) -> None:
         """Trains and measures everything."""
         trained = self.train("main", None, None)
-        stages = {name: load_links(self.folder / "main" / "stages" / f"{name}.json") for name in _STAGES}
+        names = ("random", "started", "aligned")
+        stages = {name: load_links(self.folder / "main" / "stages" / f"{name}.json") for name in names}
         last = self.system.rounds
         for rounds in self.rounds():
             self.measure("trained links", trained, rounds=rounds)
             self.measure("text, greedy", None, mode="text", rounds=rounds)
-        self.measure("random links, inner and outer", self._random(), rounds=last)
+        untrained = new_links(self.system, self.agents).to_file(self.system.name, {"stage": "new"})
+        self.measure("random links, inner and outer", untrained, rounds=last)
         self.measure("untrained outer links", stages["random"], rounds=last)
         self.measure("ridge links", stages["started"], rounds=last)
         self.measure("aligned links, no cross-entropy (warm start)", stages["aligned"], rounds=last)
@@ -193,26 +199,19 @@ class Job:
             self._sampled_text()
         if self.experiment.sweeps:
             for steps in (1, 3, 4):
-                self.measure("latent-step sweep", trained, rounds=last, latent_steps=steps)
+                self.measure(SWEEP, trained, rounds=last, latent_steps=steps)
             self.measure("trained links", trained, rounds=last + 1)
         self._depths(stages["started"])
 
-    def _random(self) -> LinkFile:
-        """Links that never saw a step of training."""
-        return new_links(self.system, self.agents).to_file(self.system.name, {"stage": "new"})
-
     def _sampled_text(self) -> None:
-        last = self.system.rounds
+        """Text sampled at temperature 1, once and by vote."""
         if any(cell["row"].startswith("text, sampled, vote") for cell in self.cells):
             return
-        cells = []
-        for vote in range(TEXT_VOTES):
-            options: dict[str, Any] = {"mode": "text", "rounds": last, "temperature": 1.0}
-            recursion = Recursion(self.system, self.agents, None)
-            cells.append(evaluate(recursion, self.records, seed=1000 * self.seed + vote, **options))
-        for row, cell in (("text, sampled", cells[0]), (f"text, sampled, vote of {TEXT_VOTES}", vote_of(cells))):
-            correct = "".join("01"[value] for value in cell.correct)
-            self.keep({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
+        recursion = Recursion(self.system, self.agents, None)
+        seeds = [1000 * self.seed + vote for vote in range(TEXT_VOTES)]
+        cells = [evaluate(recursion, self.records, "text", temperature=1.0, seed=seed) for seed in seeds]
+        self._keep_cell("text, sampled", cells[0])
+        self._keep_cell(f"text, sampled, vote of {TEXT_VOTES}", vote_of(cells))
 
     def _depths(self, ridge: LinkFile) -> None:
         """Cross-entropy alone, from ridge links: training depth, and what the answers teach."""
@@ -226,11 +225,8 @@ class Job:
             self.measure(row, shuffled, rounds=self.system.rounds)
 
 
-_STAGES = ("random", "started", "aligned")
-
-
 def run_job(name: str, seed: int, work: Path, systems: Path) -> Path:
-    """Runs one job, unless the result of that very job is there (`job_key`); returns the result's file."""
+    """Runs one job, unless its result is already there (`job_key`); returns the result's file."""
     path = work / f"{job_key(name, seed, systems)}.json"
     if path.is_file():
         return path
@@ -239,19 +235,19 @@ def run_job(name: str, seed: int, work: Path, systems: Path) -> Path:
     job = Job(name, seed, work, systems)
     whole = not job.cells
     job.run()
-    # A job that went on from an earlier process cannot say what it took.
+    # The time of a job that continues an earlier process is not known.
     seconds = round(time.process_time() - began, 1) if whole else None
     write_text_atomic(path, json.dumps(raw_record(name, seed, job.folder, seconds)) + "\n")
     return path
 
 
 def raw_record(name: str, seed: int, folder: Path, cpu_seconds: float | None) -> dict[str, Any]:
-    """What a job has found so far; `cpu_seconds` is None when it was stopped in between."""
+    """What a job has found so far; `cpu_seconds` is None if it was stopped in between."""
 
     def lines(path: Path) -> list[Any]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
-    # Where alignment has left cross-entropy nothing to do, gradients say little; from ridge links they do.
+    # Gradients say little when alignment has left nothing to learn, so those from ridge links are preferred.
     depths = EXPERIMENTS[name].depths
     metrics = folder / (f"depth{max(depths)}" if depths else "main") / "metrics.jsonl"
     log = [line for line in lines(metrics) if line["phase"] == "outer"] if metrics.is_file() else []

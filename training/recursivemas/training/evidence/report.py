@@ -14,6 +14,7 @@ from recursivemas.training.evaluation.report import versions
 from recursivemas.training.evaluation.statistics import over_seeds, wilson
 from recursivemas.training.figures import save_figure, smooth
 
+SWEEP = "latent-step sweep"
 MEANS = ("decoded_tokens", "forward_positions", "time_ms")
 
 
@@ -75,7 +76,7 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Left: accuracy over rounds; right: every other row as a bar."""
     lines: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        if row["row"] != "latent-step sweep":
+        if row["row"] != SWEEP:
             lines.setdefault(row["row"], []).append(row)
     figure = Figure(figsize=(13, 5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
@@ -88,8 +89,9 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend(fontsize=7)
     bars = [max(points, key=lambda row: min(row["rounds"], 3)) for points in lines.values()]
-    bars += [row for row in rows if row["row"] == "latent-step sweep"]
-    names = [_bar_name(row) for row in bars]
+    bars += [row for row in rows if row["row"] == SWEEP]
+    steps = [f", M={row['latent_steps']}" if row["row"] == SWEEP else "" for row in bars]
+    names = [f"{row['row']}, r={row['rounds']}{each}" for row, each in zip(bars, steps, strict=True)]
     _, y, error = _with_errors(bars)
     right.barh(names, y, xerr=error, capsize=2, color="#4c78a8")
     for index, row in enumerate(bars):
@@ -101,11 +103,6 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
     for axis in (left, right):
         axis.grid(alpha=0.3)
     save_figure(figure, path)
-
-
-def _bar_name(row: dict[str, Any]) -> str:
-    steps = f", M={row['latent_steps']}" if row["row"] == "latent-step sweep" else ""
-    return f"{row['row']}, r={row['rounds']}{steps}"
 
 
 def _with_errors(rows: Sequence[dict[str, Any]]) -> tuple[list[int], list[float], list[list[float]]]:

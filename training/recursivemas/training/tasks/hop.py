@@ -104,31 +104,6 @@ def questions(seed: int, count: int, kinds: Sequence[int] = (0, 1, 2)) -> list[Q
     return records
 
 
-@dataclass(frozen=True)
-class Ids:
-    """Token ids of one tokenizer, as tables to index with town indices.
-
-    Attributes:
-        way: (kinds, towns, towns) from a town to another one; -1 from a town to itself.
-        state: (towns, hops that remain).
-        symbol: (towns,).
-        roles: Ids of `ROLE_WORDS`.
-    """
-
-    way: Ints
-    state: Ints
-    symbol: Ints
-    roles: Ints
-
-    @classmethod
-    def of(cls, vocabulary: Mapping[str, int]) -> "Ids":
-        """Tables from a tokenizer's vocabulary."""
-        way = [[[vocabulary.get(f"{a}{kind}{b}", -1) for b in SYMBOLS] for a in SYMBOLS] for kind in KINDS]
-        state = [[vocabulary[f"{a}@{left}"] for left in range(MAX_HOPS + 1)] for a in SYMBOLS]
-        symbol, roles = ([vocabulary[word] for word in words] for words in (SYMBOLS, ROLE_WORDS))
-        return cls(np.array(way), np.array(state), np.array(symbol), np.array(roles))
-
-
 def _pretraining_walks(rng: np.random.Generator, batch: int, length: int, depth: Ints, kind: int) -> Walks:
     """Rings of `length` towns whose ways change after random runs; at `depth` the agent's own kind is likelier."""
     order = _shuffled(rng, batch, len(SYMBOLS))[:, :length]
@@ -189,19 +164,23 @@ def pretraining_batch(
     chain_length = np.where(rng.random(batch) < 0.15, 0, rng.integers(1, MAX_CHAIN + 1, batch))
     walks = _pretraining_walks(rng, batch, length, depth, kind)
     slot_depth, chain_depth = _slot_depth(rng, slot_length, twice, depth), _chain_depth(walks, depth, kind)
-    ids = Ids.of(vocabulary)
+    # Token ids, to be indexed with kinds, towns and hops that remain; there is no way from a town to itself.
+    way_ids = np.array([[[vocabulary.get(f"{a}{k}{b}", -1) for b in SYMBOLS] for a in SYMBOLS] for k in KINDS])
+    state_ids = np.array([[vocabulary[f"{a}@{left}"] for left in range(MAX_HOPS + 1)] for a in SYMBOLS])
+    symbol_ids, role_ids = (np.array([vocabulary[word] for word in words]) for words in (SYMBOLS, ROLE_WORDS))
 
     def states(depths: Ints) -> Ints:
-        return ids.state[walks.town(depths), walks.remaining(depths)]
+        """(B, n) depths to state tokens."""
+        return state_ids[walks.town(depths), walks.remaining(depths)]
 
     def word(name: str) -> Ints:
         return np.full((batch, 1), vocabulary[name])
 
-    answer = [Part(ids.symbol[walks.town(walks.hops[:, None])], scored=True)] if ending is None else ending(walks)
-    ways = ids.way[walks.kinds, walks.ring, np.roll(walks.ring, -1, axis=1)]  # (B, L) in the order of the ring
+    answer = [Part(symbol_ids[walks.town(walks.hops[:, None])], scored=True)] if ending is None else ending(walks)
+    ways = way_ids[walks.kinds, walks.ring, np.roll(walks.ring, -1, axis=1)]  # (B, L) in the order of the ring
     parts = [
         Part(word("<bos>")),
-        Part(rng.choice(ids.roles, batch)[:, None]),
+        Part(rng.choice(role_ids, batch)[:, None]),
         Part(np.take_along_axis(ways, walks.shuffle, 1)),
         Part(word("?")),
         Part(states(np.zeros((batch, 1), np.int64))),

@@ -18,7 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import atomic_file
+from recursivemas.system.progress import Progress
 
+# Called with a phase's name; returns what its steps are reported to
+PhaseProgress = Callable[[str], Progress]
 # (step, micro-batch) -> (loss, figures for the log)
 LossFunction = Callable[[int, int], tuple[Tensor, Mapping[str, float]]]
 
@@ -50,13 +54,11 @@ class Schedule:
 
 
 def save_atomic(path: Path, value: Any) -> None:
-    """`torch.save` under a temporary name, flushed to disk, then renamed."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as stream:
+    """`torch.save`, whole or not at all, also when the machine stops: it is flushed to disk before it is renamed."""
+    with atomic_file(path) as temporary, temporary.open("wb") as stream:
         torch.save(value, stream)
         stream.flush()
         os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 @dataclass
@@ -131,8 +133,8 @@ class Run:
         parameters: list[nn.Parameter],
         schedule: Schedule,
         loss_function: LossFunction,
+        progress: PhaseProgress,
         reduce_gradients: Callable[[list[nn.Parameter]], None] | None = None,
-        on_step: Callable[[int, int], None] | None = None,
         gradient_figures: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         """Minimises a loss over `parameters`, unless the phase is already done.
@@ -142,8 +144,8 @@ class Run:
             parameters: They are trained; everything else stays.
             schedule: Steps and rates.
             loss_function: Computes the loss and figures for the log.
+            progress: Called if the phase is not done yet.
             reduce_gradients: Averages gradients over processes.
-            on_step: Called with (step, steps) after each step.
             gradient_figures: More figures for the log, which depend on gradients.
         """
         if name in self.done:
@@ -153,7 +155,7 @@ class Run:
         if self._resume is not None and self._resume["name"] == name:
             optimizer.load_state_dict(self._resume["optimizer"])
             first = self._resume["step"]
-        self._resume = None
+        self._resume, report = None, progress(name)
         for step in range(first, schedule.steps):
             began = time.perf_counter()
             for group in optimizer.param_groups:
@@ -176,8 +178,7 @@ class Run:
             self.log(**entry, **figures, **known, step_ms=elapsed_ms)
             if (step + 1) % self.checkpoint_every == 0 and step + 1 < schedule.steps:
                 self.save({"name": name, "step": step + 1, "optimizer": optimizer.state_dict()})
-            if on_step is not None:
-                on_step(step + 1, schedule.steps)
+            report(step + 1, schedule.steps)
         self.done.append(name)
         self.save(None)
 

@@ -17,6 +17,7 @@ import transformers
 from torch import Tensor, nn
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import sha256_of
 from recursivemas.system.links_file import LinkFile
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, checksums, load_agents
@@ -26,14 +27,13 @@ from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData
 from recursivemas.training.train.initialise import matched_thoughts, start_outer
 from recursivemas.training.train.inner_loop import embedding_loss, inner_loss, nearest_token_accuracy, start_inner
-from recursivemas.training.train.optimise import LossFunction, Run, Schedule, save_atomic
+from recursivemas.training.train.optimise import LossFunction, PhaseProgress, Run, Schedule, save_atomic
 from recursivemas.training.train.outer_loop import GradientWatch, outer_loss
 from recursivemas.training.train.pairs import Pairs, collect_latent_pairs, collect_pairs, join
 
 # What a batch of training questions is for; each use has a stream of its own.
 PAIR_STREAM, OUTER_STREAM, LATENT_STREAM = 0, 1, 2
 WARMUP_STEPS = 20
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Trainer:
         data: Training questions.
         run: Folder, log, checkpoint.
         accelerator: Device and processes.
-        progress: Called with (phase, step, steps) after each step.
+        progress: Called with the name of each phase; returns what its steps are reported to.
     """
 
     system: System
@@ -56,7 +56,7 @@ class Trainer:
     data: TrainingData
     run: Run
     accelerator: Any
-    progress: Progress
+    progress: PhaseProgress
 
     def __post_init__(self) -> None:
         self._pairs: dict[str, Pairs] | None = None
@@ -76,7 +76,9 @@ class Trainer:
         """All phases that are not done yet; keeps the links before each kind of phase for comparison."""
         inner, outer = self.system.training.inner, self.system.training.outer
         for agent in self.agents:
-            self.run.phase(f"start inner {agent}", functools.partial(self._start_inner, agent))
+            self.run.phase(
+                f"start inner {agent}", functools.partial(start_inner, self.links.inner[agent], self.agents[agent])
+            )
             self._inner(f"inner {agent}", agent, inner.steps)
         self._keep("random")
         for edge in self.links.outer:
@@ -127,9 +129,6 @@ class Trainer:
                 self.links.to_file(self.system.name, provenance).save(self.run.folder / "stages" / f"{name}.json")
 
         self.run.phase(f"keep {name}", write)
-
-    def _start_inner(self, agent: str) -> None:
-        start_inner(self.links.inner[agent], self.agents[agent])
 
     def _inner(self, name: str, agent: str, steps: int) -> None:
         settings, link = self.system.training.inner, self.links.inner[agent]
@@ -229,8 +228,8 @@ class Trainer:
             parameters,
             schedule,
             loss,
+            self.progress,
             reduce_gradients=self._average if self.accelerator.num_processes > 1 else None,
-            on_step=lambda step, steps: self.progress(name, step, steps),
             gradient_figures=gradient_figures,
         )
 
@@ -255,7 +254,7 @@ def run_identity(system: System, data: TrainingData, agents: dict[str, str], sta
     Files count by their content, not by their path.
     """
     path = Path(data.source)
-    source = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else data.source
+    source = sha256_of(path) if path.is_file() else data.source
     places: Any = {"agents": {"__all__": {"model"}}, "task": {"data", "train"}}
     record = {
         "system": system.model_dump(mode="json", by_alias=True, exclude=places),
@@ -271,7 +270,7 @@ def train_system(
     out: Path,
     resume: bool = False,
     checkpoint_every: int = 50,
-    progress: Progress = lambda *_: None,
+    progress: PhaseProgress = lambda _phase: lambda _step, _steps: None,
     agents: dict[str, LoadedAgent] | None = None,
     data: TrainingData | None = None,
     start: LinkFile | None = None,
@@ -284,7 +283,7 @@ def train_system(
             links, after their initialisation and after alignment.
         resume: Continue from the checkpoint in `out`.
         checkpoint_every: Steps between checkpoints.
-        progress: Called with (phase, step, steps) after each step.
+        progress: Called with the name of each phase; returns what its steps are reported to.
         agents: Loaded agents; by default they are loaded from the system's checkpoints.
         data: Training questions; by default the task's own.
         start: Links to begin the outer loop with; inner loop, initialisation and alignment are then left out.
