@@ -13,7 +13,6 @@ from harness.playground import (
     GALLERY,
     VIEWS,
     Playground,
-    build_page,
     open_playground,
     zipped_size,
 )
@@ -24,11 +23,6 @@ pytestmark = pytest.mark.browser
 
 BELOW = "/some/where"
 AXE = WEB / "node_modules/axe-core/axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_page(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +363,7 @@ def test_page_goes_back_and_forth_between_views(page: Playground) -> None:
     page.page.go_back()
     expect(page.page.get_by_role("heading", name="Does another round help?")).to_be_visible()
     page.page.go_forward()
-    expect(page.page.get_by_role("heading", name="Four ways to the same answer")).to_be_visible()
+    expect(page.page.get_by_role("heading", name="One question in every mode")).to_be_visible()
 
 
 def test_page_does_not_move_while_it_runs(page: Playground) -> None:

@@ -14,8 +14,8 @@ export function Tools({ system }: { system: System }): JSX.Element {
       <h3>Tools of the agent that answers</h3>
       <p>
         {own.length === 0
-          ? `The ${decider?.id} was trained without tools of this page. `
-          : `The ${decider?.id} may use these tools of this page: ${own.map(({ label }) => label.toLowerCase()).join(", ")}. `}
+          ? `The ${decider?.id} was trained without tools. `
+          : `The ${decider?.id} may use these tools, which are part of this page: ${own.map(({ label }) => label.toLowerCase()).join(", ")}. `}
         A search contacts another site, so it needs your permission. The page asks again on every visit.
       </p>
       <label class="check">

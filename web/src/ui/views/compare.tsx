@@ -17,7 +17,7 @@ export function CompareView(): JSX.Element {
   return (
     <div class="compare">
       <div class="view-head">
-        <h2>Four ways to the same answer</h2>
+        <h2>One question in every mode</h2>
         <div class="view-tools">
           <JobButton
             job={compare.job}

@@ -40,6 +40,10 @@ export function ExplainView(): JSX.Element {
     const until = chapters[next]?.until;
     if (guided && until !== undefined) watch.play(until);
   };
+  const replay = (): void => {
+    watch.seek(chapters[at - 1]?.until ?? 0);
+    go(at);
+  };
   return (
     <div class="explain">
       <div class="view-head">
@@ -67,7 +71,9 @@ export function ExplainView(): JSX.Element {
           )}
         </div>
       )}
-      {current && <ChapterText chapter={current} at={at} of={chapters.length} go={go} guided={guided} />}
+      {current && (
+        <ChapterText chapter={current} at={at} of={chapters.length} go={go} replay={replay} guided={guided} />
+      )}
       <Notes />
     </div>
   );
@@ -83,10 +89,11 @@ interface ChapterTextProps {
   readonly at: number;
   readonly of: number;
   readonly go: (next: number) => void;
+  readonly replay: () => void;
   readonly guided: boolean;
 }
 
-function ChapterText({ chapter, at, of, go, guided }: ChapterTextProps): JSX.Element {
+function ChapterText({ chapter, at, of, go, replay, guided }: ChapterTextProps): JSX.Element {
   return (
     <section class="chapter" aria-label="Guided run">
       <div class="chapter-text" aria-live="polite">
@@ -106,7 +113,7 @@ function ChapterText({ chapter, at, of, go, guided }: ChapterTextProps): JSX.Ele
           Next
         </button>
         {guided ? (
-          <button type="button" class="link" onClick={() => go(at)}>
+          <button type="button" class="link" onClick={replay}>
             Play this part again
           </button>
         ) : (
