@@ -1,14 +1,13 @@
 /**
- * Keeps the page, the list of systems and their manifests, so that a second visit works without a network. What is on
- * the network always comes first: an old page is never shown while there is a new one. The agents' files are kept, and
- * checked, by the engine; it asks for them with `no-store`, and they pass through here untouched.
+ * Keeps the page, the list of systems and their manifests, so that a second visit works without a network. The network
+ * always comes first, so an old page is never shown if a new one can be reached. The engine keeps and checks the agents'
+ * files itself: it requests them with `no-store`, and they pass through here untouched.
  *
- * Keeping is a convenience: when it fails, for a full disk or in a private window, the network's answer is given all the
- * same.
+ * If keeping fails, because the disk is full or the window is private, the page still gets the network's answer.
  */
 const CACHE = "recursivemas-page";
 
-/** What is kept waits until what a new page left behind has gone. */
+/** Resolves when the files of an older page are deleted; new files are kept after that. */
 let tidied = Promise.resolve();
 
 self.addEventListener("install", () => self.skipWaiting());
@@ -35,7 +34,7 @@ async function networkFirst(event) {
   }
 }
 
-/** The page is the same whatever its query says: it is kept once. */
+/** The page is the same for every query, so it is kept once. */
 function keyOf(request) {
   const url = new URL(request.url);
   if (request.mode === "navigate") url.search = "";
@@ -48,7 +47,7 @@ async function find(request) {
   return page ? await findPage(cache, keyOf(request)) : await cache.match(keyOf(request));
 }
 
-/** A first visit keeps the page by the address it had, its query included. */
+/** The first visit keeps the page under its full address, which includes the query. */
 async function findPage(cache, page) {
   return (await cache.match(page)) ?? (await cache.match(page, { ignoreSearch: true }));
 }
@@ -62,7 +61,7 @@ async function keep(request, response) {
   await cache.put(keyOf(request), response);
 }
 
-/** Drops copies of the page by other queries, and, when the page is a new one, the scripts and styles of the old. */
+/** Deletes copies of the page with other queries and, if the page is new, the scripts and styles of the old one. */
 async function tidy(cache, page, response) {
   const before = await findPage(cache, page);
   const renewed = before && (await before.text()) !== (await response.text());

@@ -1,6 +1,6 @@
 /**
- * A stand-in for the engine, for working on the page without a GPU or built systems. It is built by
- * test/ui/vite.config.ts only and is no part of the page that ships: what it "thinks" is made up.
+ * A stand-in for the engine, for work on the page without a GPU or built systems. Only test/ui/vite.config.ts builds it;
+ * the shipped page does not contain it. Its thoughts and answers are made up.
  */
 import {
   type Counters,
