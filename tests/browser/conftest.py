@@ -1,16 +1,19 @@
-"""Built systems, the harness and the browser, once per test session."""
+"""Built systems, once per worker, and what they compute in PyTorch."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from playwright.sync_api import Browser
+from filelock import FileLock
 
-from harness.engine_page import build_harness, launch, serving
+from harness.engine_page import serving
 from harness.random_checkpoint import write_random_checkpoint
+from recursivemas.compiler import library
 from recursivemas.compiler.agent_folder import CompileOptions
+from recursivemas.compiler.runtime.objects import cache_folder, ensure_runtime
 from recursivemas.release.package import build_system
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import load_system
@@ -29,12 +32,53 @@ def systems_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("systems")
 
 
+BuildSystem = Callable[[str, Path], Path]
+
+
+def links_of(name: str) -> Path:
+    """The trained links of a system."""
+    return REPOSITORY / f"systems/links/{name}.recursivelink.json"
+
+
+def build_as_shipped(name: str, folder: Path) -> Path:
+    """Builds a system as `make systems` does, for a GPU; compiled agents come from the cache if they are there."""
+    source = REPOSITORY / f"systems/{name}.yaml"
+    build_system(source, links_of(name), folder / name, CompileOptions(load_system(source).quantization))
+    return folder / name
+
+
 @pytest.fixture(scope="session")
-def default_system(systems_folder: Path) -> Path:
-    """The default system, built; compiled agents come from the cache when they are there."""
-    out = systems_folder / "hop-sequential"
-    build_system(DEFAULT_SYSTEM, DEFAULT_LINKS, out, CompileOptions(load_system(DEFAULT_SYSTEM).quantization))
-    return out
+def build_for_software(run_folder: Path) -> BuildSystem:
+    """Builds a system as tests/parity does, with schedules for adapters that run on the CPU.
+
+    Its answers are the same, and the test browser computes them in half the time, because workgroup barriers are slow
+    on a CPU. Compiled agents are kept for all workers of a run, apart from the user's cache.
+    """
+
+    def build(name: str, folder: Path) -> Path:
+        ensure_runtime()
+        runtime = cache_folder() / "runtime"
+        with FileLock(run_folder / "software-cache.lock"), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RMAS_CACHE_DIR", str(run_folder / "software-cache"))
+            patch.setattr(library, "compile_library", partial(library.compile_library, schedule="software"))
+            if not cache_folder().exists():
+                cache_folder().mkdir()
+                (cache_folder() / "runtime").symlink_to(runtime)
+            return build_as_shipped(name, folder)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def default_system(build_for_software: BuildSystem, systems_folder: Path) -> Path:
+    """The default system, built for the test browser's software adapter."""
+    return build_for_software("hop-sequential", systems_folder)
+
+
+@pytest.fixture(scope="session")
+def shipped_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default system exactly as it ships."""
+    return build_as_shipped("hop-sequential", tmp_path_factory.mktemp("shipped"))
 
 
 @pytest.fixture(scope="session")
@@ -48,47 +92,6 @@ def load_reference(system_path: Path, links_path: Path) -> Recursion:
     torch.set_num_threads(1)
     system = load_system(system_path)
     return Recursion(system, load_agents(system), Links.from_file(load_links(links_path)))
-
-
-BuildVariant = Callable[..., Recursion]
-
-
-@pytest.fixture(scope="session")
-def build_variant(systems_folder: Path, default_system: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildVariant:
-    """Builds another graph of the default agents with random links; returns it in PyTorch."""
-
-    def build(name: str, variant: str, changes: dict[str, object], prompts: dict[str, str]) -> Recursion:
-        folder = tmp_path_factory.mktemp(name)
-        data = yaml.safe_load(DEFAULT_SYSTEM.read_text(encoding="utf-8"))
-        agents = {each["id"]: each for each in data["agents"]}
-        data["agents"] = [
-            {
-                "id": agent,
-                "role": agent,
-                "model": str((DEFAULT_SYSTEM.parent / agents[agent]["model"]).resolve()),
-                "prompt": prompt,
-            }
-            for agent, prompt in prompts.items()
-        ]
-        data |= {"name": name, **changes}
-        del data["task"], data["training"]
-        path, links_path = folder / "system.yaml", folder / "links.json"
-        path.write_text(yaml.safe_dump(data), encoding="utf-8")
-        system = load_system(path)
-        loaded = load_agents(system)
-        torch.manual_seed(7)
-        links = Links.create(
-            {key: agent.hidden_size for key, agent in loaded.items()},
-            {edge.id: (edge.source, edge.target) for edge in system.edges},
-            variant,  # type: ignore[arg-type]
-            24,
-            20,
-        )
-        links.to_file(name, {}).save(links_path)
-        build_system(path, links_path, systems_folder / name, CompileOptions(system.quantization))
-        return Recursion(system, loaded, links)
-
-    return build
 
 
 CHATTY = {
@@ -138,20 +141,7 @@ def chatty_system(chatty_checkpoint: Path, systems_folder: Path, tmp_path_factor
 
 
 @pytest.fixture(scope="session")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The harness page, built."""
-    return build_harness(tmp_path_factory.mktemp("harness"))
-
-
-@pytest.fixture(scope="session")
 def url(harness: Path, default_system: Path, systems_folder: Path) -> Iterator[str]:
     """The harness page, served with the built systems."""
     with serving(harness, systems_folder) as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium with WebGPU on the CPU."""
-    with launch() as running:
-        yield running

@@ -51,15 +51,18 @@ def test_engine_tells_what_it_loaded(engine: EnginePage, default_system: Path) -
 
 
 def test_engine_hands_over_what_pytorch_hands_over(
-    engine: EnginePage, reference: Recursion, questions: list[str]
+    browser: Browser, harness: Path, shipped_system: Path, reference: Recursion, questions: list[str]
 ) -> None:
     trace = {"handoffs": True, "thoughts": True}
-    for question in questions[:3]:
-        came = engine.run(question, rounds=3, trace=trace)
-        expected = reference.run([question], rounds=3)
-        assert_same_turns(came, expected.turns, reference)
-        assert came["answerTokenIds"] == expected.token_ids[0]
-        assert sum(turn["forwardPositions"] for turn in came["turns"]) == expected.forward_positions[0]
+    with serving(harness, shipped_system) as url, open_page(browser, url) as engine:
+        engine.load(SYSTEM)
+        for question in questions[:3]:
+            came = engine.run(question, rounds=3, trace=trace)
+            expected = reference.run([question], rounds=3)
+            assert_same_turns(came, expected.turns, reference)
+            assert came["answerTokenIds"] == expected.token_ids[0]
+            assert sum(turn["forwardPositions"] for turn in came["turns"]) == expected.forward_positions[0]
+        assert engine.complaints == []
 
 
 def test_engine_answers_fifty_questions_like_pytorch(

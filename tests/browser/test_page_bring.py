@@ -13,23 +13,15 @@ import torch
 from playwright.sync_api import Browser, Page, Route, expect
 
 from harness.engine_page import serving
-from harness.playground import Playground, build_page, open_playground
-from recursivemas.compiler.agent_folder import CompileOptions
-from recursivemas.release.package import build_system
+from harness.playground import Playground, open_playground
 from recursivemas.system.questions import QuestionRecord, load_questions
-from recursivemas.system.system import load_system
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
-from tests.browser.conftest import REPOSITORY
+from tests.browser.conftest import BuildSystem
 
 pytestmark = pytest.mark.browser
 
 FARE = "fare-deliberation"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_page(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="module")
@@ -208,13 +200,9 @@ def test_page_shows_what_is_kept_and_deletes_it(page: Playground, default_system
 
 
 @pytest.fixture(scope="module")
-def fare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fare(build_for_software: BuildSystem, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The deliberation system, built."""
-    out = tmp_path_factory.mktemp("fare") / FARE
-    source = REPOSITORY / f"systems/{FARE}.yaml"
-    links = REPOSITORY / f"systems/links/{FARE}.recursivelink.json"
-    build_system(source, links, out, CompileOptions(load_system(source).quantization))
-    return out
+    return build_for_software(FARE, tmp_path_factory.mktemp("fare"))
 
 
 def test_page_searches_only_with_consent(browser: Browser, built: Path, fare: Path, tmp_path: Path) -> None:

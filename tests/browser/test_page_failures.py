@@ -11,14 +11,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from harness.engine_page import launch, serving
-from harness.playground import Playground, build_page, open_playground
+from harness.playground import Playground, open_playground
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_page(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture

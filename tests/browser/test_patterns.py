@@ -8,13 +8,11 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from harness.engine_page import assert_same_turns, open_page, serving
-from harness.playground import Playground, build_page, open_playground
-from recursivemas.compiler.agent_folder import CompileOptions
-from recursivemas.release.package import build_system
+from harness.playground import Playground, open_playground
 from recursivemas.system.questions import QuestionRecord, load_questions
 from recursivemas.system.system import load_system
 from recursivemas.training.recursion import Recursion
-from tests.browser.conftest import REPOSITORY, load_reference
+from tests.browser.conftest import REPOSITORY, BuildSystem, build_as_shipped, links_of, load_reference
 
 pytestmark = pytest.mark.browser
 
@@ -28,18 +26,12 @@ PATTERNS = {name: load_system(REPOSITORY / f"systems/{name}.yaml").pattern for n
 QUESTIONS = (4, 31, 77)
 
 
-def links_of(name: str) -> Path:
-    return REPOSITORY / f"systems/links/{name}.recursivelink.json"
-
-
 @pytest.fixture(scope="module")
-def shipped(default_system: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every shipped system, built; agents that are shared come from the cache."""
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the systems exactly as they ship."""
     folder = tmp_path_factory.mktemp("shipped")
-    (folder / default_system.name).symlink_to(default_system)
     for name in SHIPPED:
-        source = REPOSITORY / f"systems/{name}.yaml"
-        build_system(source, links_of(name), folder / name, CompileOptions(load_system(source).quantization))
+        build_as_shipped(name, folder)
     return folder
 
 
@@ -69,9 +61,19 @@ def test_engine_agrees_with_pytorch_on(browser: Browser, harness: Path, shipped:
 
 
 @pytest.fixture(scope="module")
-def visited(browser: Browser, shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playground]:
-    built = build_page(tmp_path_factory.mktemp("page"))
-    with serving(built, shipped) as url, open_playground(browser, url) as page:
+def visited(
+    browser: Browser,
+    built: Path,
+    default_system: Path,
+    build_for_software: BuildSystem,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Playground]:
+    """The page beside every shipped system; agents that several systems share are compiled once."""
+    folder = tmp_path_factory.mktemp("visited")
+    (folder / default_system.name).symlink_to(default_system)
+    for name in SHIPPED:
+        build_for_software(name, folder)
+    with serving(built, folder) as url, open_playground(browser, url) as page:
         page.open()
         yield page
         assert page.complaints == []

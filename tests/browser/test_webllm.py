@@ -124,13 +124,16 @@ def _expected(folder: Path, prompt: list[int], tokens: list[int]) -> NDArray[np.
 
 
 @pytest.fixture(scope="module")
-def url(chatty_system: Path, default_system: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(chatty_system: Path, shipped_system: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A page with WebLLM from npm and both systems, as `rmas serve` serves them."""
     page = tmp_path_factory.mktemp("webllm")
     (page / "index.html").write_text(PAGE, encoding="utf-8")
     (page / "page.js").write_text(SCRIPT, encoding="utf-8")
     shutil.copyfile(WEB / "node_modules/@mlc-ai/web-llm/lib/index.js", page / "webllm.js")
-    with serving(page, default_system.parent) as address:
+    systems = tmp_path_factory.mktemp("systems")
+    for system in (chatty_system, shipped_system):
+        (systems / system.name).symlink_to(system)
+    with serving(page, systems) as address:
         yield address
 
 
@@ -196,10 +199,10 @@ def test_webllm_samples_within_top_p_and_repeats_a_seed(chatty: Page) -> None:
     "number", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)]
 )
 def test_webllm_runs_every_agent_of_the_default_system(
-    opened: Page, url: str, default_system: Path, number: int
+    opened: Page, url: str, shipped_system: Path, number: int
 ) -> None:
-    _load(opened, url, default_system, number)
-    record = load_manifest(default_system / "system.json").agents[number]
+    _load(opened, url, shipped_system, number)
+    record = load_manifest(shipped_system / "system.json").agents[number]
     prompt = "<bos> " + record.role
     made = _ask(opened, "text", prompt=prompt, max_tokens=6, temperature=0, logit_bias={})
     checkpoint = Path(__file__).parents[2] / "systems/agents" / record.model

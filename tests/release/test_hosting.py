@@ -3,14 +3,13 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 from playwright.sync_api import Browser
 
-from harness.engine_page import TELL_WHAT_IS_READ, EngineError, build_harness, launch, open_page
+from harness.engine_page import TELL_WHAT_IS_READ, EngineError, open_page
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.hub_upload import publish_to_hub
 from recursivemas.release.package import build_system
@@ -46,18 +45,11 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, system: Path) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory, harness: Path, system: Path) -> Path:
     """The engine's harness page and the system in one folder, as `rmas site` lays them out."""
-    harness = build_harness(tmp_path_factory.mktemp("harness"))
     out = tmp_path_factory.mktemp("sites") / "site"
     assemble_site(harness, [system], out)
     return out
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launch() as running:
-        yield running
 
 
 def check_loads(browser: Browser, page_url: str, system_url: str, system: Path, inject: str = "") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from harness.playground import build_page, open_playground
+from harness.playground import open_playground
 from recursivemas.system.manifest import FileRecord
 
 from .hosts import python_http_server
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.browser
 MANIFEST = Path(__file__).parents[1] / "fixtures/formats-1/system.json"
 
 
-def test_page_shows_the_hash_that_publish_prints(chromium: Browser, tmp_path: Path) -> None:
-    site = build_page(tmp_path / "page")
+def test_page_shows_the_hash_that_publish_prints(chromium: Browser, built: Path, tmp_path: Path) -> None:
+    site = Path(shutil.copytree(built, tmp_path / "page"))
     (site / "walk").mkdir()
     shutil.copyfile(MANIFEST, site / "walk/system.json")
     digest = hashlib.sha256(MANIFEST.read_bytes()).hexdigest()
