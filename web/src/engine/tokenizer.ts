@@ -1,15 +1,40 @@
-/** Reads `tokenizer.json` with Hugging Face's JavaScript tokenizers. */
-import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
+/** Reads `tokenizer.json` with Hugging Face's JavaScript tokenizers, mended where they differ from its Rust ones. */
+import {
+  BPE,
+  Tokenizer as HfTokenizer,
+  LowercaseNormalizer,
+  type Normalizer,
+  SequenceNormalizer,
+  Unigram,
+} from "@huggingface/tokenizers";
+import { type AddedToken, sectionsOf } from "./added-tokens";
 import { EngineError } from "./errors";
+import { decoder } from "./tokenizer-decode";
+import { normalizerSteps, preTokenizerSteps, type Step } from "./tokenizer-steps";
 
 /** Text ↔ token ids of one agent. */
 export interface Tokenizer {
   /** Adds no special tokens, but recognises those that the text spells out. */
   encode(text: string): number[];
-  /** Leaves out special tokens. */
+  /** Leaves out special tokens, and ids that the tokenizer does not have. */
   decode(ids: readonly number[]): string;
   /** Shows one token as the vocabulary spells it, special tokens too. */
   tokenText(id: number): string;
+}
+
+/** What is read of `tokenizer.json`. */
+interface TokenizerJson {
+  readonly added_tokens?: readonly AddedToken[] | null;
+  readonly normalizer?: Step | null;
+  readonly pre_tokenizer?: Step | null;
+  readonly decoder?: Step | null;
+  readonly model: object;
+}
+
+/** What is read of `tokenizer_config.json`. */
+interface TokenizerConfig {
+  readonly clean_up_tokenization_spaces?: boolean | null;
+  readonly clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output?: boolean | null;
 }
 
 /**
@@ -23,12 +48,8 @@ export function loadTokenizer(
   configJson: string | undefined,
   agent: string,
 ): Tokenizer {
-  let tokenizer: HfTokenizer;
   try {
-    tokenizer = new HfTokenizer(
-      JSON.parse(tokenizerJson),
-      configJson === undefined ? {} : JSON.parse(configJson),
-    );
+    return readTokenizer(JSON.parse(tokenizerJson), configJson === undefined ? {} : JSON.parse(configJson));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new EngineError(
@@ -37,14 +58,107 @@ export function loadTokenizer(
       error,
     );
   }
+}
+
+function readTokenizer(json: TokenizerJson, config: TokenizerConfig): Tokenizer {
+  const library = new HfTokenizer(
+    {
+      model: json.model,
+      normalizer: normalizerSteps(json.normalizer),
+      pre_tokenizer: preTokenizerSteps(json.pre_tokenizer),
+      added_tokens: [],
+      decoder: null,
+      post_processor: null,
+    },
+    {},
+  );
+  const { model, normalizer, pre_tokenizer: preTokenizer } = library;
+  if (!model) throw new Error("it has no model");
+  if (normalizer) lowercaseByCharacter(normalizer);
+  const normalize = (text: string): string => (normalizer ? normalizer(text) : text);
+  const added = json.added_tokens ?? [];
+  const isNormalised = ({ special, normalized }: AddedToken): boolean => normalized ?? !special;
+  const spelt = (token: AddedToken): string =>
+    isNormalised(token) ? normalize(token.content) : token.content;
+  const whole = sectionsOf(
+    added.filter((token) => !isNormalised(token)),
+    spelt,
+  );
+  const normalised = sectionsOf(added.filter(isNormalised), spelt);
+  const byteId = (byte: number): number | undefined =>
+    model.tokens_to_ids.get(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
+  const bytesInstead =
+    model instanceof Unigram && "byte_fallback" in json.model && json.model.byte_fallback === true;
+
+  /** Ids of a piece that the model knows or, byte by byte, spells. */
+  const pieceIds = (piece: string): (number | undefined)[] =>
+    model([piece]).flatMap((token) => {
+      const id = model.tokens_to_ids.get(token);
+      if (id !== undefined) return id;
+      const bytes = bytesInstead ? Array.from(new TextEncoder().encode(token), byteId) : [undefined];
+      return bytes.includes(undefined) ? model.unk_token_id : bytes;
+    });
+
+  const encode = (text: string): number[] => {
+    const ids: (number | undefined)[] = [];
+    for (const section of whole(text)) {
+      if ("id" in section) {
+        ids.push(section.id);
+        continue;
+      }
+      for (const part of normalised(normalize(section.text))) {
+        if ("id" in part) {
+          ids.push(part.id);
+          continue;
+        }
+        const first = section.start === 0 && part.start === 0;
+        const pieces = preTokenizer ? preTokenizer(part.text, { section_index: first ? 0 : 1 }) : [part.text];
+        for (const piece of pieces) if (piece !== "") ids.push(...pieceIds(piece));
+      }
+    }
+    return ids.filter((id) => id !== undefined);
+  };
+
+  const addedText = new Map(added.map((token) => [token.id, spelt(token)]));
+  const special = new Set(added.filter((token) => token.special).map(({ content }) => content));
+  const spelling = (id: number): string | undefined => addedText.get(id) ?? model.vocab[id];
+  const toPieces = decoder(json.decoder);
+  // transformers, tokenization_utils_tokenizers.py: only if the key is true, and for BPE only if a second key says so.
+  const cleans =
+    Boolean(config.clean_up_tokenization_spaces) &&
+    (!(model instanceof BPE) ||
+      Boolean(config.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output));
+
+  const toText = (spellings: string[]): string => {
+    const text = spellings.length === 0 ? "" : toPieces(spellings).join("");
+    return cleans ? cleanUp(text) : text;
+  };
+
   return {
-    encode: (text) => tokenizer.encode(text, { add_special_tokens: false }).ids,
-    decode: (ids) => (ids.length === 0 ? "" : tokenizer.decode([...ids], { skip_special_tokens: true })),
+    encode,
+    decode: (ids) =>
+      toText(ids.map(spelling).filter((each) => each !== undefined && !special.has(each)) as string[]),
     tokenText: (id) => {
-      const decoded = tokenizer.decode([id], { skip_special_tokens: false });
-      return decoded === "" || decoded.includes("\ufffd") ? (tokenizer.id_to_token(id) ?? "") : decoded;
+      const raw = spelling(id);
+      if (raw === undefined) return "";
+      const decoded = toText([raw]);
+      return decoded === "" || decoded.includes("\ufffd") ? raw : decoded;
     },
   };
+}
+
+/** The library lowers whole texts, where a sigma at the end of a word becomes another letter. */
+function lowercaseByCharacter(normalizer: Normalizer): void {
+  if (normalizer instanceof SequenceNormalizer)
+    for (const inner of normalizer.normalizers) if (inner) lowercaseByCharacter(inner);
+  if (normalizer instanceof LowercaseNormalizer)
+    normalizer.normalize = (text) => Array.from(text, (letter) => letter.toLowerCase()).join("");
+}
+
+/** Takes spaces away before punctuation and English endings, as transformers does. */
+function cleanUp(text: string): string {
+  const pairs = [" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"];
+  return pairs.reduce((cleaned, spaced) => cleaned.replaceAll(spaced, spaced.trim()), text);
 }
 
 /** Turns token ids into text one by one, and holds back a character until all its bytes have come. */
