@@ -101,10 +101,10 @@ tags: [recursivemas]
 
 # {name}
 
-A tiny {family} that knows one small task, for the systems of RecursiveMAS in the browser; of no use elsewhere. It was
-made from its seed by the command in `provenance.json`.
+A tiny {family} model that knows one small task. The example systems of RecursiveMAS in the browser use it; it serves no
+other purpose. The command in `provenance.json` makes it from its seed.
 """
-"""Says above all under which licence the agent may be passed on; builds carry that into the manifest."""
+"""The model card of an agent; builds take its licence into the manifest."""
 
 
 def save_agent(folder: Path, model: Any, tokenizer: Tokenizer, provenance: dict[str, Any]) -> None:
