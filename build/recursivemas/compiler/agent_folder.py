@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from recursivemas.compiler.model_facts import ModelFacts
 from recursivemas.compiler.quantize import Scheme, find_scheme
 from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
 from recursivemas.compiler.tokenizer import read_tokenizer
-from recursivemas.compiler.weights import Progress, WeightsSummary
+from recursivemas.compiler.weights import WeightsSummary
 from recursivemas.system.atomic import check_replaceable, output_folder
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, sha256_of
 from recursivemas.system.hub import ResolvedModel
+from recursivemas.system.progress import Progress, Say, silent
 
 FORMAT_VERSION = 1
 
@@ -98,7 +99,7 @@ def compile_agent(
     model: ResolvedModel,
     out: Path,
     options: CompileOptions,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = silent,
     on_weights: Progress = lambda done, total: None,
 ) -> AgentFolder:
     """Compiles a checkpoint.

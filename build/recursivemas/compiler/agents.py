@@ -1,7 +1,6 @@
 """Compiles each checkpoint of a system once and caches compiled agents for the next build."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from recursivemas.compiler.runtime.toolchain import find_emscripten
 from recursivemas.compiler.stamp import compiler, stamp_of
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import ResolvedModel, resolve_model
+from recursivemas.system.progress import Say, silent
 from recursivemas.system.system import Agent, System
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -62,14 +60,14 @@ class BuiltAgent:
 
 
 def built_agents(
-    system: System, options: CompileOptions, progress: Progress = lambda _: None, prebuilt: Path | None = None
+    system: System, options: CompileOptions, say: Say = silent, prebuilt: Path | None = None
 ) -> dict[str, BuiltAgent]:
     """Compiles the agents of a system that are not in the cache yet.
 
     Args:
         system: With local folders resolved.
         options: How to compile.
-        progress: Called with one line before each step.
+        say: Called with one line before each step.
         prebuilt: Folder of agent folders by agent id, which `rmas compile` made elsewhere; without it, agents are
             compiled here.
 
@@ -89,7 +87,7 @@ def built_agents(
             if prebuilt is not None:
                 compiled = _prebuilt(agent, prebuilt / agent.id, options)
             else:
-                compiled = _compiled(resolve_model(agent.model, agent.revision), options, progress)
+                compiled = _compiled(resolve_model(agent.model, agent.revision), options, say)
             models[key] = BuiltAgent(compiled, f"agents/{agent.id}-{compiled.content_digest()[:12]}")
         built[agent.id] = models[key]
     return built
@@ -116,7 +114,7 @@ def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolde
     return compiled
 
 
-def _compiled(model: ResolvedModel, options: CompileOptions, progress: Progress) -> AgentFolder:
+def _compiled(model: ResolvedModel, options: CompileOptions, say: Say) -> AgentFolder:
     names = [path for path in sorted(model.folder.iterdir()) if path.is_file()]
     backend = chosen_backend(read_config(model.folder), options.backend)
     stamp = stamp_of(
@@ -136,6 +134,6 @@ def _compiled(model: ResolvedModel, options: CompileOptions, progress: Progress)
         tenth = 10 * done // max(total, 1)
         if total > 1 << 26 and tenth not in shown:
             shown.add(tenth)
-            progress(f"  {model.name}: {10 * tenth} % of {total / 1e6:.0f} MB")
+            say(f"  {model.name}: {10 * tenth} % of {total / 1e6:.0f} MB")
 
-    return compile_agent(model, folder, options, lambda line: progress(f"{model.name}: {line}"), on_weights)
+    return compile_agent(model, folder, options, lambda line: say(f"{model.name}: {line}"), on_weights)

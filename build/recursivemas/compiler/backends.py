@@ -4,7 +4,7 @@ Other backends register in `pyproject.toml` under the entry points `recursivemas
 of the packages that build on it. Importing a backend must not import TVM, which takes seconds; `prepare` may.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +13,9 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.model_facts import ModelFacts
 from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.relax_backend import RelaxBackend
-from recursivemas.compiler.weights import Progress, WeightsSummary
+from recursivemas.compiler.weights import WeightsSummary
 from recursivemas.system.errors import InputError
+from recursivemas.system.progress import Progress, Say
 
 BACKENDS = ("auto", "relax", "mlc")
 
@@ -38,8 +39,8 @@ class PreparedModel(Protocol):
     def write_weights(self, folder: Path, progress: Progress) -> WeightsSummary:
         """Converts the weights into `folder`."""
 
-    def compile_library(self, out: Path, progress: Callable[[str], None]) -> None:
-        """Writes the `.wasm`; calls `progress` with one line before each step."""
+    def compile_library(self, out: Path, say: Say) -> None:
+        """Writes the `.wasm`; calls `say` with one line before each step."""
 
 
 class Backend(Protocol):

@@ -5,7 +5,7 @@ It reads at offsets instead of mapping the files, because mapped pages count as 
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
 
-_HARMLESS = re.compile(r"(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
+_HARMLESS = re.compile(r"(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(attn|attention)\.(masked_)?bias)$")
 """Buffers that older versions of transformers saved, although `config.json` determines them."""
 
 _RESAVE = (
@@ -119,48 +119,70 @@ class Checkpoint:
         wanted = {
             source: shape for spec in specs for source, shape in zip(spec.sources, spec.source_shapes, strict=True)
         }
-        missing = [name for name in wanted if name not in self.tensors]
-        if missing:
-            raise InputError(f"{self.folder}: {_listing('tensor', missing)} missing that config.json asks for")
+        self.check_present(wanted, "config.json asks for")
         for name, shape in wanted.items():
             info = self.tensors[name]
             if info.shape != tuple(shape):
                 raise InputError(
                     f"{info.file}: tensor {name!r} has shape {list(info.shape)}, config.json asks for {list(shape)}"
                 )
+        self.refuse_extra((name for name in self.tensors if name not in wanted), wanted, "the model's definition")
+
+    def check_present(self, wanted: Iterable[str], who: str) -> None:
+        """Checks that tensors exist and that their dtype can be converted.
+
+        Args:
+            wanted: Their names.
+            who: Who needs them, as in '… missing that config.json asks for'.
+
+        Raises:
+            InputError: A tensor is missing, or has another dtype.
+        """
+        if missing := [name for name in dict.fromkeys(wanted) if name not in self.tensors]:
+            raise InputError(f"{self.folder}: {listing(missing)} missing that {who}")
+        for info in (self.tensors[name] for name in wanted):
             if info.dtype is None:
                 raise InputError(
-                    f"{info.file}: tensor {name!r} is {info.stored_dtype}; F32, F16 and BF16 can be converted, so "
+                    f"{info.file}: tensor {info.name!r} is {info.stored_dtype}; F32, F16 and BF16 can be converted, so "
                     "start from the checkpoint before it was quantized"
                 )
-        self._check_extra(wanted.keys())
 
-    def _check_extra(self, wanted: Iterable[str]) -> None:
-        known = set(wanted)
-        extra = [name for name in self.tensors if name not in known and not _HARMLESS.search(name)]
-        extra = [name for name in extra if not self._repeats_embedding(name, known)]
+    def refuse_extra(self, names: Iterable[str], wanted: Iterable[str], who: str) -> None:
+        """Refuses tensors that a definition does not read, except for harmless ones.
+
+        Args:
+            names: The tensors that it does not read.
+            wanted: The tensors that it reads.
+            who: The definition, as in '… present that the model's definition has no use for'.
+
+        Raises:
+            InputError: A tensor is no buffer of old versions and no copy of a tied embedding table.
+        """
+        extra = [name for name in names if not _HARMLESS.search(name) and not self._is_copy(name, wanted)]
         if extra:
             raise InputError(
-                f"{self.folder}: {_listing('tensor', extra)} present that the model's definition has no use for; "
+                f"{self.folder}: {listing(extra)} present that {who} has no use for; "
                 "leaving them out could change what it computes"
             )
 
-    def _repeats_embedding(self, name: str, wanted: set[str]) -> bool:
+    def _is_copy(self, name: str, wanted: Iterable[str]) -> bool:
         """Whether `name` is a copy of the embedding table, which a tied output layer reads anyway."""
-        table = self.tensors.get("model.embed_tokens.weight")
         copy = self.tensors[name]
-        if name != "lm_head.weight" or table is None or table.name not in wanted or copy.dtype is None:
+        if name != "lm_head.weight" or copy.dtype is None:
             return False
-        if (copy.shape, copy.dtype) != (table.shape, table.dtype):
-            return False
-        pairs = zip(self.read(name, 1 << 20), self.read(table.name, 1 << 20), strict=True)
+        alike = [each for each in map(self.tensors.__getitem__, wanted) if each.shape == copy.shape]
+        return any(self._equal(copy, each) for each in alike if each.dtype == copy.dtype)
+
+    def _equal(self, one: TensorInfo, other: TensorInfo) -> bool:
+        pairs = zip(self.read(one.name, 1 << 20), self.read(other.name, 1 << 20), strict=True)
         return all(np.array_equal(a.view(np.uint8), b.view(np.uint8)) for a, b in pairs)
 
 
-def _listing(what: str, names: list[str]) -> str:
+def listing(names: Sequence[str]) -> str:
+    """'tensor 'a' is' or '2 tensors ('a', 'b') are', for errors; names the first three."""
     shown = ", ".join(repr(name) for name in names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{what} {shown} is" if len(names) == 1 else f"{len(names)} {what}s ({shown}{more}) are"
+    return f"tensor {shown} is" if len(names) == 1 else f"{len(names)} tensors ({shown}{more}) are"
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Compiles a model library: one `.wasm` with every function of docs/abi.md."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ from recursivemas.compiler.runtime import RuntimeObjects, ensure_runtime
 from recursivemas.compiler.shaders import check_limits, shaders_of
 from recursivemas.compiler.weights import StoredTensor
 from recursivemas.system.names import LINK_VARIANTS
-
-Progress = Callable[[str], None]
+from recursivemas.system.progress import Say, silent
 
 # The page provides TVMFFIWasmSafeCall and TVMFFIWasmFunctionDeleter, hence the undefined symbols.
 _LINK_FLAGS = (
@@ -39,7 +38,7 @@ def compile_library(
     *,
     schedule: Schedule = "gpu",
     optimise: int = 1,
-    progress: Progress | None = None,
+    say: Say = silent,
 ) -> Path:
     """Compiles a model of `recursivemas.compiler.models`; see `compile_module`.
 
@@ -49,7 +48,7 @@ def compile_library(
         out: The `.wasm` to write; replaced if it exists.
         schedule: ``software`` for browsers whose adapter runs on the CPU.
         optimise: emcc's optimisation level when linking, 0 to 3.
-        progress: Called with one line before each step.
+        say: Called with one line before each step.
 
     Returns:
         `out`.
@@ -59,7 +58,7 @@ def compile_library(
     """
     exported = export_config(config, scheme, webgpu_target())
     metadata = library_metadata(relax_facts(config, scheme), exported.tensors, scheme)
-    return compile_module(exported.module, metadata, out, schedule=schedule, optimise=optimise, progress=progress)
+    return compile_module(exported.module, metadata, out, schedule=schedule, optimise=optimise, say=say)
 
 
 def compile_module(
@@ -69,7 +68,7 @@ def compile_module(
     *,
     schedule: Schedule = "gpu",
     optimise: int = 1,
-    progress: Progress | None = None,
+    say: Say = silent,
 ) -> Path:
     """Compiles any model's module, after adding the functions of docs/abi.md that it lacks.
 
@@ -80,7 +79,7 @@ def compile_module(
         schedule: ``software`` for browsers whose adapter runs on the CPU.
         optimise: emcc's optimisation level when linking, 0 to 3. The objects are optimised already: above 1, wasm-opt
             spends half a minute of CPU on a library that is a sixth smaller once gzipped.
-        progress: Called with one line before each step.
+        say: Called with one line before each step.
 
     Returns:
         `out`.
@@ -88,8 +87,7 @@ def compile_module(
     Raises:
         InputError: Emscripten is missing or too old, or the model does not fit WebGPU's limits.
     """
-    say = progress or (lambda _: None)
-    runtime = ensure_runtime(progress)
+    runtime = ensure_runtime(say)
     signature = abi.signature_of(mod)
     mod = abi.complete(mod)
     ours = {

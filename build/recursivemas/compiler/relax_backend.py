@@ -1,6 +1,6 @@
 """The backend `relax`: models that `recursivemas.compiler.models` defines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.model_facts import ModelFacts, relax_facts
 from recursivemas.compiler.models import ModelConfig, load_model_config, param_specs
 from recursivemas.compiler.quantize import Scheme
-from recursivemas.compiler.weights import Progress, WeightsSummary, weights_nbytes, write_weights
+from recursivemas.compiler.weights import WeightsSummary, weights_nbytes, write_weights
 from recursivemas.system.errors import InputError
+from recursivemas.system.progress import Progress, Say
 
 
 class RelaxModel:
@@ -38,11 +39,11 @@ class RelaxModel:
         """Converts the weights into `folder`."""
         return write_weights(self._checkpoint, self._specs, self._scheme, folder, progress)
 
-    def compile_library(self, out: Path, progress: Callable[[str], None]) -> None:
+    def compile_library(self, out: Path, say: Say) -> None:
         """Writes the `.wasm`."""
         from recursivemas.compiler.library import compile_library  # imports TVM, which takes seconds
 
-        compile_library(self._config, self._scheme, out, progress=progress)
+        compile_library(self._config, self._scheme, out, say=say)
 
 
 class RelaxBackend:

@@ -11,19 +11,16 @@ def define(
     name: str,
     arguments: Sequence[relax.Var],
     body: Callable[[], relax.Expr],
-    *,
-    private: bool = False,
 ) -> tvm.ir.GlobalVar:
     """Adds a pure function to the module that `builder` builds.
 
     Args:
-        builder: Of the module.
-        name: The function's.
+        builder: The module's builder.
+        name: Name of the function.
         arguments: Its parameters.
-        body: Emits the computation and returns the result; called inside the dataflow block.
-        private: Whether only functions of the same module may call it.
+        body: Emits the computation inside the dataflow block and returns the result.
     """
-    with builder.function(name, list(arguments), private=private):
+    with builder.function(name, list(arguments)):
         with builder.dataflow():
             output = builder.emit_output(body())
         return builder.emit_func_output(output)

@@ -6,7 +6,7 @@ there, tensors pass through in row blocks, so memory is bounded by a shard and n
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.params import ParamSpec
 from recursivemas.compiler.quantize import BadWeightsError, GroupQuantizer, Scheme, cast, quantized_shapes
 from recursivemas.system.errors import InputError
+from recursivemas.system.progress import Progress
 
 TENSOR_CACHE = "tensor-cache.json"
 
@@ -27,9 +28,6 @@ SHARD_BYTES = 32 << 20
 
 _BLOCK_VALUES = 1 << 20
 """The number of weights to read at once: 2 MB of bfloat16."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of checkpoint bytes that are done and their total."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +178,8 @@ class ShardWriter:
     next one; a tensor of at least half a shard goes at once to a shard of its own, and the current shard stays open.
     """
 
-    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._shard_bytes = shard_bytes
         self._pending = bytearray()
         self._pending_records: list[dict[str, Any]] = []
         self._shards: list[dict[str, Any]] = []
@@ -197,8 +194,8 @@ class ShardWriter:
             "nbytes": tensor.nbytes,
             "byteOffset": 0,
         }
-        if len(self._pending) + tensor.nbytes >= self._shard_bytes:
-            if tensor.nbytes * 2 >= self._shard_bytes:
+        if len(self._pending) + tensor.nbytes >= SHARD_BYTES:
+            if tensor.nbytes * 2 >= SHARD_BYTES:
                 self._write(pieces, [record])
                 return
             self._flush()

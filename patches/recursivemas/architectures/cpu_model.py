@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 _PAGE_SIZE = 16
+_POSITIONS = 256
 _SEQUENCE = 0
 
 
@@ -20,13 +21,12 @@ def cpu_target() -> tvm.target.Target:
 class CpuModel:
     """A compiled model with one sequence in its KV cache."""
 
-    def __init__(self, module: tvm.IRModule, weights: Sequence[NDArray[Any]], max_positions: int = 256) -> None:
+    def __init__(self, module: tvm.IRModule, weights: Sequence[NDArray[Any]]) -> None:
         """Compiles a module that was exported for `cpu_target`.
 
         Args:
             module: With embed, get_last_hidden, lm_head and create_tir_paged_kv_cache.
             weights: In call order.
-            max_positions: Size of the KV cache.
         """
         config = {"tirx.disable_cse_tir": True}
         with tvm.transform.PassContext(opt_level=3, config=config):
@@ -34,7 +34,7 @@ class CpuModel:
         self._device = tvm.cpu()
         self._vm = relax.VirtualMachine(executable, self._device)
         self._params = [tvm.runtime.tensor(each, self._device) for each in weights]
-        sizes = [1, max_positions, max_positions, _PAGE_SIZE, 0]
+        sizes = [1, _POSITIONS, _POSITIONS, _PAGE_SIZE, 0]
         shapes = [tvm.runtime.ShapeTuple([size]) for size in sizes]
         self._cache = self._vm["create_tir_paged_kv_cache"](*shapes)
         _state("add_sequence")(self._cache, _SEQUENCE)

@@ -49,7 +49,7 @@ def transformers_has(model_type: str) -> bool:
     return model_type in CONFIG_MAPPING and model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
-def save_random_checkpoint(config: dict[str, Any], folder: Path, seed: int = 0) -> None:
+def save_random_checkpoint(config: dict[str, Any], folder: Path) -> None:
     """Makes a checkpoint with transformers.
 
     Its weights are large enough for every part of a layer to matter.
@@ -57,7 +57,6 @@ def save_random_checkpoint(config: dict[str, Any], folder: Path, seed: int = 0) 
     Args:
         config: Content of `config.json`, with `model_type`.
         folder: Where `save_pretrained` writes.
-        seed: Decides the weights.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -66,7 +65,7 @@ def save_random_checkpoint(config: dict[str, Any], folder: Path, seed: int = 0) 
     settings = dict(config)
     made = CONFIG_MAPPING[settings.pop("model_type")](**settings)
     model = AutoModelForCausalLM.from_config(made, dtype=torch.float32, attn_implementation="eager")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             norm = parameter.ndim == 1 and name.endswith("weight")

@@ -13,13 +13,14 @@ from recursivemas.architectures.parity import check_parity, transformers_has
 from recursivemas.architectures.samples import sample_config
 from recursivemas.compiler import abi
 from recursivemas.compiler.library import library_metadata
+from recursivemas.compiler.models.hf_config import library_sizes
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.quantize import SCHEMES
 from recursivemas.compiler.shaders import check_limits, shaders_of
 from recursivemas.compiler.wgsl import has_dawn, refused_by_dawn
 from recursivemas.mlc.definition import define, export_definition
 from recursivemas.mlc.importing import Mlc
-from recursivemas.mlc.mlc_model import model_facts, model_sizes
+from recursivemas.mlc.mlc_model import model_facts
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 
@@ -124,7 +125,7 @@ def _build(mlc: Mlc, config: dict[str, Any]) -> tuple[float, str]:
     target, scheme = webgpu_target(), SCHEMES[_SCHEME]
     definition = define(mlc, config, scheme, target)
     exported, cache = export_definition(definition, target)
-    context, chunk = model_sizes(definition, None, None)
+    context, chunk = library_sizes(definition.architecture, definition.longest_context, None, None)
     facts = model_facts(definition, cache, scheme, context, chunk)
     ours = {"hidden_size": facts.hidden_size, "vocab_size": facts.vocab_size, "dtype": scheme.dtype}
     metadata = {**library_metadata(facts, exported.tensors, scheme), "recursivemas": ours}

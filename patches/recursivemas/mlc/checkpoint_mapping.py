@@ -4,15 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.checkpoint import Checkpoint, listing
 from recursivemas.compiler.weights import StoredTensor
 from recursivemas.mlc.definition import Definition
 from recursivemas.system.errors import InputError
-
-_HARMLESS = re.compile(r"(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(attn|attention)\.(masked_)?bias)$")
-"""Buffers that older versions of transformers saved; they follow from `config.json`."""
 
 _PICTURES = re.compile(r"(^|\.)(vision_tower|multi_modal_projector)\.")
 """The parts of a model with vision that only serve pictures; agents get none."""
@@ -53,7 +48,7 @@ def map_checkpoint(
     mapping = definition.extern_map.param_map
     unmapped = [name for name in order if name not in mapping]
     if unmapped:
-        raise InputError(f"MLC-LLM's {definition.architecture} does not say where {_listing(unmapped)} to be read from")
+        raise InputError(f"MLC-LLM's {definition.architecture} does not say where {listing(unmapped)} to be read from")
     tied = _tied_table(definition, order, checkpoint)
     found = {name: tuple(_locate(source, checkpoint, tied) for source in mapping[name]) for name in order}
     _check_present(definition, [source for sources in found.values() for source in sources], checkpoint)
@@ -87,44 +82,10 @@ def _tied_table(definition: Definition, order: Sequence[str], checkpoint: Checkp
 
 
 def _check_present(definition: Definition, wanted: Sequence[str], checkpoint: Checkpoint) -> None:
-    architecture, folder = definition.architecture, checkpoint.folder
-    missing = [name for name in dict.fromkeys(wanted) if name not in checkpoint.tensors]
-    if missing:
-        raise InputError(f"{folder}: {_listing(missing)} missing that MLC-LLM's {architecture} needs")
-    for name in wanted:
-        info = checkpoint.tensors[name]
-        if info.dtype is None:
-            raise InputError(
-                f"{info.file}: tensor {name!r} is {info.stored_dtype}; F32, F16 and BF16 can be converted, so start "
-                "from the checkpoint before it was quantized"
-            )
+    name = f"MLC-LLM's {definition.architecture}"
+    checkpoint.check_present(wanted, f"{name} needs")
     known = {*wanted, *definition.extern_map.unused_params}
-    extra = [name for name in checkpoint.tensors if name not in known and not _HARMLESS.search(name)]
+    extra = [each for each in checkpoint.tensors if each not in known]
     if "vision_config" in checkpoint.config:
-        extra = [name for name in extra if not _PICTURES.search(name)]
-    extra = [name for name in extra if not _is_copy(name, checkpoint, wanted)]
-    if extra:
-        raise InputError(
-            f"{folder}: {_listing(extra)} present that MLC-LLM's {architecture} has no use for; "
-            "leaving them out could change what it computes"
-        )
-
-
-def _is_copy(name: str, checkpoint: Checkpoint, wanted: Sequence[str]) -> bool:
-    """Whether `name` is a saved copy of the embedding that a tied output layer reads anyway."""
-    copy = checkpoint.tensors[name]
-    if name != "lm_head.weight" or copy.dtype is None:
-        return False
-    for other in dict.fromkeys(wanted):
-        info = checkpoint.tensors[other]
-        if (info.shape, info.dtype) == (copy.shape, copy.dtype):
-            pairs = zip(checkpoint.read(name, 1 << 20), checkpoint.read(other, 1 << 20), strict=True)
-            if all(np.array_equal(a.view(np.uint8), b.view(np.uint8)) for a, b in pairs):
-                return True
-    return False
-
-
-def _listing(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:3])
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"tensor {shown} is" if len(names) == 1 else f"{len(names)} tensors ({shown}{more}) are"
+        extra = [each for each in extra if not _PICTURES.search(each)]
+    checkpoint.refuse_extra(extra, wanted, name)

@@ -4,22 +4,22 @@ The counterpart of `recursivemas.compiler.relax_backend.RelaxModel`.
 """
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.library import compile_module, library_metadata
 from recursivemas.compiler.model_facts import CacheShape, ModelFacts
-from recursivemas.compiler.models.hf_config import DEFAULT_CONTEXT, DEFAULT_PREFILL_CHUNK
+from recursivemas.compiler.models.hf_config import library_sizes
 from recursivemas.compiler.pipeline import webgpu_target
 from recursivemas.compiler.quantize import Scheme
-from recursivemas.compiler.weights import Progress, WeightsSummary
+from recursivemas.compiler.weights import WeightsSummary
 from recursivemas.mlc.checkpoint_mapping import map_checkpoint
 from recursivemas.mlc.definition import Definition, define, export_definition
 from recursivemas.mlc.importing import Mlc, import_mlc, unusable
 from recursivemas.mlc.weights import MlcWeights
 from recursivemas.system.errors import InputError
+from recursivemas.system.progress import Progress, Say
 
 
 class MlcModel:
@@ -34,7 +34,7 @@ class MlcModel:
         self.versions = {"mlc-llm": mlc.version}
         target = webgpu_target()
         definition = define(mlc, checkpoint.config, scheme, target)
-        sizes = model_sizes(definition, context, chunk)
+        sizes = library_sizes(definition.architecture, definition.longest_context, context, chunk)
         self._exported, cache = export_definition(definition, target)
         self._scheme = scheme
         self._tensors = self._exported.tensors
@@ -50,10 +50,10 @@ class MlcModel:
         """Converts the weights into `folder`."""
         return self._weights.write(folder, progress)
 
-    def compile_library(self, out: Path, progress: Callable[[str], None]) -> None:
+    def compile_library(self, out: Path, say: Say) -> None:
         """Writes the `.wasm`."""
         metadata = library_metadata(self.facts, self._tensors, self._scheme)
-        compile_module(self._exported.module, metadata, out, progress=progress)
+        compile_module(self._exported.module, metadata, out, say=say)
 
 
 def prepare(
@@ -64,9 +64,8 @@ def prepare(
     Args:
         checkpoint: The opened checkpoint.
         scheme: How to store its weights.
-        context_window_size: Longest context, in tokens; by default the model's, at most `DEFAULT_CONTEXT`.
-        prefill_chunk_size: Longest input of one call, in tokens; by default the context, at most
-            `DEFAULT_PREFILL_CHUNK`.
+        context_window_size: Longest context, in tokens; see `library_sizes`.
+        prefill_chunk_size: Longest input of one call, in tokens; see `library_sizes`.
 
     Raises:
         InputError: There is no usable MLC-LLM, it does not have the model, or the checkpoint does not fit.
@@ -82,23 +81,6 @@ def prepare(
             raise unusable(mlc.root, "define this model", error) from error
     except InputError as error:
         raise (error if folder in str(error) else InputError(f"{folder}: {error}")) from error.__cause__
-
-
-def model_sizes(definition: Definition, context: int | None, chunk: int | None) -> tuple[int, int]:
-    """The context window and the prefill chunk, in tokens; see `prepare`.
-
-    Raises:
-        InputError: Either is more than the model has.
-    """
-    longest = definition.longest_context
-    name = definition.architecture
-    context = context or min(longest, DEFAULT_CONTEXT)
-    if not 1 <= context <= longest:
-        raise InputError(f"config.json ({name}): a context window of 1 to {longest} tokens was expected, got {context}")
-    chunk = chunk or min(context, DEFAULT_PREFILL_CHUNK)
-    if not 1 <= chunk <= context:
-        raise InputError(f"config.json ({name}): a prefill chunk of 1 to {context} tokens was expected, got {chunk}")
-    return context, chunk
 
 
 def model_facts(definition: Definition, cache: CacheShape, scheme: Scheme, context: int, chunk: int) -> ModelFacts:

@@ -67,12 +67,7 @@ def read_config(
     if family.qkv_bias is not None and attention_bias is not family.qkv_bias:
         raise keys.refuse(f"attention_bias is {attention_bias}; only {family.qkv_bias} is implemented")
     longest = keys.positive("max_position_embeddings")
-    context = context_window_size or min(longest, DEFAULT_CONTEXT)
-    if not 1 <= context <= longest:
-        raise keys.refuse(f"a context window of 1 to {longest} tokens was expected, got {context}")
-    chunk = prefill_chunk_size or min(context, DEFAULT_PREFILL_CHUNK)
-    if not 1 <= chunk <= context:
-        raise keys.refuse(f"a prefill chunk of 1 to {context} tokens was expected, got {chunk}")
+    context, chunk = library_sizes(family.model_type, longest, context_window_size, prefill_chunk_size)
     keys.refuse_sliding_window(context)
     theta, scaling = keys.rope()
     return ModelConfig(
@@ -96,6 +91,26 @@ def read_config(
         rope_theta=theta,
         rope_scaling=scaling,
     )
+
+
+def library_sizes(model_type: str, longest: int, context: int | None, chunk: int | None) -> tuple[int, int]:
+    """Chooses the context window and the prefill chunk of a library, in tokens.
+
+    Args:
+        model_type: For messages.
+        longest: The longest context of the model.
+        context: The requested context window; by default `longest`, at most `DEFAULT_CONTEXT`.
+        chunk: The requested prefill chunk; by default the context window, at most `DEFAULT_PREFILL_CHUNK`.
+
+    Raises:
+        InputError: Either is too large.
+    """
+    context = context or min(longest, DEFAULT_CONTEXT)
+    chunk = chunk or min(context, DEFAULT_PREFILL_CHUNK)
+    for name, size, most in (("context window", context, longest), ("prefill chunk", chunk, context)):
+        if not 1 <= size <= most:
+            raise InputError(f"config.json ({model_type}): a {name} of 1 to {most} tokens was expected, got {size}")
+    return context, chunk
 
 
 def _divisor(keys: "_Keys", kv_heads: int, heads: int) -> int:

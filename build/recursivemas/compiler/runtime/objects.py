@@ -3,7 +3,6 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from filelock import FileLock
 
 from recursivemas.compiler.runtime.sources import Sources, find_sources
 from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
+from recursivemas.system.progress import Say, silent
 
 UNITS = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
 FLAGS = ("-O3", "-std=c++17", "-Wno-ignored-attributes")
@@ -45,13 +45,13 @@ def cache_folder() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "recursivemas"
 
 
-def ensure_runtime(progress: Callable[[str], None] | None = None) -> RuntimeObjects:
+def ensure_runtime(say: Say = silent) -> RuntimeObjects:
     """Returns the runtime's objects; the first call on a machine compiles them (about a minute).
 
     Several processes may call it at once: one builds, the others wait.
 
     Args:
-        progress: Called with one line before long work.
+        say: Called with one line before long work.
 
     Raises:
         InputError: Emscripten or the sources are missing or too old.
@@ -65,8 +65,7 @@ def ensure_runtime(progress: Callable[[str], None] | None = None) -> RuntimeObje
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{key}.lock")):
             if not folder.is_dir():
-                if progress is not None:
-                    progress("compiling the browser runtime (once per machine, about a minute)")
+                say("compiling the browser runtime (once per machine, about a minute)")
                 _build(emscripten, sources, folder)
     return RuntimeObjects(emscripten, objects, key)
 
