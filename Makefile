@@ -7,10 +7,10 @@ PORT ?= 8080
 SYSTEMS ?= hop-sequential
 # Every system whose trained links are in the repository.
 SHIPPED := $(patsubst systems/links/%.recursivelink.json,%,$(wildcard systems/links/*.recursivelink.json))
-# Tests run in WORKERS processes, those with a browser in one of them (tests/conftest.py). The models are so small that
-# more threads in each only wait for each other.
+# Tests run in WORKERS processes, which take whole files, the longest first (tests/conftest.py). The models are so small
+# that more threads in each only wait for each other.
 WORKERS ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Python and the systems on one processor, npm and the page on the other.
 MAKEFLAGS += --jobs=2
 PIP := $(BIN)/python -m pip install --quiet
@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup lock page systems playground site lint lint-python lint-web test test-all check format generate bench clean
+.PHONY: help setup lock page systems playground site lint lint-python lint-web test-web test test-all check coverage format generate bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,8 +63,8 @@ web/dist/index.html: web/node_modules/.installed web/index.html web/vite.config.
 	@echo "Building the page"
 	@cd web && npm run --silent build
 
-# Not while pip is still installing the rest into the same environment.
-systems: $(VENV)/.core | $(if $(filter setup lint% check test test-all bench,$(MAKECMDGOALS)),$(VENV)/.everything) ## build SYSTEMS (default: hop-sequential)
+# While pip installs the rest: that leaves the packages of .core as they are.
+systems: $(VENV)/.core ## build SYSTEMS (default: hop-sequential)
 	@for system in $(SYSTEMS); do \
 	  $(BIN)/rmas build systems/$$system.yaml --links systems/links/$$system.recursivelink.json \
 	    --measured docs/evidence --out dist/$$system --if-changed || exit 1; done
@@ -88,17 +88,21 @@ lint-python: $(VENV)/.everything
 lint-web: web/node_modules/.installed
 	@cd web && npm run --silent check && npm run --silent actionlint
 
-check: lint ## lint, and the quick tests
+test-web: web/node_modules/.installed
 	@cd web && npm test --silent
+
+check: lint test-web ## lint, and the quick tests
 	@$(PYTEST) -q -m "not slow and not browser"
 
-test: lint page systems ## lint, and every test but the slow ones
-	@cd web && npm test --silent
+test: lint test-web page systems ## lint, and every test but the slow ones
 	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
-test-all: lint page systems ## the slow ones too
-	@cd web && npm test --silent
+test-all: lint test-web page systems ## the slow ones too
 	@$(PYTEST) $(PYTEST_ARGS)
+
+coverage: $(VENV)/.everything web/node_modules/.installed page systems ## which lines the tests reach: coverage/
+	@cd web && npm run --silent coverage
+	@$(PYTEST) -m "not slow" --cov --cov-report=term --cov-report=html:coverage/python $(PYTEST_ARGS)
 
 format: setup ## format everything
 	@$(BIN)/ruff format .
@@ -113,4 +117,4 @@ bench: setup page systems ## the measurements that README quotes
 	@$(BIN)/python -m bench
 
 clean: ## remove what make made, caches aside
-	@rm -rf $(VENV) web/node_modules web/dist dist
+	@rm -rf $(VENV) web/node_modules web/dist dist coverage .coverage*

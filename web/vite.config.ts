@@ -33,5 +33,16 @@ export default defineConfig(({ mode }) => ({
     emptyOutDir: true,
   },
   oxc: { jsx: { runtime: "automatic" as const, importSource: "preact" } },
-  test: { include: ["test/**/*.test.{ts,tsx}"], environment: "node" },
+  test: {
+    include: ["test/**/*.test.{ts,tsx}"],
+    environment: "node" as const,
+    // Only a test that hangs takes that long; a busy machine does not.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
+    coverage: {
+      include: ["src/**"],
+      reporter: ["text-summary", "html"],
+      reportsDirectory: here("../coverage/web"),
+    },
+  },
 }));
