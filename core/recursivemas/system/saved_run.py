@@ -280,6 +280,8 @@ class Token(_WorkEvent):
     """In the agent's vocabulary."""
     text: str
     """What it added to the text; the result of a tool is at its end."""
+    replaces: Count | None = None
+    """UTF-16 units at the end of the text before that `text` replaces, if decoding the token changed them."""
     answer: bool
     """Whether it belongs to the deciding agent's answer, not to a thought in text mode."""
 

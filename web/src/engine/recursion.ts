@@ -306,19 +306,20 @@ class Run {
     const uniform = temperature > 0 ? this.#uniform.next() : 0;
     const tokenId = await agent.pick({ temperature, topP, uniform });
     if (stop.has(tokenId)) return [];
-    const added = stream.push(tokenId);
+    stream.ids.push(tokenId);
     const { search } = this.options;
     const reach = { search, fetch: this.stage.fetch, signal: this.signal };
     const tool = answer ? await callTool(stream.text.trim(), agent.spec.tools, reach) : undefined;
     throwIfCancelled(this.signal);
     const fed = tool ? agent.tokenizer.encode(tool.text) : [];
-    const text = [added, ...fed.map((id) => stream.push(id))].join("");
+    const text = stream.push(...fed);
     this.emit({
       kind: "token",
       round,
       agent: agent.spec.id,
       tokenId,
       text,
+      ...(stream.replaces > 0 ? { replaces: stream.replaces } : {}),
       answer,
       forwardPositions: agent.position,
       ...spent(),

@@ -165,17 +165,26 @@ function cleanUp(text: string): string {
 export class StreamDecoder {
   readonly ids: number[] = [];
   #shown = "";
+  #replaces = 0;
 
   constructor(private readonly tokenizer: Tokenizer) {}
 
-  /** @returns the text that the token adds; empty if it ends in an incomplete character. */
-  push(id: number): string {
-    this.ids.push(id);
-    const text = this.tokenizer.decode(this.ids);
+  /** @returns the text that the tokens add; empty if it ends in an incomplete character. */
+  push(...ids: readonly number[]): string {
+    this.ids.push(...ids);
+    const text = this.text;
+    this.#replaces = 0;
     if (text.endsWith("\ufffd")) return "";
-    const added = text.startsWith(this.#shown) ? text.slice(this.#shown.length) : "";
+    let kept = 0;
+    while (kept < this.#shown.length && text[kept] === this.#shown[kept]) kept += 1;
+    this.#replaces = this.#shown.length - kept;
     this.#shown = text;
-    return added;
+    return text.slice(kept);
+  }
+
+  /** UTF-16 units at the end of the text before that the last `push` replaces: a clean-up may take spaces away. */
+  get replaces(): number {
+    return this.#replaces;
   }
 
   /** The whole text so far. */

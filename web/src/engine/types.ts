@@ -100,12 +100,14 @@ export type RunEvent =
       readonly counters?: Counters;
     }
   | {
-      /** A token was decoded. The visible text is that of all tokens so far, joined. */
+      /** A token was decoded. The visible text is that of all tokens so far, joined, less what they replace. */
       readonly kind: "token";
       readonly round: number;
       readonly agent: string;
       readonly tokenId: number;
       readonly text: string;
+      /** UTF-16 units at the end of the visible text that `text` replaces, if decoding the token changed them. */
+      readonly replaces?: number;
       /** Whether this is the deciding agent's answer (false: a thought in text mode). */
       readonly answer: boolean;
       /** Positions that the turn has computed so far. Saved runs leave it out. */

@@ -582,6 +582,8 @@ export interface Token {
   readonly tokenId: number;
   /** What it added to the text; the result of a tool is at its end. */
   readonly text: string;
+  /** UTF-16 units at the end of the text before that `text` replaces, if decoding the token changed them. */
+  readonly replaces?: number;
   /** Whether it belongs to the deciding agent's answer, not to a thought in text mode. */
   readonly answer: boolean;
 }

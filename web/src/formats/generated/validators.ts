@@ -298,6 +298,7 @@ const token = v.strictObject({
   kind: v.literal("token"),
   token_id: v.pipe(v.number(), v.integer(), v.minValue(0)),
   text: v.string(),
+  replaces: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
   answer: v.boolean(),
 });
 const turnEnd = v.strictObject({

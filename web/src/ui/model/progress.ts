@@ -112,10 +112,12 @@ function change(before: Progress, event: RunEvent): Progress {
       return {
         ...changeLast(before, (turn) => ({
           ...turn,
-          tokens: [...turn.tokens, { text: event.text, answer: event.answer }],
+          tokens: [...withoutTail(turn.tokens, event.replaces), { text: event.text, answer: event.answer }],
           positions: event.forwardPositions ?? turn.positions,
         })),
-        answer: event.answer ? before.answer + event.text : before.answer,
+        answer: event.answer
+          ? before.answer.slice(0, before.answer.length - (event.replaces ?? 0)) + event.text
+          : before.answer,
         decodedTokens: before.decodedTokens + 1,
       };
     case "handoff":
@@ -123,9 +125,24 @@ function change(before: Progress, event: RunEvent): Progress {
     case "turn-end":
       return {
         ...changeLast(before, (turn) => ({ ...turn, positions: event.forwardPositions, done: true })),
+        // The decoded text, whatever was shown on the way.
+        answer: before.turns.at(-1)?.tokens.some(({ answer }) => answer) ? event.text : before.answer,
         active: undefined,
       };
   }
+}
+
+/** @returns tokens whose joined text lacks its last `units` UTF-16 units. */
+function withoutTail(tokens: TurnProgress["tokens"], units = 0): TurnProgress["tokens"] {
+  let rest = units;
+  return tokens
+    .toReversed()
+    .map((token) => {
+      const kept = Math.max(0, token.text.length - rest);
+      rest -= token.text.length - kept;
+      return { ...token, text: token.text.slice(0, kept) };
+    })
+    .toReversed();
 }
 
 function handOff(before: Progress, event: RunEvent & { kind: "handoff" }): Progress {
