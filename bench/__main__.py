@@ -1,6 +1,6 @@
 """`make bench`: runs every benchmark of this folder in turn, or those named on the command line.
 
-Each is a module with a `main()` that prints a table and writes `docs/evidence/bench-<name>.json`.
+A benchmark is a module whose `main()` prints a table and writes `docs/evidence/bench-<name>.json`.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from recursivemas.system.errors import InputError
 
 
 def main() -> None:
-    """Runs the benchmarks; one that cannot run says why and the others go on."""
+    """Runs the benchmarks; if one cannot run, it says why and the next one follows."""
     console = Console()
     names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.name[0] != "_"]
     wanted = sys.argv[1:] or names

@@ -1,4 +1,4 @@
-"""One measured job of `bench/convert.py` in a process of its own, so that its peak memory is its own.
+"""One measured job of `bench/convert.py`, in a process of its own because of its peak memory.
 
 `python -m bench._convert_child convert|compile|mlc CHECKPOINT SCHEME OUT` prints one JSON object as its last line.
 """
@@ -17,7 +17,7 @@ from typing import Any
 def peak_mib() -> float:
     """Peak resident memory of this process since it was started, in MiB.
 
-    Not `ru_maxrss`, which begins at the size of the process that started this one.
+    `ru_maxrss` would not do: it begins at the size of the process that started this one.
     """
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
@@ -40,8 +40,8 @@ def convert(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, 
 
 
 def compile_(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]]:
-    """`rmas compile`, whole."""
-    import recursivemas.compiler.library  # noqa: F401  TVM's import is not the compiler's time
+    """All of `rmas compile`."""
+    import recursivemas.compiler.library  # noqa: F401  the time of TVM's import does not count
     from recursivemas.compiler.agent_folder import CompileOptions, compile_agent
     from recursivemas.compiler.runtime import ensure_runtime
     from recursivemas.system.hub import resolve_model
@@ -77,7 +77,7 @@ def mlc(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]
     model_type = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["model_type"]
 
     def run() -> dict[str, Any]:
-        with webgpu_target():  # MLC-LLM exports its model on the way, which wants a target
+        with webgpu_target():  # MLC-LLM also exports its model, which needs a target
             convert_weight(
                 checkpoint / "config.json",
                 found.quantizations[scheme],
@@ -96,7 +96,7 @@ JOBS = {"convert": convert, "compile": compile_, "mlc": mlc}
 
 
 def main() -> None:
-    """Runs one job; what it prints itself goes to standard error."""
+    """Runs one job, whose own output goes to standard error."""
     name, checkpoint, scheme, out = sys.argv[1:]
     with contextlib.redirect_stdout(sys.stderr):
         run = JOBS[name](Path(checkpoint), scheme, Path(out))

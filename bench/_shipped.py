@@ -1,10 +1,10 @@
-"""The systems that can be measured here: those whose links and agents are in the repository."""
+"""The systems that can be measured: those whose links and agents are in the repository."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recursivemas.system.files import sha256_of
 from recursivemas.system.system import System, load_system
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +19,7 @@ class Shipped:
     Attributes:
         path: Its YAML file.
         links: Its link file.
-        system: What the YAML file says.
+        system: The contents of the YAML file.
     """
 
     path: Path
@@ -28,12 +28,12 @@ class Shipped:
 
     @property
     def links_sha256(self) -> str:
-        """Which links a measurement is about; `rmas build --measured` takes no other."""
-        return hashlib.sha256(self.links.read_bytes()).hexdigest()
+        """Says which links a measurement is about; `rmas build --measured` accepts no other."""
+        return sha256_of(self.links)
 
 
 def shipped(names: Sequence[str] = ()) -> Iterator[Shipped]:
-    """Systems with a task of their own, in the order of their names; all, or those named."""
+    """Systems with questions of their own, in the order of their names: all of them, or those named."""
     for links in sorted((ROOT / "systems/links").glob(f"*{_LINKS}")):
         path = ROOT / "systems" / f"{links.name.removesuffix(_LINKS)}.yaml"
         system = load_system(path)

@@ -1,4 +1,4 @@
-"""The shipped systems' accuracy on their held-out questions, with every baseline: `rmas eval`, kept as evidence.
+"""The accuracy of the shipped systems on their held-out questions, with every baseline, by `rmas eval`.
 
 `rmas build --measured docs/evidence` puts the reports into the manifests of builds with these links. `python -m
 bench.accuracy NAME` measures one system.
@@ -12,9 +12,8 @@ from pathlib import Path
 
 from bench._shipped import EVIDENCE, ROOT, shipped
 from recursivemas.system.files import write_text_atomic
-
-MODES = "latent,text,single,loop"
-CONTROLS = "none,zeros,other_question"
+from recursivemas.system.names import MODES
+from recursivemas.training.evaluation.evaluate import CONTROLS
 
 
 def main(names: Sequence[str] = ()) -> None:
@@ -22,7 +21,8 @@ def main(names: Sequence[str] = ()) -> None:
     for each in shipped(names):
         rounds = ",".join(str(number) for number in range(1, each.system.rounds + 1))
         with tempfile.TemporaryDirectory() as folder:
-            options = ["--rounds", rounds, "--mode", MODES, "--control", CONTROLS, "--out", folder]
+            modes, controls = ",".join(mode.name for mode in MODES), ",".join(CONTROLS)
+            options = ["--rounds", rounds, "--mode", modes, "--control", controls, "--out", folder]
             place = [str(each.path.relative_to(ROOT)), "--links", str(each.links.relative_to(ROOT))]
             subprocess.run(
                 [sys.executable, "-m", "recursivemas.cli.app", "eval", *place, *options], cwd=ROOT, check=True

@@ -1,6 +1,6 @@
 """Time and peak memory from a Hugging Face checkpoint to an agent folder, at the shape of Qwen2.5-0.5B.
 
-The checkpoint is random (seed 0), bfloat16, 494 million parameters, 151,936 tokens. Where MLC-LLM is present
+The checkpoint is random (seed 0), bfloat16, 494 million parameters, 151,936 tokens. If MLC-LLM is present
 (`MLC_LLM_SOURCE_DIR`), its own conversion runs on the same checkpoint in the same run, and its tensors are compared
 with ours bit by bit.
 """
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measure(job: str, checkpoint: Path, scheme: str, out: Path) -> dict[str, Any]:
-    """Runs one job of `_convert_child` in a process of its own and returns what it measured."""
+    """Runs one job of `_convert_child` in a process of its own and returns its measurements."""
     command = [sys.executable, "-m", "bench._convert_child", job, str(checkpoint), scheme, str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
-"""What float16 libraries compute, against PyTorch in float32 and beside PyTorch's own float16.
+"""Errors of float16 libraries against PyTorch in float32, beside those of PyTorch's own float16.
 
-Runs in Node on any WebGPU adapter of this machine with `shader-f16`: a GPU, or Mesa's llvmpipe (docs/abi.md, Float16).
-The report names the adapter.
+It runs in Node on any WebGPU adapter of this machine with `shader-f16`: a GPU, or Mesa's llvmpipe (docs/abi.md,
+Float16). The report names the adapter.
 """
 
 import importlib.metadata

@@ -1,8 +1,8 @@
-"""The shipped systems in the browser against PyTorch: how far hand-offs are apart, how many answers are the same.
+"""The shipped systems in the browser against PyTorch: the errors of hand-offs, and how many answers are the same.
 
 Each system is built in each quantization that runs on the software adapter and answers the same questions in both. For
-`q4f32_1` PyTorch runs with the dequantised weights, and the answers are compared with those of the unquantized agents,
-too. `rmas build --measured` puts the reports into the manifest, so that the model card shows them.
+`q4f32_1`, PyTorch runs with the dequantised weights, and the answers are also compared with those of the unquantized
+agents. `rmas build --measured` puts the reports into the manifest, and the model card shows them.
 
 `python -m bench.parity NAME` measures one system.
 """
@@ -56,8 +56,8 @@ def measure(each: Shipped, quantization: str) -> dict[str, Any]:
     """One system in one quantization.
 
     Returns:
-        `quantization`, `questions`, `hand_offs` and the `largest_relative_error` among them, `same_answers` as PyTorch
-        with the same weights, `same_as_unquantized` agents.
+        `quantization`, `questions`, `hand_offs` and their `largest_relative_error`, and how many answers are the
+        `same_answers` as PyTorch's with the same weights, and the `same_as_unquantized` agents'.
     """
     from harness.engine_page import build_harness, launch, open_page, serving
     from recursivemas.compiler.agent_folder import CompileOptions

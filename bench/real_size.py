@@ -1,9 +1,9 @@
 """The paper's Sequential-Light trio at its real size: checkpoint to agent folder, in float16 and in float32.
 
-Random weights (seed 0) in the shapes of the three checkpoints' `config.json`; everything else is `rmas compile`. Each
-compilation runs in a process of its own. Reported beside time and memory: the largest buffer that a page allocates,
-against what every WebGPU device offers and what desktop browsers do. Every shader of these shapes is compiled with
-Dawn, Chrome's WebGPU (web/tools/wgsl.mjs); what a float16 library computes is not checked: that needs a GPU.
+Weights are random (seed 0) in the shapes of the three checkpoints' `config.json`; `rmas compile` does the rest, each
+time in a process of its own. Beside time and memory, the report has the largest buffer that a page allocates, to
+compare with what every WebGPU device and what desktop browsers offer. Dawn, Chrome's WebGPU, compiles every shader of
+these shapes (web/tools/wgsl.mjs). The numbers that a float16 library computes are not checked: that needs a GPU.
 """
 
 import importlib.metadata
@@ -35,7 +35,7 @@ from recursivemas.system.files import write_text_atomic
 EVIDENCE = Path("docs/evidence/bench-real-size.json")
 SCHEMES = ("q4f16_1", "q4f32_1")
 
-# What WebGPU promises on every device, in bytes; desktop browsers offer up to 2 GiB and more where the GPU has it.
+# What WebGPU promises on every device, in bytes; desktop browsers offer up to 2 GiB, or more if the GPU has it.
 PROMISED = {"maxStorageBufferBindingSize": 128 << 20, "maxBufferSize": 256 << 20}
 
 _COMMON = {"hidden_act": "silu", "tie_word_embeddings": True}
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def _checked(raw: Mapping[str, Any], quantization: str) -> dict[str, int]:
-    """Number of shaders, and how many of them Dawn refuses."""
+    """The number of shaders, and how many of them Dawn refuses."""
     config, scheme, target = load_model_config(raw), find_scheme(quantization), webgpu_target()
     ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
     exported = export_config(config, scheme, target)

@@ -1,6 +1,6 @@
-"""The cached differentiable rollout against recomputing the sequence at every step: time, memory, same gradient.
+"""Time, memory and gradient of the cached rollout, against recomputing the sequence at every step.
 
-Time is the process's CPU time on one thread, which a busy machine disturbs least.
+Time is the CPU time of one thread, because other processes disturb it least.
 """
 
 import importlib.metadata
@@ -65,7 +65,7 @@ def measure(kind: str, batch: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures each kind in a process of its own, prints the ratio and both peak memories, and keeps them as JSON."""
+    """Measures each kind in a process of its own, prints times and peak memory, and writes them as JSON."""
     print(f"rollout, forward and backward: prompt {PROMPT}, {STEPS} latent steps, {LAYERS} layers of {HIDDEN}")
     batches = {}
     for batch in BATCHES:

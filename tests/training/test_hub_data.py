@@ -62,7 +62,7 @@ def test_hub_records_out_of_reach_is_one_clear_line(monkeypatch: pytest.MonkeyPa
         raise ConnectionError("no route\nto host")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    with pytest.raises(InputError, match=r"neither a file here nor a hub data set within reach: no route$"):
+    with pytest.raises(InputError, match=r"neither a file nor an available hub data set: no route$"):
         hub_records("someone/things")
 
 

@@ -1,4 +1,4 @@
-"""Training curves as PNG: losses, cosines, gradient norms per round and link."""
+"""Training curves as PNG: losses, cosines, and gradient norms by round and link."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from recursivemas.training.figures import save_figure, smooth
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics log; a last line that is still being written is left out."""
+    """Lines of a metrics log, without a last line that is still being written."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -23,7 +23,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(metrics: Path, path: Path) -> None:
-    """Draws a metrics log; works while it grows."""
+    """Draws a metrics log, which may still grow."""
     lines = [line for line in read_metrics(metrics) if "step" in line]
     figure = Figure(figsize=(14, 8), layout="constrained")
     axes = figure.subplots(2, 2)
@@ -37,7 +37,7 @@ def draw_curves(metrics: Path, path: Path) -> None:
             continue
         axes[0, 0].plot(steps, smooth([line["loss"] for line in own]), label=name)
         axes[0, 1].plot(steps, smooth([1 - line["cosine"] for line in own]), label=name)
-    axes[0, 0].set(title="inner links and alignment, refinements after one another: loss", yscale="log", xlabel="step")
+    axes[0, 0].set(title="inner links and alignment, then each refinement: loss", yscale="log", xlabel="step")
     axes[0, 1].set(title="inner links and alignment: 1 - cosine", yscale="log", xlabel="step")
     axes[1, 0].set(title="outer loop: cross-entropy of the answer", xlabel="step")
     axes[1, 1].set(title="gradient norm per hand-off and round, before clipping", yscale="log", xlabel="step")
@@ -56,8 +56,8 @@ def _draw_outer(axes: Any, own: list[dict[str, Any]], steps: list[int]) -> None:
 
 
 def main() -> None:
-    """Draws a run's curves, also while it goes on: `python -m recursivemas.training.curves RUN`."""
-    parser = argparse.ArgumentParser(description="Draw curves.png of a training run, which may still be going on.")
+    """Draws a run's curves, also while it is still going: `python -m recursivemas.training.curves RUN`."""
+    parser = argparse.ArgumentParser(description="Draw curves.png of a training run, which may still be going.")
     parser.add_argument("run", type=Path, help="The folder that rmas train writes to.")
     run = parser.parse_args().run
     if not (run / "metrics.jsonl").is_file():

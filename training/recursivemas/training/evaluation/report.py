@@ -17,12 +17,12 @@ from recursivemas.training.figures import save_figure
 
 
 def versions() -> dict[str, str]:
-    """What made a measurement."""
+    """Versions of the software that made a measurement."""
     return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
 
 
 def save_report(out: Path, system: System, links: Path | None, source: str, seed: int, cells: Sequence[Cell]) -> None:
-    """Writes `eval.json` and `eval.png` into `out`; the sha256 of the link file says what was measured."""
+    """Writes `eval.json` and `eval.png` into `out`; the sha256 of the link file names the measured links."""
     record = {
         "system": system.name,
         **({"links_sha256": sha256_of(links)} if links is not None else {}),
@@ -36,7 +36,7 @@ def save_report(out: Path, system: System, links: Path | None, source: str, seed
 
 
 def draw_cells(cells: Sequence[Cell], title: str, path: Path) -> None:
-    """Accuracy over rounds, one line a mode, control and number of latent steps, with 95% intervals."""
+    """Draws accuracy over rounds with 95% intervals; each mode, control and number of latent steps is a line."""
     lines: dict[str, list[Cell]] = {}
     for cell in cells:
         control = "" if cell.control == "none" else f", {cell.control}"

@@ -19,7 +19,7 @@ MEANS = ("decoded_tokens", "forward_positions", "time_ms")
 
 
 def aggregate(raw: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each combination: mean over seeds, 95% interval, each seed's own accuracy."""
+    """One row for each combination, with the mean over seeds, its 95% interval and each seed's accuracy."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for record in raw:
         for cell in record["cells"]:
@@ -29,7 +29,7 @@ def aggregate(raw: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (row, mode, rounds, steps, control), cells in groups.items():
         correct = [[mark == "1" for mark in cell["correct"]] for cell in cells]
         mean, low, high = over_seeds(correct)
-        # Seeds share their questions, and a bootstrap of answers that are all right knows no doubt.
+        # Seeds share their questions, and a bootstrap of answers that are all right gives an empty interval.
         narrow = wilson(round(mean * len(correct[0])), len(correct[0]))
         low, high = min(low, narrow[0]), max(high, narrow[1])
         rows.append(
@@ -52,7 +52,7 @@ def aggregate(raw: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write_evidence(name: str, system: str, raw: Sequence[dict[str, Any]], out: Path) -> None:
-    """Writes `<name>.json` and `<name>.png`, and the stability plot where there was an outer loop."""
+    """Writes `<name>.json` and `<name>.png`, and the stability plot if there was an outer loop."""
     rows = aggregate(raw)
     seeds = [record["seed"] for record in raw]
     record = {
@@ -73,7 +73,7 @@ def write_evidence(name: str, system: str, raw: Sequence[dict[str, Any]], out: P
 
 
 def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Left: accuracy over rounds; right: every other row as a bar."""
+    """Draws accuracy over rounds on the left, and every row as a bar on the right."""
     lines: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["row"] != SWEEP:
@@ -113,7 +113,7 @@ def _with_errors(rows: Sequence[dict[str, Any]]) -> tuple[list[int], list[float]
 
 
 def draw_stability(name: str, logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
-    """Gradient norm that arrives at each hand-off, by round, before clipping; text hands over no gradient at all."""
+    """Draws the gradient norm that arrives at each hand-off, by round, before clipping; text hands over no gradient."""
     figure = Figure(figsize=(10, 5), layout="constrained")
     axis = figure.subplots()
     keys = sorted({key for log in logs for line in log for key in line if key.startswith("handoff_gradient/")})

@@ -1,1 +1,1 @@
-"""Data and scoring: synthetic tasks for tiny systems, and how an answer is judged."""
+"""Questions and scoring: synthetic tasks for tiny systems, data sets, and how an answer is compared."""

@@ -1,4 +1,4 @@
-"""Training and evaluation questions: JSONL files, synthetic tasks by name, hub data sets."""
+"""Questions for training and evaluation: JSONL files, synthetic tasks by name, hub data sets."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ GENERATORS: dict[str, Generator] = {
     "fare": fare.questions,
 }
 
-# Held-out files are drawn from seeds below this; training draws from seeds above it.
+# Held-out files are drawn from seeds below this one; training draws from seeds above it.
 FIRST_TRAINING_SEED = 1_000_000
 
 
@@ -39,7 +39,7 @@ def load_records(source: str) -> list[QuestionRecord]:
 
 
 class TrainingData:
-    """Endless training questions, the same for the same seed and step whatever happened before.
+    """Endless training questions, which depend on seed and step alone.
 
     Args:
         source: `generator:<task>` or a JSONL file.
@@ -58,7 +58,7 @@ class TrainingData:
         self._records = [] if self._generate else load_records(source)
 
     def batch(self, stream: int, step: int, size: int) -> list[QuestionRecord]:
-        """`size` questions of a step; `stream` tells apart the uses of one run (pairs, outer loop)."""
+        """`size` questions of a step; each use of questions in a run has a `stream` of its own."""
         key = [FIRST_TRAINING_SEED + self.seed, stream, step]
         if self._generate is not None:
             return self._generate(int(np.random.SeedSequence(key).generate_state(1)[0]) + FIRST_TRAINING_SEED, size)

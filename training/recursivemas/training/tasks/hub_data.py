@@ -1,7 +1,7 @@
-"""Questions of a hub data set: `owner/name[/config][:split]`, by JSONL files or through the `datasets` library.
+"""Questions of a hub data set `owner/name[/config][:split]`, from its JSONL files or through the `datasets` library.
 
-Columns are those of our JSONL: question (or problem), answer, and optionally choices and group; others are left out. An
-answer that is a number beside choices is the index of the right one, as many multiple-choice sets have it.
+Columns are those of our JSONL: question (or problem), answer, and optionally choices and group; other columns are
+ignored. If there are choices, an answer that is a number is the index of the right choice, as in many such sets.
 """
 
 import importlib
@@ -24,7 +24,7 @@ def hub_records(source: str) -> list[QuestionRecord]:
     """Questions of a hub data set.
 
     Args:
-        source: `owner/name[/config][:split]`; the split is `test` when absent.
+        source: `owner/name[/config][:split]`; the default split is `test`.
 
     Raises:
         InputError: When the data set cannot be fetched, or has no questions and answers.
@@ -34,9 +34,9 @@ def hub_records(source: str) -> list[QuestionRecord]:
     split = split or DEFAULT_SPLIT
     try:
         folder = Path(huggingface_hub.snapshot_download(name, repo_type="dataset", allow_patterns=["*.jsonl"]))
-    except Exception as error:  # the hub client raises many kinds; each means that there are no data
+    except Exception as error:  # the hub's client raises many kinds; each means that there are no data
         raise InputError(
-            f"data {source!r}: neither a file here nor a hub data set within reach: {_first_line(error)}"
+            f"data {source!r}: neither a file nor an available hub data set: {_first_line(error)}"
         ) from None
     files = _split_files(folder, config, split)
     if files:
@@ -45,7 +45,7 @@ def hub_records(source: str) -> list[QuestionRecord]:
 
 
 def _split_files(folder: Path, config: str, split: str) -> list[Path]:
-    """The JSONL files of a split, shards in order; the one named the split alone goes before others that hold it."""
+    """The JSONL files of a split, shards in order; a file with exactly the split's name is preferred."""
 
     def base(file: Path) -> str:
         return _SHARD.sub("", file.stem)
@@ -60,7 +60,7 @@ def _split_files(folder: Path, config: str, split: str) -> list[Path]:
 
 
 def _has_part(name: str, part: str) -> bool:
-    """Whether a name holds a part whole: `test` is one of `my_test-0`, not of `latest`."""
+    """Whether a part is one of a name's words: `test` is one in `my_test-0`, but not in `latest`."""
     return re.search(rf"(?<![^\W_]){re.escape(part)}(?![^\W_])", name) is not None
 
 
@@ -88,16 +88,16 @@ def _from_datasets(source: str, name: str, config: str | None, split: str) -> li
         ) from None
     try:
         rows = library.load_dataset(name, config, split=split)
-    except Exception as error:  # as above
+    except Exception as error:  # many kinds again
         raise InputError(f"data {source!r}: {_first_line(error)}") from None
     return records_of_rows(rows, source)
 
 
 def records_of_rows(rows: Iterable[Mapping[str, Any]], source: str) -> list[QuestionRecord]:
-    """Rows of a table as questions; other columns are left out.
+    """Rows of a table as questions; other columns are ignored.
 
     Raises:
-        InputError: For a row without question or answer, naming the columns that are there.
+        InputError: For a row without question or answer, with the names of its columns.
     """
     records = []
     for number, row in enumerate(rows, 1):

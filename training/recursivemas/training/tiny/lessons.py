@@ -63,11 +63,13 @@ def noisy_embeddings(embedded: Tensor, states: Tensor, settings: Pretraining) ->
 
 def embed_batch(embed: Any, batch: Batch) -> Tensor:
     """(B, T, D) input embeddings; mixtures where the batch has them."""
-    embedded: Tensor = embed(torch.from_numpy(batch.ids))  # (B, T, D), or (B, T, 2, D) before mixing
+    tokens = torch.from_numpy(batch.ids)  # (B, T) or (B, T, 2)
     if batch.weights is None:
+        embedded: Tensor = embed(tokens)
         return embedded
     share = torch.from_numpy(batch.weights).float()[..., None]
-    return embedded[..., 0, :] * share + embedded[..., 1, :] * (1 - share)
+    mixed: Tensor = embed(tokens[..., 0]) * share + embed(tokens[..., 1]) * (1 - share)
+    return mixed
 
 
 def lesson_loss(logits: Tensor, batch: Batch) -> Tensor:
