@@ -1,4 +1,4 @@
-"""Agent folders that `rmas build --agents` takes, made without compiling anything."""
+"""Makes agent folders for `rmas build --agents` without compiling anything."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`rmas compile` whole: the layout of an agent folder, and that bad input leaves nothing behind."""
+"""`rmas compile` from end to end: it lays out an agent folder, and bad input leaves nothing behind."""
 
 import errno
 import json
@@ -51,7 +51,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One real compilation, by the command, with a context shorter than the checkpoint's."""
+    """Compiles a checkpoint with the command and a context shorter than the checkpoint's."""
     root = tmp_path_factory.mktemp("compiled")
     write_random_checkpoint(root / "tiny model", CONFIG)
     (root / "tiny model" / "LICENSE").write_text("Apache-2.0")
@@ -304,7 +304,7 @@ def test_compile_keeps_the_earlier_agent_when_it_fails(
 def test_compile_interrupted_from_the_keyboard_leaves_nothing(checkpoint: Path) -> None:
     out = checkpoint.parent / "new" / "agent"
     command = [sys.executable, "-m", "recursivemas.cli.app", "compile", checkpoint, "-q", "q4f32_1", "-o", out]
-    # What a shell starts in the background ignores the keyboard, and so would what these tests start.
+    # A process that a shell starts in the background ignores Ctrl-C, and so would its children here.
     attend = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, preexec_fn=attend)
     while process.poll() is None and not list(checkpoint.parent.glob("new/.agent.partial-*/tensor-cache.json")):

@@ -1,4 +1,4 @@
-"""Which backend defines a model, and what is said when none does."""
+"""Which backend defines a model, and the errors when none does."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +52,7 @@ class FakeMlc:
 
 @pytest.fixture
 def fake_mlc(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """How a backend `mlc` was asked, which is installed instead of the real one."""
+    """Installs a fake backend `mlc`; returns how it is asked."""
     mlc: Any = FakeMlc()
     monkeypatch.setattr(backends, "installed_backends", lambda: {"relax": RelaxBackend(), "mlc": mlc})
     asked: list[dict[str, Any]] = mlc.asked

@@ -1,4 +1,4 @@
-"""`mlc-chat-config.json`: where each value comes from when a checkpoint's files say different things."""
+"""`mlc-chat-config.json`: which of a checkpoint's files wins when they disagree."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Jinja chat templates of the usual families become WebLLM's fields, and say where they do not."""
+"""Jinja chat templates of common families become WebLLM's fields; inexact ones are marked."""
 
 import pytest
 

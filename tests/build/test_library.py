@@ -1,4 +1,4 @@
-"""Compiling a library without a browser: one file or none, what it says of itself, what its shaders ask for."""
+"""Compiling a library, without a browser: it writes one file or none, its metadata is right, its shaders fit."""
 
 import re
 from functools import cache
@@ -120,7 +120,7 @@ def test_shaders_compile_and_fit_what_every_page_may_rely_on(quantization: str) 
     for shader in shaders:
         assert ("enable f16;" in shader.source) == bool(re.search(r"\bf16\b(?!;)", shader.source)), shader.name
         assert not re.search(r"\b[iu]64\b|\bf64\b", shader.source), shader.name
-        # The runtime keeps blockIdx.z to spread large grids.
+        # The runtime reserves blockIdx.z to spread large grids.
         assert "blockIdx.z" not in shader.source.replace("blockIdx.z * gridDim.x", ""), shader.name
 
 
@@ -168,7 +168,7 @@ def test_complete_keeps_what_a_module_brings(config: ModelConfig) -> None:
 
 
 def test_latent_steps_wait_for_nothing(config: ModelConfig) -> None:
-    """All that a step calls is kernels, the KV cache's attention and functions of its own."""
+    """A step only calls kernels, the KV cache's attention and the library's own functions."""
     mod = abi.complete(export_config(config, find_scheme("q0f32"), webgpu_target()).module)
     for name in ("latent_step_paper", "latent_step_ln_res", "get_last_hidden_step"):
         called: set[str] = set()

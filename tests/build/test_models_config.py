@@ -1,4 +1,4 @@
-"""config.json: both spellings are read, everything that would be computed wrongly is refused."""
+"""config.json: both spellings work, and whatever would be computed wrongly is refused."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def _config(family: str = "llama", **changes: Any) -> dict[str, Any]:
         "tie_word_embeddings": False,
     }
     if family == "qwen2":
-        # Written by every Qwen2 checkpoint, and without effect.
+        # Every Qwen2 checkpoint has these keys, which have no effect.
         config |= {"use_sliding_window": False, "sliding_window": 32, "max_window_layers": 2}
     config |= changes
     return {key: value for key, value in config.items() if value is not ...}

@@ -1,4 +1,4 @@
-"""`rmas build` and `rmas site`: a folder appears whole, and what was there stays when something is wrong."""
+"""`rmas build` and `rmas site`: a folder appears whole, and an error keeps the earlier one."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Bit equality with MLC's group quantization: against a scalar reference here, against MLC-LLM's own where it is."""
+"""Group quantization is equal to MLC's, bit for bit: to a scalar reference and, if available, to MLC-LLM itself."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Shape functions come out alike whatever order TVM's hash tables had them in."""
+"""Shape functions come out the same in whatever order TVM's hash tables have them."""
 
 import os
 import random
@@ -24,7 +24,7 @@ from recursivemas.compiler.models import load_model_config
 from recursivemas.compiler.quantize import find_scheme
 from tests.build.test_library import TINY
 
-kept = [bytearray(size) for size in range(int(sys.argv[1]))]  # objects lie elsewhere in every process
+kept = [bytearray(size) for size in range(int(sys.argv[1]))]  # moves objects to other addresses in each process
 compile_library(load_model_config(TINY), find_scheme("q4f16_1"), Path(sys.argv[2]), optimise=0)
 """
 

@@ -1,4 +1,4 @@
-"""A stamp changes with everything that decides how an agent comes out, and with nothing else."""
+"""A stamp changes if, and only if, something changes that affects the agent."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ OPTIONS = CompileOptions("q0f32")
 
 @pytest.fixture
 def mlc_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What `find_mlc` takes for MLC-LLM; returns a file that defines models."""
+    """Makes a tree that `find_mlc` takes for MLC-LLM; returns a file in it that defines models."""
     package = tmp_path / "mlc" / "python" / "mlc_llm"
     (package / "model").mkdir(parents=True)
     (package / "libinfo.py").write_text("__version__ = '1'")
@@ -36,7 +36,7 @@ def mlc_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the checkpoints that are compiled; nothing is, made folders are taken instead."""
+    """Replaces compiling by copying ready-made folders; returns the names of the "compiled" checkpoints."""
     names: list[str] = []
     made = make_agents(tmp_path / "made")
     monkeypatch.setenv("RMAS_CACHE_DIR", str(tmp_path / "cache"))
@@ -50,7 +50,7 @@ def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def emcc(folder: Path, version: str) -> Path:
-    """A folder with an emcc that says its version."""
+    """Makes a folder with an emcc that only prints its version."""
     folder.mkdir(exist_ok=True)
     (folder / "emcc").write_text(f"#!/bin/sh\necho 'emcc (stand-in) {version}'\n")
     (folder / "emcc").chmod(0o755)

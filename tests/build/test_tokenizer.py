@@ -1,4 +1,4 @@
-"""Tokenizers: what is read off them, and which are refused."""
+"""Tokenizers: which facts are read, and which tokenizers are refused."""
 
 import json
 from pathlib import Path

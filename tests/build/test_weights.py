@@ -1,4 +1,4 @@
-"""Conversion: the same bytes as TVM's writer, the right values, nothing but the checkpoint decides them."""
+"""Conversion writes the same bytes as TVM, the right values, and depends on the checkpoint alone."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
 
 
 def load(folder: Path) -> dict[str, np.ndarray]:
-    """Reads shards by the records alone and checks every md5."""
+    """Reads shards with the help of their records only and checks every md5."""
     found = {}
     for shard in json.loads((folder / "tensor-cache.json").read_text())["records"]:
         data = (folder / shard["dataPath"]).read_bytes()
@@ -112,7 +112,7 @@ def test_write_weights_names_the_tensor_with_nan(checkpoint: Checkpoint, tmp_pat
 
 
 def test_shard_writer_equals_tvm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Small tensors, one that starts a new shard, and ones that get a shard of their own past the pending one."""
+    """Small tensors, one that starts a new shard, and large ones that get their own shard."""
     tvmjs = pytest.importorskip("tvm.contrib.tvmjs")
     rng = np.random.default_rng(0)
     mebi = 1 << 20

@@ -1,4 +1,4 @@
-"""Conversion's peak memory, measured in a process of its own."""
+"""Peak memory of a conversion, measured in its own process."""
 
 import json
 import subprocess
@@ -35,14 +35,14 @@ import json, sys
 from pathlib import Path
 
 def peak_mib():
-    # Not ru_maxrss, which begins at the size of the process that started this one.
+    # Not ru_maxrss, which starts with the size of the parent process.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.quantize import find_scheme
-import tvm.relax.frontend.nn  # what defines models; not part of the conversion
+import tvm.relax.frontend.nn  # needed to define models, not to convert
 
 before = peak_mib()
 model = prepare(Checkpoint(Path(sys.argv[1])), find_scheme(sys.argv[2]), "relax")

@@ -1,4 +1,4 @@
-"""Compiled tiny models in one page of one browser."""
+"""Compiles tiny models and loads them into one page of one browser."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from recursivemas.compiler.weights import write_weights
 
 @dataclass(frozen=True)
 class Agent:
-    """A tiny model twice: compiled in the page, and in PyTorch with the numbers that the page's weights stand for.
+    """A tiny model, compiled in the page and in PyTorch with the same (dequantized) weights.
 
     Attributes:
         library: In the page.
@@ -53,7 +53,7 @@ MakeAgent = Callable[..., Agent]
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the page may fetch."""
+    """The folder that the page fetches files from."""
     return tmp_path_factory.mktemp("files")
 
 
@@ -91,5 +91,5 @@ def make_agent(libraries: Libraries, files: Path) -> MakeAgent:
 
 @pytest.fixture(scope="session")
 def any_agent(make_agent: MakeAgent) -> Agent:
-    """One model, for what does not depend on the family."""
+    """One model, for tests that do not depend on the family."""
     return make_agent(CASES[1])

@@ -1,4 +1,4 @@
-"""Both variants of both links in Chromium against PyTorch, written here from the formulas of docs/abi.md."""
+"""Compares both variants of both links in Chromium with PyTorch code written from the formulas of docs/abi.md."""
 
 from collections.abc import Mapping
 
@@ -49,7 +49,7 @@ def _random_link(names: tuple[str, ...], source: int, target: int, width: int) -
 
 
 def _rows(count: int, size: int) -> torch.Tensor:
-    """Hidden states whose means are far from zero, which a careless layer norm loses digits on."""
+    """Hidden states whose means are far from zero, for which a careless layer norm loses digits."""
     generator = torch.Generator().manual_seed(count)
     return 2 * torch.randn((count, size), generator=generator) + 5
 

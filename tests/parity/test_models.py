@@ -1,4 +1,4 @@
-"""Compiled models in Chromium against PyTorch, for every family, in float32 and in 4 bits."""
+"""Compares compiled models of every family in Chromium with PyTorch, in float32 and in 4 bits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Choosing tokens in Chromium against numpy."""
+"""Compares choosing tokens in Chromium with numpy."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_sample_with_top_p_draws_from_the_smallest_sufficient_set(any_agent: Age
     kept = min(int(np.searchsorted(sums, top_p)) + 1, sums.size)
     bounds = sums[:kept] / sums[kept - 1]
     draws = np.concatenate([[0.0, 0.999999], np.random.default_rng(8).random(30)]).astype(np.float32)
-    # A draw so near a bound that float32 decides it either way proves nothing.
+    # A draw proves nothing if it is so near a bound that float32 may decide either way.
     draws = np.array([u for u in draws if np.abs(bounds[:-1] - u).min(initial=1) > 1e-5], np.float32)
     assert draws.size > 20
     rows = np.zeros(draws.size, np.int32)

@@ -1,4 +1,4 @@
-"""Fixtures: the real MLC-LLM where there is one, and a tree that looks like it where there is none."""
+"""Fixtures: the real MLC-LLM if it is available, and a made-up tree that looks like it."""
 
 import sys
 import textwrap
@@ -48,7 +48,7 @@ def write_tree(folder: Path, files: dict[str, str]) -> Path:
 
 @pytest.fixture
 def own_modules() -> Iterator[None]:
-    """Whatever a test imports as `mlc_llm` is gone afterwards, and what was there is back."""
+    """Restores the imported modules of `mlc_llm` after a test."""
     before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == PACKAGE}
     yield
     for name in [name for name in sys.modules if name.split(".")[0] == PACKAGE]:
@@ -58,7 +58,7 @@ def own_modules() -> Iterator[None]:
 
 @pytest.fixture
 def fake_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_modules: None) -> Path:
-    """A tree that `import_mlc` finds, made for this test."""
+    """Makes a tree that `import_mlc` finds."""
     folder = write_tree(tmp_path / "source", FILES)
     monkeypatch.setenv(SOURCE_VARIABLE, str(folder))
     return folder

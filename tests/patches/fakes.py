@@ -1,4 +1,4 @@
-"""Models built as MLC-LLM builds them, small enough to see what comes out."""
+"""Models with the structure of MLC-LLM's, small enough to compute their output by hand."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ VOCABULARY = 12
 
 
 class Layer(nn.Module):
-    """Adds a linear map; the cache is handed on and not used."""
+    """Adds a linear map and ignores the cache."""
 
     def __init__(self) -> None:
         self.proj = nn.Linear(HIDDEN, HIDDEN, bias=False)
@@ -23,7 +23,7 @@ class Layer(nn.Module):
 
 
 class Body(nn.Module):
-    """Scales its input as Gemma does, if asked to."""
+    """Scales its input like Gemma, on request."""
 
     def __init__(self, scale: float, layers: int = 2) -> None:
         self.scale = scale
@@ -39,7 +39,7 @@ class Body(nn.Module):
 
 
 class BareBody(nn.Module):
-    """Leaves the last normalisation to the head, as Phi does."""
+    """Leaves the last normalisation to the head, like Phi."""
 
     def __init__(self) -> None:
         self.embd = nn.Embedding(VOCABULARY, HIDDEN)
@@ -63,7 +63,7 @@ class NormedHead(nn.Module):
 
 
 class Language(nn.Module):
-    """What every language model of MLC-LLM offers."""
+    """Has the methods of every language model of MLC-LLM."""
 
     def __init__(self, body: nn.Module, head: nn.Module | None = None, cap: float | None = None) -> None:
         self.model = body
@@ -119,7 +119,7 @@ class Language(nn.Module):
 
 
 class Outer(nn.Module):
-    """A model around a language model, as Gemma 3's is."""
+    """Wraps a language model, like Gemma 3."""
 
     def __init__(self, inner: Language) -> None:
         self.language_model = inner

@@ -1,4 +1,4 @@
-"""The `mlc` backend against ours and against transformers; needs MLC-LLM."""
+"""Compares the backend `mlc` with ours and with transformers; needs MLC-LLM."""
 
 import dataclasses
 from pathlib import Path

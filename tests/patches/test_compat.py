@@ -282,9 +282,7 @@ def test_split_rotary_turns_queries_and_keys_only(interleaved: bool, rotary_dim:
     outputs = [tvm.runtime.tensor(np.zeros((4, heads, 8), np.float32)) for heads in (2, 1, 1)]
     run(tvm.runtime.tensor(qkv), tvm.runtime.tensor(positions), *outputs, tvm.runtime.tensor(made.frequencies))
     q, k, v = (output.numpy() for output in outputs)
-    angles = (positions[:, None, None].astype(np.float32) * made.frequencies).astype(
-        np.float64
-    )  # As transformers has it.
+    angles = (positions[:, None, None].astype(np.float32) * made.frequencies).astype(np.float64)  # as in transformers
     untouched = qkv[..., rotary_dim:]
     expected = _turned(qkv, angles, interleaved) * 1.5
     expected[..., rotary_dim:] = untouched

@@ -18,7 +18,7 @@ from .fakes import HIDDEN, VOCABULARY, BareBody, Body, Language, NormedHead, Out
 
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fakes' layers do not attend, so that the kernels of a cache, which take seconds to build, can be left out."""
+    """Leaves out the kernels of a cache, which take seconds to build, because the fakes' layers do not attend."""
     monkeypatch.setattr(definition_module, "CacheBuild", lambda *_, **__: CacheBuild(placeholder=True))
 
 
@@ -33,7 +33,7 @@ class Model:
         return self._vm["embed"](tvm.runtime.tensor(input_ids), self._params).numpy()
 
     def get_last_hidden(self, input_embed: NDArray[Any]) -> NDArray[Any]:
-        cache = tvm.runtime.ShapeTuple([0])  # handed through
+        cache = tvm.runtime.ShapeTuple([0])  # passed through
         return self._vm["get_last_hidden"](tvm.runtime.tensor(input_embed), cache, self._params)[0].numpy()
 
     def lm_head(self, hidden: NDArray[Any]) -> NDArray[Any]:

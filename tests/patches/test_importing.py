@@ -151,7 +151,7 @@ def test_find_mlc_finds_an_installed_package(fake_tree: Path, monkeypatch: pytes
     expected = (fake_tree / "python" / "mlc_llm").resolve()
     assert find_mlc() == expected
     assert import_mlc().root == expected
-    assert find_mlc() == expected  # also when a bare package stands for it
+    assert find_mlc() == expected  # also when a bare package takes its place
 
 
 def test_known_tree_is_recognised(mlc: Mlc) -> None:

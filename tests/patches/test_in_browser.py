@@ -1,4 +1,4 @@
-"""The `mlc` backend's libraries in Chromium: against ours, and against transformers where kernels need a GPU."""
+"""Compares libraries of the backend `mlc` in Chromium with ours, and with transformers if kernels need a GPU."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +61,7 @@ def _in_the_page(libraries: Libraries, checkpoint: Checkpoint, backend: str, fol
     cache = library.kv_cache()
     parts = [cache.forward("get_last_hidden", embed[None, start:end], params)[0] for start, end in PIECES]
     hidden = np.concatenate(parts)
-    # decode goes by the function for one position, which may take another way through a mixture.
+    # decode uses the function for one position, which may take another path through a mixture.
     again = library.kv_cache()
     again.forward("prefill", embed[None, :-1], params)
     decoded = again.forward("decode", embed[None, -1:], params)[0]

@@ -10,7 +10,7 @@ from recursivemas.system.errors import InputError
 
 @dataclasses.dataclass
 class Config:
-    """As MLC-LLM's: fields without a default must be given, 0 means that it is derived."""
+    """Like MLC-LLM's: fields without a default are required, and 0 means that a value is derived."""
 
     hidden_size: int
     attention_bias: bool
