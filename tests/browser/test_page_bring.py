@@ -120,6 +120,7 @@ def test_page_opens_a_folder_with_the_keyboard_alone(page: Playground, default_s
         page.page.keyboard.press("Tab")
         if button.evaluate("(each) => each === document.activeElement"):
             break
+    expect(button).to_be_focused()
     with page.page.expect_file_chooser() as chooser:
         page.page.keyboard.press("Enter")
     chooser.value.set_files(default_system)
