@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.dequantize import dequantize
 from recursivemas.compiler.quantize import (
     SCHEMES,
     BadWeightsError,
@@ -15,7 +16,6 @@ from recursivemas.compiler.quantize import (
     _round_to_11_bits,
     _round_to_float16,
     cast,
-    dequantize,
     find_scheme,
     quantized_shapes,
     row_blocks,

@@ -19,18 +19,12 @@ from recursivemas.compiler.quantize import GROUP_SIZE, MAX_INT, PER_WORD, quanti
 _BITS = 32 // PER_WORD
 
 
-def _weight(rows: int, columns: int) -> nn.Parameter:
-    parameter = nn.Parameter((rows, columns))
-    parameter.attrs["quantize"] = True
-    return parameter
+class _Matrix(nn.Module):
+    """Has an (N, K) weight that the ``q4*`` schemes pack."""
 
-
-class Linear(nn.Module):
-    """y = x Wᵀ + b, as `torch.nn.Linear`."""
-
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
-        self.weight = _weight(out_features, in_features)
-        self.bias = nn.Parameter((out_features,)) if bias else None
+    def __init__(self, rows: int, columns: int) -> None:
+        self.weight = nn.Parameter((rows, columns))
+        self.weight.attrs["quantize"] = True
 
     def table(self) -> Tensor:
         """The (N, K) weight in the model dtype."""
@@ -39,6 +33,14 @@ class Linear(nn.Module):
     def product(self, x: Tensor) -> Tensor:
         """x Wᵀ in float32, (..., K) to (..., N)."""
         return op.matmul(x, op.permute_dims(self.table()), out_dtype="float32")
+
+
+class Linear(_Matrix):
+    """y = x Wᵀ + b, as `torch.nn.Linear`."""
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+        super().__init__(out_features, in_features)
+        self.bias = nn.Parameter((out_features,)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) to (..., N), in the dtype of `x`."""
@@ -62,30 +64,22 @@ class FusedLinear(Linear):
             parameter.attrs["parts"] = dict(parts)
 
 
-class Embedding(nn.Module):
-    """A table of input embeddings, which a tied output layer reads too."""
-
-    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
-        self.weight = _weight(num_embeddings, embedding_dim)
-
-    def table(self) -> Tensor:
-        """The (N, K) table in the model dtype."""
-        return self.weight
+class Embedding(_Matrix):
+    """A table of N input embeddings; a tied output layer calls `product`."""
 
     def forward(self, ids: Tensor) -> Tensor:
         """(T,) int32 to (T, K). An id beyond the table reads its last row."""
         return op.wrap_nested(relax.op.take(self.table()._expr, ids._expr, axis=0, mode="clip"), "take")
 
-    product = Linear.product
 
+class _Quantized(_Matrix):
+    """Stores its weight as `q_weight` and `q_scale` and dequantizes it in every use.
 
-class _Quantized(nn.Module):
-    """Stores a weight as `q_weight` and `q_scale`, and computes it anew wherever it is used.
-
-    `FuseDequantize` puts that computation into the kernel that uses the weight, so the weight itself is never stored.
+    `FuseDequantize` puts that into the kernel that uses the weight, so the dequantized weight is never stored.
     """
 
-    def _pack(self, weight: nn.Parameter) -> None:
+    def pack(self, weight: nn.Parameter) -> None:
+        """Declares `q_weight` and `q_scale` in place of a weight."""
         self.columns = int(weight.shape[1])
         weight_shape, scale_shape = quantized_shapes(tuple(weight.shape))
         self.q_weight = nn.Parameter(weight_shape, "uint32")
@@ -100,7 +94,7 @@ class QuantizedLinear(_Quantized, Linear):
     """A Linear with a packed weight."""
 
     def __init__(self, linear: Linear) -> None:
-        self._pack(linear.weight)
+        self.pack(linear.weight)
         self.bias = linear.bias
 
 
@@ -108,7 +102,7 @@ class QuantizedEmbedding(_Quantized, Embedding):
     """An Embedding with a packed table."""
 
     def __init__(self, embedding: Embedding) -> None:
-        self._pack(embedding.weight)
+        self.pack(embedding.weight)
 
 
 class _Quantizer(nn.Mutator):
