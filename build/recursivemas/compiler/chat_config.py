@@ -16,8 +16,9 @@ from recursivemas.compiler.tokenizer import TokenizerFacts
 from recursivemas.system.chat_template import load_chat_template
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
+from recursivemas.system.names import FILES
 
-CHAT_CONFIG = "mlc-chat-config.json"
+CHAT_CONFIG = next(each.file for each in FILES if each.name == "configuration")
 
 _SAMPLING_DEFAULTS = {
     "temperature": 1.0,

@@ -19,9 +19,10 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.params import ParamSpec
 from recursivemas.compiler.quantize import BadWeightsError, GroupQuantizer, Scheme, cast, quantized_shapes
 from recursivemas.system.errors import InputError
+from recursivemas.system.names import FILES
 from recursivemas.system.progress import Progress
 
-TENSOR_CACHE = "tensor-cache.json"
+TENSOR_CACHE = next(each.file for each in FILES if each.name == "weights")
 
 SHARD_BYTES = 32 << 20
 """A shard stays below this size, unless it holds a single tensor of at least half of it."""
