@@ -143,7 +143,7 @@ def serving(*places: object, **options: Any) -> Iterator[str]:
         assert found is not None
         yield found.group()
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=600)
     finally:
         process.kill()
         process.communicate()

