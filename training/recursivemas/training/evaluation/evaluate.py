@@ -5,7 +5,7 @@ is handed over, never the questions.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,10 +17,16 @@ from recursivemas.system.progress import Progress
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.evaluation.statistics import wilson
 from recursivemas.training.recursion import HandOffHook, Recursion
-from recursivemas.training.rollout import Sampler
 from recursivemas.training.tasks.scoring import is_right
 
 Control = Literal["none", "zeros", "other_question"]
+
+
+# What tables show of a cell, in order.
+COLUMNS = (
+    *("mode", "rounds", "latent_steps", "temperature", "control", "questions", "right", "accuracy", "low", "high"),
+    *("decoded_tokens", "forward_positions", "time_ms", "by_group"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,16 +39,11 @@ class Cell:
         latent_steps: M.
         temperature: Of the sampler; 0 is greedy.
         control: What was done to hand-offs.
-        questions: Questions asked.
-        right: Questions answered correctly.
-        accuracy: right / questions.
-        low: Lower end of the 95% Wilson interval.
-        high: Upper end.
         decoded_tokens: Mean sampled tokens a question.
         forward_positions: Mean positions that any agent computed for a question.
         time_ms: Mean wall time a question, in batches.
         by_group: Accuracy by the questions' group.
-        correct: For each question, for bootstraps; tables leave it out.
+        correct: Whether each question was answered correctly.
     """
 
     mode: Mode
@@ -50,21 +51,40 @@ class Cell:
     latent_steps: int
     temperature: float
     control: Control
-    questions: int
-    right: int
-    accuracy: float
-    low: float
-    high: float
     decoded_tokens: float
     forward_positions: float
     time_ms: float
     by_group: dict[str, float]
     correct: tuple[bool, ...]
 
+    @property
+    def questions(self) -> int:
+        """Questions asked."""
+        return len(self.correct)
+
+    @property
+    def right(self) -> int:
+        """Questions answered correctly."""
+        return sum(self.correct)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of questions answered correctly."""
+        return self.right / self.questions
+
+    @property
+    def low(self) -> float:
+        """Lower end of the accuracy's 95% Wilson interval."""
+        return wilson(self.right, self.questions)[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the accuracy's 95% Wilson interval."""
+        return wilson(self.right, self.questions)[1]
+
     def row(self) -> dict[str, object]:
         """The cell as JSON, without the single answers."""
-        record = asdict(self)
-        del record["correct"]
+        record = {name: getattr(self, name) for name in COLUMNS}
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in record.items()}
 
 
@@ -115,8 +135,9 @@ def evaluate(
     system = recursion.system
     scoring = system.task.scoring if system.task is not None else "exact"
     asked = Recursion(system, recursion.agents, recursion.links, CONTROLS[control] or recursion.hook)
-    base = asked.sampler(seed)
-    sampler = base if temperature is None else Sampler(temperature, base.top_p, base.generator)
+    sampler = asked.sampler(seed)
+    if temperature is not None:
+        sampler = replace(sampler, temperature=temperature)
     correct: list[bool] = []
     decoded = positions = 0
     duration = 0.0
@@ -133,18 +154,12 @@ def evaluate(
         duration += answers.duration_ms * len(batch) / len(questions)
         progress(len(correct), len(records))
     total = len(records)
-    low, high = wilson(sum(correct), total)
     return Cell(
         mode=mode,
         rounds=rounds or system.rounds,
         latent_steps=latent_steps or system.latent_steps,
         temperature=sampler.temperature,
         control=control,
-        questions=total,
-        right=sum(correct),
-        accuracy=sum(correct) / total,
-        low=low,
-        high=high,
         decoded_tokens=decoded / total,
         forward_positions=positions / total,
         time_ms=duration / total,

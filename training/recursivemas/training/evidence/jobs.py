@@ -21,7 +21,6 @@ from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System, load_system
 from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.evaluation.evaluate import Cell, evaluate
-from recursivemas.training.evaluation.statistics import wilson
 from recursivemas.training.evidence.report import MEANS, SWEEP
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
@@ -76,17 +75,8 @@ def vote_of(cells: Sequence[Cell]) -> Cell:
     A question counts as right if at least half of its samples are, so a tie counts in favour of text.
     """
     correct = tuple(2 * sum(marks) >= len(cells) for marks in zip(*(cell.correct for cell in cells), strict=True))
-    low, high = wilson(sum(correct), len(correct))
-    return replace(
-        cells[0],
-        correct=correct,
-        right=sum(correct),
-        accuracy=sum(correct) / len(correct),
-        low=low,
-        high=high,
-        by_group={},
-        **{name: sum(getattr(cell, name) for cell in cells) for name in MEANS},
-    )
+    spent = {name: sum(getattr(cell, name) for cell in cells) for name in MEANS}
+    return replace(cells[0], correct=correct, by_group={}, **spent)
 
 
 def job_key(name: str, seed: int, systems: Path) -> str:

@@ -5,15 +5,13 @@ matches norms, because with the cosine alone the norm can drift away from an emb
 hidden size, V vocabulary.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import InnerLink
-from recursivemas.training.train.pairs import Pairs, mean_embedding
+from recursivemas.training.train.pairs import Pairs
 
 CHECKED = 2048
 
@@ -46,14 +44,6 @@ def embedding_loss(predicted: Tensor, wanted: Tensor, norm_weight: float) -> tup
     ratio = predicted.norm(dim=-1) / wanted.norm(dim=-1).clamp(min=1e-6)
     loss = 1 - cosine + norm_weight * (ratio - 1).square().mean()
     return loss, {"cosine": cosine.item(), "norm_ratio": ratio.mean().item()}
-
-
-def inner_loss(
-    link: InnerLink, agent: LoadedAgent, pairs: Pairs, chosen: Tensor, norm_weight: float
-) -> tuple[Tensor, Mapping[str, float]]:
-    """The loss of one batch: pairs `chosen`, (batch,) indices."""
-    wanted = mean_embedding(agent, pairs.targets[chosen], pairs.weights[chosen])
-    return embedding_loss(link(pairs.hidden[chosen]), wanted, norm_weight)
 
 
 @torch.no_grad()

@@ -23,8 +23,8 @@ from recursivemas.system.progress import Progress
 
 # Called with a phase's name; returns what its steps are reported to
 PhaseProgress = Callable[[str], Progress]
-# (step, micro-batch) -> (loss, figures for the log)
-LossFunction = Callable[[int, int], tuple[Tensor, Mapping[str, float]]]
+# A loss, and figures for the log
+Loss = tuple[Tensor, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,25 @@ class Run:
         module: Everything that is trained.
         identity: Names the run; a checkpoint of another run is refused.
         checkpoint_every: Steps between checkpoints; there is one at the end of each phase, too.
-        main: Whether this process writes.
+        accelerator: Device and processes; the main process alone writes.
+        progress: Called with the name of each phase; returns what its steps are reported to.
         done: Complete phases.
     """
 
     folder: Path
     module: nn.Module
     identity: str
-    checkpoint_every: int = 50
-    main: bool = True
+    checkpoint_every: int
+    accelerator: Any
+    progress: PhaseProgress
     done: list[str] = field(default_factory=list)
     _resume: dict[str, Any] | None = None
     _line: int = 0
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes."""
+        return bool(self.accelerator.is_main_process)
 
     def start(self, resume: bool) -> None:
         """Begins anew, or continues from the last checkpoint if `resume` is set and there is one.
@@ -130,40 +137,36 @@ class Run:
     def optimise(
         self,
         name: str,
-        parameters: list[nn.Parameter],
+        module: nn.Module,
         schedule: Schedule,
-        loss_function: LossFunction,
-        progress: PhaseProgress,
-        reduce_gradients: Callable[[list[nn.Parameter]], None] | None = None,
-        gradient_figures: Callable[[], Mapping[str, float]] | None = None,
+        loss_function: Callable[[int, int], Loss],
+        gradient_figures: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """Minimises a loss over `parameters`, unless the phase is already done.
+        """Minimises a loss over a module's parameters, unless the phase is already done.
 
         Args:
             name: Of the phase, in log and checkpoint.
-            parameters: They are trained; everything else stays.
+            module: It is trained; everything else stays.
             schedule: Steps and rates.
-            loss_function: Computes the loss and figures for the log.
-            progress: Called if the phase is not done yet.
-            reduce_gradients: Averages gradients over processes.
+            loss_function: Computes the loss of (step, micro-batch).
             gradient_figures: More figures for the log, which depend on gradients.
         """
         if name in self.done:
             return
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
         first = 0
         if self._resume is not None and self._resume["name"] == name:
             optimizer.load_state_dict(self._resume["optimizer"])
             first = self._resume["step"]
-        self._resume, report = None, progress(name)
+        self._resume, report = None, self.progress(name)
         for step in range(first, schedule.steps):
             began = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
             optimizer.zero_grad(set_to_none=True)
             loss, figures = _accumulate(parameters, schedule.accumulation, functools.partial(loss_function, step))
-            if reduce_gradients is not None:
-                reduce_gradients(parameters)
+            self._average(parameters)
             limit = schedule.gradient_clip if schedule.gradient_clip is not None else math.inf
             norm = float(nn.utils.clip_grad_norm_(parameters, limit))
             if not math.isfinite(norm) or not math.isfinite(loss):
@@ -174,17 +177,22 @@ class Run:
             optimizer.step()
             elapsed_ms = round((time.perf_counter() - began) * 1e3, 2)
             entry = {"phase": name, "step": step + 1, "loss": loss, "gradient_norm": norm, "lr": schedule.rate(step)}
-            known = {} if gradient_figures is None else gradient_figures()
-            self.log(**entry, **figures, **known, step_ms=elapsed_ms)
+            self.log(**entry, **figures, **gradient_figures(), step_ms=elapsed_ms)
             if (step + 1) % self.checkpoint_every == 0 and step + 1 < schedule.steps:
                 self.save({"name": name, "step": step + 1, "optimizer": optimizer.state_dict()})
             report(step + 1, schedule.steps)
         self.done.append(name)
         self.save(None)
 
+    def _average(self, parameters: list[nn.Parameter]) -> None:
+        """Averages gradients over processes."""
+        for parameter in parameters if self.accelerator.num_processes > 1 else ():
+            if parameter.grad is not None:
+                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+
 
 def _accumulate(
-    parameters: list[nn.Parameter], batches: int, loss_function: Callable[[int], tuple[Tensor, Mapping[str, float]]]
+    parameters: list[nn.Parameter], batches: int, loss_function: Callable[[int], Loss]
 ) -> tuple[float, Mapping[str, float]]:
     """Adds the gradients of several micro-batches; returns their mean loss and the last one's figures."""
     total, figures = 0.0, dict[str, float]()

@@ -39,6 +39,11 @@ class Pairs:
     weights: Tensor
     received: dict[str, Tensor]
 
+    def to(self, device: torch.device) -> "Pairs":
+        """The same pairs on a device."""
+        received = {key: tokens.to(device) for key, tokens in self.received.items()}
+        return Pairs(self.hidden.to(device), self.targets.to(device), self.weights.to(device), received)
+
 
 def mean_embedding(agent: LoadedAgent, tokens: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean of input embeddings; a token that is not read (-1) has no weight.
@@ -98,21 +103,23 @@ def as_received(sender: LoadedAgent, receiver: LoadedAgent, ids: Sequence[int]) 
 
 @dataclass
 class Reading:
-    """How receivers read single tokens of senders: `as_received` of each token on its own, remembered."""
+    """How receivers read what senders wrote; remembered, because short texts recur."""
 
     agents: Mapping[str, LoadedAgent]
-    known: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
+    known: dict[tuple[str, str, tuple[int, ...]], list[int]] = field(default_factory=dict)
 
-    def __call__(self, source: str, target: str, tokens: Tensor) -> Tensor:
-        """(N, K) ids of the sender to ids of the receiver, -1 where it reads none."""
-        known = self.known.setdefault((source, target), {})
-        unique: Tensor
-        unique, places = torch.unique(tokens, return_inverse=True)  # (U,) ids, (N, K) indices of them
-        for token in unique.tolist():
-            if token not in known:
-                known[token] = as_received(self.agents[source], self.agents[target], [token])[0]
-        read = torch.tensor([known[token] for token in unique.tolist()], dtype=torch.long, device=tokens.device)
-        return read[places]
+    def text(self, source: str, target: str, ids: tuple[int, ...]) -> list[int]:
+        """`as_received` of a text."""
+        key = (source, target, ids)
+        if key not in self.known:
+            self.known[key] = as_received(self.agents[source], self.agents[target], ids)
+        return self.known[key]
+
+    def tokens(self, source: str, target: str, ids: Tensor) -> Tensor:
+        """`as_received` of each token on its own: (N, K) sender ids to receiver ids, -1 if it reads none."""
+        unique, places = torch.unique(ids, return_inverse=True)  # (U,) ids, (N, K) indices of them
+        read = [self.text(source, target, (token,))[0] for token in unique.tolist()]
+        return torch.tensor(read, dtype=torch.long, device=ids.device)[places]
 
 
 def from_states(recursion: Recursion, agent: LoadedAgent, hidden: Tensor, count: int, reading: Reading) -> Pairs:
@@ -120,7 +127,7 @@ def from_states(recursion: Recursion, agent: LoadedAgent, hidden: Tensor, count:
     key = agent.agent.id
     targets, weights = likeliest(agent, hidden, count)
     receivers = [edge.target for edge in recursion.system.outgoing(key)]
-    return Pairs(hidden.float(), targets, weights, {name: reading(key, name, targets) for name in receivers})
+    return Pairs(hidden.float(), targets, weights, {name: reading.tokens(key, name, targets) for name in receivers})
 
 
 class _Collector:
@@ -133,14 +140,13 @@ class _Collector:
     """
 
     def __init__(self, recursion: Recursion, seed: int) -> None:
-        self.recursion = recursion
+        self.recursion, self.reading = recursion, Reading(recursion.agents)
         self.rng = np.random.default_rng(seed)
         self.hidden: dict[str, list[Tensor]] = {key: [] for key in recursion.agents}
         self.targets: dict[str, list[int]] = {key: [] for key in recursion.agents}
         self.received: dict[tuple[str, str], list[int]] = {
             (edge.source, edge.target): [] for edge in recursion.system.edges
         }
-        self._read: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
 
     def __call__(self, agent: LoadedAgent, prompts: list[Tensor], written: list[list[int]]) -> None:
         """Runs the agent once more, without sampling, over its prompts (B tensors (T_b, D)) and what it wrote."""
@@ -157,15 +163,8 @@ class _Collector:
             self.hidden[key].append(state[-len(ids) :][kept])  # h_t, from which the agent wrote ids[t]
             self.targets[key] += [ids[t] for t in kept]
             for edge in self.recursion.system.outgoing(key):
-                read = self._as_received(agent, edge.target, tuple(ids))
+                read = self.reading.text(key, edge.target, tuple(ids))
                 self.received[(key, edge.target)] += [read[t] for t in kept]
-
-    def _as_received(self, agent: LoadedAgent, target: str, ids: tuple[int, ...]) -> list[int]:
-        """`as_received`, remembered, because short texts recur."""
-        key = (agent.agent.id, target, ids)
-        if key not in self._read:
-            self._read[key] = as_received(agent, self.recursion.agents[target], ids)
-        return self._read[key]
 
     def _is_thinned(self, ids: Sequence[int], t: int) -> bool:
         """Whether a token is left out: most of those that only repeat the token before."""

@@ -6,7 +6,7 @@ Source: arXiv 2604.25917, training; docs/training.md lists the stages. Every gra
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from recursivemas.training.loading import agents_dtype
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData
 from recursivemas.training.train.initialise import matched_thoughts, start_outer
-from recursivemas.training.train.inner_loop import embedding_loss, inner_loss, nearest_token_accuracy, start_inner
-from recursivemas.training.train.optimise import LossFunction, PhaseProgress, Run, Schedule, save_atomic
+from recursivemas.training.train.inner_loop import embedding_loss, nearest_token_accuracy, start_inner
+from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule, save_atomic
 from recursivemas.training.train.outer_loop import GradientWatch, outer_loss
-from recursivemas.training.train.pairs import Pairs, collect_latent_pairs, collect_pairs, join
+from recursivemas.training.train.pairs import Pairs, collect_latent_pairs, collect_pairs, join, mean_embedding
 
 # What a batch of training questions is for; each use has a stream of its own.
 PAIR_STREAM, OUTER_STREAM, LATENT_STREAM = 0, 1, 2
@@ -45,9 +45,7 @@ class Trainer:
         agents: Frozen agents by id.
         links: They are trained.
         data: Training questions.
-        run: Folder, log, checkpoint.
-        accelerator: Device and processes.
-        progress: Called with the name of each phase; returns what its steps are reported to.
+        run: Folder, log, checkpoint and processes.
     """
 
     system: System
@@ -55,10 +53,9 @@ class Trainer:
     links: Links
     data: TrainingData
     run: Run
-    accelerator: Any
-    progress: PhaseProgress
 
     def __post_init__(self) -> None:
+        self.accelerator = self.run.accelerator
         self._pairs: dict[str, Pairs] | None = None
         self._joined = 0
 
@@ -101,8 +98,10 @@ class Trainer:
         if all(name in self.run.done for name, _, _ in phases):
             return
         for earlier in range(self._joined + 1, number + 1):
-            found = torch.load(self._pairs_file(earlier), weights_only=True, map_location=self.accelerator.device)
-            self._pairs = {key: join(pairs, Pairs(**found[key])) for key, pairs in self.pairs.items()}
+            # Not right onto the device: one of several processes calls it `cpu:0`, which torch.load does not know.
+            found = torch.load(self._pairs_file(earlier), weights_only=True, map_location="cpu")
+            device = self.accelerator.device
+            self._pairs = {key: join(pairs, Pairs(**found[key]).to(device)) for key, pairs in self.pairs.items()}
         self._joined = number
         for name, key, act in phases:
             act(name, key, steps)
@@ -136,11 +135,12 @@ class Trainer:
             return
         pairs = self.pairs[agent]
 
-        def loss(step: int, _micro: int) -> tuple[Tensor, Mapping[str, float]]:
-            chosen = self._chosen(len(pairs.targets), settings.batch_size, step)
-            return inner_loss(link, self.agents[agent], pairs, chosen, settings.norm_weight)
+        def loss(step: int, _micro: int) -> Loss:
+            chosen = self._chosen(len(pairs.targets), settings.batch_size, step)  # (batch,) indices
+            wanted = mean_embedding(self.agents[agent], pairs.targets[chosen], pairs.weights[chosen])
+            return embedding_loss(link(pairs.hidden[chosen]), wanted, settings.norm_weight)
 
-        self._optimise(name, link, Schedule(steps, settings.learning_rate, WARMUP_STEPS), loss)
+        self.run.optimise(name, link, Schedule(steps, settings.learning_rate, WARMUP_STEPS), loss)
         accuracy = nearest_token_accuracy(link, self.agents[agent], pairs)
         self.run.log(phase=name, nearest_token_accuracy=accuracy)
 
@@ -163,11 +163,11 @@ class Trainer:
             return
         _, (thoughts, wanted) = self._matched(edge)
 
-        def loss(step: int, _micro: int) -> tuple[Tensor, Mapping[str, float]]:
+        def loss(step: int, _micro: int) -> Loss:
             chosen = self._chosen(len(wanted), settings.inner.batch_size, step)
             return embedding_loss(link(thoughts[chosen]), wanted[chosen], settings.inner.norm_weight)
 
-        self._optimise(name, link, Schedule(steps, settings.outer.alignment_learning_rate, WARMUP_STEPS), loss)
+        self.run.optimise(name, link, Schedule(steps, settings.outer.alignment_learning_rate, WARMUP_STEPS), loss)
 
     def train_outer(self) -> None:
         """The outer loop alone."""
@@ -178,7 +178,7 @@ class Trainer:
         if settings.train_inner:
             modules += self.links.inner.values()
 
-        def loss(step: int, micro: int) -> tuple[Tensor, Mapping[str, float]]:
+        def loss(step: int, micro: int) -> Loss:
             batch = step * settings.gradient_accumulation + micro
             number = batch * self.accelerator.num_processes + self.accelerator.process_index
             records = self.data.batch(OUTER_STREAM, number, settings.batch_size)
@@ -199,7 +199,7 @@ class Trainer:
             settings.gradient_clip,
             settings.gradient_accumulation,
         )
-        self._optimise("outer", nn.ModuleList(modules), schedule, loss, watch.figures)
+        self.run.optimise("outer", nn.ModuleList(modules), schedule, loss, watch.figures)
 
     def _rounds(self, step: int) -> int:
         """Rounds of a step: all of them, or with the curriculum more and more over the first half of the steps."""
@@ -213,30 +213,6 @@ class Trainer:
         seed = (self.system.training.seed * 1_000_003 + step) * 1009 + self.accelerator.process_index
         generator = torch.Generator().manual_seed(seed)
         return torch.randint(0, count, (min(batch, count),), generator=generator).to(self.accelerator.device)
-
-    def _optimise(
-        self,
-        name: str,
-        module: nn.Module,
-        schedule: Schedule,
-        loss: LossFunction,
-        gradient_figures: Callable[[], Mapping[str, float]] | None = None,
-    ) -> None:
-        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.run.optimise(
-            name,
-            parameters,
-            schedule,
-            loss,
-            self.progress,
-            reduce_gradients=self._average if self.accelerator.num_processes > 1 else None,
-            gradient_figures=gradient_figures,
-        )
-
-    def _average(self, parameters: list[nn.Parameter]) -> None:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
 
 
 def new_links(system: System, agents: dict[str, LoadedAgent]) -> Links:
@@ -301,9 +277,9 @@ def train_system(
         agents = load_agents(system, accelerator.device, agents_dtype(settings.precision, accelerator.device))
     before = checksums(agents)
     links = (new_links(system, agents) if start is None else Links.from_file(start)).to(accelerator.device)
-    run = Run(out, links, run_identity(system, data, before, start), checkpoint_every, accelerator.is_main_process)
+    run = Run(out, links, run_identity(system, data, before, start), checkpoint_every, accelerator, progress)
     run.start(resume)
-    trainer = Trainer(system, agents, links, data, run, accelerator, progress)
+    trainer = Trainer(system, agents, links, data, run)
     trainer.train() if start is None else trainer.train_outer()
     assert checksums(agents) == before, "an agent changed while its links were trained"
     if accelerator.is_main_process:
