@@ -20,13 +20,7 @@ class _LinkBase(nn.Module):
     """What both links share: the bottleneck W2·GELU(W1·x)."""
 
     def __init__(
-        self,
-        source_size: int,
-        target_size: int,
-        width: int,
-        variant: LinkVariant,
-        activation: Activation,
-        bias: bool,
+        self, source_size: int, target_size: int, width: int, variant: LinkVariant, activation: Activation, bias: bool
     ) -> None:
         super().__init__()
         self.source_size, self.target_size, self.width, self.variant = source_size, target_size, width, variant
