@@ -16,12 +16,14 @@ from pydantic import TypeAdapter, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
 from recursivemas.system import names
-from recursivemas.system.catalog import SystemsIndex
-from recursivemas.system.links_file import LinkFile
-from recursivemas.system.manifest import AgentRecord, Manifest, TaskRecord
+from recursivemas.system.catalog import IndexEntry, SystemsIndex
+from recursivemas.system.graph import Edge
+from recursivemas.system.links_file import Link, LinkFile, TensorRecord
+from recursivemas.system.manifest import AgentRecord, Manifest, PromptRecord, TaskRecord
 from recursivemas.system.questions import QuestionRecord
-from recursivemas.system.saved_run import SavedRun
-from recursivemas.system.settings import Decoding
+from recursivemas.system.saved_run import SavedOptions, SavedRun
+from recursivemas.system.settings import Decoding, InnerLoop, OuterLoop, Training
+from recursivemas.system.system import Agent, System, Task
 
 ROOT = Path(__file__).parents[1]
 Schema = dict[str, Any]
@@ -118,21 +120,23 @@ def _markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _type_words(field: Schema, definitions: Schema) -> str:
+def _type_words(field: Schema, plural: str = "") -> str:
     """A field's type and range in a few words."""
     if "anyOf" in field:
-        return " or ".join(_type_words(each, definitions) for each in field["anyOf"])
+        return " or ".join(_type_words(each, plural) for each in field["anyOf"])
+    values = field.get("enum", [field["const"]] if "const" in field else [])
     if "$ref" in field:
-        name = field["$ref"].rsplit("/", 1)[1]
-        return ", ".join(f"`{each}`" for each in TYPES[name]) if name in TYPES else name
-    if "const" in field:
-        return f"`{json.dumps(field['const'])}`"
+        values = TYPES.get(field["$ref"].rsplit("/", 1)[1], ())
+    if values:
+        return " or ".join(f"`{json.dumps(value)}`" for value in values)
     if field.get("type") == "array":
-        return f"list of {_type_words(field['items'], definitions)}"
-    words = {"string": "text", "object": "object", "boolean": "true or false"}.get(field["type"], field["type"])
-    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
-    limits = [f"{sign} {field[key]:g}" for key, sign in bounds.items() if key in field]
-    return " ".join([words, ", ".join(limits)]).strip()
+        return f"list of {_type_words(field['items'], 's')}"
+    if field.get("type") in ("boolean", "null"):
+        return "true or false" if field["type"] == "boolean" else "null"
+    words = "text" if field.get("type") == "string" else field.get("type", "object")
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
+    limits = [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
+    return f"{words}{plural} {', '.join(limits)}".strip()
 
 
 def _fields_of(model: Any) -> str:
@@ -140,9 +144,14 @@ def _fields_of(model: Any) -> str:
     schema = json_schema(model)
     rows = []
     for key, field in schema["properties"].items():
-        default = f"; `{json.dumps(field['default'])}` by default" if "default" in field else ""
+        kind = _type_words(field)
+        default = field.get("default")
+        if default not in (None, "", []) and not isinstance(default, dict):
+            kind += "" if "const" in field else f"; `{json.dumps(default)}` by default"
+        elif key not in schema.get("required", ()):
+            kind += "; optional"
         title = f"{field['title']}. " if "title" in field else ""
-        rows.append((f"`{key}`", _type_words(field, schema["$defs"]) + default, title + field["description"]))
+        rows.append((f"`{key}`", kind, title + field["description"]))
     return _markdown(["key", "type", "meaning"], rows)
 
 
@@ -151,7 +160,12 @@ def _names_of(table: Iterable[names.NameInfo]) -> str:
     return _markdown(["name", "meaning"], ((f"`{info.name}`", info.description) for info in table))
 
 
+def _files() -> str:
+    return _markdown(["file", "what it is"], ((f"`{info.file}`", info.description) for info in names.FILES))
+
+
 def _link_tensors() -> str:
+    """A table of every form's tensors, with their shapes in the letters of the documentation."""
     letters = {
         "inner": {"source": "D", "target": "D", "width": "R"},
         "outer": {"source": "S", "target": "D_target", "width": "R"},
@@ -168,18 +182,31 @@ def _link_tensors() -> str:
 
 
 DOCUMENTED: dict[str, Callable[[], str]] = {
-    "system.json": lambda: _fields_of(Manifest),
-    "agent": lambda: _fields_of(AgentRecord),
-    "task": lambda: _fields_of(TaskRecord),
+    "system file": lambda: _fields_of(System),
+    "agent of a system file": lambda: _fields_of(Agent),
+    "task of a system file": lambda: _fields_of(Task),
+    "training": lambda: _fields_of(Training),
+    "inner loop": lambda: _fields_of(InnerLoop),
+    "outer loop": lambda: _fields_of(OuterLoop),
     "decoding": lambda: _fields_of(Decoding),
-    "recursivelink.json": lambda: _fields_of(LinkFile),
-    "link tensors": _link_tensors,
+    "edge": lambda: _fields_of(Edge),
+    "manifest": lambda: _fields_of(Manifest),
+    "agent": lambda: _fields_of(AgentRecord),
+    "prompt": lambda: _fields_of(PromptRecord),
+    "task": lambda: _fields_of(TaskRecord),
+    "links": lambda: _fields_of(LinkFile),
+    "link": lambda: _fields_of(Link),
+    "tensor": lambda: _fields_of(TensorRecord),
+    "question": lambda: _fields_of(QuestionRecord),
+    "index": lambda: _fields_of(IndexEntry),
     "saved run": lambda: _fields_of(SavedRun),
-    "modes": lambda: _names_of(names.MODES),
-    "patterns": lambda: _names_of(names.PATTERNS),
-    "quantizations": lambda: _names_of(names.QUANTIZATIONS),
-    "scorings": lambda: _names_of(names.SCORINGS),
-    "tools": lambda: _names_of(names.TOOLS),
+    "saved options": lambda: _fields_of(SavedOptions),
+    "link tensors": _link_tensors,
+    "files": _files,
+    **{
+        table: lambda table=table: _names_of(TABLES[table])  # type: ignore[misc]
+        for table in ("MODES", "PATTERNS", "QUANTIZATIONS", "SCORINGS", "TOOLS", "STOP_REASONS", "ACTIVATIONS")
+    },
 }
 
 
@@ -192,8 +219,8 @@ def outputs() -> Iterator[tuple[Path, str]]:
     yield ROOT / "schemas/names.json", json.dumps(name_lists(), indent=2, ensure_ascii=False) + "\n"
     for path in sorted((ROOT / "docs").glob("*.md")):
         text = path.read_text(encoding="utf-8")
-        parts = re.compile(r"(<!-- generated: (.+?) -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        yield path, parts.sub(lambda match: f"{match[1]}\n{DOCUMENTED[match[2]]()}\n{match[3]}", text)
+        parts = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+        yield path, parts.sub(lambda match: f"{match[1]}\n{DOCUMENTED[match[2]]()}\n\n{match[3]}", text)
 
 
 def main() -> None:

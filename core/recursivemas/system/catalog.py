@@ -15,15 +15,15 @@ class IndexEntry(Closed):
     """A system beside the page."""
 
     name: str = Field(min_length=1, max_length=64)
-    """Of the system."""
+    """Name of the system."""
     description: str
     """What the system does, for people."""
     pattern: str
-    """For people."""
+    """The pattern, for people."""
     path: Annotated[str, Matching(r"^(?!(.*/)?\.\.(/|$))[^/\\:?#][^\\:?#]*$", "a path below the index's folder")]
-    """Of its `system.json`, relative to the index."""
+    """Path of its `system.json`, relative to the index."""
     size_bytes: Count
-    """Of all its files."""
+    """Size of all its files together."""
 
 
 class SystemsIndex(Closed):
@@ -32,6 +32,6 @@ class SystemsIndex(Closed):
     format: Literal["recursivemas.systems"] = "recursivemas.systems"
     """Says what the file is."""
     version: Literal[1] = 1
-    """Of the format."""
+    """Version of the format."""
     systems: tuple[IndexEntry, ...]
-    """The page opens the first one by default."""
+    """The systems; the page opens the first one by default."""

@@ -36,11 +36,11 @@ class TensorRecord(Closed):
     """A tensor."""
 
     dtype: Dtype
-    """Of the values."""
+    """The dtype of the values."""
     shape: tuple[Annotated[int, Field(ge=0)], ...]
-    """Row-major; weights are (out, in)."""
+    """The shape; weights are (out, in)."""
     data: str = Field(repr=False)
-    """Base64 of the little-endian values."""
+    """The values in base64: little-endian and row-major."""
 
     @classmethod
     def from_array(cls, array: Array, dtype: Dtype = "float32") -> Self:
@@ -69,13 +69,13 @@ class Link(Closed):
     """A link: its dimensions and tensors."""
 
     source_size: int = Field(ge=1)
-    """Hidden size that goes in (S, or D for an inner link)."""
+    """Hidden size of the input: S, or D for an inner link."""
     target_size: int = Field(ge=1)
-    """Hidden size that comes out."""
+    """Hidden size of the output."""
     width: int = Field(ge=1)
     """Hidden width R of the link."""
     tensors: dict[str, TensorRecord]
-    """By the names of docs/abi.md; the `paper` variant may leave biases out."""
+    """Tensors by the names of docs/abi.md; the `paper` variant may leave out biases."""
 
     def shapes(self, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """The shape that each named tensor must have."""
@@ -96,19 +96,19 @@ class LinkFile(Closed):
     format: Literal["recursivemas.links"] = "recursivemas.links"
     """Says what the file is."""
     version: Literal[1] = 1
-    """Of the format."""
+    """Version of the format."""
     system: str
     """Name of the system that the links were trained for."""
     variant: LinkVariant
     """Form of every link in the file."""
     activation: Activation = "gelu"
-    """Form of GELU that the links were trained with."""
+    """The form of GELU that the links were trained with."""
     layer_norm_eps: float = Field(default=1e-5, gt=0)
     """Epsilon of the layer norms of the `ln_res` variant."""
     inner: dict[str, Link]
-    """By agent id."""
+    """Inner links by agent id."""
     outer: dict[str, Link]
-    """By edge id."""
+    """Outer links by edge id."""
     provenance: dict[str, Any] = Field(default={})
     """Seed, versions, steps, losses, sha256 of the agents' weights."""
 

@@ -30,11 +30,11 @@ class FileRecord(Closed):
     """A file of the system's folder."""
 
     path: RelativePath
-    """Relative to the manifest."""
+    """Path relative to the manifest."""
     size_bytes: Count
-    """Its size."""
+    """Size of the file."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """In lower-case hexadecimal."""
+    """Its sha256, in lower-case hexadecimal."""
 
     @classmethod
     def of(cls, file: Path, root: Path) -> "FileRecord":
@@ -46,7 +46,7 @@ class PromptRecord(Closed):
     """A prompt as the engine needs it: the template between the text that the chat template puts around it."""
 
     template: str
-    """With `{question}` and `{latent:<edge id>}` slots."""
+    """The prompt with its `{question}` and `{latent:<edge id>}` slots."""
     prefix: str = ""
     """The chat template's text before the user message; empty without one."""
     suffix: str = ""
@@ -59,7 +59,7 @@ class AgentRecord(Closed):
     id: Identifier
     """Unique in the system."""
     role: str
-    """What people call it."""
+    """What people call the agent."""
     model: str
     """Hub id, or the name of a checkpoint folder."""
     architecture: str
@@ -71,25 +71,25 @@ class AgentRecord(Closed):
     quantization: Quantization
     """How its weights are stored."""
     dtype: Dtype
-    """In which it computes."""
+    """The dtype in which it computes."""
     hidden_size: int = Field(ge=1)
-    """D."""
+    """The hidden size D."""
     num_hidden_layers: int = Field(ge=1)
-    """Layers of the decoder."""
+    """Number of decoder layers."""
     vocab_size: int = Field(ge=1)
-    """V."""
+    """The size V of its vocabulary."""
     context_window_size: int = Field(ge=1)
-    """Most positions of its KV cache."""
+    """The most positions that its KV cache holds."""
     prefill_chunk_size: int = Field(ge=1)
-    """Most positions of one call to prefill."""
+    """The most positions that one call to prefill takes."""
     memory_bytes: Count
     """GPU memory for weights, KV cache and temporaries, estimated."""
     stop_token_ids: tuple[Count, ...]
-    """Any of them ends an answer."""
+    """Each of these tokens ends an answer."""
     prompt: PromptRecord
-    """Used in every round but the first if that has its own."""
+    """The prompt of every round, except the first if that has its own."""
     first_round_prompt: PromptRecord | None = None
-    """Used in the first round in place of `prompt`."""
+    """The prompt of the first round."""
     tools: tuple[str, ...] = ()
     """Tools that the agent may call while it decodes."""
 
@@ -98,7 +98,7 @@ class TaskRecord(Closed):
     """What to ask, and how an answer is judged."""
 
     name: str
-    """Shown to people."""
+    """Name of the task, for people."""
     description: str = ""
     """How to read a question."""
     scoring: Scoring = "exact"
@@ -111,15 +111,15 @@ class VariantRecord(Closed):
     """The same agents with weights of another kind, for visitors whose GPU can run it."""
 
     quantization: Quantization
-    """Of its agents."""
+    """How the weights of its agents are stored."""
     agents: tuple[AgentRecord, ...] = Field(min_length=1)
-    """As the manifest's own, in the same order; files, dtype and memory differ."""
+    """The manifest's agents in the same order; files, dtype and memory differ."""
     required_features: tuple[str, ...] = ()
-    """As the manifest's own."""
+    """WebGPU features that these agents need."""
     required_limits: dict[str, Count] = Field(default={})
-    """As the manifest's own."""
+    """WebGPU limits that these agents need."""
     memory_bytes: Count
-    """As the manifest's own."""
+    """GPU memory of these agents and the links, estimated."""
 
 
 class Manifest(Closed):
@@ -128,13 +128,13 @@ class Manifest(Closed):
     format: Literal["recursivemas.system"] = "recursivemas.system"
     """Says what the file is."""
     version: Literal[1] = 1
-    """Of the format."""
+    """Version of the format."""
     name: Identifier
-    """Of the system."""
+    """Name of the system."""
     description: str = ""
     """What the system does, for people."""
     pattern: Pattern
-    """For people; the graph is in `edges`."""
+    """The pattern, for people; the graph is in `edges`."""
     rounds: int = Field(ge=1)
     """Rounds of a run by default."""
     latent_steps: int = Field(ge=1)
@@ -142,9 +142,10 @@ class Manifest(Closed):
     decoding: Decoding
     """How an answer is decoded by default."""
     agents: tuple[AgentRecord, ...] = Field(min_length=1)
-    """In the order in which they run; the last one decides."""
+    """The agents in the order in which they run; the last one decides."""
     variants: tuple[VariantRecord, ...] = ()
-    """In order of preference: a page takes the first that its GPU can run, else the manifest's own agents."""
+    """Other builds of the agents, in order of preference. A page takes the first that its GPU can run,
+    else the manifest's own agents."""
     edges: tuple[Edge, ...]
     """The hand-offs."""
     task: TaskRecord | None = None

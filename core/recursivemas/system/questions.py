@@ -13,11 +13,11 @@ class QuestionRecord(Sparse):
     """A question with its right answer."""
 
     question: str = Field(min_length=1)
-    """As it goes into the prompt."""
+    """The question, as it goes into the prompt."""
     answer: str
     """The right answer."""
     choices: tuple[str, ...] | None = None
-    """What a multiple-choice question offers, in order."""
+    """The choices of a multiple-choice question, in order."""
     group: str | None = None
     """A label to tell questions apart by, such as a difficulty; shown, never used for the answer."""
 

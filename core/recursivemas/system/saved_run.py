@@ -23,11 +23,11 @@ class Matrix(Closed):
     """A matrix of float32 numbers."""
 
     rows: Count
-    """M, for latent thoughts and hand-offs."""
+    """Number of rows: M, for latent thoughts and hand-offs."""
     columns: Count
-    """D, or the receiver's D_target."""
+    """Number of columns: D, or the receiver's D_target."""
     data: str = Field(json_schema_extra={"contentEncoding": "base64", "contentMediaType": "application/x-float32"})
-    """Row-major, rows × columns."""
+    """The rows × columns numbers, row-major."""
 
 
 class Counters(Closed):
@@ -53,11 +53,11 @@ class TokenProbability(Closed):
     """A candidate of the logit lens or of a decoded token."""
 
     token_id: Count
-    """In the agent's vocabulary."""
+    """The token's id in the agent's vocabulary."""
     text: str
-    """As the agent's tokenizer writes it."""
+    """The token as the agent's tokenizer writes it."""
     probability: float = Field(ge=0, le=1)
-    """Of this token."""
+    """Probability of the token."""
 
 
 class TurnSummary(Sparse):
@@ -66,7 +66,7 @@ class TurnSummary(Sparse):
     round: Count
     """Counted from 0."""
     agent: Name
-    """Its id."""
+    """The agent's id."""
     prompt_tokens: Count
     """Tokens of its prompt; latent rows are not among them."""
     latent_steps: Count
@@ -87,7 +87,7 @@ class TurnSummary(Sparse):
     thoughts: Matrix | None = None
     """Its latent thoughts, (M, D), if the run kept them."""
     lens: tuple[tuple[TokenProbability, ...], ...] | None = None
-    """For each latent thought the likeliest tokens, if the run kept them."""
+    """The likeliest tokens of each latent thought, if the run kept them."""
 
 
 class HandoffSummary(Sparse):
@@ -96,7 +96,7 @@ class HandoffSummary(Sparse):
     round: Count
     """Counted from 0."""
     edge: Name
-    """Its id."""
+    """The edge's id."""
     source: Name = Field(alias="from")
     """The agent that sent it."""
     target: Name = Field(alias="to")
@@ -117,11 +117,11 @@ class RunResult(Closed):
     stop_reason: StopReason
     """Why decoding ended."""
     mode: Mode
-    """Of the run."""
+    """Mode of the run."""
     rounds: Count
-    """Of the run."""
+    """Rounds of the run."""
     latent_steps: Count
-    """Of a turn."""
+    """Latent steps of a turn."""
     decoded_tokens: Count
     """Sampled tokens of all agents, stop tokens excluded."""
     answer_token_ids: tuple[Count, ...]
@@ -131,9 +131,9 @@ class RunResult(Closed):
     ms: Milliseconds
     """Wall time of the whole run, without reading back for the trace."""
     turns: tuple[TurnSummary, ...]
-    """In the order in which they were taken."""
+    """All turns, in the order in which they were taken."""
     handoffs: tuple[HandoffSummary, ...]
-    """In the order in which they were made."""
+    """All hand-offs, in the order in which they were made."""
     counters: Counters
     """What the whole run added to the counters, without reading back for the trace."""
 
@@ -142,11 +142,11 @@ class SavedPrompt(Sparse):
     """Other prompts for an agent, for one run."""
 
     agent: Name
-    """Its id."""
+    """The agent's id."""
     prompt: str | None = None
-    """In place of the system's; the slots must be the agent's own edges."""
+    """The prompt that replaced the system's; its slots are the agent's own edges."""
     first_round_prompt: str | None = Field(default_factory=lambda: None)
-    """In place of the system's; null: `prompt` is used in every round."""
+    """The prompt that replaced the system's in the first round; null if `prompt` was used there too."""
 
 
 class TraceOptions(Sparse):
@@ -164,31 +164,31 @@ class SearchOptions(Closed):
     """Where the search tool asks."""
 
     url: str
-    """A MediaWiki's `api.php`, such as Wikipedia's."""
+    """URL of a MediaWiki's `api.php`, such as Wikipedia's."""
 
 
 class SavedOptions(Sparse):
     """What was asked; nothing is left to a default of the system."""
 
     question: str
-    """As it went into the prompts."""
+    """The question, as it went into the prompts."""
     mode: Mode
-    """Of the run."""
+    """Mode of the run."""
     rounds: int = Field(ge=1, le=MAX_ROUNDS)
-    """Of the run."""
+    """Rounds of the run."""
     latent_steps: int = Field(ge=1, le=MAX_LATENT_STEPS)
-    """Of a turn."""
+    """Latent steps of a turn."""
     decoding: Decoding
     """How the answer was decoded. Files name every setting that their page knew; a newer one has its default."""
     edges: tuple[Name, ...]
     """Ids of the edges that carried something."""
     order: tuple[Name, ...] | None = Field(default=None, min_length=1)
-    """Ids of the agents that took part, in running order; the system's own order by default."""
+    """Ids of the agents that took part, in running order; the system's own order if absent."""
     prompts: tuple[SavedPrompt, ...]
-    """Prompts in place of the system's."""
+    """Prompts that replaced the system's."""
     replace: dict[str, Literal["zeros"] | tuple[Matrix, ...]] | None = None
-    """By edge id: what arrived in place of the sender's thoughts. Matrices are (M, D_target), one for each round; the
-    last one serves all later rounds."""
+    """What arrived in place of the sender's thoughts, by edge id. Matrices are (M, D_target), one for each round;
+    the last one serves all later rounds."""
     search: SearchOptions | None = None
     """Lets the deciding agent search, beside the tools that it declares."""
     trace: TraceOptions | None = None
@@ -201,22 +201,22 @@ class AgentView(Closed):
     id: Name
     """Unique in the system."""
     role: str
-    """What people call it."""
+    """What people call the agent."""
     architecture: str
     """The model's family."""
     hidden_size: Count
-    """D."""
+    """The hidden size D."""
 
 
 class SystemView(Closed):
     """The part of a system that the page draws."""
 
     name: Name
-    """Of the system."""
+    """Name of the system."""
     pattern: Name
-    """For people."""
+    """The pattern, for people."""
     agents: tuple[AgentView, ...] = Field(min_length=1, max_length=64)
-    """In running order."""
+    """The agents in running order."""
     edges: tuple[Edge, ...]
     """The hand-offs."""
 
@@ -225,7 +225,7 @@ class Origin(Closed):
     """Which files answered: two runs can be compared if it is the same for both."""
 
     manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
-    """Of the system's manifest, which stands for every file that it lists; null if it is not known."""
+    """Sha256 of the system's manifest, which stands for every file that it lists; null if it is not known."""
     links: str | None
     """Name of the links that the visitor opened in place of the system's own; null if there were none."""
 
@@ -239,7 +239,7 @@ class _TurnEvent(_Event):
     round: Count
     """Counted from 0."""
     agent: Name
-    """Its id."""
+    """The agent's id."""
 
 
 class _WorkEvent(Sparse, _TurnEvent):
@@ -253,7 +253,7 @@ class TurnStart(_TurnEvent):
     """A turn began."""
 
     kind: Literal["turn-start"]
-    """Of the event."""
+    """Kind of the event."""
     prompt_tokens: Count
     """Tokens of its prompt."""
     latent_rows: Count
@@ -264,7 +264,7 @@ class Step(_WorkEvent):
     """A latent step was handed to the GPU."""
 
     kind: Literal["step"]
-    """Of the event."""
+    """Kind of the event."""
     step: Count
     """Counted from 0."""
     of: Count
@@ -275,11 +275,11 @@ class Token(_WorkEvent):
     """A token was decoded."""
 
     kind: Literal["token"]
-    """Of the event."""
+    """Kind of the event."""
     token_id: Count
-    """In the agent's vocabulary."""
+    """The token's id in the agent's vocabulary."""
     text: str
-    """What it added to the text; the result of a tool is at its end."""
+    """Text that it added; the result of a tool is at its end."""
     replaces: Count | None = None
     """UTF-16 units at the end of the text before that `text` replaces, if decoding the token changed them."""
     answer: bool
@@ -290,18 +290,18 @@ class Handoff(_Event):
     """A hand-off was made."""
 
     kind: Literal["handoff"]
-    """Of the event."""
+    """Kind of the event."""
     index: Count
-    """Into the result's `handoffs`."""
+    """Index of the hand-off in the result's `handoffs`."""
 
 
 class TurnEnd(_Event):
     """A turn ended."""
 
     kind: Literal["turn-end"]
-    """Of the event."""
+    """Kind of the event."""
     index: Count
-    """Into the result's `turns`."""
+    """Index of the turn in the result's `turns`."""
 
 
 Event = Annotated[TurnStart | Step | Token | Handoff | TurnEnd, Field(discriminator="kind")]
@@ -313,7 +313,7 @@ class SavedRun(Sparse):
     format: Literal["recursivemas.trace"]
     """Says what the file is."""
     version: Literal[1, 2, 3]
-    """Of the format."""
+    """Version of the format."""
     system: SystemView
     """What answered."""
     origin: Origin | None = None

@@ -39,13 +39,14 @@ class InnerLoop(Closed):
     questions: int = Field(default=2048, ge=1)
     """Training questions; what the agents write about them in text mode gives the pairs."""
     temperature: float = Field(default=0.0, ge=0.0, le=10.0)
-    """Of that writing; 0 is greedy. Above 0 the cosine pulls R_in towards the mean of what might be written."""
+    """Temperature of that writing; 0 is greedy. Above 0 the cosine pulls R_in towards the mean of what might be
+    written."""
     candidates: int = Field(default=1, ge=1)
     """Tokens that a target averages, by the agent's own probability; 1 is the token that was written. Several give the
     mean of what might be written at once, instead of by sampling."""
     refinements: int = Field(default=0, ge=0)
-    """How often pairs are collected once more, from latent rollouts with the links as they are; inner links and
-    alignment then go on with all pairs."""
+    """How often pairs are collected again, from latent rollouts with the links as they are. Inner links and alignment
+    then go on with all pairs."""
     refinement_steps: int = Field(default=500, ge=0)
     """Optimizer steps of every link in each refinement."""
     steps: int = Field(default=1500, ge=0)
@@ -53,7 +54,7 @@ class InnerLoop(Closed):
     batch_size: int = Field(default=1024, ge=1)
     """Pairs (h_t, y_{t+1}) in a step."""
     learning_rate: float = Field(default=3e-3, gt=0)
-    """Peak, after warm-up."""
+    """Peak learning rate, after warm-up."""
     norm_weight: float = Field(default=0.3, ge=0)
     """Weight of the norm-matching term beside the cosine."""
 
@@ -62,17 +63,17 @@ class OuterLoop(Closed):
     """Outer-loop training: cross-entropy of the final answer through all rounds."""
 
     initialisation: Literal["ridge", "random"] = "ridge"
-    """Where outer links start."""
+    """How outer links start."""
     alignment_steps: int = Field(default=1000, ge=0)
     """Optimizer steps towards the receiver's embeddings of the same text, after initialisation."""
     alignment_learning_rate: float = Field(default=3e-3, gt=0)
-    """Peak, of those steps."""
+    """Peak learning rate of those steps."""
     steps: int = Field(default=300, ge=0)
     """Optimizer steps of cross-entropy."""
     batch_size: int = Field(default=64, ge=1)
     """Questions in a step."""
     learning_rate: float = Field(default=3e-5, gt=0)
-    """Peak, after warm-up."""
+    """Peak learning rate, after warm-up."""
     warmup_steps: int = Field(default=20, ge=0)
     """Steps of linear warm-up; cosine decay follows."""
     gradient_clip: float = Field(default=1.0, gt=0)
@@ -83,7 +84,7 @@ class OuterLoop(Closed):
     curriculum: bool = False
     """Whether the rounds grow from 1 to the system's over the first half of the steps."""
     supervision: Literal["last", "every"] = "last"
-    """Rounds whose answer is scored."""
+    """Which rounds have their answer scored."""
     train_inner: bool = False
     """Whether inner links train too."""
     gradient_accumulation: int = Field(default=1, ge=1)
@@ -102,9 +103,9 @@ class Training(Closed):
     outer_width: int | None = Field(default=None, ge=1)
     """Hidden width of outer links; the variant's own width by default (`ln_res`: 2 d_B)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the agents while training; links keep float32 masters."""
+    """Precision of the agents while links train; links keep float32 masters."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     inner: InnerLoop = InnerLoop()
     """The inner loop, which trains inner links."""
     outer: OuterLoop = OuterLoop()

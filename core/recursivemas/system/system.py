@@ -27,17 +27,17 @@ class Agent(Closed):
     id: Identifier
     """Unique in the system."""
     role: str = Field(min_length=1)
-    """What people call it."""
+    """What people call the agent."""
     model: str = Field(min_length=1)
     """Folder of a Hugging Face checkpoint, relative to the YAML file, or a hub id `owner/name`."""
     revision: str | None = None
-    """Hub revision to pin."""
+    """Revision of the hub's repository; the default branch if absent."""
     chat_template: bool = False
     """Whether the prompt is the user message of the checkpoint's chat template."""
     prompt: str = Field(min_length=1)
-    """Template (docs/recursion.md, rule 2)."""
+    """The template of the prompt (docs/recursion.md, rule 2)."""
     first_round_prompt: str | None = None
-    """Used in the first round in place of `prompt`."""
+    """The template of the first round, if it has its own."""
     tools: tuple[Tool, ...] = ()
     """Tools that the agent may call while it decodes."""
 
@@ -50,13 +50,13 @@ class Task(Closed):
     """What the system is asked, and how an answer is judged."""
 
     name: str
-    """Shown to people."""
+    """Name of the task, for people."""
     description: str = ""
     """How to read a question."""
     data: str | None = None
-    """JSONL file of questions, relative to the YAML file; held out."""
+    """JSONL file of held-out questions, relative to the YAML file."""
     train: str | None = None
-    """What links train on: `generator:<task>` for a synthetic task, else a JSONL file, relative to the YAML file."""
+    """What links train on: `generator:<task>` for a synthetic task, or a JSONL file relative to the YAML file."""
     scoring: Scoring = "exact"
     """How an answer is compared with the right one."""
 
@@ -65,13 +65,13 @@ class System(Closed):
     """A declared system."""
 
     version: Literal[1]
-    """Of the format."""
+    """Version of the format."""
     name: Identifier
-    """Of the system."""
+    """Name of the system."""
     description: str = ""
     """What the system does, for people."""
     pattern: Pattern
-    """Gives the edges; with `graph` they are listed."""
+    """The pattern that gives the edges; `graph` lists them."""
     rounds: int = Field(ge=1, le=MAX_ROUNDS)
     """Rounds of a run."""
     latent_steps: int = Field(ge=1, le=MAX_LATENT_STEPS)
@@ -79,9 +79,9 @@ class System(Closed):
     quantization: Quantization = "q4f16_1"
     """How a build stores weights."""
     agents: tuple[Agent, ...] = Field(min_length=1)
-    """In the order in which they run; the last one decides."""
+    """The agents in the order in which they run; the last one decides."""
     edges: tuple[Edge, ...] = ()
-    """The hand-offs. In a parsed system they are the resolved graph, whatever the pattern."""
+    """The hand-offs; by default those of the pattern."""
     decoding: Decoding = Decoding()
     """How an answer is decoded."""
     training: Training = Training()

@@ -16,7 +16,7 @@ export type Dtype = "float32" | "float16";
 
 /** A prompt as the engine needs it: the template between the text that the chat template puts around it. */
 export interface PromptRecord {
-  /** With `{question}` and `{latent:<edge id>}` slots. */
+  /** The prompt with its `{question}` and `{latent:<edge id>}` slots. */
   readonly template: string;
   /** The chat template's text before the user message; empty without one. */
   readonly prefix: string;
@@ -28,7 +28,7 @@ export interface PromptRecord {
 export interface AgentRecord {
   /** Unique in the system. */
   readonly id: string;
-  /** What people call it. */
+  /** What people call the agent. */
   readonly role: string;
   /** Hub id, or the name of a checkpoint folder. */
   readonly model: string;
@@ -40,25 +40,25 @@ export interface AgentRecord {
   readonly modelLib: string;
   /** How its weights are stored. */
   readonly quantization: Quantization;
-  /** In which it computes. */
+  /** The dtype in which it computes. */
   readonly dtype: Dtype;
-  /** D. */
+  /** The hidden size D. */
   readonly hiddenSize: number;
-  /** Layers of the decoder. */
+  /** Number of decoder layers. */
   readonly numHiddenLayers: number;
-  /** V. */
+  /** The size V of its vocabulary. */
   readonly vocabSize: number;
-  /** Most positions of its KV cache. */
+  /** The most positions that its KV cache holds. */
   readonly contextWindowSize: number;
-  /** Most positions of one call to prefill. */
+  /** The most positions that one call to prefill takes. */
   readonly prefillChunkSize: number;
   /** GPU memory for weights, KV cache and temporaries, estimated. */
   readonly memoryBytes: number;
-  /** Any of them ends an answer. */
+  /** Each of these tokens ends an answer. */
   readonly stopTokenIds: readonly number[];
-  /** Used in every round but the first if that has its own. */
+  /** The prompt of every round, except the first if that has its own. */
   readonly prompt: PromptRecord;
-  /** Used in the first round in place of `prompt`. */
+  /** The prompt of the first round. */
   readonly firstRoundPrompt: PromptRecord | null;
   /** Tools that the agent may call while it decodes. */
   readonly tools: readonly string[];
@@ -68,11 +68,11 @@ export interface AgentRecord {
 export interface AgentView {
   /** Unique in the system. */
   readonly id: string;
-  /** What people call it. */
+  /** What people call the agent. */
   readonly role: string;
   /** The model's family. */
   readonly architecture: string;
-  /** D. */
+  /** The hidden size D. */
   readonly hiddenSize: number;
 }
 
@@ -126,11 +126,11 @@ export interface Edge {
 
 /** A file of the system's folder. */
 export interface FileRecord {
-  /** Relative to the manifest. */
+  /** Path relative to the manifest. */
   readonly path: string;
-  /** Its size. */
+  /** Size of the file. */
   readonly sizeBytes: number;
-  /** In lower-case hexadecimal. */
+  /** Its sha256, in lower-case hexadecimal. */
   readonly sha256: string;
 }
 
@@ -151,19 +151,19 @@ export interface FileRoleInfo {
 export interface Handoff {
   /** When it arrived, counted from the beginning of the run. */
   readonly at: number;
-  /** Of the event. */
+  /** Kind of the event. */
   readonly kind: "handoff";
-  /** Into the result's `handoffs`. */
+  /** Index of the hand-off in the result's `handoffs`. */
   readonly index: number;
 }
 
 /** A matrix of float32 numbers. */
 export interface Matrix {
-  /** M, for latent thoughts and hand-offs. */
+  /** Number of rows: M, for latent thoughts and hand-offs. */
   readonly rows: number;
-  /** D, or the receiver's D_target. */
+  /** Number of columns: D, or the receiver's D_target. */
   readonly columns: number;
-  /** Row-major, rows × columns. */
+  /** The rows × columns numbers, row-major. */
   readonly data: Float32Array;
 }
 
@@ -171,7 +171,7 @@ export interface Matrix {
 export interface HandoffSummary {
   /** Counted from 0. */
   readonly round: number;
-  /** Its id. */
+  /** The edge's id. */
   readonly edge: string;
   /** The agent that sent it. */
   readonly from: string;
@@ -187,37 +187,37 @@ export interface HandoffSummary {
 
 /** A system beside the page. */
 export interface IndexEntry {
-  /** Of the system. */
+  /** Name of the system. */
   readonly name: string;
   /** What the system does, for people. */
   readonly description: string;
-  /** For people. */
+  /** The pattern, for people. */
   readonly pattern: string;
-  /** Of its `system.json`, relative to the index. */
+  /** Path of its `system.json`, relative to the index. */
   readonly path: string;
-  /** Of all its files. */
+  /** Size of all its files together. */
   readonly sizeBytes: number;
 }
 
 /** A tensor. */
 export interface TensorRecord {
-  /** Of the values. */
+  /** The dtype of the values. */
   readonly dtype: Dtype;
-  /** Row-major; weights are (out, in). */
+  /** The shape; weights are (out, in). */
   readonly shape: readonly number[];
-  /** Base64 of the little-endian values. */
+  /** The values in base64: little-endian and row-major. */
   readonly data: string;
 }
 
 /** A link: its dimensions and tensors. */
 export interface Link {
-  /** Hidden size that goes in (S, or D for an inner link). */
+  /** Hidden size of the input: S, or D for an inner link. */
   readonly sourceSize: number;
-  /** Hidden size that comes out. */
+  /** Hidden size of the output. */
   readonly targetSize: number;
   /** Hidden width R of the link. */
   readonly width: number;
-  /** By the names of docs/abi.md; the `paper` variant may leave biases out. */
+  /** Tensors by the names of docs/abi.md; the `paper` variant may leave out biases. */
   readonly tensors: Readonly<Record<string, TensorRecord>>;
 }
 
@@ -227,19 +227,19 @@ export type LinkVariant = "paper" | "ln_res";
 export interface LinkFile {
   /** Says what the file is. */
   readonly format: "recursivemas.links";
-  /** Of the format. */
+  /** Version of the format. */
   readonly version: 1;
   /** Name of the system that the links were trained for. */
   readonly system: string;
   /** Form of every link in the file. */
   readonly variant: LinkVariant;
-  /** Form of GELU that the links were trained with. */
+  /** The form of GELU that the links were trained with. */
   readonly activation: Activation;
   /** Epsilon of the layer norms of the `ln_res` variant. */
   readonly layerNormEps: number;
-  /** By agent id. */
+  /** Inner links by agent id. */
   readonly inner: Readonly<Record<string, Link>>;
-  /** By edge id. */
+  /** Outer links by edge id. */
   readonly outer: Readonly<Record<string, Link>>;
   /** Seed, versions, steps, losses, sha256 of the agents' weights. */
   readonly provenance: Readonly<Record<string, unknown>>;
@@ -271,15 +271,15 @@ export type Pattern = "sequential" | "mixture" | "distillation" | "deliberation"
 
 /** The same agents with weights of another kind, for visitors whose GPU can run it. */
 export interface VariantRecord {
-  /** Of its agents. */
+  /** How the weights of its agents are stored. */
   readonly quantization: Quantization;
-  /** As the manifest's own, in the same order; files, dtype and memory differ. */
+  /** The manifest's agents in the same order; files, dtype and memory differ. */
   readonly agents: readonly AgentRecord[];
-  /** As the manifest's own. */
+  /** WebGPU features that these agents need. */
   readonly requiredFeatures: readonly string[];
-  /** As the manifest's own. */
+  /** WebGPU limits that these agents need. */
   readonly requiredLimits: Readonly<Record<string, number>>;
-  /** As the manifest's own. */
+  /** GPU memory of these agents and the links, estimated. */
   readonly memoryBytes: number;
 }
 
@@ -287,7 +287,7 @@ export type Scoring = "exact" | "numeric" | "choice";
 
 /** What to ask, and how an answer is judged. */
 export interface TaskRecord {
-  /** Shown to people. */
+  /** Name of the task, for people. */
   readonly name: string;
   /** How to read a question. */
   readonly description: string;
@@ -301,13 +301,13 @@ export interface TaskRecord {
 export interface Manifest {
   /** Says what the file is. */
   readonly format: "recursivemas.system";
-  /** Of the format. */
+  /** Version of the format. */
   readonly version: 1;
-  /** Of the system. */
+  /** Name of the system. */
   readonly name: string;
   /** What the system does, for people. */
   readonly description: string;
-  /** For people; the graph is in `edges`. */
+  /** The pattern, for people; the graph is in `edges`. */
   readonly pattern: Pattern;
   /** Rounds of a run by default. */
   readonly rounds: number;
@@ -315,9 +315,9 @@ export interface Manifest {
   readonly latentSteps: number;
   /** How an answer is decoded by default. */
   readonly decoding: Decoding;
-  /** In the order in which they run; the last one decides. */
+  /** The agents in the order in which they run; the last one decides. */
   readonly agents: readonly AgentRecord[];
-  /** In order of preference: a page takes the first that its GPU can run, else the manifest's own agents. */
+  /** Other builds of the agents, in order of preference. A page takes the first that its GPU can run, else the manifest's own agents. */
   readonly variants: readonly VariantRecord[];
   /** The hand-offs. */
   readonly edges: readonly Edge[];
@@ -356,7 +356,7 @@ export interface ModeInfo {
 
 /** Which files answered: two runs can be compared if it is the same for both. */
 export interface Origin {
-  /** Of the system's manifest, which stands for every file that it lists; null if it is not known. */
+  /** Sha256 of the system's manifest, which stands for every file that it lists; null if it is not known. */
   readonly manifestSha256: string | null;
   /** Name of the links that the visitor opened in place of the system's own; null if there were none. */
   readonly links: string | null;
@@ -386,11 +386,11 @@ export interface QuantizationInfo {
 
 /** A question with its right answer. */
 export interface QuestionRecord {
-  /** As it goes into the prompt. */
+  /** The question, as it goes into the prompt. */
   readonly question: string;
   /** The right answer. */
   readonly answer: string;
-  /** What a multiple-choice question offers, in order. */
+  /** The choices of a multiple-choice question, in order. */
   readonly choices?: readonly string[];
   /** A label to tell questions apart by, such as a difficulty; shown, never used for the answer. */
   readonly group?: string;
@@ -402,11 +402,11 @@ export type StopReason = "stop-token" | "max-new-tokens" | "context-full";
 
 /** A candidate of the logit lens or of a decoded token. */
 export interface TokenProbability {
-  /** In the agent's vocabulary. */
+  /** The token's id in the agent's vocabulary. */
   readonly tokenId: number;
-  /** As the agent's tokenizer writes it. */
+  /** The token as the agent's tokenizer writes it. */
   readonly text: string;
-  /** Of this token. */
+  /** Probability of the token. */
   readonly probability: number;
 }
 
@@ -414,7 +414,7 @@ export interface TokenProbability {
 export interface TurnSummary {
   /** Counted from 0. */
   readonly round: number;
-  /** Its id. */
+  /** The agent's id. */
   readonly agent: string;
   /** Tokens of its prompt; latent rows are not among them. */
   readonly promptTokens: number;
@@ -432,7 +432,7 @@ export interface TurnSummary {
   readonly counters: Counters;
   /** Its latent thoughts, (M, D), if the run kept them. */
   readonly thoughts?: Matrix;
-  /** For each latent thought the likeliest tokens, if the run kept them. */
+  /** The likeliest tokens of each latent thought, if the run kept them. */
   readonly lens?: readonly (readonly TokenProbability[])[];
 }
 
@@ -442,11 +442,11 @@ export interface RunResult {
   readonly answer: string;
   /** Why decoding ended. */
   readonly stopReason: StopReason;
-  /** Of the run. */
+  /** Mode of the run. */
   readonly mode: Mode;
-  /** Of the run. */
+  /** Rounds of the run. */
   readonly rounds: number;
-  /** Of a turn. */
+  /** Latent steps of a turn. */
   readonly latentSteps: number;
   /** Sampled tokens of all agents, stop tokens excluded. */
   readonly decodedTokens: number;
@@ -456,9 +456,9 @@ export interface RunResult {
   readonly totalLatentSteps: number;
   /** Wall time of the whole run, without reading back for the trace. */
   readonly ms: number;
-  /** In the order in which they were taken. */
+  /** All turns, in the order in which they were taken. */
   readonly turns: readonly TurnSummary[];
-  /** In the order in which they were made. */
+  /** All hand-offs, in the order in which they were made. */
   readonly handoffs: readonly HandoffSummary[];
   /** What the whole run added to the counters, without reading back for the trace. */
   readonly counters: Counters;
@@ -466,17 +466,17 @@ export interface RunResult {
 
 /** Other prompts for an agent, for one run. */
 export interface SavedPrompt {
-  /** Its id. */
+  /** The agent's id. */
   readonly agent: string;
-  /** In place of the system's; the slots must be the agent's own edges. */
+  /** The prompt that replaced the system's; its slots are the agent's own edges. */
   readonly prompt?: string;
-  /** In place of the system's; null: `prompt` is used in every round. */
+  /** The prompt that replaced the system's in the first round; null if `prompt` was used there too. */
   readonly firstRoundPrompt?: string | null;
 }
 
 /** Where the search tool asks. */
 export interface SearchOptions {
-  /** A MediaWiki's `api.php`, such as Wikipedia's. */
+  /** URL of a MediaWiki's `api.php`, such as Wikipedia's. */
   readonly url: string;
 }
 
@@ -492,23 +492,23 @@ export interface TraceOptions {
 
 /** What was asked; nothing is left to a default of the system. */
 export interface SavedOptions {
-  /** As it went into the prompts. */
+  /** The question, as it went into the prompts. */
   readonly question: string;
-  /** Of the run. */
+  /** Mode of the run. */
   readonly mode: Mode;
-  /** Of the run. */
+  /** Rounds of the run. */
   readonly rounds: number;
-  /** Of a turn. */
+  /** Latent steps of a turn. */
   readonly latentSteps: number;
   /** How the answer was decoded. Files name every setting that their page knew; a newer one has its default. */
   readonly decoding: Decoding;
   /** Ids of the edges that carried something. */
   readonly edges: readonly string[];
-  /** Ids of the agents that took part, in running order; the system's own order by default. */
+  /** Ids of the agents that took part, in running order; the system's own order if absent. */
   readonly order?: readonly string[];
-  /** Prompts in place of the system's. */
+  /** Prompts that replaced the system's. */
   readonly prompts: readonly SavedPrompt[];
-  /** By edge id: what arrived in place of the sender's thoughts. Matrices are (M, D_target), one for each round; the last one serves all later rounds. */
+  /** What arrived in place of the sender's thoughts, by edge id. Matrices are (M, D_target), one for each round; the last one serves all later rounds. */
   readonly replace?: Readonly<Record<string, "zeros" | readonly Matrix[]>>;
   /** Lets the deciding agent search, beside the tools that it declares. */
   readonly search?: SearchOptions;
@@ -518,11 +518,11 @@ export interface SavedOptions {
 
 /** The part of a system that the page draws. */
 export interface SystemView {
-  /** Of the system. */
+  /** Name of the system. */
   readonly name: string;
-  /** For people. */
+  /** The pattern, for people. */
   readonly pattern: string;
-  /** In running order. */
+  /** The agents in running order. */
   readonly agents: readonly AgentView[];
   /** The hand-offs. */
   readonly edges: readonly Edge[];
@@ -534,9 +534,9 @@ export interface TurnStart {
   readonly at: number;
   /** Counted from 0. */
   readonly round: number;
-  /** Its id. */
+  /** The agent's id. */
   readonly agent: string;
-  /** Of the event. */
+  /** Kind of the event. */
   readonly kind: "turn-start";
   /** Tokens of its prompt. */
   readonly promptTokens: number;
@@ -550,13 +550,13 @@ export interface Step {
   readonly at: number;
   /** Counted from 0. */
   readonly round: number;
-  /** Its id. */
+  /** The agent's id. */
   readonly agent: string;
   /** Positions that the turn has computed so far. */
   readonly forwardPositions?: number;
   /** CPU time since the work before; nothing waits for the GPU inside a latent turn. */
   readonly ms: number;
-  /** Of the event. */
+  /** Kind of the event. */
   readonly kind: "step";
   /** Counted from 0. */
   readonly step: number;
@@ -570,17 +570,17 @@ export interface Token {
   readonly at: number;
   /** Counted from 0. */
   readonly round: number;
-  /** Its id. */
+  /** The agent's id. */
   readonly agent: string;
   /** Positions that the turn has computed so far. */
   readonly forwardPositions?: number;
   /** CPU time since the work before; nothing waits for the GPU inside a latent turn. */
   readonly ms: number;
-  /** Of the event. */
+  /** Kind of the event. */
   readonly kind: "token";
-  /** In the agent's vocabulary. */
+  /** The token's id in the agent's vocabulary. */
   readonly tokenId: number;
-  /** What it added to the text; the result of a tool is at its end. */
+  /** Text that it added; the result of a tool is at its end. */
   readonly text: string;
   /** UTF-16 units at the end of the text before that `text` replaces, if decoding the token changed them. */
   readonly replaces?: number;
@@ -592,9 +592,9 @@ export interface Token {
 export interface TurnEnd {
   /** When it arrived, counted from the beginning of the run. */
   readonly at: number;
-  /** Of the event. */
+  /** Kind of the event. */
   readonly kind: "turn-end";
-  /** Into the result's `turns`. */
+  /** Index of the turn in the result's `turns`. */
   readonly index: number;
 }
 
@@ -602,7 +602,7 @@ export interface TurnEnd {
 export interface SavedRun {
   /** Says what the file is. */
   readonly format: "recursivemas.trace";
-  /** Of the format. */
+  /** Version of the format. */
   readonly version: 1 | 2 | 3;
   /** What answered. */
   readonly system: SystemView;
@@ -644,9 +644,9 @@ export interface StopReasonInfo {
 export interface SystemsIndex {
   /** Says what the file is. */
   readonly format: "recursivemas.systems";
-  /** Of the format. */
+  /** Version of the format. */
   readonly version: 1;
-  /** The page opens the first one by default. */
+  /** The systems; the page opens the first one by default. */
   readonly systems: readonly IndexEntry[];
 }
 
