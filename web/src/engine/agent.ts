@@ -8,10 +8,11 @@
  * Source: docs/abi.md, docs/recursion.md rules 3 and 5.
  */
 import { EngineError } from "./errors";
+import type { FiniteCheck } from "./finite";
 import { topProbabilities } from "./lens";
 import type { Library } from "./library";
 import type { Model } from "./model";
-import type { Compiled, Runtime, Tensor, TvmObject } from "./runtime";
+import { type Compiled, DTYPE_BYTES, type Runtime, type Tensor, type TvmObject } from "./runtime";
 import { copyRows, floatToBytes, planChunks, States } from "./states";
 import type { AgentSpec } from "./system";
 import type { Tokenizer } from "./tokenizer";
@@ -54,6 +55,7 @@ export class Agent {
     readonly tokenizer: Tokenizer,
     private readonly model: Model,
     private readonly links: AgentLinks,
+    private readonly finite: FiniteCheck,
   ) {
     this.runtime = model.runtime;
     this.library = model.library;
@@ -143,6 +145,7 @@ export class Agent {
 
   /** Computes R_in(H), (M, D) → (M, D). */
   innerLink(thoughts: States): States {
+    this.#look(thoughts, "its latent thoughts are");
     const call = (): unknown => this.library.innerLink(thoughts.tensor, this.links.inner);
     return this.#states(call, thoughts.rows, this.spec.hiddenSize);
   }
@@ -156,7 +159,9 @@ export class Agent {
     const link = this.links.outer.get(edge);
     if (!link)
       throw new EngineError("internal", `agent '${this.spec.id}' has no outer link for edge '${edge}'`);
-    return this.#states(() => this.library.outerLink(states.tensor, link), states.rows, targetSize);
+    const mapped = this.#states(() => this.library.outerLink(states.tensor, link), states.rows, targetSize);
+    this.#look(mapped, `what its links hand over on '${edge}' is`);
+    return mapped;
   }
 
   /** Runs the LM head if the last call gave a hidden state, so that a token can be picked. */
@@ -173,17 +178,28 @@ export class Agent {
     });
   }
 
-  /** Picks a token on the GPU and reads its id: one synchronisation, four bytes. */
+  /**
+   * Picks a token on the GPU and reads its id: one synchronisation, four bytes.
+   *
+   * @throws EngineError `bad-numbers` when the logits, or thoughts and hand-offs of this run so far, are not finite.
+   */
   async pick(picking: Picking): Promise<number> {
     const logits = this.#expect("logits");
-    const token = this.runtime.scoped(() =>
-      this.runtime.keep(
-        picking.temperature > 0 ? this.#sample(logits, picking) : (this.library.argmax(logits) as Tensor),
-      ),
-    );
+    const { runtime } = this;
+    const token = runtime.scoped(() => {
+      const picked = picking.temperature > 0 ? this.#sample(logits, picking) : this.library.argmax(logits);
+      runtime.flush();
+      const bytes = this.spec.vocabSize * DTYPE_BYTES.float32;
+      const values = { buffer: runtime.buffer(logits), bytes, dtype: "float32" } as const;
+      this.finite.look(values, this.#fault("its logits are"), runtime.buffer(picked as Tensor));
+      return runtime.keep(picked as Tensor);
+    });
     try {
-      const bytes = await this.runtime.read(token);
-      return new DataView(bytes.buffer).getInt32(0, true);
+      const bytes = await runtime.read(token);
+      const id = new DataView(bytes.buffer).getInt32(0, true);
+      const fault = this.finite.found(id);
+      if (fault) throw new EngineError("bad-numbers", fault);
+      return id;
     } finally {
       this.runtime.free(token);
     }
@@ -233,7 +249,7 @@ export class Agent {
   }
 
   get #itemBytes(): number {
-    return this.spec.dtype === "float32" ? 4 : 2;
+    return DTYPE_BYTES[this.spec.dtype];
   }
 
   /** Embeds tokens, one prefill chunk at a time. The caller frees the (T, D) pieces. */
@@ -265,6 +281,24 @@ export class Agent {
   #states(call: () => unknown, rows: number, columns: number, dtype = this.spec.dtype): States {
     const tensor = this.runtime.scoped(() => this.runtime.keep(call() as Tensor));
     return new States(this.runtime, tensor, rows, columns, dtype);
+  }
+
+  /** Queues a look for NaN and infinity. */
+  #look(states: States, what: string): void {
+    const { rows, rowBytes, dtype } = states;
+    this.runtime.scoped(() =>
+      this.finite.look({ buffer: states.submitted(), bytes: rows * rowBytes, dtype }, this.#fault(what)),
+    );
+  }
+
+  /** Says what happened, if these values are not finite, and what to do. */
+  #fault(what: string): string {
+    const { id, dtype } = this.spec;
+    const overflow = "float16 may have overflowed, so use the float32 build; if that fails too, ";
+    return (
+      `agent '${id}': ${what} not finite (NaN or infinity); ${dtype === "float16" ? overflow : ""}` +
+      "its weights or links are broken: check the checkpoint and build the system again"
+    );
   }
 
   #sample(logits: Tensor, picking: Picking): Tensor {

@@ -4,6 +4,7 @@ import { Artifacts } from "./artifacts";
 import { type Gpu, openDevice } from "./device";
 import { fetchText } from "./download";
 import { EngineError, throwIfCancelled } from "./errors";
+import { FiniteCheck } from "./finite";
 import { openCache } from "./kept";
 import { type Link, type Links, parseLinks, type Variant } from "./links";
 import { fetchLocal } from "./local-files";
@@ -36,6 +37,7 @@ export class Engine {
     readonly system: System,
     readonly questions: readonly TaskQuestion[],
     private readonly gpu: Gpu,
+    private readonly finite: FiniteCheck,
     private readonly models: readonly Model[],
     /** By id. */
     readonly agents: ReadonlyMap<string, Agent>,
@@ -70,12 +72,13 @@ export class Engine {
       const links = parseLinks(linksText, system.agents, system.edges);
       models = await loadModels(gpu, artifacts, system, links.variant, reporter);
       throwIfCancelled(signal);
-      const agents = await createAgents(artifacts, system, links, models);
+      const finite = gpu.watch(() => new FiniteCheck(gpu.device));
+      const agents = await createAgents(artifacts, system, links, models, finite);
       const questions = system.task?.questions
         ? parseQuestions(await artifacts.readText(system.task.questions))
         : [];
       reporter.ready();
-      return new Engine(system, questions, gpu, [...models.values()], agents);
+      return new Engine(system, questions, gpu, finite, [...models.values()], agents);
     } catch (thrown) {
       const error = await gpu.explain(thrown);
       for (const model of models.values()) model.runtime.dispose();
@@ -117,6 +120,7 @@ export class Engine {
       now: () => performance.now(),
       fetch: (url: string, init?: RequestInit) => fetch(url, init),
     };
+    this.gpu.watch(() => this.finite.restart());
     try {
       return await runSystem(stage, options, { signal, onEvent });
     } catch (error) {
@@ -129,6 +133,7 @@ export class Engine {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#tick.close();
+    this.finite.dispose();
     for (const model of this.models) model.runtime.dispose();
     this.gpu.destroy();
   }
@@ -188,6 +193,7 @@ async function createAgents(
   system: System,
   links: Links,
   models: ReadonlyMap<string, Model>,
+  finite: FiniteCheck,
 ): Promise<ReadonlyMap<string, Agent>> {
   const agents = new Map<string, Agent>();
   for (const spec of system.agents) {
@@ -196,7 +202,8 @@ async function createAgents(
     const files = tokenizerFiles(artifacts, spec);
     const [tokenizerJson, configJson] = await Promise.all(files.map((path) => artifacts.readText(path)));
     const tokenizer = loadTokenizer(tokenizerJson ?? "", configJson, spec.id);
-    agents.set(spec.id, new Agent(spec, tokenizer, model, packLinks(model, spec, system, links)));
+    const ownLinks = packLinks(model, spec, system, links);
+    agents.set(spec.id, new Agent(spec, tokenizer, model, ownLinks, finite));
     await model.runtime.sync();
   }
   return agents;

@@ -30,6 +30,8 @@ export type EngineErrorCode =
   | "bad-prompt"
   /** Prompt, latent thoughts and answer do not fit the agent's context window. */
   | "context-overflow"
+  /** An agent computed NaN or infinity, or the GPU gave a token id that the vocabulary lacks. */
+  | "bad-numbers"
   /** An option of a run is out of range. */
   | "bad-option"
   /** The run, or the load, was cancelled by its `signal`. */

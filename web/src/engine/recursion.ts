@@ -305,6 +305,14 @@ class Run {
     else if (single !== undefined) agent.decode(single);
     const uniform = temperature > 0 ? this.#uniform.next() : 0;
     const tokenId = await agent.pick({ temperature, topP, uniform });
+    const { id, vocabSize } = agent.spec;
+    if (!(tokenId >= 0 && tokenId < vocabSize)) {
+      throw new EngineError(
+        "bad-numbers",
+        `agent '${id}' picked token ${tokenId}, its vocabulary has ids from 0 to ${vocabSize - 1}; ` +
+          "load the system again, and update the browser or the graphics driver if that does not help",
+      );
+    }
     if (stop.has(tokenId)) return [];
     stream.ids.push(tokenId);
     const { search } = this.options;

@@ -19,7 +19,7 @@ export function agentJson(id: string, hiddenSize: number, incoming: readonly str
     dtype: "float32",
     hidden_size: hiddenSize,
     num_hidden_layers: 2,
-    vocab_size: 32,
+    vocab_size: 256,
     context_window_size: 64,
     prefill_chunk_size: 16,
     memory_bytes: 1000,

@@ -303,6 +303,16 @@ describe("decoding", () => {
 });
 
 describe("a run that fails", () => {
+  test.each([-1, 256, -2147483648, Number.NaN])("stops at the impossible token %s", async (token) => {
+    const log = new Log();
+    const run = (mode: "latent" | "text") =>
+      runSystem(fakeStage(system(), log, { decodes: [[A, token, B]] }), { question: "q", mode });
+    const ids = `picked token ${token}, its vocabulary has ids from 0 to 255`;
+    expect(await failure(() => run("latent"))).toMatch(says("bad-numbers", `agent 'c' ${ids}`));
+    expect(await failure(() => run("text"))).toMatch(says("bad-numbers", `agent 'a' ${ids}`));
+    expect(log.alive).toBe(0);
+  });
+
   test("stops between two steps when it is cancelled, and frees what it made", async () => {
     const log = new Log();
     const controller = new AbortController();

@@ -53,6 +53,7 @@ describe("problems", () => {
     "bad-library",
     "bad-prompt",
     "context-overflow",
+    "bad-numbers",
     "bad-option",
     "busy",
     "internal",

@@ -105,6 +105,12 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
     ["dismiss"],
     false,
   ),
+  "bad-numbers": words(
+    "An agent’s numbers are broken",
+    "It computed NaN, infinity or a token that does not exist, so the page stopped the run. The details name the agent. In half precision some models overflow: choose the system’s single precision build (q4f32 or q0f32). Otherwise the weights or the links are broken.",
+    ["own-links", "choose-system", "dismiss"],
+    false,
+  ),
   "bad-option": words(
     "A setting is out of range",
     "Change the setting that the details name, or return to the system’s own settings.",
