@@ -20,7 +20,6 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     HTTPError,
     OfflineModeIsEnabled,
     OIDCError,
-    RemoteEntryNotFoundError,
 )
 
 from recursivemas.release.model_card import model_card
@@ -111,18 +110,20 @@ def _commit(api: HfApi, release: ReleaseFolder, repo_id: str, say: Say) -> str:
 
 def _gone(api: HfApi, release: ReleaseFolder, repo_id: str, head: str) -> set[str]:
     """Files in the repository that the earlier release lists; files of any other origin are never removed."""
+    present = set(api.list_repo_files(repo_id, revision=head))
+    if MANIFEST not in present:
+        return set()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            file = api.hf_hub_download(repo_id, MANIFEST, revision=head, local_dir=folder)
-            earlier = load_manifest(Path(file))
-        except (RemoteEntryNotFoundError, InputError):
-            return set()  # there is no release, or one that this program cannot read: nothing of it is removed
+            earlier = load_manifest(Path(api.hf_hub_download(repo_id, MANIFEST, revision=head, local_dir=folder)))
+        except InputError:
+            return set()  # a release that this program cannot read: nothing of it is removed
     if earlier.name != release.manifest.name:
         raise InputError(
             f"{repo_id} holds the system {earlier.name!r}, this one is {release.manifest.name!r}; a repository holds "
             "one system: choose another --hub"
         )
-    return {file.path for file in earlier.files} & set(api.list_repo_files(repo_id, revision=head))
+    return {file.path for file in earlier.files} & present
 
 
 @contextmanager
