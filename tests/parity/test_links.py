@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 from torch.nn.functional import gelu, layer_norm, linear
 
 from harness.tiny_models import CASES, relative
-from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS, Variant
+from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS
+from recursivemas.system.names import LinkVariant
 from tests.parity.conftest import Agent, MakeAgent
 
 pytestmark = pytest.mark.browser
 
-VARIANTS: tuple[Variant, ...] = ("paper", "ln_res")
+VARIANTS: tuple[LinkVariant, ...] = ("paper", "ln_res")
 variants = pytest.mark.parametrize("variant", VARIANTS)
 Tensors = Mapping[str, torch.Tensor]
 
 
-def _inner(variant: Variant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
+def _inner(variant: LinkVariant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
     if variant == "paper":
         return h + linear(gelu(linear(h, t["w1"], t["b1"])), t["w2"], t["b2"])
     normed = layer_norm(h, h.shape[-1:], t["ln_pre.weight"], t["ln_pre.bias"])
@@ -27,7 +28,7 @@ def _inner(variant: Variant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
     return layer_norm(bent, h.shape[-1:], t["ln_post.weight"], t["ln_post.bias"])
 
 
-def _outer(variant: Variant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
+def _outer(variant: LinkVariant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
     straight = linear(h, t["w3"], t["b3"])
     if variant == "paper":
         return straight + linear(gelu(linear(h, t["w1"], t["b1"])), t["w2"], t["b2"])
@@ -60,7 +61,7 @@ def _packed(link: Tensors) -> list[NDArray[np.float32]]:
 
 @variants
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (5, 17), (33, 128)])
-def test_inner_link_equals_pytorch(any_agent: Agent, variant: Variant, rows: int, width: int) -> None:
+def test_inner_link_equals_pytorch(any_agent: Agent, variant: LinkVariant, rows: int, width: int) -> None:
     size = any_agent.library.metadata["recursivemas"]["hidden_size"]
     link, hidden = _random_link(INNER_TENSORS[variant], size, size, width), _rows(rows, size)
     got = any_agent.library.call(f"inner_link_{variant}", hidden.numpy(), _packed(link))
@@ -69,7 +70,7 @@ def test_inner_link_equals_pytorch(any_agent: Agent, variant: Variant, rows: int
 
 @variants
 @pytest.mark.parametrize(("rows", "width", "target"), [(1, 1, 48), (5, 17, 41), (33, 96, 160)])
-def test_outer_link_equals_pytorch(any_agent: Agent, variant: Variant, rows: int, width: int, target: int) -> None:
+def test_outer_link_equals_pytorch(any_agent: Agent, variant: LinkVariant, rows: int, width: int, target: int) -> None:
     size = any_agent.library.metadata["recursivemas"]["hidden_size"]
     assert target != size
     link, hidden = _random_link(OUTER_TENSORS[variant], size, target, width), _rows(rows, size)
@@ -79,7 +80,7 @@ def test_outer_link_equals_pytorch(any_agent: Agent, variant: Variant, rows: int
 
 
 @variants
-def test_gpu_schedules_of_the_links_compute_the_same(make_agent: MakeAgent, variant: Variant) -> None:
+def test_gpu_schedules_of_the_links_compute_the_same(make_agent: MakeAgent, variant: LinkVariant) -> None:
     agent = make_agent(CASES[0], "q0f32", "gpu")
     size = agent.library.metadata["recursivemas"]["hidden_size"]
     hidden = _rows(9, size)
@@ -95,7 +96,9 @@ def test_gpu_schedules_of_the_links_compute_the_same(make_agent: MakeAgent, vari
 
 @variants
 @pytest.mark.parametrize("schedule", ["software", "gpu"])
-def test_latent_step_runs_the_agent_on_the_inner_link(make_agent: MakeAgent, variant: Variant, schedule: str) -> None:
+def test_latent_step_runs_the_agent_on_the_inner_link(
+    make_agent: MakeAgent, variant: LinkVariant, schedule: str
+) -> None:
     agent = make_agent(CASES[0], "q0f32", schedule)
     size = agent.library.metadata["recursivemas"]["hidden_size"]
     link = _random_link(INNER_TENSORS[variant], size, size, 24)

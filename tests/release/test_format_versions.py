@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recursivemas.compiler.abi import ABI_VERSION
 from recursivemas.compiler.agent_folder import FORMAT_VERSION, read_agent_folder
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS, load_links
 from recursivemas.system.manifest import load_manifest
+from recursivemas.system.names import ABI_VERSION
 from recursivemas.system.system import load_system
 
 ROOT = Path(__file__).parents[2]
@@ -122,8 +122,9 @@ def test_documented_versions_are_the_programs() -> None:
         "`recursivelink.json`": "1",
         "`system.json`": "1",
         "`systems/index.json`": "1",
+        "saved run": "3",
         "agent folder": str(FORMAT_VERSION),
         "library": str(ABI_VERSION),
     }
-    page = (ROOT / "web/src/engine/library.ts").read_text(encoding="utf-8")
+    page = (ROOT / "web/src/formats/generated/names.ts").read_text(encoding="utf-8")
     assert f"export const ABI_VERSION = {ABI_VERSION};" in page

@@ -12,12 +12,12 @@ from recursivemas.system.links_file import (
     Link,
     LinkFile,
     TensorRecord,
-    Variant,
     load_links,
 )
+from recursivemas.system.names import LinkVariant
 
 
-def make_link(variant: Variant, source: int, target: int, width: int, inner: bool, seed: int) -> Link:
+def make_link(variant: LinkVariant, source: int, target: int, width: int, inner: bool, seed: int) -> Link:
     rng = np.random.default_rng(seed)
     names = (INNER_TENSORS if inner else OUTER_TENSORS)[variant]
     empty = Link(source_size=source, target_size=target, width=width, tensors={})
@@ -28,7 +28,7 @@ def make_link(variant: Variant, source: int, target: int, width: int, inner: boo
     return Link(source_size=source, target_size=target, width=width, tensors=tensors)
 
 
-def make_file(variant: Variant = "ln_res") -> LinkFile:
+def make_file(variant: LinkVariant = "ln_res") -> LinkFile:
     return LinkFile(
         system="pair",
         variant=variant,
@@ -39,7 +39,7 @@ def make_file(variant: Variant = "ln_res") -> LinkFile:
 
 
 @pytest.mark.parametrize("variant", ["paper", "ln_res"])
-def test_link_file_round_trip_is_exact(variant: Variant, tmp_path: Path) -> None:
+def test_link_file_round_trip_is_exact(variant: LinkVariant, tmp_path: Path) -> None:
     before = make_file(variant)
     before.save(tmp_path / "links.json")
     after = load_links(tmp_path / "links.json")

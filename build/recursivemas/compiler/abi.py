@@ -14,9 +14,6 @@ from recursivemas.compiler.relax_functions import define
 from recursivemas.compiler.sampling import add_sampling
 from recursivemas.system.names import LINK_VARIANTS, LinkVariant, LinkVariantInfo
 
-ABI_VERSION = 1
-
-
 _LinkFunction = Callable[[LinkVariant, Tensor, Weights], Tensor]
 
 

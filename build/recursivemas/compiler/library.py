@@ -16,7 +16,7 @@ from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.runtime import RuntimeObjects, ensure_runtime
 from recursivemas.compiler.shaders import check_limits, shaders_of
 from recursivemas.compiler.weights import StoredTensor
-from recursivemas.system.names import LINK_VARIANTS
+from recursivemas.system.names import ABI_VERSION, LINK_VARIANTS
 from recursivemas.system.progress import Say, silent
 
 # The page provides TVMFFIWasmSafeCall and TVMFFIWasmFunctionDeleter, hence the undefined symbols.
@@ -91,7 +91,7 @@ def compile_module(
     signature = abi.signature_of(mod)
     mod = abi.complete(mod)
     ours = {
-        "abi": abi.ABI_VERSION,
+        "abi": ABI_VERSION,
         "functions": abi.function_names(mod),
         "link_variants": [form.name for form in LINK_VARIANTS],
         "hidden_size": signature.hidden_size,

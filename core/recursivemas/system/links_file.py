@@ -21,7 +21,6 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, write_text_atomic
 from recursivemas.system.names import LINK_VARIANTS, Activation, Dtype, LinkTensor, LinkVariant
 
-Variant = LinkVariant
 Array = npt.NDArray[np.floating[Any]]
 
 INNER_TENSORS = {form.name: tuple(tensor.name for tensor in form.inner) for form in LINK_VARIANTS}

@@ -22,6 +22,8 @@ FileRole = Literal["manifest", "bill_of_materials", "index", "configuration", "w
 
 MAX_ROUNDS = 64
 MAX_LATENT_STEPS = 1024
+ABI_VERSION = 1
+"""Of the functions of a model library (docs/abi.md)."""
 
 
 class NameInfo(Closed):

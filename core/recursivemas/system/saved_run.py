@@ -144,9 +144,9 @@ class SavedPrompt(Sparse):
     agent: Name
     """The agent's id."""
     prompt: str | None = None
-    """The prompt that replaced the system's; its slots are the agent's own edges."""
+    """The prompt in place of the system's. Its slots must name edges that arrive at the agent."""
     first_round_prompt: str | None = Field(default_factory=lambda: None)
-    """The prompt that replaced the system's in the first round; null if `prompt` was used there too."""
+    """The prompt of the first round in place of the system's; null if the first round uses `prompt` too."""
 
 
 class TraceOptions(Sparse):
@@ -168,10 +168,10 @@ class SearchOptions(Closed):
 
 
 class SavedOptions(Sparse):
-    """What was asked; nothing is left to a default of the system."""
+    """The options of a run, complete: nothing is left to a default of the system."""
 
     question: str
-    """The question, as it went into the prompts."""
+    """The question, as it goes into the prompts."""
     mode: Mode
     """Mode of the run."""
     rounds: int = Field(ge=1, le=MAX_ROUNDS)
@@ -179,20 +179,21 @@ class SavedOptions(Sparse):
     latent_steps: int = Field(ge=1, le=MAX_LATENT_STEPS)
     """Latent steps of a turn."""
     decoding: Decoding
-    """How the answer was decoded. Files name every setting that their page knew; a newer one has its default."""
+    """How the answer is decoded. A file names every setting that its page knew; a newer one has its default."""
     edges: tuple[Name, ...]
-    """Ids of the edges that carried something."""
+    """Ids of the edges that carry something; the slots of the others stay empty."""
     order: tuple[Name, ...] | None = Field(default=None, min_length=1)
-    """Ids of the agents that took part, in running order; the system's own order if absent."""
+    """Ids of the agents that take part, in the order in which they run; the last one decides. An edge becomes feedback
+    if its receiver does not run later in the round. If absent, all agents run in the system's own order."""
     prompts: tuple[SavedPrompt, ...]
-    """Prompts that replaced the system's."""
+    """Prompts in place of the system's."""
     replace: dict[str, Literal["zeros"] | tuple[Matrix, ...]] | None = None
-    """What arrived in place of the sender's thoughts, by edge id. Matrices are (M, D_target), one for each round;
-    the last one serves all later rounds."""
+    """What arrives in place of the sender's thoughts in latent mode, by edge id, to measure what they contribute:
+    zeros, or matrices (M, D_target) from another run, one for each round. The last one serves all later rounds."""
     search: SearchOptions | None = None
-    """Lets the deciding agent search, beside the tools that it declares."""
+    """Lets the deciding agent search, besides using its own tools. Without it, a run fetches nothing."""
     trace: TraceOptions | None = None
-    """What the run kept."""
+    """What the run keeps for later reading."""
 
 
 class AgentView(Closed):

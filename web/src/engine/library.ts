@@ -5,13 +5,11 @@
  */
 import * as v from "valibot";
 import { describeIssues } from "../formats/describe";
+import { ABI_VERSION } from "../formats/generated/names";
 import { EngineError } from "./errors";
 import type { Variant } from "./links";
 import type { Compiled, Runtime } from "./runtime";
 import type { AgentSpec } from "./system";
-
-/** The ABI version that this engine supports. */
-const ABI_VERSION = 1;
 
 const size = v.pipe(v.number(), v.integer(), v.minValue(1));
 /** Allows unknown keys, because MLC's metadata has some that only other runtimes read. */

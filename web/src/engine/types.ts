@@ -4,16 +4,7 @@
  * What files hold too is generated from the project's schemas. Shape letters: M latent steps, D the agent's hidden size,
  * V its vocabulary size, T positions.
  */
-import type {
-  Counters,
-  Decoding,
-  HandoffSummary,
-  Matrix,
-  Mode,
-  SearchOptions,
-  TraceOptions,
-  TurnSummary,
-} from "../formats/generated/types";
+import type { Counters, HandoffSummary, TurnSummary } from "../formats/generated/types";
 
 export type {
   Counters,
@@ -21,6 +12,7 @@ export type {
   HandoffSummary,
   Matrix,
   Mode,
+  QuestionRecord as TaskQuestion,
   RunResult,
   SearchOptions,
   StopReason,
@@ -28,44 +20,7 @@ export type {
   TraceOptions,
   TurnSummary,
 } from "../formats/generated/types";
-
-/** Replaces an agent's prompts for one run. The slots must name edges that arrive at the agent. */
-export interface PromptOverride {
-  readonly prompt?: string;
-  /** null: the first round uses `prompt` too. */
-  readonly firstRoundPrompt?: string | null;
-}
-
-/**
- * What arrives over an edge instead of the sender's thoughts, to measure what they contribute: zeros, or (M, D_target)
- * matrices from another run's hand-offs, one per round. The last one serves all later rounds.
- */
-export type HandoffReplacement = "zeros" | readonly Matrix[];
-
-/** One question to answer. The system's own settings stand in for absent ones. */
-export interface RunOptions {
-  readonly question: string;
-  readonly mode?: Mode;
-  /** 1…64. */
-  readonly rounds?: number;
-  /** M, latent steps per turn, 1…1024. */
-  readonly latentSteps?: number;
-  readonly decoding?: Partial<Decoding>;
-  /** By agent id. */
-  readonly prompts?: Readonly<Record<string, PromptOverride>>;
-  /**
-   * Ids of the agents that take part, in the order in which they run; the last one decides. An edge becomes feedback if
-   * its receiver does not run later in the round. Default: all agents in the system's own order.
-   */
-  readonly order?: readonly string[];
-  /** Ids of the edges that carry something; the slots of the others stay empty. Default: all. */
-  readonly edges?: readonly string[];
-  /** By edge id; has an effect in latent mode. */
-  readonly replace?: Readonly<Record<string, HandoffReplacement>>;
-  readonly trace?: TraceOptions;
-  /** Lets the deciding agent search, besides using its own tools. Without it, a run fetches nothing. */
-  readonly search?: SearchOptions;
-}
+export type { PromptOverride, RunOptions } from "../formats/saved-run";
 
 /** A call to a tool, and its result. */
 export interface ToolCall {
@@ -160,13 +115,4 @@ export interface DeviceInfo {
   /** Whether it is a software adapter, such as SwiftShader: correct but slow. */
   readonly fallback: boolean;
   readonly features: readonly string[];
-}
-
-/** One question of a system's task. */
-export interface TaskQuestion {
-  readonly question: string;
-  readonly answer: string;
-  readonly choices?: readonly string[] | undefined;
-  /** A label that groups questions, such as a difficulty. */
-  readonly group?: string | undefined;
 }

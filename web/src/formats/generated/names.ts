@@ -43,6 +43,7 @@ export type {
 };
 export const MAX_ROUNDS = 64;
 export const MAX_LATENT_STEPS = 1024;
+export const ABI_VERSION = 1;
 export const MODES: readonly ModeInfo[] = [
   {
     name: "latent",

@@ -468,9 +468,9 @@ export interface RunResult {
 export interface SavedPrompt {
   /** The agent's id. */
   readonly agent: string;
-  /** The prompt that replaced the system's; its slots are the agent's own edges. */
+  /** The prompt in place of the system's. Its slots must name edges that arrive at the agent. */
   readonly prompt?: string;
-  /** The prompt that replaced the system's in the first round; null if `prompt` was used there too. */
+  /** The prompt of the first round in place of the system's; null if the first round uses `prompt` too. */
   readonly firstRoundPrompt?: string | null;
 }
 
@@ -490,9 +490,9 @@ export interface TraceOptions {
   readonly lensTopK?: number;
 }
 
-/** What was asked; nothing is left to a default of the system. */
+/** The options of a run, complete: nothing is left to a default of the system. */
 export interface SavedOptions {
-  /** The question, as it went into the prompts. */
+  /** The question, as it goes into the prompts. */
   readonly question: string;
   /** Mode of the run. */
   readonly mode: Mode;
@@ -500,19 +500,19 @@ export interface SavedOptions {
   readonly rounds: number;
   /** Latent steps of a turn. */
   readonly latentSteps: number;
-  /** How the answer was decoded. Files name every setting that their page knew; a newer one has its default. */
+  /** How the answer is decoded. A file names every setting that its page knew; a newer one has its default. */
   readonly decoding: Decoding;
-  /** Ids of the edges that carried something. */
+  /** Ids of the edges that carry something; the slots of the others stay empty. */
   readonly edges: readonly string[];
-  /** Ids of the agents that took part, in running order; the system's own order if absent. */
+  /** Ids of the agents that take part, in the order in which they run; the last one decides. An edge becomes feedback if its receiver does not run later in the round. If absent, all agents run in the system's own order. */
   readonly order?: readonly string[];
-  /** Prompts that replaced the system's. */
+  /** Prompts in place of the system's. */
   readonly prompts: readonly SavedPrompt[];
-  /** What arrived in place of the sender's thoughts, by edge id. Matrices are (M, D_target), one for each round; the last one serves all later rounds. */
+  /** What arrives in place of the sender's thoughts in latent mode, by edge id, to measure what they contribute: zeros, or matrices (M, D_target) from another run, one for each round. The last one serves all later rounds. */
   readonly replace?: Readonly<Record<string, "zeros" | readonly Matrix[]>>;
-  /** Lets the deciding agent search, beside the tools that it declares. */
+  /** Lets the deciding agent search, besides using its own tools. Without it, a run fetches nothing. */
   readonly search?: SearchOptions;
-  /** What the run kept. */
+  /** What the run keeps for later reading. */
   readonly trace?: TraceOptions;
 }
 
