@@ -216,7 +216,8 @@ class FakeRun {
       latentSteps: text ? 0 : steps,
       decodedTokens: text ? steps : answers ? 1 : 0,
       forwardPositions,
-      text: text ? said : answer,
+      // As the engine: the answer alone, without a thought before it.
+      text: answers ? answer : said,
       ms: performance.now() - began,
       counters: COUNTERS,
       ...(text || steps === 0 ? {} : { lens, thoughts: matrix(rows) }),
