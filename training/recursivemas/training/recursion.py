@@ -20,7 +20,7 @@ from recursivemas.system.prompt import Text, fill
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import Links
-from recursivemas.training.rollout import Context, Inner, Sampler, Written, begin, extend, think, write
+from recursivemas.training.rollout import Context, Inner, Sampler, Written, begin, extend, not_finite, think, write
 from recursivemas.training.tools import answer_call
 
 HandOff: TypeAlias = Tensor | list[str]
@@ -253,6 +253,9 @@ class Recursion:
             mode: latent, or one of the baselines (rules 6 and 7).
             sampler: How tokens are picked; the system's decoding settings by default.
             listener: Called after every turn of text mode.
+
+        Raises:
+            InputError: When an agent computes NaN or infinity.
         """
         rounds, latent_steps = rounds or self.system.rounds, latent_steps or self.system.latent_steps
         sampler = sampler or self.sampler()
@@ -294,6 +297,7 @@ class Recursion:
             opening = self.open_answer(self.deciding, prompts, steps, 0)
             lengths = [len(prompt) for prompt in prompts]
             turns.append(Turn(self.deciding.agent.id, 0, lengths, _elapsed_ms(began), opening.thoughts))
+        self._check_finite(turns)
         written = self._write_answer(opening.hidden, opening.context, sampler)
         thoughts = sum(turn.thoughts.shape[1] for turn in turns if turn.thoughts is not None)
         # Every turn but the last one stops at h_M, whose R_in is handed over instead of being fed.
@@ -308,6 +312,16 @@ class Recursion:
             ],
             turns=turns,
         )
+
+    def _check_finite(self, turns: Sequence[Turn]) -> None:
+        """Names the first agent that handed over NaN or infinity; the answer of the deciding agent is checked later."""
+        for turn in turns:
+            agent = self.agents[turn.agent]
+            if turn.thoughts is not None and turn.hand_offs and not turn.thoughts.isfinite().all():
+                raise not_finite(agent, "its latent thoughts are")
+            for edge, states in turn.hand_offs.items():
+                if not states.isfinite().all():
+                    raise not_finite(agent, f"what its links hand over on {edge!r} is")
 
     def _run_text(
         self, questions: Sequence[str], rounds: int, latent_steps: int, sampler: Sampler, listener: Listener | None

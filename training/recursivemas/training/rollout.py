@@ -14,7 +14,11 @@ import transformers
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from recursivemas.system.errors import InputError
 from recursivemas.training.agents import LoadedAgent
+
+NOT_FINITE = -1
+"""What a sampler gives in place of an id when the logits hold NaN or infinity."""
 
 Inner: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -149,7 +153,12 @@ class Sampler:
     generator: torch.Generator | None = None
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """(B, V) logits to (B,) ids."""
+        """(B, V) logits to (B,) ids; `NOT_FINITE` where a row of logits holds NaN or infinity."""
+        finite = scores.isfinite().all(-1)  # (B,)
+        return self._pick(scores.masked_fill(~finite[:, None], 0.0)).masked_fill(~finite, NOT_FINITE)
+
+    def _pick(self, scores: Tensor) -> Tensor:
+        """(B, V) finite logits to (B,) ids."""
         if self.temperature == 0:
             return scores.argmax(-1)
         probabilities = torch.softmax(scores / self.temperature, -1)  # (B, V)
@@ -157,6 +166,16 @@ class Sampler:
         outside = ordered.cumsum(-1) - ordered >= self.top_p  # likelier tokens alone reach top_p
         picked = torch.multinomial(ordered.masked_fill(outside, 0.0), 1, generator=self.generator)  # (B, 1)
         return indices.gather(-1, picked)[:, 0]
+
+
+def not_finite(agent: LoadedAgent, what: str) -> InputError:
+    """The error for values of an agent that hold NaN or infinity."""
+    half = agent.dtype == torch.float16
+    overflow = "float16 may have overflowed, so compute in float32; if that fails too, " if half else ""
+    return InputError(
+        f"agent {agent.agent.id!r}: {what} not finite (NaN or infinity); "
+        f"{overflow}its weights or links are broken: check the checkpoint"
+    )
 
 
 # What an agent has written so far -> ids that follow in its context without being sampled, such as a tool's result
@@ -235,11 +254,16 @@ def write(
         sampler: How a token is picked.
         keep_last: Whether the last token is fed too, so that more text can follow in the same context.
         interject: Called after every sampled token.
+
+    Raises:
+        InputError: When the logits are not finite.
     """
     samples = [_Sample() for _ in range(len(hidden))]
     while True:
         for sample, token in zip(samples, sampler(logits(agent, hidden)).tolist(), strict=True):
             if sample.running:
+                if token == NOT_FINITE:
+                    raise not_finite(agent, "its logits are")
                 sample.take(token, token in agent.stop_tokens, max_new_tokens, keep_last, interject)
         running = [sample.running for sample in samples]
         if not any(running):
