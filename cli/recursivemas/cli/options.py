@@ -1,11 +1,11 @@
 """Arguments and options that several commands take."""
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
-from recursivemas.system.names import MODES, QUANTIZATIONS
+from recursivemas.system.names import MODES, QUANTIZATIONS, Device, Precision
 
 MODE_NAMES = ", ".join(each.name for each in MODES)
 QUANTIZATION_NAMES = ", ".join(each.name for each in QUANTIZATIONS)
@@ -14,11 +14,9 @@ SystemArgument: TypeAlias = Annotated[Path, typer.Argument(help="The system's YA
 LinksOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="The system's recursivelink.json. The modes text and single need none.")
 ]
-DeviceOption: TypeAlias = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute. Default: CUDA if available.")
-]
+DeviceOption: TypeAlias = Annotated[Device, typer.Option(help="Where to compute. Default: CUDA if available.")]
 PrecisionOption: TypeAlias = Annotated[
-    Literal["auto", "float32", "bfloat16"],
+    Precision,
     typer.Option(help="Dtype of the agents. Default: bfloat16 if CUDA supports it, otherwise float32."),
 ]
 BackendOption: TypeAlias = Annotated[

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from recursivemas.system.closed import Closed
-from recursivemas.system.names import LinkVariant
+from recursivemas.system.names import LinkVariant, Precision
 
 
 class Decoding(Closed):
@@ -102,7 +102,7 @@ class Training(Closed):
     """Hidden width of inner links; the variant's own width by default (`ln_res`: d)."""
     outer_width: int | None = Field(default=None, ge=1)
     """Hidden width of outer links; the variant's own width by default (`ln_res`: 2 d_B)."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """Precision of the agents while links train; links keep float32 masters."""
     seed: int = 0
     """Seed of everything random."""

@@ -1,18 +1,14 @@
 """A system ready to run: agents and links on a device, in a precision."""
 
-from typing import Literal, TypeAlias
-
 import torch
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import LinkFile
+from recursivemas.system.names import Device, Precision
 from recursivemas.system.system import System
 from recursivemas.training.agents import load_agents
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
-
-Device: TypeAlias = Literal["auto", "cpu", "cuda"]
-Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 
 
 def chosen_device(device: Device) -> torch.device:
