@@ -1,1 +1,1 @@
-"""What training, build and the page's generator share: typed systems, link files, manifests. Neither torch nor TVM."""
+"""What all other packages share: formats, lists of names, prompts, errors and files. Needs neither torch nor TVM."""

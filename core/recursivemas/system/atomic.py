@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""Writes folders whole or not at all."""
 
 import errno
 import os
@@ -14,13 +14,13 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROF
 
 @contextmanager
 def atomic_folder(out: Path) -> Iterator[Path]:
-    """Hands out an empty folder beside `out` that takes its place when the block ends well.
+    """Yields an empty folder beside `out`, which replaces `out` if the block succeeds.
 
-    On any exception, Ctrl-C included, the new folder is removed and `out` is as it was. What an earlier process left
-    when it was killed is removed too.
+    On any exception, Ctrl-C included, the new folder is removed and `out` stays as it was. Folders that killed
+    processes left behind are removed too.
 
     Args:
-        out: Where the folder shall appear; an existing one is replaced.
+        out: The folder to write; an existing one is replaced.
 
     Yields:
         The folder to fill.
@@ -47,21 +47,21 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         for parent in made:
-            with suppress(OSError):  # something else is in it by now
+            with suppress(OSError):  # another program has put something into it
                 parent.rmdir()
         raise
 
 
 def check_replaceable(out: Path, mark: str, kind: str) -> None:
-    """Refuses to replace anything but an empty folder or an earlier artifact.
+    """Refuses to replace a folder that is neither empty nor an earlier artifact.
 
     Args:
-        out: Where a new one shall appear.
-        mark: A file that every such artifact has, relative to it.
-        kind: What such an artifact is called, with its article.
+        out: The folder to write.
+        mark: Path of a file that every such artifact has, relative to it.
+        kind: The name of such an artifact, with its article.
 
     Raises:
-        InputError: `out` is something else, or a file is in the way.
+        InputError: `out` is another folder, or a file.
     """
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
@@ -72,10 +72,10 @@ def check_replaceable(out: Path, mark: str, kind: str) -> None:
 
 @contextmanager
 def output_folder(out: Path) -> Iterator[Path]:
-    """`atomic_folder` for what a user asked for: a disk that is full or closed to writing is told in one line.
+    """Like `atomic_folder`, with a one-line error for the user if the folder cannot be written.
 
     Raises:
-        InputError: It is; `out` is then as it was.
+        InputError: The disk is full or not writable; `out` stays as it was.
     """
     try:
         with atomic_folder(out) as folder:
@@ -87,7 +87,7 @@ def output_folder(out: Path) -> Iterator[Path]:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copies a folder to where there is none; unlike `shutil.copytree` it ends at the first error, and raises that."""
+    """Copies a folder to a new path. Unlike `shutil.copytree`, it stops at the first error and raises it."""
     target.mkdir()
     for path in sorted(source.iterdir()):
         if path.is_dir():

@@ -1,8 +1,8 @@
-"""Renders a checkpoint's chat template once, around a place that the prompt fills.
+"""Renders a checkpoint's chat template once, as the text before and after the prompt.
 
-Source: docs/recursion.md, rule 2. The prompt's own text never passes through the template, so that slots stay slots;
-templates that alter the user's text (other than trimming its ends) are refused, because prefix and suffix could not
-stand for them.
+Source: docs/recursion.md, rule 2. The prompt itself never passes through the template, so its slots stay slots. A
+template that changes the user's text, other than trimming its ends, is refused, because a prefix and a suffix cannot
+represent it.
 """
 
 import datetime
@@ -19,7 +19,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
 
 _SENTINEL = "\N{LEFT CEILING}prompt\N{RIGHT CEILING}"
-_NOTHING_NEWER = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # a fixed day keeps builds reproducible
+_NOTHING_NEWER = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # a fixed day, so that builds are reproducible
 
 
 def _raise(message: str) -> None:
@@ -37,33 +37,33 @@ def _environment() -> ImmutableSandboxedEnvironment:
 def render_chat(
     template: str, messages: Sequence[Mapping[str, str]], special_tokens: Mapping[str, str], **variables: Any
 ) -> str:
-    """A conversation as a chat template writes it, generation prompt included.
+    """Renders a conversation with a chat template, generation prompt included.
 
     Args:
         template: Jinja source.
         messages: Each with `role` and `content`.
-        special_tokens: `bos_token`, `eos_token` and the like, as the template names them.
-        variables: What else the template reads, e.g. `enable_thinking`.
+        special_tokens: `bos_token`, `eos_token` and so on, by the names that the template uses.
+        variables: Other variables of the template, such as `enable_thinking`.
 
     Raises:
-        jinja2.TemplateError: When the template fails or refuses the conversation.
+        jinja2.TemplateError: The template fails or refuses the conversation.
     """
     source = _environment().from_string(template)
     return source.render(messages=messages, add_generation_prompt=True, **special_tokens, **variables)
 
 
 def render_around(template: str, special_tokens: Mapping[str, str]) -> tuple[str, str]:
-    """What a chat template puts before and after one user message, generation prompt included.
+    """Returns what a chat template puts before and after a user message, generation prompt included.
 
     Args:
         template: Jinja source.
-        special_tokens: `bos_token`, `eos_token` and the like, as the template names them.
+        special_tokens: `bos_token`, `eos_token` and so on, by the names that the template uses.
 
     Returns:
         (prefix, suffix).
 
     Raises:
-        InputError: When the template fails or does not hold the message exactly once.
+        InputError: The template fails, or does not show the message exactly once.
     """
     try:
         text = render_chat(template, [{"role": "user", "content": _SENTINEL}], special_tokens, enable_thinking=False)
@@ -83,10 +83,10 @@ def _token_text(value: Any) -> str | None:
 
 
 def load_chat_template(checkpoint: Path) -> tuple[str, dict[str, str]] | None:
-    """A checkpoint folder's chat template and the special tokens it may name; None when it has no template.
+    """Returns a checkpoint's chat template and its special tokens, or None if it has no template.
 
     Raises:
-        InputError: When `tokenizer_config.json` is missing or broken.
+        InputError: `tokenizer_config.json` is missing or broken.
     """
     config = read_json(checkpoint / "tokenizer_config.json", "tokenizer configuration")
     jinja_file = checkpoint / "chat_template.jinja"
@@ -100,10 +100,10 @@ def load_chat_template(checkpoint: Path) -> tuple[str, dict[str, str]] | None:
 
 
 def chat_wrap(checkpoint: Path) -> tuple[str, str]:
-    """Prefix and suffix of a checkpoint folder's own chat template.
+    """Returns the prefix and suffix of a checkpoint's own chat template.
 
     Raises:
-        InputError: When the checkpoint has none.
+        InputError: The checkpoint has no chat template.
     """
     loaded = load_chat_template(checkpoint)
     if loaded is None:

@@ -23,14 +23,14 @@ class Closed(BaseModel):
 
     @classmethod
     def parse(cls, data: object, source: str) -> Self:
-        """Validates what was read from a file.
+        """Validates the content of a file.
 
         Args:
             data: The parsed YAML or JSON value.
             source: The file's name, for the message.
 
         Raises:
-            InputError: One line with every problem: where, what was expected, what came.
+            InputError: Names up to five problems in one line: where, what was expected and what came.
         """
         if not isinstance(data, Mapping):
             raise InputError(f"{source}: expected a mapping of keys, got {type(data).__name__}")
@@ -98,7 +98,7 @@ def _describe(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
 
 
 def _known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """Keys of the model that a validation path leads to; list indices and mapping keys are stepped over."""
+    """Returns the keys of the model that a validation path leads to; list indices and mapping keys are skipped."""
     current = model
     for part in path:
         field = next((f for name, f in current.model_fields.items() if part in (name, f.alias)), None)

@@ -1,9 +1,9 @@
-"""The one exception that a user's mistake becomes."""
+"""The exception for mistakes of the user."""
 
 
 class InputError(ValueError):
-    """Input that cannot be used, in one line: what was expected, what came, how to mend it.
+    """Input that cannot be used. The message is one line: what was expected, what came and how to mend it.
 
-    The command line prints it without a traceback and exits with status 1. Anything else that is raised is a bug of
-    ours and keeps its traceback.
+    The command line prints it without a traceback and exits with status 1. Any other exception is a bug of ours and
+    keeps its traceback.
     """

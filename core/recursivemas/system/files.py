@@ -1,4 +1,4 @@
-"""Reading with a clear error, writing whole or not at all, hashing."""
+"""Reads files with clear errors, writes them whole or not at all, and hashes them."""
 
 import hashlib
 import json
@@ -16,10 +16,10 @@ def read_json(path: Path, what: str) -> Any:
 
     Args:
         path: The file.
-        what: What it should be and where one comes from, for the message.
+        what: What the file should be and what writes one, for the message.
 
     Raises:
-        InputError: When it is missing, unreadable or not JSON.
+        InputError: The file is missing, unreadable or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -32,10 +32,10 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def refuse_newer(data: object, known: int, source: Path, what: str) -> None:
-    """Checks a file's `version` before anything else of it: a newer format may have other keys.
+    """Refuses a file of a newer version. Call it before other checks, because a newer format may have other keys.
 
     Args:
-        data: What was read from the file.
+        data: The parsed file.
         known: The newest version that this program reads.
         source: The file, for the message.
         what: The format's name, for the message.

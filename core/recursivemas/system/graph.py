@@ -40,10 +40,14 @@ class Edge(Closed):
 
 
 def pattern_edges(pattern: str, agents: Sequence[str]) -> list[dict[str, Any]]:
-    """The edges of a named pattern over agents in the order they run.
+    """Returns the edges of a pattern.
+
+    Args:
+        pattern: The name of the pattern.
+        agents: Ids of the agents in the order in which they run.
 
     Raises:
-        InputError: When the pattern cannot be made of that many agents.
+        InputError: The pattern needs another number of agents.
     """
     *others, last = agents or [""]
 
@@ -68,11 +72,11 @@ def pattern_edges(pattern: str, agents: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def resolve_edges(agents: Sequence[str], edges: Sequence[Edge]) -> None:
-    """Checks that edges fit the order of the agents.
+    """Checks that edges fit the order in which agents run.
 
     Raises:
-        InputError: For an unknown agent, a repeated id, or an edge that runs against the order without saying that it
-            is feedback (a cycle without an order), or the other way round.
+        InputError: An edge names an unknown agent, an id is repeated, an edge runs against the order without being
+            marked as feedback (a cycle without an order), or an edge along the order is marked as feedback.
     """
     position = {agent: index for index, agent in enumerate(agents)}
     order = ", ".join(agents)

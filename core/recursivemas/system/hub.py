@@ -1,4 +1,4 @@
-"""From a name that a user gives to a checkpoint folder: a folder is itself, a hub id is downloaded."""
+"""Finds the checkpoint folder that a user names: a folder on this machine, or a hub id, which is downloaded."""
 
 import shutil
 from dataclasses import dataclass
@@ -34,20 +34,20 @@ _WANTED = [
     "LICENSE*",
     "NOTICE*",
 ]
-"""No pickles, and no second copy of the weights in another format."""
+"""Excludes pickles and second copies of the weights in other formats."""
 
 _NESTED = ["*/*"]
 
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A checkpoint folder and where it came from.
+    """A checkpoint folder and its origin.
 
     Attributes:
-        folder: On this machine.
+        folder: The folder on this machine.
         name: The folder's own name, or the part of the hub id after the slash.
-        source: The hub id; None for a folder that the user gave.
-        revision: The hub's commit; None for a folder that the user gave.
+        source: The hub id; None for a folder of the user.
+        revision: The hub's commit; None for a folder of the user.
     """
 
     folder: Path
@@ -57,11 +57,11 @@ class ResolvedModel:
 
 
 def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
-    """Finds a checkpoint folder, downloading it if `model` is a hub id. A download that was cut off is resumed.
+    """Finds a checkpoint folder, downloading it if `model` is a hub id. It resumes an interrupted download.
 
     Args:
         model: A folder, or `owner/name` on the Hugging Face hub.
-        revision: Branch, tag or commit of the hub's repository; the default branch when absent.
+        revision: Branch, tag or commit of the hub's repository; the default branch by default.
 
     Raises:
         InputError: There is no such folder or repository, it is gated, it has no safetensors, the hub cannot be
@@ -82,7 +82,7 @@ def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
 
 
 def _download(model: str, revision: str | None) -> Path:
-    """The folder of the hub's cache, filled from the hub, or from an earlier download when the hub is out of reach."""
+    """Downloads to the hub's cache, or finds an earlier download there if the hub cannot be reached."""
     wanted: dict[str, Any] = {"revision": revision, "allow_patterns": _WANTED, "ignore_patterns": _NESTED}
     instead = f"download it where there is a network ('hf download {model}') and give that folder"
     try:
@@ -115,7 +115,7 @@ def _check_disk(model: str, wanted: dict[str, Any]) -> None:
     try:
         files: Any = huggingface_hub.snapshot_download(model, dry_run=True, **wanted)
     except DryRunError:
-        return  # the hub cannot be asked; the download itself finds out why
+        return  # the download itself will say why the hub cannot be asked
     needed = sum(file.file_size or 0 for file in files if file.will_download)
     place = Path(HF_HUB_CACHE)
     existing = next(each for each in (place, *place.parents) if each.exists())

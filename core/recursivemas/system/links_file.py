@@ -51,7 +51,7 @@ class TensorRecord(Closed):
         """Decodes to an array of the record's dtype and shape.
 
         Raises:
-            InputError: When the base64 is broken or its length does not fit the shape.
+            InputError: The base64 is broken, or its length does not fit the shape.
         """
         dtype = _DTYPES[self.dtype]
         expected = math.prod(self.shape) * dtype.itemsize
@@ -152,7 +152,7 @@ class LinkFile(Closed):
             edges: (from, to) by edge id.
 
         Raises:
-            InputError: For a missing link or one of the wrong dimensions.
+            InputError: A link is missing, or has the wrong dimensions.
         """
         for agent, size in hidden_sizes.items():
             _check_size(f"inner link {agent!r}", self.inner.get(agent), size, size, self.inner)
@@ -176,7 +176,7 @@ class LinkFile(Closed):
             )
 
     def rounded(self, dtype: Dtype) -> Self:
-        """The same links with every number in `dtype`."""
+        """Returns the same links with every number in `dtype`."""
 
         def convert(link: Link) -> Link:
             tensors = {k: TensorRecord.from_array(t.array(), dtype) for k, t in link.tensors.items()}
@@ -206,7 +206,7 @@ def load_links(path: str | Path) -> LinkFile:
     """Reads and checks a `recursivelink.json`.
 
     Raises:
-        InputError: When the file is missing, is not JSON, or breaks the schema.
+        InputError: The file is missing, is not JSON, or breaks the schema.
     """
     path = Path(path)
     data = read_json(path, "link file; `rmas train` writes one")

@@ -16,19 +16,19 @@ _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 @dataclass(frozen=True)
 class Text:
-    """Literal text of a template."""
+    """Literal text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Question:
-    """The place of the question."""
+    """The slot of the question."""
 
 
 @dataclass(frozen=True)
 class Latent:
-    """The place of an edge's hand-off: (M, D) input embeddings, or the sender's text in text mode."""
+    """The slot of an edge's hand-off: (M, D) input embeddings, or the sender's text in text mode."""
 
     edge: str
 
@@ -43,10 +43,10 @@ def parse_template(template: str) -> tuple[Segment, ...]:
         template: The prompt as written in `systems/*.yaml`.
 
     Returns:
-        Segments in order; neighbouring literal text is one `Text`.
+        The segments in order; neighbouring literal text is one `Text`.
 
     Raises:
-        InputError: For an unbalanced brace or an unknown slot.
+        InputError: The template has an unbalanced brace or an unknown slot.
     """
     segments: list[Segment] = []
     literal: list[str] = []
@@ -88,14 +88,14 @@ def _slot(slot: str, template: str) -> Segment:
 
 
 def fill(segments: Iterable[Segment], question: str) -> tuple[Text | Latent, ...]:
-    """Puts the question in and joins neighbouring text, because each run of text is tokenised as one string.
+    """Fills in the question and joins neighbouring text, because each run of text is tokenised as one string.
 
     Args:
         segments: A parsed template.
-        question: Taken literally: braces in it mean nothing.
+        question: The question; braces in it have no meaning.
 
     Returns:
-        `Text` and `Latent` segments, no two `Text` beside each other and none empty.
+        `Text` and `Latent` segments. No `Text` is empty, and no two are neighbours.
     """
     filled: list[Text | Latent] = []
     for segment in segments:
@@ -111,5 +111,5 @@ def fill(segments: Iterable[Segment], question: str) -> tuple[Text | Latent, ...
 
 
 def latent_edges(segments: Iterable[Segment]) -> tuple[str, ...]:
-    """Edge ids of a template's latent slots, in order."""
+    """Returns the edge ids of a template's latent slots, in order."""
     return tuple(segment.edge for segment in segments if isinstance(segment, Latent))

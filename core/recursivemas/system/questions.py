@@ -26,7 +26,7 @@ def load_questions(path: str | Path) -> list[QuestionRecord]:
     """Reads a JSONL file of questions.
 
     Raises:
-        InputError: Naming the line that is broken, or when the file is missing or empty.
+        InputError: A line is broken, which the error names, or the file is missing or empty.
     """
     path = Path(path)
     try:

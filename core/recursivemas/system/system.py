@@ -42,7 +42,7 @@ class Agent(Closed):
     """Tools that the agent may call while it decodes."""
 
     def prompt_for(self, round_index: int) -> str:
-        """The template of a round, counted from 0."""
+        """Returns the template of a round, counted from 0."""
         return self.first_round_prompt if round_index == 0 and self.first_round_prompt is not None else self.prompt
 
 
@@ -138,33 +138,33 @@ class System(Closed):
                     )
 
     def agent(self, agent_id: str) -> Agent:
-        """The agent of an id; `KeyError` when there is none."""
+        """Returns the agent with an id; raises `KeyError` if there is none."""
         for agent in self.agents:
             if agent.id == agent_id:
                 return agent
         raise KeyError(agent_id)
 
     def incoming(self, agent_id: str) -> tuple[Edge, ...]:
-        """Edges that arrive at an agent, in declared order."""
+        """Returns the edges that arrive at an agent, in declared order."""
         return tuple(edge for edge in self.edges if edge.target == agent_id)
 
     def outgoing(self, agent_id: str) -> tuple[Edge, ...]:
-        """Edges that leave an agent, in declared order."""
+        """Returns the edges that leave an agent, in declared order."""
         return tuple(edge for edge in self.edges if edge.source == agent_id)
 
     @property
     def deciding_agent(self) -> Agent:
-        """The last agent, the only one that decodes text."""
+        """The last agent, which decodes the answer."""
         return self.agents[-1]
 
 
 def load_system(path: str | Path) -> System:
     """Reads and checks a `systems/<name>.yaml`.
 
-    Local model folders and the task's data file come back as absolute paths; hub ids stay as they are.
+    Paths of local model folders and of the task's data become absolute; hub ids stay as they are.
 
     Raises:
-        InputError: When the file is missing, is not YAML, or breaks the schema or the graph's rules.
+        InputError: The file is missing, is not YAML, or breaks the schema or the graph's rules.
     """
     path = Path(path)
     try:
