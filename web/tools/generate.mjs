@@ -1,5 +1,6 @@
 /**
- * `npm run generate`: types, validators and lists of names from schemas/, which scripts/generate.py writes.
+ * `npm run generate`: types, validators and lists of names from schemas/, which scripts/generate.py writes, and the
+ * page's tokenizer for `rmas compile`.
  *
  * Validators are valibot's, written out ahead of time: ajv's standalone code needs no library, but took twice the
  * bytes for the same schemas. Files have snake_case keys and TypeScript has camelCase ones. With `--check` nothing is
@@ -8,9 +9,13 @@
 
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { pageTokenizerFiles } from "./page-tokenizer.mjs";
 
-const SCHEMAS = new URL("../../schemas/", import.meta.url);
-const OUT = new URL("../src/formats/generated/", import.meta.url);
+const ROOT = new URL("../../", import.meta.url);
+const SCHEMAS = new URL("schemas/", ROOT);
+const OUT = "web/src/formats/generated/";
+const PAGE_TOKENIZER = "build/recursivemas/compiler/page_tokenizer/";
 const BANNER = "// Written by `make generate` from core/recursivemas/system. Do not edit.\n";
 
 /** What a file is called in an error, and its root's name in TypeScript. */
@@ -268,14 +273,19 @@ function format(name, source) {
 
 const definitions = collect();
 const types = [...definitions].map(([name, schema]) => declaration(name, schema)).join("\n");
-const files = { "types.ts": types, "validators.ts": validatorsFile(definitions), "names.ts": namesFile() };
-for (const [name, source] of Object.entries(files)) {
-  const path = new URL(name, OUT);
-  const content = format(name, `${BANNER}${source}`);
-  if (existsSync(path) && readFileSync(path, "utf8") === content) continue;
-  if (process.argv.includes("--check")) {
-    throw new Error(`web/src/formats/generated/${name} is stale; run 'make generate'`);
-  }
-  writeFileSync(path, content);
-  process.stdout.write(`wrote web/src/formats/generated/${name}\n`);
+const formats = { "types.ts": types, "validators.ts": validatorsFile(definitions), "names.ts": namesFile() };
+const files = {
+  ...Object.fromEntries(
+    Object.entries(formats).map(([name, source]) => [`${OUT}${name}`, format(name, `${BANNER}${source}`)]),
+  ),
+  ...Object.fromEntries(
+    Object.entries(await pageTokenizerFiles()).map(([name, source]) => [`${PAGE_TOKENIZER}${name}`, source]),
+  ),
+};
+for (const [path, content] of Object.entries(files)) {
+  const file = fileURLToPath(new URL(path, ROOT));
+  if (existsSync(file) && readFileSync(file, "utf8") === content) continue;
+  if (process.argv.includes("--check")) throw new Error(`${path} is stale; run 'make generate'`);
+  writeFileSync(file, content);
+  process.stdout.write(`wrote ${path}\n`);
 }

@@ -4,6 +4,7 @@ Source: docs/formats.md and docs/abi.md. The folder holds `mlc-chat-config.json`
 `params_shard_*.bin`, the tokenizer, the checkpoint's licence and one `<agent>-<quantization>-webgpu.wasm`.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -20,6 +21,7 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.library_metadata import read_library_metadata
 from recursivemas.compiler.licence import declared_licence
 from recursivemas.compiler.model_facts import ModelFacts
+from recursivemas.compiler.page_tokenizer import compare_with_page, page_tokenizer_json
 from recursivemas.compiler.quantize import Scheme, find_scheme
 from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
 from recursivemas.compiler.tokenizer import read_tokenizer
@@ -128,6 +130,8 @@ def compile_agent(
         prefill_chunk_size=options.prefill_chunk_size,
     )
     tokenizer = read_tokenizer(model.folder, prepared.facts.vocab_size)
+    special = compare_with_page(model.folder, prepared.facts.vocab_size)
+    tokenizer = dataclasses.replace(tokenizer, special_ids={text: token_id for token_id, text in special.items()})
     config = chat_config(checkpoint, prepared.facts, scheme, tokenizer)
     extras = [model.folder / name for name in tokenizer.files]
     extras += [
@@ -144,6 +148,8 @@ def compile_agent(
         prepared.compile_library(folder / library, lambda line: say(line[:1].upper() + line[1:]))
         for path in extras:
             shutil.copyfile(path, folder / path.name)
+        if marked := page_tokenizer_json(model.folder, special):
+            (folder / "tokenizer.json").write_text(marked, encoding="utf-8")
         config["recursivemas"] |= _ours(prepared, scheme, model, summary, folder / library, emscripten)
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (folder / CHAT_CONFIG).write_text(text, encoding="utf-8")

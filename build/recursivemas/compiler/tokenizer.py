@@ -3,21 +3,16 @@
 Source: `tokenizer.json` of the tokenizers library; MLC-LLM's `TokenizerInfo` for the last three attributes.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json
+from recursivemas.system.tokenizer import read_tokenizer_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 """The files that an agent folder gets. Older formats (vocab.json, tokenizer.model) repeat what tokenizer.json holds."""
-
-_OLDER_FORMATS = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -60,11 +55,7 @@ def read_tokenizer(folder: Path, vocab_size: int) -> TokenizerFacts:
         InputError: The tokenizer is missing, broken, in an older format, or has ids that the model lacks.
     """
     path = folder / "tokenizer.json"
-    content = _read_tokenizer_json(path)
-    try:
-        tokenizer = Tokenizer.from_str(json.dumps(content))
-    except Exception as error:  # the library raises plain Exception
-        raise InputError(f"{path}: not a tokenizer that the tokenizers library can read: {error}") from None
+    content, tokenizer = read_tokenizer_json(path)
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if largest >= vocab_size:
         raise InputError(
@@ -84,25 +75,6 @@ def read_tokenizer(folder: Path, vocab_size: int) -> TokenizerFacts:
             d["type"] == "Strip" and (d.get("content"), d.get("start"), d.get("stop")) == (" ", 1, 0) for d in decoders
         ),
     )
-
-
-def _read_tokenizer_json(path: Path) -> dict[str, Any]:
-    older = [name for name in _OLDER_FORMATS if (path.parent / name).is_file()]
-    if not path.is_file() and older:
-        raise InputError(
-            f"{path}: missing; there is only {older[0]}; write it with "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers"
-        )
-    content = read_json(path, "tokenizer; copy the one that belongs to the checkpoint into its folder")
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    texts = [token.get("content") for token in content.get("added_tokens") or [] if isinstance(token, dict)]
-    twice = next((text for text in texts if texts.count(text) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"{path}: added token {twice!r} is duplicated; loaders disagree about which one wins, so remove one"
-        )
-    return content
 
 
 def _flat(step: Any, key: str) -> Iterator[dict[str, Any]]:

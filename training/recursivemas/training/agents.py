@@ -17,6 +17,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.hub import resolve_model
 from recursivemas.system.prompt import Segment, Text, parse_template
 from recursivemas.system.system import Agent, System
+from recursivemas.system.tokenizer import load_tokenizer
 
 # transformers' names of layer types that need more than a cache of keys and values
 _STATEFUL_LAYERS = frozenset({"linear_attention", "conv", "hybrid", "hybrid_sliding"})
@@ -172,11 +173,12 @@ def load_agent(agent: Agent, device: torch.device | str = "cpu", dtype: torch.dt
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
         )
-        # Not AutoTokenizer: for some families it builds a tokenizer of its own instead of reading tokenizer.json, which
-        # is the file that the browser reads.
-        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InputError(f"{unreadable}: {error}") from None
+    try:
+        tokenizer = load_tokenizer(folder)
+    except InputError as error:
+        raise InputError(f"agent {agent.id!r}: {error}") from None
     model = model.to(device).eval().requires_grad_(False)
     return LoadedAgent(agent, model, tokenizer, folder, *_wrap(agent, folder))
 
