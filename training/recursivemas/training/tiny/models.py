@@ -66,6 +66,27 @@ def build_tokenizer(words: list[str], specials: tuple[str, ...], seed: int) -> T
     return tokenizer
 
 
+def as_llama(model: Any) -> Any:
+    """A qwen2 model as the llama model that computes the same; any other model as it is.
+
+    `AutoTokenizer` gives every qwen2 folder a tokenizer like Qwen's, whatever its tokenizer.json says. A llama layer with
+    biases is a qwen2 layer with one more, on the attention's output, which is zero here.
+    """
+    config = model.config
+    if config.model_type != "qwen2":
+        return model
+    same = config.to_dict()
+    for key in ("model_type", "architectures", "layer_types", "max_window_layers", "sliding_window", "use_sliding_window"):
+        same.pop(key, None)
+    llama = transformers.LlamaForCausalLM(transformers.LlamaConfig(**same, attention_bias=True)).to(model.dtype)
+    missing, unexpected = llama.load_state_dict(model.state_dict(), strict=False)
+    assert not unexpected and all(name.endswith("o_proj.bias") for name in missing), (missing, unexpected)
+    with torch.no_grad():
+        for name in missing:
+            llama.get_parameter(name).zero_()
+    return llama.train(model.training)
+
+
 def build_model(spec: AgentSpec, vocab_size: int, bos: int, eos: int) -> Any:
     """A randomly initialised causal language model of the spec's family, in float32."""
     families = {
@@ -111,7 +132,8 @@ def save_agent(folder: Path, model: Any, tokenizer: Tokenizer, provenance: dict[
     """Writes a checkpoint folder (float16 weights) under a temporary name and renames it."""
     temporary = folder.with_name(folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.half().save_pretrained(temporary)
+    model = as_llama(model.half())
+    model.save_pretrained(temporary)
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token="<unk>",
