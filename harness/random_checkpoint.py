@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from recursivemas.compiler.models import load_model_config, param_specs
 
@@ -85,9 +85,10 @@ def _values(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Iter
 
 
 def _write_tokenizer(folder: Path) -> None:
-    """One token a byte, and ChatML's special tokens."""
+    """One token a byte, and ChatML's special tokens; normalised as `AutoTokenizer` does it for qwen2 in any case."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={text: id_ for id_, text in enumerate(alphabet)}, merges=[]))
+    tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(text, special=True) for text in SPECIAL_TOKENS])

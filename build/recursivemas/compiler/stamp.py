@@ -24,7 +24,7 @@ from recursivemas.system.files import write_text_atomic
 def program_digest() -> str:
     """Sha256 over this program's own sources and the versions that decide what it writes."""
     digest = hashlib.sha256(sources_digest(recursivemas.compiler, recursivemas.system).encode())
-    for name in ("apache-tvm", "apache-tvm-ffi", "numpy", "tokenizers"):
+    for name in ("apache-tvm", "apache-tvm-ffi", "numpy", "tokenizers", "transformers"):
         digest.update(f"{name}=={importlib.metadata.version(name)}\n".encode())
     return digest.hexdigest()
 

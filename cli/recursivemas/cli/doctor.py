@@ -16,6 +16,7 @@ from packaging.version import Version
 from rich.console import Console
 from rich.table import Table
 
+from recursivemas.compiler.page_tokenizer import MINIMUM_NODE
 from recursivemas.compiler.runtime.toolchain import MINIMUM
 
 
@@ -55,7 +56,8 @@ def doctor_command() -> None:
 def _checks() -> Iterator[Check]:
     python = sys.version_info[:3]
     yield Check("Python", ".".join(map(str, python)), "install Python 3.11 or newer", python >= (3, 11))
-    yield _program("Node.js", "node", "20", "install Node.js 20 or newer (nodejs.org)")
+    node = ".".join(map(str, MINIMUM_NODE))
+    yield _program("Node.js", "node", node, f"install Node.js {node} or newer (nodejs.org); compiling needs it")
     yield _program("emscripten", "emcc", ".".join(map(str, MINIMUM)), "sudo apt-get install emscripten")
     yield _program("chromium", os.environ.get("CHROMIUM", "chromium"), "113", "sudo apt-get install chromium")
     for requirement in map(Requirement, importlib.metadata.requires("recursivemas") or []):

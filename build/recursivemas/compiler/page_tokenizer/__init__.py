@@ -127,11 +127,11 @@ def _compare(folder: Path, probed: ProbedTokenizer, vocab_size: int, node: Path)
             raise InputError(f"{path}: {difference(text, name_of, ours, theirs, whose)}; {remedy}")
     sequences = [*probed.ids, *ids]
     decoded = decode(probed.tokenizer, sequences)
-    for sequence, ours, theirs in zip(sequences, decoded, answer["decoded"], strict=True):
-        if ours != theirs:
+    for sequence, written, shown in zip(sequences, decoded, answer["decoded"], strict=True):
+        if written != shown:
             raise InputError(
-                f"{path}: transformers decodes the tokens {name_of(sequence[:12])} as {excerpt(ours)} "
-                f"and the page as {excerpt(theirs)}; {remedy}"
+                f"{path}: transformers decodes the tokens {name_of(sequence[:12])} as {excerpt(written)} "
+                f"and the page as {excerpt(shown)}; {remedy}"
             )
 
 

@@ -69,15 +69,21 @@ def build_tokenizer(words: list[str], specials: tuple[str, ...], seed: int) -> T
 def as_llama(model: Any) -> Any:
     """A qwen2 model as the llama model that computes the same; any other model as it is.
 
-    `AutoTokenizer` gives every qwen2 folder a tokenizer like Qwen's, whatever its tokenizer.json says. A llama layer with
-    biases is a qwen2 layer with one more, on the attention's output, which is zero here.
+    `AutoTokenizer` gives every qwen2 folder a tokenizer like Qwen's, whatever its tokenizer.json says. A llama layer
+    with biases is a qwen2 layer with one more, on the attention's output, which is zero here.
     """
     config = model.config
     if config.model_type != "qwen2":
         return model
-    same = config.to_dict()
-    for key in ("model_type", "architectures", "layer_types", "max_window_layers", "sliding_window", "use_sliding_window"):
-        same.pop(key, None)
+    of_qwen = {
+        "model_type",
+        "architectures",
+        "layer_types",
+        "max_window_layers",
+        "sliding_window",
+        "use_sliding_window",
+    }
+    same = {key: value for key, value in config.to_dict().items() if key not in of_qwen}
     llama = transformers.LlamaForCausalLM(transformers.LlamaConfig(**same, attention_bias=True)).to(model.dtype)
     missing, unexpected = llama.load_state_dict(model.state_dict(), strict=False)
     assert not unexpected and all(name.endswith("o_proj.bias") for name in missing), (missing, unexpected)
