@@ -196,13 +196,15 @@ class SavedOptions(Sparse):
     """What the run keeps for later reading."""
 
 
-class AgentView(Closed):
+class AgentView(Sparse):
     """An agent as the page draws it."""
 
     id: Name
     """Unique in the system."""
     role: str
     """What people call the agent."""
+    model: str | None = None
+    """The checkpoint as the system names it. Absent in runs that version 0.1.0 saved."""
     architecture: str
     """The model's family."""
     hidden_size: Count

@@ -18,12 +18,13 @@ export async function fetchOk(url: string, init: RequestInit, fetcher: Fetch): P
   return checkOk(url, response);
 }
 
-/** @throws EngineError `download` unless the status is an `ok` one. */
+/** @throws EngineError `download`, caused by the response, unless the status is an `ok` one. */
 export function checkOk(url: string, response: Response): Response {
   if (response.ok) return response;
   throw new EngineError(
     "download",
     `${url}: the server answered ${response.status} ${response.statusText}`.trim(),
+    response,
   );
 }
 

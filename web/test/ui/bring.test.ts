@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { recognise } from "../../src/ui/model/folder";
 import { arranged, runOptions, SEARCH_URL } from "../../src/ui/model/settings";
 import { SHAPES, shapeOfSystem } from "../../src/ui/model/shapes";
-import { nameOf } from "../../src/ui/model/system-view";
+import { modelOf, nameOf } from "../../src/ui/model/system-view";
 import { INITIAL, parseQuery, printQuery } from "../../src/ui/model/url";
 import { problemOf } from "../../src/ui/state/problems";
 import { fakeSystem } from "./fake-system";
@@ -97,4 +97,14 @@ test.each([
   ["planner", "map maker", "planner · map maker"],
 ])("%s in the role of %s is called %s", (id, role, name) => {
   expect(nameOf({ id, role })).toBe(name);
+});
+
+test.each([
+  ["HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct"],
+  ["checkpoints/llama-1b/", "llama-1b"],
+  ["agents/solver", "llama"],
+  [undefined, "llama"],
+])("an agent of the model %s says %s", (model, said) => {
+  const agent = { id: "solver", role: "solver", architecture: "llama", hiddenSize: 576 };
+  expect(modelOf({ ...agent, ...(model === undefined ? {} : { model }) })).toBe(said);
 });

@@ -34,6 +34,7 @@ const SHAPES: Record<string, Shape> = {
 };
 
 const SIZES = [96, 128, 160];
+const MODELS = ["Qwen/Qwen3-0.6B", "HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen2.5-Math-1.5B-Instruct"];
 const FAMILIES = ["qwen3", "llama", "qwen2"];
 
 export function fakeSystem(pattern = "sequential"): System {
@@ -56,7 +57,7 @@ export function fakeSystem(pattern = "sequential"): System {
     agents: shape.agents.map((id, index) => ({
       id,
       role: id,
-      model: `agents/${id}`,
+      model: MODELS[index],
       architecture: FAMILIES[index],
       path: `${id}/`,
       model_lib: `${id}/${id}-q0f32-webgpu.wasm`,

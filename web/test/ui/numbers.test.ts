@@ -27,6 +27,9 @@ describe("numbers for people", () => {
     [16_700, "16.7 s"],
     [59_990, "1 min 00 s"],
     [125_000, "2 min 05 s"],
+    [3_599_400, "59 min 59 s"],
+    [3_599_600, "1 h 00 min"],
+    [11_250_000, "3 h 08 min"],
   ])("%d ms are %s", (ms, text) => expect(plain(formatDuration(ms))).toBe(text));
 
   test("counts and shares", () => {

@@ -1,5 +1,5 @@
-import { describe, expect, test } from "vitest";
-import type { LoadOptions, SystemHandle } from "../../src/engine/api";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { EngineError, type LoadOptions, type SystemHandle } from "../../src/engine/api";
 import type { Backend } from "../../src/ui/state/backend";
 import { Session } from "../../src/ui/state/session";
 import { fakeBackend } from "./fake-engine";
@@ -114,6 +114,50 @@ describe("loading", () => {
     await cancelled;
     expect([session.phase.value, held.handles]).toEqual(["unloaded", 0]);
   });
+});
+
+describe("?system=", () => {
+  /** A session beside a list of two systems; the server has nothing else. */
+  function listed() {
+    const fake = fakeBackend({ stepMs: 0, fail: null, failWhen: "run", pattern: "sequential" });
+    const read: string[] = [];
+    const backend: Backend = {
+      ...fake,
+      readSystem: async (url) => {
+        read.push(String(url));
+        if (String(url).startsWith("https://fake.invalid/")) return fake.readSystem(url);
+        const missing = new Response(null, { status: 404 });
+        throw new EngineError("download", `${url}: the server answered 404`, missing);
+      },
+    };
+    const session = new Session(backend, { has: () => false, add: () => {}, clear: () => {} });
+    return { session, read };
+  }
+
+  beforeAll(() => vi.stubGlobal("document", { baseURI: "https://page.invalid/" }));
+  afterAll(() => vi.unstubAllGlobals());
+
+  test("a name of the list opens that system", async () => {
+    const { session, read } = listed();
+    await session.open("hop-mixture");
+    expect(session.phase.value).toBe("unloaded");
+    expect(read).toEqual(["https://fake.invalid/b/system.json"]);
+  });
+
+  test.each(["hop", "https://elsewhere.invalid/hop/system.json"])(
+    "%s is not there, and the names that are",
+    async (asked) => {
+      const { session } = listed();
+      await session.open(asked);
+      expect(session.phase.value).toBe("failed");
+      expect(session.problem.value).toMatchObject({
+        title: "There is no such system",
+        advice: `The page looked for “${asked}” and found nothing. The list beside this page has hop-sequential, hop-mixture. Choose one of them, or enter the address of another system.json.`,
+      });
+      await session.open("");
+      expect([session.phase.value, session.problem.value]).toEqual(["unloaded", undefined]);
+    },
+  );
 });
 
 test("the system that was opened last stays, however long the old agents take to go", async () => {

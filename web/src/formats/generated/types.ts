@@ -70,6 +70,8 @@ export interface AgentView {
   readonly id: string;
   /** What people call the agent. */
   readonly role: string;
+  /** The checkpoint as the system names it. Absent in runs that version 0.1.0 saved. */
+  readonly model?: string;
   /** The model's family. */
   readonly architecture: string;
   /** The hidden size D. */

@@ -52,6 +52,7 @@ const agentRecord = v.strictObject({
 const agentView = v.strictObject({
   id: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
   role: v.string(),
+  model: v.optional(v.string()),
   architecture: v.string(),
   hidden_size: v.pipe(v.number(), v.integer(), v.minValue(0)),
 });

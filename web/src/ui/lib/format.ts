@@ -15,12 +15,18 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)}${THIN}${units[unit]}`;
 }
 
-/** Milliseconds → `42 ms`, `1.34 s`, `2 min 05 s`. */
+/** Milliseconds → `42 ms`, `1.34 s`, `2 min 05 s`, `3 h 07 min`. */
 export function formatDuration(ms: number): string {
   if (ms < 999.5) return `${Math.round(ms)}${THIN}ms`;
   if (ms < 59_950) return `${(ms / 1000).toFixed(ms < 9_950 ? 2 : 1)}${THIN}s`;
   const seconds = Math.round(ms / 1000);
-  return `${Math.floor(seconds / 60)}${THIN}min ${String(seconds % 60).padStart(2, "0")}${THIN}s`;
+  if (seconds < 3600) return inTwo(seconds, "min", "s");
+  return inTwo(Math.round(seconds / 60), "h", "min");
+}
+
+/** Sixty of the small unit are one of the large one. */
+function inTwo(count: number, large: string, small: string): string {
+  return `${Math.floor(count / 60)}${THIN}${large} ${String(count % 60).padStart(2, "0")}${THIN}${small}`;
 }
 
 /** 12345 → `12 345` with thin spaces. */

@@ -15,6 +15,21 @@ export type Catalog = readonly CatalogEntry[];
 /** The page could not read the list of systems. */
 export class CatalogError extends Error {}
 
+/** No system has the name or address that was asked for. */
+export class UnknownSystemError extends Error {
+  /** Names of the systems that the list has. */
+  readonly names: readonly string[];
+
+  /** @param asked - the name or address. */
+  constructor(
+    readonly asked: string,
+    catalog: Catalog,
+  ) {
+    super(`no system is at '${asked}'`);
+    this.names = catalog.map(({ name }) => name);
+  }
+}
+
 /**
  * @param text - content of the list.
  * @param url - its absolute URL, which paths are relative to.

@@ -13,14 +13,21 @@ export function nameOf({ id, role }: Pick<AgentView, "id" | "role">): string {
   return plain(role).includes(plain(id)) ? role : `${id} · ${role}`;
 }
 
+/** The last part of a model's name, without its owner or folder; its family if that says no more than the agent's name. */
+export function modelOf({ id, role, model, architecture }: AgentView): string {
+  const last = model?.split(/[/\\]/).findLast(Boolean);
+  return last && last !== id && last !== role ? last : architecture;
+}
+
 /** Reduces a system to the part that is drawn. */
 export function viewOf(system: SystemView): SystemView {
   return {
     name: system.name,
     pattern: system.pattern,
-    agents: system.agents.map(({ id, role, architecture, hiddenSize }) => ({
+    agents: system.agents.map(({ id, role, model, architecture, hiddenSize }) => ({
       id,
       role,
+      ...(model === undefined ? {} : { model }),
       architecture,
       hiddenSize,
     })),

@@ -124,7 +124,7 @@ export type View = (typeof VIEWS)[number];
 
 /** The table. */
 const FIELDS = {
-  /** URL of a `system.json`; empty: the first system of the list beside the page. */
+  /** URL of a `system.json`, or a name of the list beside the page; empty: the first system of the list. */
   system: text("system"),
   view: choice("view", VIEWS),
   /** Number of a held-out question, counted from 1. */

@@ -6,7 +6,7 @@ import type { GraphPart } from "../model/chapters";
 import { type GraphLayout, layOut, type PlacedEdge, type Point } from "../model/graph-layout";
 import type { Progress, TurnProgress } from "../model/progress";
 import type { Lens } from "../model/recording";
-import { type AgentView, nameOf, type SystemView } from "../model/system-view";
+import { type AgentView, modelOf, nameOf, type SystemView } from "../model/system-view";
 import { spokenAnswer } from "../task/tools";
 import { agentClass, indexOf, markPath } from "./mark";
 import { useWidth } from "./use-width";
@@ -23,6 +23,8 @@ interface GraphProps {
   readonly point?: GraphPart | undefined;
 }
 
+/** Pixels between the captions of neighbours, and of a caption's letters. */
+const [CAPTION_GAP, LETTER] = [12, 7.6];
 /** More beads than this would touch each other. */
 const MAX_BEADS = 28;
 
@@ -97,6 +99,7 @@ function Node({ agent, layout, active, system, progress, lenses, latentSteps }: 
   const classes = ["node", agentClass(system, agent.id), active ? "active" : "", turn ? "seen" : ""];
   return (
     <g class={classes.join(" ")} transform={`translate(${x.toFixed(1)},${y.toFixed(1)})`}>
+      <title>{about(agent)}</title>
       <circle class="node-halo" r={orbit + 9} />
       <circle class="node-orbit" r={orbit} />
       <path
@@ -111,21 +114,41 @@ function Node({ agent, layout, active, system, progress, lenses, latentSteps }: 
         {nameOf(agent)}
       </text>
       <text class="node-caption" y={orbit + 39}>
-        {caption(agent, turn, lenses[index])}
+        {caption(agent, turn, lenses[index], captionRoom(layout, { x, y }))}
       </text>
     </g>
   );
 }
 
-/** What the agent says or thinks; its architecture and hidden size before its first turn. */
-function caption(agent: AgentView, turn: TurnProgress | undefined, lens: Lens | undefined): string {
+/** How many letters a node's caption may have, so that it meets neither another one nor the border. */
+function captionRoom({ nodes, width }: GraphLayout, { x, y }: Point): number {
+  const beside = [...nodes.values()].filter((other) => other.x !== x && Math.abs(other.y - y) < 30);
+  const wide = Math.min(2 * x, 2 * (width - x), ...beside.map((other) => Math.abs(other.x - x)));
+  return Math.floor((wide - CAPTION_GAP) / LETTER);
+}
+
+/** The agent's model in full. */
+function about({ id, model, architecture, hiddenSize }: AgentView): string {
+  return `${id}: ${model ? `${model}, ` : ""}${architecture}, hidden size ${hiddenSize}`;
+}
+
+const shortened = (text: string, most: number): string =>
+  text.length > most ? `${text.slice(0, most - 1)}…` : text;
+
+/** What the agent says or thinks; its model before its first turn. */
+function caption(
+  agent: AgentView,
+  turn: TurnProgress | undefined,
+  lens: Lens | undefined,
+  room: number,
+): string {
   if (turn && turn.tokens.length > 0) {
     const said = turn.tokens.map(({ text }) => text).join("");
     return `“${showToken(said.length > 14 ? `…${said.slice(-13)}` : said)}”`;
   }
   const thought = turn && turn.steps > 0 ? lens?.[turn.steps - 1]?.[0] : undefined;
   if (thought) return `≈ ${showToken(thought.text)}`;
-  return `${agent.architecture} · ${agent.hiddenSize}`;
+  return shortened(modelOf(agent), room);
 }
 
 function Beads({ count, filled, orbit }: { count: number; filled: number; orbit: number }): JSX.Element {

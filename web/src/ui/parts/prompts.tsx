@@ -79,7 +79,7 @@ function PromptArea({ label, own, text, edges, onChange }: PromptAreaProps): JSX
       <label for={id}>{label}</label>
       <textarea
         id={id}
-        rows={2}
+        rows={3}
         spellcheck={false}
         value={text}
         aria-invalid={problem !== undefined}

@@ -22,6 +22,7 @@ export function Provenance({ system }: { system: System }): JSX.Element {
           <thead>
             <tr>
               <th scope="col">Agent</th>
+              <th scope="col">Model</th>
               <th scope="col">Family</th>
               <th scope="col">Layers</th>
               <th scope="col">Hidden size</th>
@@ -36,6 +37,7 @@ export function Provenance({ system }: { system: System }): JSX.Element {
                   <Mark system={system} agent={agent.id} />
                   {agent.id}
                 </th>
+                <td>{agent.model}</td>
                 <td>{agent.architecture}</td>
                 <td>{agent.numHiddenLayers}</td>
                 <td>{agent.hiddenSize}</td>

@@ -18,6 +18,7 @@ export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement |
     openSystem({ page }, target);
   };
   const catalog = session.catalog.value;
+  const typed = (): string => catalog.find(({ name }) => name === url.trim())?.url ?? systemAddress(url);
   const chosen = page.state.value.system;
   return (
     <dialog ref={dialog} class="system-dialog" aria-labelledby={`${id}-title`}>
@@ -28,7 +29,7 @@ export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement |
           <li key={entry.url}>
             <button
               type="button"
-              aria-current={chosen === entry.url || (chosen === "" && index === 0)}
+              aria-current={[entry.url, entry.name].includes(chosen) || (chosen === "" && index === 0)}
               onClick={() => open(index === 0 ? "" : entry.url)}
             >
               <b>{entry.name}</b> <small>{`${entry.pattern} · ${formatBytes(entry.sizeBytes)}`}</small>
@@ -47,10 +48,10 @@ export function SystemDialog({ dialog }: { dialog: RefObject<HTMLDialogElement |
           placeholder="https://…/system.json or owner/name"
           onInput={(event) => setUrl(event.currentTarget.value)}
           onKeyDown={(event) => {
-            if (event.key === "Enter" && url.trim() !== "") open(systemAddress(url));
+            if (event.key === "Enter" && url.trim() !== "") open(typed());
           }}
         />
-        <button type="button" disabled={url.trim() === ""} onClick={() => open(systemAddress(url))}>
+        <button type="button" disabled={url.trim() === ""} onClick={() => open(typed())}>
           Open
         </button>
       </div>

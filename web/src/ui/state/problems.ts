@@ -1,7 +1,7 @@
 /** What went wrong, in plain words, and what the visitor can do about it. */
 import { EngineError, type EngineErrorCode } from "../../engine/api";
 import { FormatError } from "../../formats/errors";
-import { CatalogError } from "../model/catalog";
+import { CatalogError, UnknownSystemError } from "../model/catalog";
 import { FolderError } from "../model/folder";
 
 /** An action that the page offers. */
@@ -70,7 +70,7 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
   ),
   download: words(
     "A file could not be downloaded",
-    "Check your connection and try again. The page keeps the files that have arrived, and downloads only the others.",
+    "If the details say 404, the server does not have the file, and whoever built the system must upload it again. Otherwise check your connection and try again: the page downloads only what has not arrived yet.",
     ["try-again", "choose-system"],
   ),
   "corrupt-file": words(
@@ -133,6 +133,22 @@ export function problemOf(thrown: unknown): Problem | undefined {
       ...words(
         "There is no list of systems beside this page",
         "Enter the address of a system.json, or build a system with “rmas build”.",
+        ["choose-system", "try-again"],
+      ),
+      detail: thrown.message,
+    };
+  }
+  if (thrown instanceof UnknownSystemError) {
+    const { asked, names } = thrown;
+    const listed =
+      names.length > 0
+        ? `The list beside this page has ${names.join(", ")}. Choose one of them, or enter`
+        : "There is no list beside this page. Enter";
+    return {
+      code: "catalog",
+      ...words(
+        "There is no such system",
+        `The page looked for “${asked}” and found nothing. ${listed} the address of another system.json.`,
         ["choose-system", "try-again"],
       ),
       detail: thrown.message,

@@ -10,7 +10,7 @@ import {
   type SystemHandle,
   type TaskQuestion,
 } from "../../engine/api";
-import type { Catalog } from "../model/catalog";
+import { type Catalog, UnknownSystemError } from "../model/catalog";
 import { advanceLoading, type Loading, NOT_LOADING } from "../model/file-progress";
 import { FOLDER, type Folder, FolderError, type ForeignLinks } from "../model/folder";
 import type { Backend } from "./backend";
@@ -23,6 +23,14 @@ import { keepAwake } from "./sleep";
  * `problem`.
  */
 export type Phase = "opening" | "unloaded" | "loading" | "ready" | "failed";
+
+/** A text that can only be a system's name, because an address has a slash or ends in `.json`. */
+const NAME = /^(?!.*\.json$)[\w.-]+$/;
+
+/** Whether the server has no such file. */
+function isMissing(error: unknown): boolean {
+  return error instanceof EngineError && error.cause instanceof Response && error.cause.status === 404;
+}
 
 export class Session {
   readonly phase = signal<Phase>("opening");
@@ -84,7 +92,7 @@ export class Session {
     if (this.busy.value) this.slept.value = true;
   }
 
-  /** @param url - of a system, or the address of a folder; empty: the first system of the list beside the page. */
+  /** @param url - of a system, its name in the list beside the page, or the address of a folder; empty: the first system of the list beside the page. */
   async open(url: string): Promise<void> {
     this.#opening.abort();
     this.#opening = new AbortController();
@@ -102,7 +110,13 @@ export class Session {
     try {
       await this.#readCatalog(url === "", aborted);
       const target = this.#target(url);
-      const system = await this.backend.readSystem(target.url, aborted, target.files);
+      const system = await this.backend
+        .readSystem(target.url, aborted, target.files)
+        .catch((error: unknown) => {
+          throw !target.files && isMissing(error)
+            ? new UnknownSystemError(target.url, this.catalog.value)
+            : error;
+        });
       if (aborted.aborted) return;
       this.#url = target.files ? target.url : new URL(target.url, document.baseURI).href;
       this.#files = target.files;
@@ -122,7 +136,11 @@ export class Session {
   /** Where the manifest is: at a URL or in a folder of the visitor's. */
   #target(url: string): { url: string; files?: LocalFiles } {
     if (url === "") return { url: this.catalog.value[0]?.url ?? "systems/index.json" };
-    if (!url.startsWith(FOLDER)) return { url };
+    if (!url.startsWith(FOLDER)) {
+      const named = this.catalog.value.find(({ name }) => name === url);
+      if (!named && NAME.test(url)) throw new UnknownSystemError(url, this.catalog.value);
+      return { url: named?.url ?? url };
+    }
     const folder = this.#folders.get(url);
     if (!folder)
       throw new FolderError(`the folder ${url.slice(FOLDER.length)} is not open in this page; drop it again`);
