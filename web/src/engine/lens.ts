@@ -5,7 +5,8 @@ import type { Matrix, TokenProbability } from "./types";
 /**
  * @param logits - (M, V).
  * @param k - how many tokens per row.
- * @returns for each row the k likeliest tokens, likeliest first, with softmax probabilities.
+ * @returns for each row the k likeliest tokens, likeliest first, with softmax probabilities. A row with NaN or infinity
+ *   gives none; it ends the run when the next token is picked.
  */
 export function topProbabilities(
   logits: Matrix,
@@ -36,6 +37,7 @@ function topOfRow(values: Float32Array, k: number): { tokenId: number; probabili
   }
   let total = 0;
   for (const value of values) total += Math.exp(value - most);
+  if (!Number.isFinite(total)) return [];
   return best.map((tokenId) => ({
     tokenId,
     probability: Math.exp((values[tokenId] as number) - most) / total,

@@ -94,6 +94,15 @@ test("the logit lens gives the likeliest tokens with softmax probabilities", () 
   expect(lens[1]?.map((each) => each.tokenId)).toEqual([3, 0]);
 });
 
+test.each([Number.NaN, Number.POSITIVE_INFINITY])(
+  "the logit lens shows nothing of a row with %d",
+  (value) => {
+    const logits = { rows: 2, columns: 3, data: Float32Array.of(1, value, 0, 0, 1, 2) };
+    const lens = topProbabilities(logits, 2, { tokenText: String });
+    expect(lens.map((row) => row.map((each) => each.tokenId))).toEqual([[], [2, 1]]);
+  },
+);
+
 describe("uniform numbers", () => {
   test("are the same for the same seed and others for another", () => {
     const draw = (seed: number): number[] => {
