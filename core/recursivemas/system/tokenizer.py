@@ -5,6 +5,7 @@ around it anew, or adds tokens of `tokenizer_config.json`. The page has `tokeniz
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,7 +64,9 @@ def probe_tokenizer(folder: Path) -> ProbedTokenizer:
         InputError: It cannot be read, or `tokenizer.json` gives other ids.
     """
     path = folder / "tokenizer.json"
-    plain = read_tokenizer_json(path)[1]
+    content, plain = read_tokenizer_json(path)
+    if content["model"].get("dropout"):
+        raise InputError(f"{path}: its dropout draws the tokens by lot, so no text has certain ids; remove it")
     tokenizer = _auto_tokenizer(folder)
     added = [*plain.get_added_tokens_decoder().values(), *tokenizer.added_tokens_decoder.values()]
     texts = tuple(dict.fromkeys(probe_texts(list(dict.fromkeys(token.content for token in added)))))
@@ -155,6 +158,7 @@ def _auto_tokenizer(folder: Path) -> Any:
 @contextmanager
 def quiet_transformers() -> Iterator[Any]:
     """Hands out transformers, which gives no advice meanwhile."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it would say that torch is missing
     import transformers  # takes a second
 
     logs = transformers.utils.logging
