@@ -50,7 +50,7 @@ class _Schema(GenerateJsonSchema):
 
 def json_schema(of: Any) -> Schema:
     """The JSON Schema of a model, with every shared list of names as a definition of its own."""
-    schema = _tidy(TypeAdapter(of).json_schema(schema_generator=_Schema))
+    schema: Schema = _tidy(TypeAdapter(of).json_schema(schema_generator=_Schema))
     used = {name: {"enum": list(values), "type": "string"} for name, values in TYPES.items() if _mentions(schema, name)}
     if used:
         schema["$defs"] = dict(sorted({**schema.get("$defs", {}), **used}.items()))
