@@ -14,9 +14,9 @@ from harness.libraries import launch
 # missing here is only scheduled less well.
 LONGEST_FIRST = (
     "test_engine.py",
-    "test_patterns.py",
     "test_page.py",
     "test_models.py",
+    "test_patterns.py",
     "test_page_failures.py",
     "test_page_bring.py",
     "test_library.py",
@@ -25,6 +25,8 @@ LONGEST_FIRST = (
     "test_webllm.py",
     "test_hosting.py",
     "test_engine_failures.py",
+    "test_variants.py",
+    "test_agent_folder.py",
     "test_package.py",
     "test_links.py",
 )

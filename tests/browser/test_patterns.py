@@ -27,9 +27,24 @@ QUESTIONS = (4, 31, 77)
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the systems exactly as they ship."""
-    folder = tmp_path_factory.mktemp("shipped")
+def for_software(
+    default_system: Path, build_for_software: BuildSystem, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with every shipped system, built for the test browser; agents that systems share are compiled once."""
+    folder = tmp_path_factory.mktemp("for-software")
+    (folder / default_system.name).symlink_to(default_system)
+    for name in SHIPPED:
+        build_for_software(name, folder)
+    return folder
+
+
+# tests/parity and the default system compare the schedules that ship in every run of the tests.
+@pytest.fixture(scope="module", params=["for software", pytest.param("as shipped", marks=pytest.mark.slow)])
+def systems(request: pytest.FixtureRequest, for_software: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of systems that the engine is compared on."""
+    if request.param == "for software":
+        return for_software
+    folder = tmp_path_factory.mktemp("as-shipped")
     for name in SHIPPED:
         build_as_shipped(name, folder)
     return folder
@@ -46,9 +61,9 @@ def test_every_pattern_is_shipped() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_engine_agrees_with_pytorch_on(browser: Browser, harness: Path, shipped: Path, name: str) -> None:
+def test_engine_agrees_with_pytorch_on(browser: Browser, harness: Path, systems: Path, name: str) -> None:
     reference, questions = reference_of(name)
-    with serving(harness, shipped) as url, open_page(browser, url) as engine:
+    with serving(harness, systems) as url, open_page(browser, url) as engine:
         engine.load(f"systems/{name}/system.json")
         for number in QUESTIONS:
             question = questions[number].question
@@ -61,19 +76,8 @@ def test_engine_agrees_with_pytorch_on(browser: Browser, harness: Path, shipped:
 
 
 @pytest.fixture(scope="module")
-def visited(
-    browser: Browser,
-    built: Path,
-    default_system: Path,
-    build_for_software: BuildSystem,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Playground]:
-    """The page beside every shipped system; agents that several systems share are compiled once."""
-    folder = tmp_path_factory.mktemp("visited")
-    (folder / default_system.name).symlink_to(default_system)
-    for name in SHIPPED:
-        build_for_software(name, folder)
-    with serving(built, folder) as url, open_playground(browser, url) as page:
+def visited(browser: Browser, built: Path, for_software: Path) -> Iterator[Playground]:
+    with serving(built, for_software) as url, open_playground(browser, url) as page:
         page.open()
         yield page
         assert page.complaints == []
