@@ -22,8 +22,8 @@ from recursivemas.system.probe_texts import probe_texts
 _OLDER_FORMATS = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 _REMEDY = (
-    'if tokenizer.json is right, set "tokenizer_class": "TokenizersBackend" in tokenizer_config.json; if transformers is, '
-    "write tokenizer.json anew with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    'if tokenizer.json is right, set "tokenizer_class": "TokenizersBackend" in tokenizer_config.json; if transformers '
+    "is, write tokenizer.json anew with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
 )
 
 
