@@ -198,6 +198,11 @@ class EnginePage:
         outcome: dict[str, Any] = self._call("cancelLoad", url, phase)
         return outcome
 
+    def look_at(self, dtype: str, runs: list[list[dict[str, Any]]]) -> list[int | str]:
+        """What the engine's check for NaN and infinity finds in each run's rows; see web/test/harness/finite.ts."""
+        outcome: list[int | str] = self._call("lookAt", dtype, runs)
+        return outcome
+
     def wait_for_no_worker(self) -> None:
         """Waits until every worker of the page has ended."""
         deadline = time.monotonic() + PATIENCE_MS / 1000

@@ -63,6 +63,28 @@ def test_page_says_how_big_a_system_is_before_it_loads_anything(loaded: Playgrou
     assert list(asked) == ["systems/index.json", "systems/hop-sequential/system.json"]
 
 
+LONG_PROMPT = "Read the question and write a plan for your colleagues, in numbered steps.\n\n{question}\n\n\nPlan:"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_has_room_for_prompts_and_long_times(page: Playground, width: int) -> None:
+    page.page.set_viewport_size({"width": width, "height": 800})
+    page.view("Change")
+    boxes = page.page.locator(".prompts textarea")
+    boxes.first.fill(LONG_PROMPT)
+    for box in boxes.all():
+        assert box.evaluate("(each) => each.scrollHeight <= each.clientHeight"), box.input_value()
+        assert box.evaluate("(each) => each.clientHeight >= 2 * parseFloat(getComputedStyle(each).lineHeight)")
+    for view, selector in (("Watch", ".figure:last-child dd"), ("Compare", ".lane-bars > div:last-child b")):
+        page.view(view)
+        time = page.page.locator(selector).first
+        # The longest text that a duration can have.
+        time.evaluate("(each) => { each.textContent = '59\\u202fmin 59\\u202fs'; }")
+        assert time.evaluate("(each) => each.scrollWidth <= each.clientWidth || each.scrollWidth <= each.offsetWidth")
+        right = time.evaluate("(each) => each.getBoundingClientRect().right")
+        assert right <= width, view
+
+
 def test_page_asks_nobody_else_for_anything(loaded: Playground) -> None:
     assert {url for url in loaded.requests if not url.startswith((loaded.url, "blob:"))} == set()
 

@@ -80,6 +80,17 @@ def test_page_with_a_missing_file_says_so(broken: Playground, copy: Path) -> Non
     expect(broken.page.locator(".problem h2")).to_have_text("A file could not be downloaded")
 
 
+def test_page_opens_a_system_by_its_name_and_says_which_names_there_are(broken: Playground) -> None:
+    broken.open("?system=hop-sequential")
+    expect(broken.page.get_by_role("heading", name="hop-sequential")).to_be_visible()
+    assert broken.problem == ""
+    for asked in ("hop", "systems/hop/system.json"):
+        broken.open(f"?system={asked}")
+        expect(broken.page.locator(".problem h2")).to_have_text("There is no such system")
+        assert f"looked for “{asked}”" in broken.problem
+        assert "The list beside this page has hop-sequential." in broken.problem
+
+
 def test_page_with_a_broken_manifest_says_so(broken: Playground, copy: Path) -> None:
     change_manifest(copy, lambda data: data.update(surprise=1))
     broken.open("?system=systems/hop-sequential/system.json")

@@ -13,6 +13,7 @@ import {
   type RunResult,
   type SystemHandle,
 } from "../../src/engine/api";
+import { lookAt } from "./finite";
 import type { HostRun } from "./host-links";
 
 /** A result or an error. */
@@ -112,6 +113,9 @@ const harness = {
       );
       return { code, late };
     }),
+
+  /** Looks for NaN and infinity in rows of numbers; see finite.ts. */
+  lookAt: (...rows: Parameters<typeof lookAt>) => outcome(() => lookAt(...rows)),
 
   /** Waits for the device to be lost. */
   lost: () => outcome((): Promise<never> => loaded().lost),
