@@ -9,9 +9,9 @@ import { withoutNodeModules } from "./vite.config.ts";
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const text = (path: string): string => readFileSync(here(path), "utf8");
 
-/** Writes the files that npm needs besides the code. The code is bundled; only the declarations need valibot. */
+/** Writes the files that npm needs besides the code. The code is bundled, so the package has no dependencies. */
 function packageFiles(): Plugin {
-  const { version, description, license, dependencies } = JSON.parse(text("package.json"));
+  const { version, description, license } = JSON.parse(text("package.json"));
   const manifest = {
     name: "recursivemas",
     version,
@@ -22,7 +22,6 @@ function packageFiles(): Plugin {
       ".": { types: "./types/engine/api.d.ts", import: "./recursivemas.js" },
       "./worker.js": "./worker.js",
     },
-    dependencies: { valibot: dependencies.valibot },
   };
   const files = {
     "package.json": `${JSON.stringify(manifest, null, 2)}\n`,
