@@ -123,6 +123,13 @@ def test_load_tokenizer_is_transformers(tmp_path: Path) -> None:
     assert tokenizer.decode(tokenizer("x !=3")["input_ids"]) == "x !=3"
 
 
+_ACCEPTED = (
+    *("deepseek", "falcon", "gemma", "gpt2", "gpt35", "gpt_neox", "gptoss", "llama3", "mistral", "modernbert"),
+    *("phi-2", "phi-3", "qwen3", "smollm2", "starcoder"),
+)
+"""Parts of the names of published tokenizers that agents must be able to use."""
+
+
 def _collected() -> list[Path]:
     named = os.environ.get("RMAS_TOKENIZERS")
     return sorted(path.parent for path in Path(named).glob("*/tokenizer.json")) if named else []
@@ -137,6 +144,7 @@ def test_published_tokenizer_is_equal_or_refused(folder: Path) -> None:
         compare_with_page(folder, vocab_size(content))
     except InputError as refusal:
         assert "\n" not in str(refusal)
+        assert not any(name in folder.name for name in _ACCEPTED), refusal
         print(refusal)
 
 
@@ -162,5 +170,5 @@ def test_vocabulary_of_llama_cpp_is_equal_or_refused(path: Path, tmp_path: Path)
     try:
         compare_with_page(folder, vocab_size(content))
     except InputError as refusal:
-        assert "\n" not in str(refusal)
-        print(refusal)
+        # The GGUF file does not say that Qwen's tokenizer normalises, but transformers does it in any case.
+        assert path.stem == "ggml-vocab-qwen2", refusal
