@@ -1,6 +1,6 @@
 """Tokenizers mean the same in transformers and in the page, or are refused.
 
-`RMAS_TOKENIZERS` names a folder of tokenizers from published packages (`python -m harness.published_tokenizers` fills one), and
+`RMAS_TOKENIZERS` names a folder of published tokenizers, which `python -m harness.published_tokenizers` fills, and
 `LLAMA_CPP_DIR` a copy of ggml-org/llama.cpp.
 """
 
