@@ -36,6 +36,8 @@ def test_evaluate_counts_what_the_system_answers(system: System, agents: dict[st
     ]
     cell = evaluate(recursion, records, batch_size=5)
     assert cell.correct == (False, True) * 6
+    assert cell.answers == tuple(answers)
+    assert [each["correct"] for each in cell.answered(records)] == [False, True] * 6
     assert cell.by_group == {"even": 0.0, "odd": 1.0}
     assert (cell.right, cell.questions, cell.accuracy) == (6, 12, 0.5)
     assert cell.low < 0.5 < cell.high
@@ -149,7 +151,7 @@ def test_rmas_eval_writes_table_json_and_picture(
     questions = tmp_path / "q.jsonl"
     questions.write_text("".join(record.model_dump_json(exclude_none=True) + "\n" for record in hop.questions(1, 4)))
     options = ["--links", str(links), "--data", str(questions), "--rounds", "1,2", "--out", str(tmp_path / "out")]
-    modes = ["--mode", "latent,text,single,loop", "--control", "none,zeros"]
+    modes = ["--mode", "latent,text,single,loop", "--control", "none,zeros", "--wrong", "1"]
     result = CliRunner().invoke(app, ["eval", str(declared), *options, *modes], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / "eval.json").read_text())
@@ -158,7 +160,11 @@ def test_rmas_eval_writes_table_json_and_picture(
     others = [("text", 1, "none"), ("text", 2, "none"), ("single", 1, "none"), ("loop", 1, "none"), ("loop", 2, "none")]
     assert found == [*latent, *others]
     assert all(cell["low"] <= cell["accuracy"] <= cell["high"] for cell in report["cells"])
+    for cell in report["cells"]:
+        assert [each["question"] for each in cell["answers"]] == [record.question for record in hop.questions(1, 4)]
+        assert [each["correct"] for each in cell["answers"]].count(True) == cell["right"]
     text, single = (next(cell for cell in report["cells"] if cell["mode"] == mode) for mode in ("text", "single"))
+    assert "right answer" in result.output
     assert text["decoded_tokens"] > single["decoded_tokens"]
     assert (tmp_path / "out" / "eval.png").read_bytes().startswith(b"\x89PNG")
 

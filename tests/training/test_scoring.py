@@ -25,6 +25,14 @@ def test_wilson_agrees_with_published_values() -> None:
     assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
 
 
+def test_wilson_holds_the_accuracy_for_every_count() -> None:
+    for total in range(1, 700):
+        assert wilson(0, total)[0] == 0
+        assert wilson(total, total)[1] == 1
+        low, high = wilson(total // 3, total)
+        assert low <= (total // 3) / total <= high
+
+
 def test_over_seeds_widens_when_seeds_disagree() -> None:
     alike = over_seeds([[True] * 800 + [False] * 200] * 3)
     apart = over_seeds([[True] * 1000, [True] * 800 + [False] * 200, [True] * 600 + [False] * 400])

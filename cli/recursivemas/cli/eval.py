@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from recursivemas.cli.options import MODE_NAMES, DeviceOption, LinksOption, Prec
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
 from recursivemas.system.names import MODES
+from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import load_system
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def eval_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions asked at once.")] = 128,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    wrong: Annotated[int, typer.Option(min=0, help="Show up to this many wrong answers of each mode.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and eval.png.")] = None,
 ) -> None:
     """Asks every question in every chosen mode and round; the intervals are Wilson's at 95%."""
@@ -76,8 +79,10 @@ def eval_command(
             advance = functools.partial(_advance, bar, task)
             cells.append(evaluate(recursion, records, each, r, m, c, temperature, seed, batch_size, advance))
     Console().print(_table(cells))
+    if wrong:
+        Console().print(_wrong_table(cells, records, wrong))
     if out is not None:
-        save_report(out, declared, links, source, seed, cells)
+        save_report(out, declared, links, source, seed, cells, records)
         typer.echo(f"{out / 'eval.json'}, {out / 'eval.png'}")
 
 
@@ -98,6 +103,16 @@ def _table(cells: "Sequence[Cell]") -> Table:
             f"{cell.time_ms:.1f}",
             str(cell.questions),
         )
+    return table
+
+
+def _wrong_table(cells: "Sequence[Cell]", records: Sequence[QuestionRecord], most: int) -> Table:
+    table = Table("mode", "control", "R", "M", "question", "right answer", "answer", show_lines=True)
+    for cell in cells:
+        missed = [each for each in cell.answered(records) if not each["correct"]]
+        for each in missed[:most]:
+            texts = (escape(str(each[name])) for name in ("question", "right_answer", "answer"))
+            table.add_row(cell.mode, cell.control, str(cell.rounds), str(cell.latent_steps), *texts)
     return table
 
 

@@ -44,6 +44,7 @@ class Cell:
         time_ms: Mean wall time a question, in batches.
         by_group: Accuracy by the questions' group.
         correct: Whether each question was answered correctly.
+        answers: What the system answered to each question.
     """
 
     mode: Mode
@@ -56,6 +57,7 @@ class Cell:
     time_ms: float
     by_group: dict[str, float]
     correct: tuple[bool, ...]
+    answers: tuple[str, ...] = ()
 
     @property
     def questions(self) -> int:
@@ -86,6 +88,13 @@ class Cell:
         """The cell as JSON, without the single answers."""
         record = {name: getattr(self, name) for name in COLUMNS}
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in record.items()}
+
+    def answered(self, records: Sequence[QuestionRecord]) -> list[dict[str, object]]:
+        """Every question with the right answer, the system's answer, and whether that is right."""
+        return [
+            {"question": record.question, "right_answer": record.answer, "answer": answer, "correct": correct}
+            for record, answer, correct in zip(records, self.answers, self.correct, strict=True)
+        ]
 
 
 def zeros(_edge: str, _round: int, value: Tensor) -> Tensor:
@@ -139,6 +148,7 @@ def evaluate(
     if temperature is not None:
         sampler = replace(sampler, temperature=temperature)
     correct: list[bool] = []
+    written: list[str] = []
     decoded = positions = 0
     duration = 0.0
     for begin in range(0, len(records), batch_size):
@@ -148,6 +158,7 @@ def evaluate(
         questions = [record.question for record in [*extra, *batch]]
         answers = asked.run(questions, rounds, latent_steps, mode, sampler)
         texts = answers.texts[len(extra) :]
+        written += texts
         correct += [is_right(text, record, scoring) for text, record in zip(texts, batch, strict=True)]
         decoded += sum(answers.decoded_tokens[len(extra) :])
         positions += sum(answers.forward_positions[len(extra) :])
@@ -165,6 +176,7 @@ def evaluate(
         time_ms=duration / total,
         by_group=_by_group(records, correct),
         correct=tuple(correct),
+        answers=tuple(written),
     )
 
 

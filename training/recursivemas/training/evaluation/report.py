@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from recursivemas.system.files import sha256_of, write_text_atomic
+from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System
 from recursivemas.training.evaluation.evaluate import Cell
 from recursivemas.training.figures import save_figure
@@ -21,17 +22,28 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
 
 
-def save_report(out: Path, system: System, links: Path | None, source: str, seed: int, cells: Sequence[Cell]) -> None:
-    """Writes `eval.json` and `eval.png` into `out`; the sha256 of the link file names the measured links."""
+def save_report(
+    out: Path,
+    system: System,
+    links: Path | None,
+    source: str,
+    seed: int,
+    cells: Sequence[Cell],
+    records: Sequence[QuestionRecord],
+) -> None:
+    """Writes `eval.json`, with every question and answer, and `eval.png` into `out`.
+
+    The sha256 of the link file names the measured links.
+    """
     record = {
         "system": system.name,
         **({"links_sha256": sha256_of(links)} if links is not None else {}),
         "data": Path(source).name,
         "seed": seed,
         "versions": versions(),
-        "cells": [cell.row() for cell in cells],
+        "cells": [{**cell.row(), "answers": cell.answered(records)} for cell in cells],
     }
-    write_text_atomic(out / "eval.json", json.dumps(record, indent=1) + "\n")
+    write_text_atomic(out / "eval.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     draw_cells(cells, system.name, out / "eval.png")
 
 

@@ -13,14 +13,14 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     """Wilson score interval of a proportion at 95%. Source: E. B. Wilson, JASA 22 (1927).
 
     Returns:
-        (low, high); (0, 1) if total is 0.
+        (low, high), which hold the proportion also after rounding; (0, 1) if total is 0.
     """
     if total == 0:
         return 0.0, 1.0
     share, square = right / total, Z_95 * Z_95 / total
     centre = (share + square / 2) / (1 + square)
     half = Z_95 / (1 + square) * math.sqrt(share * (1 - share) / total + square / (4 * total))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def over_seeds(right: Sequence[Sequence[bool]]) -> tuple[float, float, float]:

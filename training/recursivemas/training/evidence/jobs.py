@@ -76,7 +76,7 @@ def vote_of(cells: Sequence[Cell]) -> Cell:
     """
     correct = tuple(2 * sum(marks) >= len(cells) for marks in zip(*(cell.correct for cell in cells), strict=True))
     spent = {name: sum(getattr(cell, name) for cell in cells) for name in MEANS}
-    return replace(cells[0], correct=correct, by_group={}, **spent)
+    return replace(cells[0], correct=correct, answers=(), by_group={}, **spent)
 
 
 def job_key(name: str, seed: int, systems: Path) -> str:
