@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from harness.engine_page import serving
 from harness.random_checkpoint import write_random_checkpoint
-from recursivemas.compiler import library
+from recursivemas.compiler import library, pipeline
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.compiler.runtime.objects import cache_folder, ensure_runtime
 from recursivemas.release.package import build_system
@@ -51,8 +51,9 @@ def build_as_shipped(name: str, folder: Path) -> Path:
 def build_for_software(run_folder: Path) -> BuildSystem:
     """Builds a system as tests/parity does, with schedules for adapters that run on the CPU.
 
-    Its answers are the same, and the test browser computes them in half the time, because workgroup barriers are slow
-    on a CPU. Compiled agents are kept for all workers of a run, apart from the user's cache.
+    Its answers are the same, and the test browser computes them in half the time, because workgroup barriers and large
+    workgroups are slow on a CPU; 128 threads are the fewest that TVM's attention kernels allow. Compiled agents are
+    kept for all workers of a run, apart from the user's cache.
     """
 
     def build(name: str, folder: Path) -> Path:
@@ -61,6 +62,7 @@ def build_for_software(run_folder: Path) -> BuildSystem:
         with FileLock(run_folder / "software-cache.lock"), pytest.MonkeyPatch.context() as patch:
             patch.setenv("RMAS_CACHE_DIR", str(run_folder / "software-cache"))
             patch.setattr(library, "compile_library", partial(library.compile_library, schedule="software"))
+            patch.setattr(pipeline, "THREADS", 128)
             if not cache_folder().exists():
                 cache_folder().mkdir()
                 (cache_folder() / "runtime").symlink_to(runtime)
