@@ -17,6 +17,29 @@ def test_is_right_agrees_with_the_cases_that_the_page_shares(case: dict[str, Any
     assert is_right(case["answer"], record, case["scoring"]) is case["expected"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "right", "expected"),
+    [
+        ("Evelyn", r"\text{Evelyn}", True),
+        (r"so \boxed{\text{Evelyn}}", r"\text{Evelyn}", True),
+        ("Marie", r"\text{Evelyn}", False),
+        (r"(3, \pi/2)", r"\left( 3, \frac{\pi}{2} \right)", True),
+        ("It is $(3,4)$.", r"\left( 3, 4 \right)", True),
+        ("(4, 3)", r"\left( 3, 4 \right)", False),
+        ("-q + p", "p - q", True),
+        ("q - p", "p - q", False),
+        (r"The answer is \boxed{p-q}.", "p - q", True),
+        (r"14\sqrt2", r"\sqrt{392}", True),
+        ("0.75", r"\frac{3}{4}", True),
+        (r"\boxed{\frac{6}{8}}", r"so \boxed{\frac34}", True),
+        ("I do not know.", r"\frac{3}{4}", False),
+        ("", "p - q", False),
+    ],
+)
+def test_is_right_of_expressions_takes_any_form(answer: str, right: str, expected: bool) -> None:
+    assert is_right(answer, QuestionRecord(question="?", answer=right), "math") is expected
+
+
 def test_wilson_agrees_with_published_values() -> None:
     # R. G. Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

@@ -14,7 +14,7 @@ Quantization = Literal["q0f32", "q0f16", "q4f32_1", "q4f16_1"]
 Dtype = Literal["float32", "float16"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
-Scoring = Literal["exact", "numeric", "choice"]
+Scoring = Literal["exact", "contains", "numeric", "any_number", "choice", "math"]
 Tool = Literal["calculator", "search"]
 StopReason = Literal["stop-token", "max-new-tokens", "context-full"]
 LinkVariant = Literal["paper", "ln_res"]
@@ -70,6 +70,8 @@ class ScoringInfo(NameInfo):
     """A way to compare an answer with the right one."""
 
     name: Scoring
+    complete: bool = True
+    """Whether the page compares as `rmas eval` does; if not, it only recognises some right answers."""
 
 
 class ToolInfo(NameInfo):
@@ -202,8 +204,22 @@ QUANTIZATIONS = (
 
 SCORINGS = (
     ScoringInfo(name="exact", label="Exact", description="The text is the same, apart from case and punctuation."),
+    ScoringInfo(
+        name="contains",
+        label="Contains",
+        description="The answer contains the right one, apart from case, as whole words.",
+    ),
     ScoringInfo(name="numeric", label="Numeric", description="The last number of the answer is the right one."),
-    ScoringInfo(name="choice", label="Choice", description="The answer names the right choice."),
+    ScoringInfo(name="any_number", label="Any number", description="The right number is anywhere in the answer."),
+    ScoringInfo(
+        name="choice", label="Choice", description="The answer names the right choice, by its letter, place or text."
+    ),
+    ScoringInfo(
+        name="math",
+        label="Mathematics",
+        description="The answer is the same expression; the page only recognises the same number or text.",
+        complete=False,
+    ),
 )
 
 TOOLS = (

@@ -1,12 +1,16 @@
-"""How an answer is compared with the right one: exact text, number, or choice.
+"""How an answer is compared with the right one: text, number, choice or expression.
 
-The page's twin is web/src/ui/task/score.ts; tests/fixtures/scoring_cases.json runs against both.
+The page's twin is web/src/ui/task/score.ts, which does not compare expressions. The tests run
+tests/fixtures/scoring_cases.json against both.
 """
 
 import re
+import threading
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from typing import Any
 
+from recursivemas.system.errors import InputError
 from recursivemas.system.names import Scoring
 from recursivemas.system.questions import QuestionRecord
 
@@ -29,9 +33,14 @@ _TERM = re.compile(
 _BRACE = re.compile(r"(?:\\boxed)?\{|\}")
 _SPACES = re.compile(r"\s+")
 _ALONE = re.compile(r"[\W_]*([A-Z])[\W_]*", re.ASCII)
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_CARDINALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _LETTER = re.compile(
     r"[(\[{]\s*([A-Z])\s*[)\]}]|\b(?:[Aa]nswer|ANSWER)\s*(?:is|IS|:)[^A-Za-z0-9]*(?:(?:option|choice)\s+)?"
-    r"([A-Z])(?![A-Za-z0-9'’])",
+    r"([A-Z])(?![A-Za-z0-9'’])|\b(?:[Oo]ption|[Cc]hoice)\s+[^A-Za-z0-9\s]{0,2}([A-Z])(?![A-Za-z0-9'’])"
+    r"|(?:^|\n)[^A-Za-z0-9\n]*([A-Z])[):]|\b([A-Z])\s+is\s+(?:the\s+)?(?:correct|right)\b"
+    rf"|\b((?i:{'|'.join(_ORDINALS)}))\s+(?:option|choice|one)\b"
+    rf"|\b(?:[Oo]ption|[Cc]hoice)\s+(?:number\s+)?((?i:{'|'.join(_CARDINALS)}))\b",
     re.ASCII,
 )
 _LARGEST_EXPONENT = 400
@@ -60,10 +69,29 @@ def last_number(text: str) -> Fraction | None:
     None if there is none, or if the last term is no rational number, such as a root.
     """
     found = boxed(text)
-    terms = [
-        term for term in _TERM.finditer(_SPACES.sub(" ", text if found is None else found)) if term["index"] is None
-    ]
-    return _value(terms[-1]) if terms else None
+    values = numbers(text if found is None else found)
+    return values[-1] if values else None
+
+
+def numbers(text: str) -> list[Fraction | None]:
+    """Every term of a text; None for a term that is no rational number."""
+    return [_value(term) for term in _TERM.finditer(_SPACES.sub(" ", text)) if term["index"] is None]
+
+
+def last_place(text: str, words: str) -> int:
+    """Where the last occurrence of `words` as whole words ends in a text; -1 if there is none. Both are normalised."""
+    end = len(text)
+    while words and (begin := text.rfind(words, 0, end)) >= 0:
+        after = begin + len(words)
+        before_word = begin > 0 and _is_word(words[0]) and _is_word(text[begin - 1])
+        if not before_word and not (after < len(text) and _is_word(words[-1]) and _is_word(text[after])):
+            return after
+        end = after - 1
+    return -1
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def _value(term: re.Match[str]) -> Fraction | None:
@@ -92,23 +120,58 @@ def _decimal(text: str) -> Fraction | None:
 
 
 def chosen(text: str, choices: tuple[str, ...]) -> int | None:
-    """Index of the choice that a text names by its text, else by its letter (A is the first); the last one counts.
+    """Index of the choice that a text names by its text, its letter (A is the first) or its place; the last one counts.
 
-    A letter counts only alone, in brackets, or after `answer is` or `answer:`; elsewhere `A` and `I` are words.
+    A letter counts only alone, in brackets, before a bracket or colon at the start of a line, after `option`,
+    `answer is` or `answer:`, or before `is correct`; elsewhere `A` and `I` are words. A place is as in `the second
+    option` or `option two`. The text of a choice counts as whole words, and only if no letter or place is named.
     """
     plain = normalise(text)
     exact = [index for index, choice in enumerate(choices) if normalise(choice) == plain]
     if exact:
         return exact[0]
     alone = _ALONE.fullmatch(text)
-    named_by = [alone[1]] if alone else [first or second for first, second in _LETTER.findall(text)]
-    letters = [ord(letter) - ord("A") for letter in named_by]
-    valid = [index for index in letters if index < len(choices)]
+    named_by = [alone[1]] if alone else ["".join(groups) for groups in _LETTER.findall(text)]
+    valid = [index for index in map(_place, named_by) if index < len(choices)]
     if valid:
         return valid[-1]
-    places = {index: plain.rfind(normalise(choice)) for index, choice in enumerate(choices)}
-    named = {index: place for index, place in places.items() if place >= 0}
-    return max(named, key=lambda index: named[index]) if named else None
+    # Of two choices that end at the same place, the longer one is named: `York` is part of `New York`.
+    ends = [(last_place(plain, normalise(choice)), len(choice), -index) for index, choice in enumerate(choices)]
+    end, _, index = max(ends)
+    return None if end < 0 else -index
+
+
+def _place(name: str) -> int:
+    """The index that a letter, or a word such as `second` or `two`, stands for."""
+    word = name.casefold()
+    if len(word) == 1:
+        return ord(word) - ord("a")
+    return (_ORDINALS if word in _ORDINALS else _CARDINALS).index(word)
+
+
+def same_expression(answer: str, right: str) -> bool:
+    """Whether two texts hold the same mathematical expression, whatever its form.
+
+    Raises:
+        InputError: math-verify is not installed.
+    """
+    try:
+        import math_verify
+    except ImportError:
+        raise InputError("scoring 'math' needs math-verify; run: pip install 'recursivemas[train]'") from None
+    # Time limits work in the main thread only, by signals.
+    limit = 5 if threading.current_thread() is threading.main_thread() else None
+
+    def parsed(text: str, alone: bool) -> list[Any]:
+        source = f"${text.strip().strip('$').rstrip('.')}$" if alone else text
+        return list(math_verify.parse(source, parsing_timeout=limit))
+
+    inside = boxed(right)
+    wanted = parsed(right if inside is None else inside, True)
+    said = boxed(answer)
+    # Prose with an expression in it is searched for one; a text that is an expression by itself is read whole.
+    found = [parsed(answer, False), parsed(answer if said is None else said, True)]
+    return any(math_verify.verify(wanted, each, timeout_seconds=limit) for each in found)
 
 
 def is_right(answer: str, record: QuestionRecord, scoring: Scoring) -> bool:
@@ -117,15 +180,21 @@ def is_right(answer: str, record: QuestionRecord, scoring: Scoring) -> bool:
     Args:
         answer: What the system wrote.
         record: The question with its right answer, and its choices if `scoring` is `choice`.
-        scoring: `exact` compares normalised text, `numeric` the last number (text if the right answer is no number),
-            `choice` the named choice.
+        scoring: `exact` compares normalised text; `contains` looks for it in the answer; `numeric` compares the last
+            number, `any_number` every number (text if the right answer is no number); `choice` compares the named
+            choice; `math` compares expressions.
     """
-    if scoring == "numeric":
-        wanted = last_number(record.answer)
-        if wanted is not None:
-            return last_number(answer) == wanted
-        return normalise(boxed(answer) or answer) == normalise(boxed(record.answer) or record.answer)
+    wanted = last_number(record.answer)
     if scoring == "choice" and record.choices:
         wanted_index = chosen(record.answer, record.choices)
         return wanted_index is not None and chosen(answer, record.choices) == wanted_index
+    if scoring == "any_number" and wanted is not None:
+        return wanted in numbers(answer)
+    if scoring in ("contains", "any_number"):
+        return last_place(normalise(answer), normalise(record.answer)) >= 0
+    if scoring == "numeric" and wanted is not None:
+        return last_number(answer) == wanted
+    if scoring in ("numeric", "math"):
+        same = normalise(boxed(answer) or answer) == normalise(boxed(record.answer) or record.answer)
+        return same or (scoring == "math" and same_expression(answer, record.answer))
     return normalise(answer) == normalise(record.answer)

@@ -142,11 +142,51 @@ export const QUANTIZATIONS: readonly QuantizationInfo[] = [
 ];
 export const QUANTIZATION_NAMES: readonly Quantization[] = ["q0f32", "q0f16", "q4f32_1", "q4f16_1"];
 export const SCORINGS: readonly ScoringInfo[] = [
-  { name: "exact", label: "Exact", description: "The text is the same, apart from case and punctuation." },
-  { name: "numeric", label: "Numeric", description: "The last number of the answer is the right one." },
-  { name: "choice", label: "Choice", description: "The answer names the right choice." },
+  {
+    name: "exact",
+    label: "Exact",
+    description: "The text is the same, apart from case and punctuation.",
+    complete: true,
+  },
+  {
+    name: "contains",
+    label: "Contains",
+    description: "The answer contains the right one, apart from case, as whole words.",
+    complete: true,
+  },
+  {
+    name: "numeric",
+    label: "Numeric",
+    description: "The last number of the answer is the right one.",
+    complete: true,
+  },
+  {
+    name: "any_number",
+    label: "Any number",
+    description: "The right number is anywhere in the answer.",
+    complete: true,
+  },
+  {
+    name: "choice",
+    label: "Choice",
+    description: "The answer names the right choice, by its letter, place or text.",
+    complete: true,
+  },
+  {
+    name: "math",
+    label: "Mathematics",
+    description: "The answer is the same expression; the page only recognises the same number or text.",
+    complete: false,
+  },
 ];
-export const SCORING_NAMES: readonly Scoring[] = ["exact", "numeric", "choice"];
+export const SCORING_NAMES: readonly Scoring[] = [
+  "exact",
+  "contains",
+  "numeric",
+  "any_number",
+  "choice",
+  "math",
+];
 export const TOOLS: readonly ToolInfo[] = [
   {
     name: "calculator",

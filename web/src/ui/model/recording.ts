@@ -1,7 +1,7 @@
 /** A run that can be replayed, inspected, saved and opened again. */
 import type { RunResult, TokenProbability } from "../../engine/api";
 import type { SavedRun } from "../../formats/saved-run";
-import { isRight } from "../task/score";
+import { isComplete, isRight } from "../task/score";
 import type { TimedEvent } from "./progress";
 
 /** What was asked: the options are complete, and the origin says which files answered. */
@@ -20,12 +20,11 @@ export function isFinished(recording: Recording | undefined): recording is Finis
   return recording?.result !== undefined;
 }
 
-/** @returns undefined if the right answer is unknown or the run has not ended. */
+/** @returns undefined if the right answer is unknown, the run has not ended, or the page cannot tell. */
 export function verdict(recording: Recording): boolean | undefined {
   const { result, expected, scoring, choices } = recording;
-  return result && expected !== undefined
-    ? isRight(result.answer, { answer: expected, choices }, scoring)
-    : undefined;
+  if (!result || expected === undefined) return undefined;
+  return isRight(result.answer, { answer: expected, choices }, scoring) || (isComplete(scoring) ? false : undefined);
 }
 
 /** The logit lens of a turn: a list of likely tokens for each of its latent thoughts. */

@@ -2,10 +2,10 @@
  * Decides whether an answer is right, as the system's task says.
  *
  * The counterpart of training/recursivemas/training/tasks/scoring.py; both are tested with tests/fixtures/scoring_cases.json.
- * Deviation: numbers are compared as float64, not as decimals.
+ * Deviations: numbers are compared as float64, not as decimals; `math` knows only the same number or text.
  */
 
-import type { Scoring } from "../../formats/generated/names";
+import { type Scoring, SCORINGS } from "../../formats/generated/names";
 
 /** The right answer. */
 export interface RightAnswer {
@@ -33,25 +33,57 @@ const TERM = new RegExp(
 );
 const BRACE = /(?:\\boxed)?\{|\}/g;
 const ALONE = /^[\W_]*([A-Z])[\W_]*$/;
-const LETTER =
-  /[([{]\s*([A-Z])\s*[)\]}]|\b(?:[Aa]nswer|ANSWER)\s*(?:is|IS|:)[^A-Za-z0-9]*(?:(?:option|choice)\s+)?([A-Z])(?![A-Za-z0-9'’])/g;
+const ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split(" ");
+const CARDINALS = "one two three four five six seven eight nine ten".split(" ");
+// Regular expressions of older browsers have no flag for a part.
+const anyCase = (words: readonly string[]): string =>
+  words.map((word) => word.replace(/./g, (letter) => `[${letter}${letter.toUpperCase()}]`)).join("|");
+const LETTER = new RegExp(
+  [
+    String.raw`[([{]\s*([A-Z])\s*[)\]}]`,
+    String.raw`\b(?:[Aa]nswer|ANSWER)\s*(?:is|IS|:)[^A-Za-z0-9]*(?:(?:option|choice)\s+)?([A-Z])(?![A-Za-z0-9'’])`,
+    String.raw`\b(?:[Oo]ption|[Cc]hoice)\s+[^A-Za-z0-9\s]{0,2}([A-Z])(?![A-Za-z0-9'’])`,
+    String.raw`(?:^|\n)[^A-Za-z0-9\n]*([A-Z])[):]`,
+    String.raw`\b([A-Z])\s+is\s+(?:the\s+)?(?:correct|right)\b`,
+    String.raw`\b(${anyCase(ORDINALS)})\s+(?:option|choice|one)\b`,
+    String.raw`\b(?:[Oo]ption|[Cc]hoice)\s+(?:number\s+)?(${anyCase(CARDINALS)})\b`,
+  ].join("|"),
+  "g",
+);
+const WORD_BEFORE = /[\p{L}\p{N}_]$/u;
+const WORD_AFTER = /^[\p{L}\p{N}_]/u;
+
+/** Whether the page compares answers in this way as `rmas eval` does; if not, it only recognises some right answers. */
+export function isComplete(scoring: Scoring): boolean {
+  return SCORINGS.some(({ name, complete }) => name === scoring && complete);
+}
 
 /**
  * @param answer - what the system wrote.
- * @param scoring - `exact` compares normalised text, `numeric` the last number (or text, if the right answer is no
- *   number), `choice` the named choice.
+ * @param scoring - `exact` compares normalised text; `contains` looks for it in the answer; `numeric` compares the last
+ *   number, `any_number` every number (text if the right answer is no number); `choice` compares the named choice;
+ *   `math` compares the number or the text.
  */
 export function isRight(answer: string, right: RightAnswer, scoring: Scoring): boolean {
-  if (scoring === "numeric") {
-    const wanted = lastNumber(right.answer);
-    if (wanted !== undefined) return lastNumber(answer) === wanted;
-    return normalise(boxed(answer) || answer) === normalise(boxed(right.answer) || right.answer);
-  }
   if (scoring === "choice" && right.choices && right.choices.length > 0) {
     const wanted = chosen(right.answer, right.choices);
     return wanted !== undefined && chosen(answer, right.choices) === wanted;
   }
+  const wanted = lastNumber(right.answer);
+  if (scoring === "any_number" && wanted !== undefined) return numbers(answer).includes(wanted);
+  if (scoring === "contains" || scoring === "any_number")
+    return lastPlace(normalise(answer), normalise(right.answer)) >= 0;
+  if (scoring === "numeric" && wanted !== undefined) return lastNumber(answer) === wanted;
+  if (scoring === "numeric" || scoring === "math") {
+    const same = normalise(boxed(answer) || answer) === normalise(boxed(right.answer) || right.answer);
+    return same || (scoring === "math" && isNumber(right.answer) && lastNumber(answer) === wanted);
+  }
   return normalise(answer) === normalise(right.answer);
+}
+
+/** Whether a text is one number and nothing else. */
+function isNumber(text: string): boolean {
+  return new RegExp(`^\\s*[-+]?${NUMBER}\\s*$`).test(text);
 }
 
 /** Removes what does not matter: case, surrounding punctuation and repeated spaces. */
@@ -84,10 +116,25 @@ function boxed(text: string): string | undefined {
  * precedence. undefined if there is no number, or if the last term is not rational, such as a root.
  */
 function lastNumber(text: string): number | undefined {
-  const terms = [...(boxed(text) ?? text).replace(/\s+/g, " ").matchAll(TERM)].filter(
-    ({ groups }) => groups?.index === undefined,
-  );
-  const { number, divisor, top, bottom, digits, whole, sign } = terms.at(-1)?.groups ?? {};
+  return numbers(boxed(text) ?? text).at(-1);
+}
+
+/** Every term of a text; undefined for a term that is not rational. */
+function numbers(text: string): readonly (number | undefined)[] {
+  return [...text.replace(/\s+/g, " ").matchAll(TERM)]
+    .filter(({ groups }) => groups?.index === undefined)
+    .map(({ groups }) => valueOf(groups ?? {}));
+}
+
+function valueOf({
+  number,
+  divisor,
+  top,
+  bottom,
+  digits,
+  whole,
+  sign,
+}: Readonly<Record<string, string | undefined>>): number | undefined {
   const above = number ?? top ?? digits?.[0];
   if (above === undefined) return undefined;
   const below = number === undefined ? (bottom ?? digits?.[1] ?? "1") : (divisor ?? "1");
@@ -100,10 +147,26 @@ function decimal(text: string): number {
   return Number(text.replaceAll(",", "").replace(/\.+$/, ""));
 }
 
+/** Where the last occurrence of `words` as whole words ends in a text; -1 if there is none. Both are normalised. */
+function lastPlace(text: string, words: string): number {
+  let begin = words === "" ? -1 : text.lastIndexOf(words);
+  while (begin >= 0) {
+    const end = begin + words.length;
+    const joined =
+      (WORD_AFTER.test(words) && WORD_BEFORE.test(text.slice(0, begin))) ||
+      (WORD_BEFORE.test(words) && WORD_AFTER.test(text.slice(end)));
+    if (!joined) return end;
+    begin = begin === 0 ? -1 : text.lastIndexOf(words, begin - 1);
+  }
+  return -1;
+}
+
 /**
- * The index of the choice that a text names, by the choice's text or its letter (A is the first). The last one counts.
+ * The index of the choice that a text names by the choice's text, letter (A is the first) or place. The last one counts.
  *
- * A letter counts only alone, in brackets, or after `answer is` or `answer:`; elsewhere `A` and `I` are words.
+ * A letter counts only alone, in brackets, before a bracket or colon at the start of a line, after `option`, `answer is`
+ * or `answer:`, or before `is correct`; elsewhere `A` and `I` are words. A place is as in `the second option` or
+ * `option two`. The text of a choice counts as whole words, and only if no letter or place is named.
  */
 function chosen(text: string, choices: readonly string[]): number | undefined {
   const plain = normalise(text);
@@ -111,10 +174,23 @@ function chosen(text: string, choices: readonly string[]): number | undefined {
   if (exact >= 0) return exact;
   const alone = ALONE.exec(text);
   const namedBy = alone ? [alone] : [...text.matchAll(LETTER)];
-  const letters = namedBy.map((match) => (match[1] ?? match[2] ?? "").charCodeAt(0) - "A".charCodeAt(0));
-  const valid = letters.filter((index) => index < choices.length);
+  const places = namedBy.map((match) => placeOf(match.slice(1).find((each) => each !== undefined) ?? ""));
+  const valid = places.filter((index) => index < choices.length);
   if (valid.length > 0) return valid.at(-1);
-  const places = choices.map((choice) => plain.lastIndexOf(normalise(choice)));
-  const last = Math.max(...places);
-  return last < 0 ? undefined : places.indexOf(last);
+  let named: number | undefined;
+  let last = -1;
+  choices.forEach((choice, index) => {
+    const end = lastPlace(plain, normalise(choice));
+    // Of two choices that end at the same place, the longer one is named: `York` is part of `New York`.
+    if (end < 0 || end < last || (end === last && choice.length <= (choices[named ?? 0]?.length ?? 0))) return;
+    [named, last] = [index, end];
+  });
+  return named;
+}
+
+/** The index that a letter, or a word such as `second` or `two`, stands for. */
+function placeOf(name: string): number {
+  const word = name.toLowerCase();
+  if (word.length === 1) return word.charCodeAt(0) - "a".charCodeAt(0);
+  return Math.max(ORDINALS.indexOf(word), CARDINALS.indexOf(word));
 }

@@ -10,6 +10,7 @@ import { cellsOf, type Score, type Survey, scores, toCsv } from "../model/tally"
 import { AccuracyChart, GroupChart } from "../parts/accuracy";
 import { Bar, JobButton } from "../parts/controls";
 import { useStore } from "../state/store";
+import { isComplete } from "../task/score";
 
 const COUNTS = [18, 36, 72, 180, 360];
 const MOST_ROUNDS = 6;
@@ -49,6 +50,12 @@ export function MeasureView(): JSX.Element {
           question in every mode that you tick, and the chart grows with the answers. You can stop at any
           moment. To see the effect of rounds, choose Latent with 1, 2 and 3 rounds. To see what words cost,
           add Text.
+        </p>
+      )}
+      {session.system.value?.task && !isComplete(session.system.value.task.scoring) && (
+        <p>
+          This page does not compare expressions: it counts an answer as right only if it is the same number or
+          text. <code>rmas eval</code> also accepts an equivalent expression, so its accuracy may be higher.
         </p>
       )}
       {table.length > 0 && (

@@ -65,6 +65,9 @@ function AnswerPanel(): JSX.Element {
         </p>
         <div class="answer-verdict">
           {result && recording && <Verdict right={verdict(recording)} expected={recording.expected} />}
+          {result && recording?.expected !== undefined && verdict(recording) === undefined && (
+            <span class="verdict">not judged; the right answer is {recording.expected}</span>
+          )}
           {recording && !recording.result && !live && <span class="verdict">stopped before the answer</span>}
           {asleep && <span class="verdict slept">the tab was asleep, so the time means nothing</span>}
         </div>
