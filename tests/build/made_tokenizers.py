@@ -245,6 +245,11 @@ REFUSED: dict[str, tuple[Callable[[], Json], Mapping[str, Any], str]] = {
         FAST,
         "transformers reads .* and the page as",
     ),
+    "no token for the unknown": (
+        lambda: _with_model(word_piece(), unk_token="[NONE]"),
+        FAST,
+        "cannot read every text: .*Missing",
+    ),
     "dropout": (lambda: _with_model(byte_level(), dropout=0.5), FAST, "draws the tokens by lot"),
 }
 """Tokenizers and configurations with what the refusal says."""

@@ -72,8 +72,11 @@ def probe_tokenizer(folder: Path) -> ProbedTokenizer:
     texts = tuple(dict.fromkeys(probe_texts(list(dict.fromkeys(token.content for token in added)))))
     plain.no_padding()
     plain.no_truncation()
-    expected = encode(tokenizer, texts)
-    found = [encoding.ids for encoding in plain.encode_batch(texts, add_special_tokens=False)]
+    try:
+        expected = encode(tokenizer, texts)
+        found = [encoding.ids for encoding in plain.encode_batch(texts, add_special_tokens=False)]
+    except Exception as error:  # the library raises plain Exception, for instance if there is no token for the unknown
+        raise InputError(f"{path}: cannot read every text: {_one_line(error)}") from None
     name_of = tokenizer.convert_ids_to_tokens
     for text, ours, theirs in zip(texts, expected, found, strict=True):
         if ours != theirs:
@@ -151,8 +154,7 @@ def _auto_tokenizer(folder: Path) -> Any:
             options = {"local_files_only": True, "trust_remote_code": False}
             return transformers.AutoTokenizer.from_pretrained(folder, **options)
         except Exception as error:  # whatever its many classes raise
-            reason = re.sub(r"\s+", " ", str(error)).strip()
-            raise InputError(f"{folder}: transformers cannot read the tokenizer: {reason[:300]}") from None
+            raise InputError(f"{folder}: transformers cannot read the tokenizer: {_one_line(error)}") from None
 
 
 @contextmanager
@@ -168,6 +170,10 @@ def quiet_transformers() -> Iterator[Any]:
         yield transformers
     finally:
         logs.set_verbosity(level)
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip()[:300]
 
 
 def special_flags(content: dict[str, Any], special: Iterable[str]) -> dict[str, Any]:
