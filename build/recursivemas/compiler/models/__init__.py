@@ -34,9 +34,12 @@ def load_model_config(
     supported = ", ".join(f"{each.model_type} ({each.architecture})" for each in FAMILIES.values())
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if family is None:
-        raise InputError(f"config.json: model_type {model_type!r} is not implemented; supported: {supported}")
+        raise InputError(
+            f"config.json: model_type {model_type!r} is not implemented; supported: {supported}; MLC-LLM has more "
+            "families (--backend mlc, with MLC_LLM_SOURCE_DIR set to its sources)"
+        )
     architectures = config.get("architectures") or [family.architecture]
-    if list(architectures) != [family.architecture]:
+    if architectures != [family.architecture]:
         raise InputError(f"config.json: architectures {architectures} are not implemented; supported: {supported}")
     return read_config(family, config, context_window_size, prefill_chunk_size)
 

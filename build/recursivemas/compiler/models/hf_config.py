@@ -1,14 +1,20 @@
 """Reads Hugging Face's `config.json`, in the spelling of transformers 4 or 5.
 
-Every key that changes what a model computes is either implemented or refused, so that a compiled model never computes
-other numbers than the checkpoint.
+A key is read here, or `config_keys.py` says that it changes nothing, or it is refused with its name. So a compiled
+model never computes other numbers than transformers. Where a key can be spelled in two ways, the one that transformers
+prefers counts.
+
+Source: `configuration_utils.py`, `modeling_rope_utils.py` and the four `configuration_*.py` of transformers.
 """
 
+import difflib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from recursivemas.compiler.models.config import Llama3Scaling, ModelConfig
+from recursivemas.compiler.models.config_keys import COMMON
 from recursivemas.compiler.models.families import Family
 from recursivemas.system.errors import InputError
 
@@ -20,28 +26,20 @@ ACTIVATIONS = ("silu", "swish")
 # The attention kernels are tested up to this width.
 MAX_HEAD_DIM = 256
 
-# Keys of other architectures, or of variants of these, with the values that leave the computation as it is.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "quantization_config": (None,),
-    "mlp_bias": (None, False),
-    "use_sliding_window": (None, False),
-    "partial_rotary_factor": (None, 1, 1.0),
-    "num_local_experts": (None, 0),
-    "num_experts": (None, 0),
-    "attn_logit_softcapping": (None,),
-    "final_logit_softcapping": (None,),
-    "embedding_multiplier": (None, 1, 1.0),
-    "residual_multiplier": (None, 1, 1.0),
-    "attention_multiplier": (None,),
-    "logits_scaling": (None, 1, 1.0),
-    "logit_scale": (None, 1, 1.0),
-    "clip_qkv": (None,),
-    "no_rope_layers": (None,),
-    "use_mrope": (None, False),
-    "attention_chunk_size": (None,),
-    "is_encoder_decoder": (None, False),
-    "add_cross_attention": (None, False),
+# Far beyond every published model; what is larger is a mistake and would keep the compiler busy for hours.
+_LARGEST = {
+    "num_hidden_layers": 256,
+    "num_attention_heads": 1024,
+    "num_key_value_heads": 1024,
+    "hidden_size": 1 << 16,
+    "intermediate_size": 1 << 20,
+    "vocab_size": 1 << 22,
 }
+_LARGEST_POSITION = (1 << 31) - 1
+_LARGEST_NUMBER = 1e30
+
+_ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+_LLAMA3_KEYS = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
 
 
 def read_config(
@@ -56,34 +54,39 @@ def read_config(
         prefill_chunk_size: In tokens; by default the context, at most `DEFAULT_PREFILL_CHUNK`.
 
     Raises:
-        InputError: A value is missing or unusable, or the model would be computed wrongly.
+        InputError: A value is missing or unusable, a key is unknown, or the model would be computed wrongly.
     """
-    keys = _Keys(family.model_type, raw)
-    keys.refuse_what_is_not_implemented()
+    keys = _Keys(family, raw)
+    keys.check_activation()
     heads = keys.positive("num_attention_heads")
     hidden = keys.positive("hidden_size")
+    layers = keys.positive("num_hidden_layers")
+    vocab = keys.positive("vocab_size")
     kv_heads = keys.positive("num_key_value_heads", None if family.kv_heads_required else heads)
-    attention_bias = keys.flag("attention_bias", default=bool(family.qkv_bias))
-    if family.qkv_bias is not None and attention_bias is not family.qkv_bias:
-        raise keys.refuse(f"attention_bias is {attention_bias}; only {family.qkv_bias} is implemented")
+    if heads % kv_heads != 0:
+        raise keys.refuse(f"num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})")
+    # Where the biases are fixed, `Family.inert` says which values of the key agree with them.
+    bias = keys.flag("attention_bias") if family.qkv_bias is None else family.qkv_bias
     longest = keys.positive("max_position_embeddings")
     context, chunk = library_sizes(family.model_type, longest, context_window_size, prefill_chunk_size)
-    keys.refuse_sliding_window(context)
-    theta, scaling = keys.rope()
-    return ModelConfig(
+    keys.check_layer_types(layers)
+    keys.check_sliding_window(context)
+    keys.check_pad_token(vocab)
+    theta, scaling = keys.rope(longest)
+    config = ModelConfig(
         model_type=family.model_type,
         qkv_name=family.qkv_name,
         hidden_size=hidden,
         intermediate_size=keys.positive("intermediate_size"),
-        num_hidden_layers=keys.positive("num_hidden_layers"),
+        num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=_divisor(keys, kv_heads, heads),
-        head_dim=keys.head_dim(family, hidden, heads),
-        vocab_size=keys.positive("vocab_size"),
-        rms_norm_eps=keys.number("rms_norm_eps", 1e-6),
-        tie_word_embeddings=keys.flag("tie_word_embeddings", default=False),
-        qkv_bias=attention_bias,
-        o_bias=attention_bias and family.qkv_bias is None,
+        num_key_value_heads=kv_heads,
+        head_dim=keys.head_dim(hidden, heads),
+        vocab_size=vocab,
+        rms_norm_eps=keys.epsilon(),
+        tie_word_embeddings=keys.flag("tie_word_embeddings"),
+        qkv_bias=bias,
+        o_bias=bias and family.qkv_bias is None,
         qk_norm=family.qk_norm,
         max_position_embeddings=longest,
         context_window_size=context,
@@ -91,6 +94,8 @@ def read_config(
         rope_theta=theta,
         rope_scaling=scaling,
     )
+    keys.refuse_the_rest()
+    return config
 
 
 def library_sizes(model_type: str, longest: int, context: int | None, chunk: int | None) -> tuple[int, int]:
@@ -113,101 +118,191 @@ def library_sizes(model_type: str, longest: int, context: int | None, chunk: int
     return context, chunk
 
 
-def _divisor(keys: "_Keys", kv_heads: int, heads: int) -> int:
-    if heads % kv_heads != 0:
-        raise keys.refuse(f"num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})")
-    return kv_heads
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
 class _Keys:
-    """config.json with typed access; messages name `model_type`."""
+    """config.json with typed access; it remembers which keys were read.
 
-    model_type: str
+    Attributes:
+        family: Chosen by ``model_type``.
+        raw: The parsed file.
+        read: The keys that were asked for.
+    """
+
+    family: Family
     raw: Mapping[str, Any]
+    read: set[str] = field(default_factory=set)
 
     def refuse(self, why: str) -> InputError:
-        return InputError(f"config.json ({self.model_type}): {why}")
+        return InputError(f"config.json ({self.family.model_type}): {why}")
+
+    def value(self, key: str, default: Any = _ABSENT) -> Any:
+        """The value of a key, or the default if the key is absent; null stays null."""
+        self.read.add(key)
+        value = self.raw.get(key, default)
+        if value is _ABSENT:
+            raise self.refuse(f"missing key {key!r}")
+        return value
 
     def positive(self, key: str, default: int | None = None) -> int:
-        value = self.raw.get(key)
-        if value is None:
-            value = default
+        """A positive integer; absent and null mean the default, if there is one."""
+        value = self.value(key, default)
+        value = default if value is None else value
         if value is None:
             raise self.refuse(f"missing key {key!r}")
+        return self.check_positive(key, value, _LARGEST.get(key, _LARGEST_POSITION))
+
+    def check_positive(self, key: str, value: object, largest: int = _LARGEST_POSITION) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.refuse(f"{key}: a positive integer was expected, got {value!r}")
+            raise self.refuse(f"{key}: a positive integer was expected, got {_shown(value)}")
+        if value > largest:
+            raise self.refuse(f"{key}: at most {largest} was expected, got {_shown(value)}")
         return value
 
-    def number(self, key: str, default: float | None = None, table: Mapping[str, Any] | None = None) -> float:
-        value = (self.raw if table is None else table).get(key)
-        if value is None:
-            value = default
-        if value is None:
-            raise self.refuse(f"missing key {key!r}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise self.refuse(f"{key}: a positive number was expected, got {value!r}")
+    def check_number(self, key: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST_NUMBER:
+            raise self.refuse(f"{key}: a positive number was expected, got {_shown(value)}")
         return float(value)
 
-    def flag(self, key: str, *, default: bool) -> bool:
-        value = self.raw.get(key)
-        if value is None:
-            return default
+    def flag(self, key: str) -> bool:
+        """True or false; false if the key is absent."""
+        value = self.value(key, False)
         if not isinstance(value, bool):
-            raise self.refuse(f"{key}: true or false was expected, got {value!r}")
+            raise self.refuse(f"{key}: true or false was expected, got {_shown(value)}")
         return value
 
-    def head_dim(self, family: Family, hidden: int, heads: int) -> int:
-        if self.raw.get("head_dim") is None and not family.head_dim_required and hidden % heads != 0:
+    def epsilon(self) -> float:
+        """RMSNorm's epsilon, for which transformers takes no integer."""
+        value = self.value("rms_norm_eps", 1e-6)
+        epsilon = self.check_number("rms_norm_eps", value)
+        if not isinstance(value, float):
+            raise self.refuse(f"rms_norm_eps: transformers refuses an integer, got {value}; write {value}.0")
+        return epsilon
+
+    def head_dim(self, hidden: int, heads: int) -> int:
+        """Width of a head; by default hidden_size / heads."""
+        value = self.value("head_dim", None)
+        if value is None and "head_dim" in self.raw and not self.family.null_head_dim:
+            raise self.refuse("head_dim is null, which transformers cannot run; take the key out")
+        multiple = self.family.heads_divide_hidden or (value is None and not self.family.head_dim_required)
+        if multiple and hidden % heads != 0:
             raise self.refuse(f"hidden_size ({hidden}) is not a multiple of num_attention_heads ({heads})")
-        head_dim = self.positive("head_dim", None if family.head_dim_required else hidden // heads)
+        head_dim = self.positive("head_dim", None if self.family.head_dim_required else hidden // heads)
         if head_dim % 2 != 0 or head_dim > MAX_HEAD_DIM:
             raise self.refuse(f"head_dim: an even number up to {MAX_HEAD_DIM} was expected, got {head_dim}")
         return head_dim
 
-    def refuse_what_is_not_implemented(self) -> None:
-        for key, neutral in _NEUTRAL.items():
-            value = self.raw.get(key)
-            if value not in neutral:
-                shown = type(value).__name__ if isinstance(value, dict | list) else repr(value)
-                raise self.refuse(f"{key} is {shown}, which is not implemented")
-        activation = self.raw.get("hidden_act", "silu")
+    def check_activation(self) -> None:
+        activation = self.value("hidden_act", "silu")
         if activation not in ACTIVATIONS:
-            raise self.refuse(f"hidden_act {activation!r} is not implemented; supported: {', '.join(ACTIVATIONS)}")
+            supported = ", ".join(ACTIVATIONS)
+            raise self.refuse(f"hidden_act {_shown(activation)} is not implemented; supported: {supported}")
 
-    def refuse_sliding_window(self, context: int) -> None:
-        """Refuses a window that is shorter than the context; a longer one never hides anything."""
-        kinds = set(self.raw.get("layer_types") or ["full_attention"])
-        if kinds - {"full_attention", "sliding_attention"}:
-            raise self.refuse(f"layer_types {sorted(kinds)} are not implemented; supported: full_attention")
-        # Qwen2 and Qwen3 write a window even if use_sliding_window turns it off.
-        used = "sliding_attention" in kinds or "use_sliding_window" not in self.raw
-        if not used or self.raw.get("sliding_window") is None:
-            if "sliding_attention" in kinds:
-                raise self.refuse("sliding_attention layers without a sliding_window")
+    def check_pad_token(self, vocab: int) -> None:
+        """Refuses a padding token with which transformers makes no embedding table."""
+        token = self.value("pad_token_id", None)
+        if token is None:
             return
-        window = self.positive("sliding_window")
+        if isinstance(token, bool) or not isinstance(token, int) or not -vocab <= token < vocab:
+            raise self.refuse(
+                f"pad_token_id: null or a token below vocab_size ({vocab}) was expected, got {_shown(token)}"
+            )
+
+    def check_layer_types(self, layers: int) -> None:
+        """Refuses layers that do not attend to the whole context."""
+        if not self.family.layer_types and "layer_types" in self.raw:
+            raise self.refuse(
+                "layer_types: transformers takes this model for another family because of it; take it out"
+            )
+        types = self.value("layer_types", None)
+        if types is None:
+            return
+        if not isinstance(types, list) or not all(isinstance(each, str) for each in types):
+            raise self.refuse(f"layer_types: a list of names was expected, got {_shown(types)}")
+        if "sliding_attention" in types:
+            window = _shown(self.raw.get("sliding_window"))
+            raise self.refuse(f"layer_types: sliding_attention (sliding_window {window}) is not implemented")
+        if other := set(types) - {"full_attention", "attention"}:  # "attention" is an older name of the same.
+            raise self.refuse(f"layer_types {sorted(other)} are not implemented; supported: full_attention")
+        if len(types) != layers:
+            raise self.refuse(f"layer_types has {len(types)} entries, num_hidden_layers is {layers}")
+
+    def check_sliding_window(self, context: int) -> None:
+        """Refuses a window that is shorter than the context; a longer one never hides anything.
+
+        transformers' KV cache applies a window in every family, except where `use_sliding_window` turns it off.
+        """
+        if "sliding_window" in self.family.inert:
+            return
+        if self.value("sliding_window", self.family.default_window) is None:
+            return
+        window = self.positive("sliding_window", self.family.default_window)
         if window < context:
             raise self.refuse(
                 f"sliding_window {window} is shorter than the context window of {context} tokens, which is not "
                 f"implemented; compile with a context window of at most {window}"
             )
 
-    def rope(self) -> tuple[float, Llama3Scaling | None]:
-        """Base and scaling, from ``rope_parameters`` (transformers 5) or the two older keys."""
-        table = self.raw.get("rope_parameters") or self.raw.get("rope_scaling") or {}
-        if not isinstance(table, dict) or any(isinstance(value, dict) for value in table.values()):
+    def rope(self, longest: int) -> tuple[float, Llama3Scaling | None]:
+        """Base and scaling.
+
+        ``rope_scaling`` replaces ``rope_parameters``. A base in the table counts more than one beside it.
+        """
+        name, table = "rope_parameters", self._table("rope_parameters")
+        if scaling := self._table("rope_scaling"):
+            name, table = "rope_scaling", scaling
+        if any(isinstance(value, dict) for value in table.values()):
             raise self.refuse("RoPE parameters that differ between layers are not implemented")
         kind = table.get("rope_type", table.get("type", "default"))
         if kind not in ROPE_TYPES:
-            raise self.refuse(f"rope type {kind!r} is not implemented; supported: {', '.join(ROPE_TYPES)}")
-        if table.get("partial_rotary_factor") not in _NEUTRAL["partial_rotary_factor"]:
+            raise self.refuse(f"rope type {_shown(kind)} is not implemented; supported: {', '.join(ROPE_TYPES)}")
+        if "partial_rotary_factor" in table and table["partial_rotary_factor"] != 1:
             raise self.refuse("RoPE on a part of the head only (partial_rotary_factor) is not implemented")
-        theta = self.number("rope_theta", table=table) if "rope_theta" in table else self.number("rope_theta", 10000.0)
-        if kind == "default":
-            return theta, None
-        low, high = self.number("low_freq_factor", table=table), self.number("high_freq_factor", table=table)
+        known = _ROPE_KEYS | (_LLAMA3_KEYS if kind == "llama3" else set())
+        for key in sorted(table.keys() - known):
+            raise self.refuse(f"{name}.{key} is not implemented for the rope type {kind!r}")
+        beside = self.value("rope_theta", 10000.0)
+        theta = self.check_number("rope_theta", table.get("rope_theta", beside))
+        return theta, self._llama3(table, longest) if kind == "llama3" else None
+
+    def _table(self, key: str) -> dict[str, Any]:
+        table = self.value(key, None)
+        if table is not None and not isinstance(table, dict):
+            raise self.refuse(f"{key}: an object was expected, got {_shown(table)}")
+        return table or {}
+
+    def _llama3(self, table: Mapping[str, Any], longest: int) -> Llama3Scaling:
+        missing = {"factor", "low_freq_factor", "high_freq_factor"} - table.keys()
+        for key in sorted(missing, reverse=True):
+            raise self.refuse(f"missing key {key!r}")
+        factor, low, high = (
+            self.check_number(key, table[key]) for key in ("factor", "low_freq_factor", "high_freq_factor")
+        )
         if high <= low:
             raise self.refuse(f"high_freq_factor ({high}) must be larger than low_freq_factor ({low})")
-        original = int(self.number("original_max_position_embeddings", table=table))
-        return theta, Llama3Scaling(self.number("factor", table=table), low, high, original)
+        key = "original_max_position_embeddings"
+        original = self.value(key, table.get(key, longest))  # Beside the table it counts more than in it.
+        return Llama3Scaling(factor, low, high, self.check_positive(key, original))
+
+    def refuse_the_rest(self) -> None:
+        """Refuses keys that were not read, unless they are known to change nothing."""
+        inert = {**COMMON, **self.family.inert}
+        for key in sorted(self.raw.keys() - self.read):
+            if key not in inert:
+                near = difflib.get_close_matches(key, [*self.read, *inert], n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "take it out if the model computes the same without it"
+                raise self.refuse(f"unknown key {key!r}; {hint}")
+            if not inert[key].accepts(self.raw[key]):
+                raise self.refuse(
+                    f"{key} is {_shown(self.raw[key])}, which is not implemented; accepted: {inert[key].expected}"
+                )
+
+
+def _shown(value: object) -> str:
+    """A value as a message shows it."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
