@@ -160,6 +160,31 @@ def test_checkpoint_refuses_other_folders(folder: Path, change: object, message:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("named", ["a.safetensors", "b.safetensors"])
+def test_a_tensor_in_two_shards_is_read_once_or_refused(folder: Path, named: str) -> None:
+    (folder / "model.safetensors").unlink()
+    values = tensors()
+    norm = {"model.norm.weight": values["model.norm.weight"]}
+    index = {"weight_map": {EMBED: "a.safetensors", "model.norm.weight": named, "other": "b.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    save_file({EMBED: values[EMBED], **norm}, folder / "a.safetensors")
+    save_file({"other": values[EMBED], **norm}, folder / "b.safetensors")
+    assert Checkpoint(folder).tensors["model.norm.weight"].file.name == named
+    save_file({"other": values[EMBED], "model.norm.weight": norm["model.norm.weight"] + 1}, folder / "b.safetensors")
+    with pytest.raises(InputError, match=r"a\.safetensors and in b\.safetensors with different"):
+        Checkpoint(folder)
+
+
+@pytest.mark.parametrize("value", ["null", '"x"', "[]", '{"quant_method": "awq"}'])
+def test_only_null_means_that_a_checkpoint_is_not_quantized(folder: Path, value: str) -> None:
+    (folder / "config.json").write_text(f'{{"model_type": "llama", "quantization_config": {value}}}')
+    if value == "null":
+        assert Checkpoint(folder).config["quantization_config"] is None
+    else:
+        with pytest.raises(InputError, match="already quantized"):
+            Checkpoint(folder)
+
+
 def test_checkpoint_refuses_a_shard_without_its_tensor(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "a.safetensors")
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"absent": "a.safetensors"}}')

@@ -69,7 +69,8 @@ class Checkpoint:
         """Opens a folder and reads the headers of its safetensors files.
 
         Raises:
-            InputError: The folder, `config.json` or the weights are missing, damaged, or in another format.
+            InputError: The folder, `config.json` or the weights are missing, damaged, or in another format, or
+                two files have different values for a tensor.
         """
         self.folder = folder
         _check_folder(folder)
@@ -81,7 +82,16 @@ class Checkpoint:
                 raise InputError(
                     f"{file}: tensor {name!r}, which the index places there, is missing; download it again"
                 )
-            self.tensors.update(found)
+            for name, info in found.items():
+                other = self.tensors.setdefault(name, info)
+                if name in expected:
+                    self.tensors[name] = info
+                # transformers reads the last file, whatever the index says.
+                if other is not info and not self._equal(info, other):
+                    raise InputError(
+                        f"{folder}: tensor {name!r} is in {other.file.name} and in {file.name} with different values; "
+                        "leave it in one file only"
+                    )
 
     def read(self, name: str, max_values: int) -> Iterator[NDArray[Any]]:
         """Reads a tensor in blocks of whole rows.
@@ -93,8 +103,10 @@ class Checkpoint:
         Yields:
             (R, ...) arrays in the stored dtype, one block after the other. Each is valid until the next.
         """
-        info = self.tensors[name]
-        assert info.dtype is not None, name
+        yield from self._blocks(self.tensors[name], max_values)
+
+    def _blocks(self, info: TensorInfo, max_values: int) -> Iterator[NDArray[Any]]:
+        assert info.dtype is not None, info.name
         row_shape = info.shape[1:]
         width = int(np.prod(row_shape, dtype=np.int64))
         buffer = np.empty(0, info.dtype)
@@ -170,11 +182,13 @@ class Checkpoint:
         copy = self.tensors[name]
         if name != "lm_head.weight" or copy.dtype is None:
             return False
-        alike = [each for each in map(self.tensors.__getitem__, wanted) if each.shape == copy.shape]
-        return any(self._equal(copy, each) for each in alike if each.dtype == copy.dtype)
+        return any(self._equal(copy, self.tensors[each]) for each in wanted)
 
     def _equal(self, one: TensorInfo, other: TensorInfo) -> bool:
-        pairs = zip(self.read(one.name, 1 << 20), self.read(other.name, 1 << 20), strict=True)
+        """Whether two tensors have the same bytes; false for scalars and for a dtype that cannot be read."""
+        if not one.shape or one.dtype is None or one.dtype != other.dtype or one.shape != other.shape:
+            return False
+        pairs = zip(self._blocks(one, 1 << 20), self._blocks(other, 1 << 20), strict=True)
         return all(np.array_equal(a.view(np.uint8), b.view(np.uint8)) for a, b in pairs)
 
 
@@ -210,8 +224,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_json(path, "file; a checkpoint folder holds config.json, *.safetensors and tokenizer.json")
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(config).__name__}")
-    if "quantization_config" in config:
-        method = (config["quantization_config"] or {}).get("quant_method", "an unnamed method")
+    quantization = config.get("quantization_config")
+    if quantization is not None:
+        named = isinstance(quantization, dict) and quantization.get("quant_method")
+        method = named or "an unnamed method"
         raise InputError(f"{path}: the checkpoint is already quantized ({method}); start from the one before that")
     return config
 
