@@ -66,6 +66,18 @@ def test_system_patterns_are_graphs(pattern: str, prompts: dict[str, str], expec
     assert {(edge.id, edge.feedback) for edge in system.edges} == expected
 
 
+def test_system_single_prompt_needs_no_slots_and_0_1_0_reads_systems_without_it() -> None:
+    agents = copy.deepcopy(sequential()["agents"])
+    agents[1]["single_prompt"] = "alone: {question}"
+    deciding = parse(agents=agents).deciding_agent
+    assert [deciding.prompt_for(0, alone) for alone in (True, False)] == ["alone: {question}", agents[1]["prompt"]]
+    assert deciding.model_dump()["single_prompt"] == "alone: {question}"
+    assert not {"single_prompt", "chat_template_options"} & set(parse().deciding_agent.model_dump())
+    agents[1]["single_prompt"] = "alone"
+    with pytest.raises(InputError, match="single_prompt has no {question} slot"):
+        parse(agents=agents)
+
+
 def test_system_round_trips_through_its_own_dump() -> None:
     system = parse()
     assert System.parse(system.model_dump(mode="json", by_alias=True), "dump") == system

@@ -79,7 +79,7 @@ def test_forward_positions_equal_the_browsers(case: dict[str, Any], monkeypatch:
     agents = {}
     for agent in system.agents:
         model = build_model(shape, TOKENIZER.get_vocab_size(), 1, STOP).eval()
-        agents[agent.id] = LoadedAgent(agent, model, tokenizer, Path())
+        agents[agent.id] = LoadedAgent(agent, model, tokenizer, Path(), stop_list=(STOP,))
     monkeypatch.setattr(recursion, "write", scripted(iter(case["decodes"])))
     reference = recursion.Recursion(system, agents, make_links(system, agents))
     answers = []
@@ -89,3 +89,4 @@ def test_forward_positions_equal_the_browsers(case: dict[str, Any], monkeypatch:
 
     fed = count_positions(agents, run)
     assert [answers[0].forward_positions[0], fed] == [case["forward_positions"]] * 2
+    assert answers[0].texts[0] == case.get("answer", answers[0].texts[0])

@@ -96,6 +96,22 @@ def test_run_single_asks_the_deciding_agent_with_empty_slots(system: System, age
         assert answers.decoded_tokens[index] == len(answers.token_ids[index])
 
 
+def test_run_single_and_loop_read_the_prompt_of_the_agent_alone(system: System, agents: dict[str, LoadedAgent]) -> None:
+    *others, last = system.agents
+    own = last.model_copy(update={"single_prompt": "<bos> plan {question}"})
+    alone = system.model_copy(update={"agents": (*others, own)})
+    plain = last.model_copy(update={"prompt": "<bos> plan {question}"})
+    expected = system.model_copy(update={"agents": (*others, plain)})
+    links = make_links(system, agents)
+    for mode in ("single", "loop", "latent", "text"):
+        answers = [
+            Recursion(each, load_agents(each), links).run(QUESTIONS, mode=mode)  # type: ignore[arg-type]
+            for each in (alone, expected if mode in ("single", "loop") else system)
+        ]
+        assert answers[0].turns[-1].prompt_tokens == answers[1].turns[-1].prompt_tokens
+        assert answers[0].token_ids == answers[1].token_ids
+
+
 def test_run_loop_thinks_for_all_agents_and_rounds(system: System, agents: dict[str, LoadedAgent]) -> None:
     links = make_links(system, agents)
     answers = Recursion(system, agents, links).run(QUESTIONS[:1], rounds=2, latent_steps=2, mode="loop")

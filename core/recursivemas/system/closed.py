@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -39,6 +39,11 @@ class Closed(BaseModel):
         except ValidationError as error:
             problems = "; ".join(_describe(cls, problem) for problem in error.errors(include_url=False)[:5])
             raise InputError(f"{source}: {problems}") from None
+
+
+def added(default: Any, **options: Any) -> Any:
+    """A field that version 0.1.0 does not know: files leave it out where it has its default."""
+    return Field(default=default, exclude_if=lambda value: value == default, **options)
 
 
 def _absent_not_null(schema: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
 Scoring = Literal["exact", "contains", "numeric", "any_number", "choice", "math"]
 Tool = Literal["calculator", "search"]
-StopReason = Literal["stop-token", "max-new-tokens", "context-full"]
+StopReason = Literal["stop-token", "stop-string", "max-new-tokens", "context-full"]
 LinkVariant = Literal["paper", "ln_res"]
 Activation = Literal["gelu", "gelu_tanh"]
 Size = Literal["source", "target", "width"]
@@ -239,6 +239,9 @@ TOOLS = (
 
 STOP_REASONS = (
     StopReasonInfo(name="stop-token", label="Stop token", description="The agent ended its answer."),
+    StopReasonInfo(
+        name="stop-string", label="Stop string", description="The answer reached a text that the system stops at."
+    ),
     StopReasonInfo(
         name="max-new-tokens", label="Longest answer", description="The answer reached its largest number of tokens."
     ),

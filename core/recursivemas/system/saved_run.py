@@ -147,6 +147,8 @@ class SavedPrompt(Sparse):
     """The prompt in place of the system's. Its slots must name edges that arrive at the agent."""
     first_round_prompt: str | None = Field(default_factory=lambda: None)
     """The prompt of the first round in place of the system's; null if the first round uses `prompt` too."""
+    single_prompt: str | None = None
+    """The prompt of the agent alone in place of the system's, in single and loop mode."""
 
 
 class TraceOptions(Sparse):

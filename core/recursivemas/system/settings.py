@@ -1,10 +1,10 @@
 """Settings of decoding and training, each field with its unit."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from recursivemas.system.closed import Closed
+from recursivemas.system.closed import Closed, added
 from recursivemas.system.names import LinkVariant, Precision
 
 
@@ -31,6 +31,11 @@ class Decoding(Closed):
         default=None, ge=1, title="Tokens of a thought in text mode", json_schema_extra={"control": {"max": 4096}}
     )
     """As many as latent steps by default."""
+    # The page takes these from the system and draws no control.
+    stop_strings: tuple[Annotated[str, Field(min_length=1)], ...] = added(
+        (), title="The answer ends before", json_schema_extra={"control": None}
+    )
+    """Decoding stops when the answer has one of these texts in it; the answer is what stands before it."""
 
 
 class InnerLoop(Closed):

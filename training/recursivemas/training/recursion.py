@@ -129,10 +129,15 @@ class Recursion:
         return self.links.inner[agent.agent.id]
 
     def prompts(
-        self, agent: LoadedAgent, round_index: int, questions: Sequence[str], hand_offs: Mapping[str, HandOff]
+        self,
+        agent: LoadedAgent,
+        round_index: int,
+        questions: Sequence[str],
+        hand_offs: Mapping[str, HandOff],
+        alone: bool = False,
     ) -> list[Tensor]:
-        """Filled prompts of a turn as B tensors (T_b, D); a slot without a hand-off is empty (rules 2 and 4)."""
-        segments = agent.segments(round_index)
+        """Filled prompts of a turn as B tensors (T_b, D); a slot without a hand-off is empty (rules 2, 4 and 7)."""
+        segments = agent.segments(round_index, alone)
         rows = []
         for index, question in enumerate(questions):
             parts = []
@@ -280,8 +285,25 @@ class Recursion:
             result = answer_call(agent.decode(ids), tools)
             return [] if result is None else agent.token_ids(result)
 
-        limit = self.system.decoding.max_new_tokens
-        return write(agent, hidden, context, limit, sampler, interject=interject if tools else None)
+        def ends(ids: Sequence[int]) -> bool:
+            return self._stop(agent.raw_text(ids)) is not None
+
+        decoding = self.system.decoding
+        return write(
+            *(agent, hidden, context, decoding.max_new_tokens, sampler),
+            interject=interject if tools else None,
+            ends=ends if decoding.stop_strings else None,
+        )
+
+    def _stop(self, text: str) -> int | None:
+        """Where the first stop string in an answer begins; None if there is none."""
+        places = [place for stop in self.system.decoding.stop_strings if (place := text.find(stop)) >= 0]
+        return min(places, default=None)
+
+    def _answer_text(self, ids: Sequence[int]) -> str:
+        """The text of an answer, up to the first stop string."""
+        text = self.deciding.raw_text(ids)
+        return text[: self._stop(text)].strip()
 
     def _run_latent(
         self, questions: Sequence[str], rounds: int, latent_steps: int, mode: Mode, sampler: Sampler
@@ -293,7 +315,7 @@ class Recursion:
         else:
             began = time.perf_counter()
             steps = rounds * latent_steps * len(self.agents) if mode == "loop" else 0
-            prompts = self.prompts(self.deciding, 0, questions, {})
+            prompts = self.prompts(self.deciding, 0, questions, {}, alone=True)
             opening = self.open_answer(self.deciding, prompts, steps, 0)
             lengths = [len(prompt) for prompt in prompts]
             turns.append(Turn(self.deciding.agent.id, 0, lengths, _elapsed_ms(began), opening.thoughts))
@@ -303,7 +325,7 @@ class Recursion:
         # Every turn but the last one stops at h_M, whose R_in is handed over instead of being fed.
         beside_prompts = thoughts - (len(turns) - 1) + self._prefix_tokens()
         return Answers(
-            texts=[self.deciding.decode(ids) for ids in written.ids],
+            texts=[self._answer_text(ids) for ids in written.ids],
             token_ids=written.ids,
             decoded_tokens=written.sampled,
             forward_positions=[
@@ -337,7 +359,8 @@ class Recursion:
             pieces = self._write_turn(agent, prompts, final, budget, sampler)
             if listener is not None:
                 listener(agent, prompts, pieces[0].ids)
-            texts = [agent.decode(ids) for ids in pieces[0].ids]
+            text_of = self._answer_text if final and len(pieces) == 1 else agent.decode
+            texts = [text_of(ids) for ids in pieces[0].ids]
             hand_offs |= {edge.id: texts for edge in self.system.outgoing(agent.agent.id)}
             prefix = self._prefix_tokens() if final else 0
             lengths = [len(prompt) for prompt in prompts]
@@ -346,7 +369,7 @@ class Recursion:
                 positions[index] += length + prefix + sum(piece.forward_positions[index] for piece in pieces)
             turns.append(Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), texts=texts))
         answer = pieces[-1].ids
-        return Answers([agent.decode(ids) for ids in answer], answer, decoded, positions, turns=turns)
+        return Answers([self._answer_text(ids) for ids in answer], answer, decoded, positions, turns=turns)
 
     def _write_turn(
         self, agent: LoadedAgent, prompts: Sequence[Tensor], final: bool, budget: int, sampler: Sampler

@@ -180,6 +180,8 @@ def not_finite(agent: LoadedAgent, what: str) -> InputError:
 
 # What an agent has written so far -> ids that follow in its context without being sampled, such as a tool's result
 Interject: TypeAlias = Callable[[Sequence[int]], list[int]]
+# What an agent has written so far -> whether it is complete
+Ends: TypeAlias = Callable[[Sequence[int]], bool]
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,9 @@ class _Sample:
     fed: int = 0
     running: bool = True
 
-    def take(self, token: int, stops: bool, budget: int, keep_last: bool, interject: Interject | None) -> None:
+    def take(
+        self, token: int, stops: bool, budget: int, keep_last: bool, interject: Interject | None, ends: Ends | None
+    ) -> None:
         """Appends an id that waits, or else a sampled token, unless that stops the sample or the budget is spent."""
         if self.waiting:
             self.ids.append(self.waiting.pop(0))
@@ -227,6 +231,9 @@ class _Sample:
         else:
             self.sampled += 1
             self.ids.append(token)
+            if ends is not None and ends(self.ids):
+                self.running = False
+                return
             if interject is not None:
                 self.waiting = interject(self.ids)
         self.running = keep_last or self.sampled < budget
@@ -243,6 +250,7 @@ def write(
     sampler: Sampler,
     keep_last: bool = False,
     interject: Interject | None = None,
+    ends: Ends | None = None,
 ) -> Written:
     """Decodes from the hidden state of the last position until a stop token or `max_new_tokens` sampled tokens.
 
@@ -254,6 +262,7 @@ def write(
         sampler: How a token is picked.
         keep_last: Whether the last token is fed too, so that more text can follow in the same context.
         interject: Called after every sampled token.
+        ends: Called before it; if it says so, that token is the last one.
 
     Raises:
         InputError: When the logits are not finite.
@@ -264,7 +273,7 @@ def write(
             if sample.running:
                 if token == NOT_FINITE:
                     raise not_finite(agent, "its logits are")
-                sample.take(token, token in agent.stop_tokens, max_new_tokens, keep_last, interject)
+                sample.take(token, token in agent.stop_tokens, max_new_tokens, keep_last, interject, ends)
         running = [sample.running for sample in samples]
         if not any(running):
             return Written([s.ids for s in samples], hidden, [s.fed for s in samples], [s.sampled for s in samples])

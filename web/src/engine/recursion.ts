@@ -261,10 +261,10 @@ class Run {
     this.emit({ kind: "handoff", ...summary });
   }
 
-  /** Decodes until a stop token, `limit` sampled tokens or the end of the context. The logits must be there. */
+  /** Decodes until a stop token, a stop string, `limit` sampled tokens or the end of the context. The logits must be there. */
   async #decode(agent: Performer, turn: PlannedTurn, limit: number, answer: boolean): Promise<Decoded> {
     const stop = new Set(agent.spec.stopTokenIds);
-    const stream = new StreamDecoder(agent.tokenizer);
+    const stream = new StreamDecoder(agent.tokenizer, answer ? this.plan.settings.decoding.stopStrings : []);
     let sampled = 0;
     let unfed: readonly number[] = [];
     const finish = (reason: StopReason): Decoded => ({
@@ -279,6 +279,7 @@ class Run {
       unfed = picked;
       if (picked.length === 0) return finish("stop-token");
       sampled += 1;
+      if (stream.stopped) return finish("stop-string");
       if (sampled >= limit) return finish("max-new-tokens");
       if (agent.position + unfed.length > agent.contextWindowSize) return finish("context-full");
       await this.#pause();
@@ -317,7 +318,8 @@ class Run {
     stream.ids.push(tokenId);
     const { search } = this.options;
     const reach = { search, fetch: this.stage.fetch, signal: this.signal };
-    const tool = answer ? await callTool(stream.text.trim(), agent.spec.tools, reach) : undefined;
+    const tool =
+      answer && !stream.stopped ? await callTool(stream.text.trim(), agent.spec.tools, reach) : undefined;
     throwIfCancelled(this.signal);
     const fed = tool ? agent.tokenizer.encode(tool.text) : [];
     const text = stream.push(...fed);

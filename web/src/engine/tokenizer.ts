@@ -167,7 +167,11 @@ export class StreamDecoder {
   #shown = "";
   #replaces = 0;
 
-  constructor(private readonly tokenizer: Tokenizer) {}
+  /** @param stops - the text ends before the first of these. */
+  constructor(
+    private readonly tokenizer: Tokenizer,
+    private readonly stops: readonly string[] = [],
+  ) {}
 
   /** @returns the text that the tokens add; empty if it ends in an incomplete character. */
   push(...ids: readonly number[]): string {
@@ -189,6 +193,17 @@ export class StreamDecoder {
 
   /** The whole text so far. */
   get text(): string {
-    return this.tokenizer.decode(this.ids);
+    const text = this.tokenizer.decode(this.ids);
+    return text.slice(0, this.#stop(text));
+  }
+
+  /** Whether the text has reached a stop. */
+  get stopped(): boolean {
+    return this.stops.length > 0 && this.#stop(this.tokenizer.decode(this.ids)) !== undefined;
+  }
+
+  #stop(text: string): number | undefined {
+    const places = this.stops.map((stop) => text.indexOf(stop)).filter((place) => place >= 0);
+    return places.length > 0 ? Math.min(...places) : undefined;
   }
 }

@@ -2,10 +2,13 @@
 import { DECODING } from "./generated/names";
 import type { Decoding } from "./generated/types";
 
+/** The settings that have a control on the page. */
+export type Controlled = Exclude<keyof Decoding, "stopStrings">;
+
 /** A decoding setting, with its control on the page. */
 export type DecodingSetting = {
   /** In TypeScript. */
-  readonly name: keyof Decoding;
+  readonly name: Controlled;
   /** In files. */
   readonly key: string;
   readonly title: string;
@@ -38,7 +41,10 @@ export function decodingProblem(decoding: Partial<Decoding>): string | undefined
     const value: unknown = decoding[setting.name];
     if (!isValid(setting, value)) return `${setting.name} must be ${expected(setting)}, got ${value}`;
   }
-  return undefined;
+  const { stopStrings = [] } = decoding;
+  const texts =
+    Array.isArray(stopStrings) && stopStrings.every((each) => typeof each === "string" && each !== "");
+  return texts ? undefined : `stopStrings must be a list of texts, none of them empty, got ${stopStrings}`;
 }
 
 function isValid(setting: DecodingSetting, value: unknown): boolean {

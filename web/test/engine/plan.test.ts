@@ -22,6 +22,7 @@ describe("the plan of a run", () => {
       thinkBeforeAnswer: false,
       answerPrefix: "=",
       textTokens: null,
+      stopStrings: [],
     });
     expect(agents).toEqual(system().agents);
     expect(textTokens).toBe(3);

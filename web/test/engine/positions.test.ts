@@ -16,6 +16,7 @@ interface Case {
   /** The words that each decoding samples, in order; then it stops. */
   readonly decodes: readonly (readonly string[])[];
   readonly forward_positions: number;
+  readonly answer?: string;
 }
 
 const path = new URL("../../../tests/fixtures/position_cases.json", import.meta.url);
@@ -85,5 +86,6 @@ describe("forward positions, as in tests/fixtures/position_cases.json", () => {
     for (const agent of stage.agents.values()) fed += (agent as FakeAgent).position;
     const counted = result.turns.reduce((sum, turn) => sum + (turn.forwardPositions ?? Number.NaN), 0);
     expect([counted, fed]).toEqual([each.forward_positions, each.forward_positions]);
+    expect(result.answer).toBe(each.answer ?? result.answer);
   });
 });

@@ -176,6 +176,28 @@ describe("a ring of three agents in latent mode", () => {
     ]);
   });
 
+  test("asks the last agent alone with a prompt of its own, or with the run's own", async () => {
+    const agents = [{ ...agentJson("a", 8, []), single_prompt: { template: "alone {question}" } }];
+    const log = new Log();
+    const solo = system({ agents, edges: [] });
+    const own = { a: { singlePrompt: "own {question}" } };
+    await runSystem(fakeStage(solo, log, fresh()), { question: "q", mode: "single" });
+    await runSystem(fakeStage(solo, log, fresh()), { question: "q", mode: "single", prompts: own });
+    await runSystem(fakeStage(solo, log, fresh()), {
+      question: "q",
+      mode: "loop",
+      rounds: 1,
+      latentSteps: 1,
+    });
+    await runSystem(fakeStage(solo, log, fresh()), { question: "q", rounds: 1 });
+    expect(feeds(log).filter((line) => !line.includes('feed "="'))).toEqual([
+      'a feed "alone q" "=" for logits',
+      'a feed "own q" "=" for logits',
+      'a feed "alone q" for hidden',
+      'a feed "<a q >" "=" for logits',
+    ]);
+  });
+
   test("thinks before it answers when the system says so: M thoughts, R_in of the last one, then the prefix", async () => {
     const log = new Log();
     const options = { question: "q", rounds: 1, latentSteps: 2, decoding: { thinkBeforeAnswer: true } };
@@ -299,6 +321,26 @@ describe("decoding", () => {
     const tight = { ...many(), contextWindowSize: 8 };
     const full = await runSystem(fakeStage(system(), new Log(), tight), { question: "q", mode: "single" });
     expect(full).toMatchObject({ answer: "AA", stopReason: "context-full" });
+  });
+
+  test("ends before a stop string, and takes back what was shown of it", async () => {
+    const events: RunEvent[] = [];
+    const result = await runSystem(
+      fakeStage(system(), new Log(), { decodes: [[A, B, A, A, B]] }),
+      { question: "q", mode: "single", decoding: { stopStrings: ["BAB", "BAA"], maxNewTokens: 9 } },
+      { onEvent: (event) => events.push(event) },
+    );
+    expect(result).toMatchObject({ answer: "A", stopReason: "stop-string", decodedTokens: 4 });
+    const shown = events.reduce(
+      (text, event) =>
+        event.kind === "token" ? text.slice(0, text.length - (event.replaces ?? 0)) + event.text : text,
+      "",
+    );
+    expect(shown).toBe("A");
+    const bad = { question: "q", decoding: { stopStrings: [""] } };
+    expect(await failure(() => runSystem(fakeStage(system(), new Log(), fresh()), bad))).toMatch(
+      says("bad-option", "stopStrings must be a list of texts, none of them empty"),
+    );
   });
 });
 

@@ -24,6 +24,7 @@ describe("system.json", () => {
       thinkBeforeAnswer: false,
       answerPrefix: "=",
       textTokens: null,
+      stopStrings: [],
     });
     expect(requiredLimits).toEqual({ maxStorageBuffersPerShaderStage: 10 });
     expect(provenance).toEqual({ made_by: "hand" });

@@ -205,13 +205,23 @@ export const TOOL_NAMES: readonly Tool[] = ["calculator", "search"];
 export const STOP_REASONS: readonly StopReasonInfo[] = [
   { name: "stop-token", label: "Stop token", description: "The agent ended its answer." },
   {
+    name: "stop-string",
+    label: "Stop string",
+    description: "The answer reached a text that the system stops at.",
+  },
+  {
     name: "max-new-tokens",
     label: "Longest answer",
     description: "The answer reached its largest number of tokens.",
   },
   { name: "context-full", label: "Context full", description: "The agent's context window is full." },
 ];
-export const STOP_REASON_NAMES: readonly StopReason[] = ["stop-token", "max-new-tokens", "context-full"];
+export const STOP_REASON_NAMES: readonly StopReason[] = [
+  "stop-token",
+  "stop-string",
+  "max-new-tokens",
+  "context-full",
+];
 export const LINK_VARIANTS: readonly LinkVariantInfo[] = [
   {
     name: "paper",

@@ -24,7 +24,10 @@ export function isFinished(recording: Recording | undefined): recording is Finis
 export function verdict(recording: Recording): boolean | undefined {
   const { result, expected, scoring, choices } = recording;
   if (!result || expected === undefined) return undefined;
-  return isRight(result.answer, { answer: expected, choices }, scoring) || (isComplete(scoring) ? false : undefined);
+  return (
+    isRight(result.answer, { answer: expected, choices }, scoring) ||
+    (isComplete(scoring) ? false : undefined)
+  );
 }
 
 /** The logit lens of a turn: a list of likely tokens for each of its latent thoughts. */

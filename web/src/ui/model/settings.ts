@@ -68,10 +68,10 @@ export function runOptions(system: System, state: PageState, question: string, s
 
 function promptOverrides(
   system: System,
-  { prompts, firstPrompts }: PageState,
+  { prompts, firstPrompts, singlePrompts }: PageState,
 ): Record<string, PromptOverride> {
-  const changed = system.agents.filter(
-    ({ id }) => Object.hasOwn(prompts, id) || Object.hasOwn(firstPrompts, id),
+  const changed = system.agents.filter(({ id }) =>
+    [prompts, firstPrompts, singlePrompts].some((each) => Object.hasOwn(each, id)),
   );
   return Object.fromEntries(
     changed.map(({ id }) => [
@@ -79,6 +79,7 @@ function promptOverrides(
       {
         ...(prompts[id] === undefined ? {} : { prompt: prompts[id] }),
         ...(firstPrompts[id] === undefined ? {} : { firstRoundPrompt: firstPrompts[id] }),
+        ...(singlePrompts[id] === undefined ? {} : { singlePrompt: singlePrompts[id] }),
       },
     ]),
   );

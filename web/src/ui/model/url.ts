@@ -4,7 +4,7 @@
  * An absent field stands for the system's own value.
  */
 import type { Decoding } from "../../engine/api";
-import type { DecodingSetting } from "../../formats/decoding";
+import type { Controlled, DecodingSetting } from "../../formats/decoding";
 import { DECODING, MAX_LATENT_STEPS, MAX_ROUNDS, MODE_NAMES } from "../../formats/generated/names";
 
 /** How a query holds one field. */
@@ -112,7 +112,7 @@ function decodingField(setting: DecodingSetting): Field<unknown> {
 }
 
 /** null stands for the system's own value. */
-type DecodingFields = { readonly [K in keyof Decoding]: Field<Decoding[K] | null> };
+type DecodingFields = { readonly [K in Controlled]: Field<Decoding[K] | null> };
 
 const DECODING_FIELDS = Object.fromEntries(
   DECODING.map((setting) => [setting.name, decodingField(setting)]),
@@ -144,6 +144,7 @@ const FIELDS = {
   /** By agent id. */
   prompts: record("prompt"),
   firstPrompts: record("first"),
+  singlePrompts: record("single"),
 } as const satisfies Record<string, Field<never> | Field<unknown>>;
 
 type ValueOf<F> = F extends Field<infer T> ? T : never;

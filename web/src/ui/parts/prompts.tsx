@@ -25,10 +25,10 @@ export function AllPrompts({ system }: { system: System }): JSX.Element {
 
 function Prompts({ agent, system }: { agent: AgentSpec; system: System }): JSX.Element {
   const { page } = useStore();
-  const { prompts, firstPrompts } = page.state.value;
+  const { prompts, firstPrompts, singlePrompts } = page.state.value;
   const edges = system.edges.filter(({ to }) => to === agent.id).map(({ id }) => id);
   const change = (
-    name: "prompts" | "firstPrompts",
+    name: "prompts" | "firstPrompts" | "singlePrompts",
     before: Readonly<Record<string, string>>,
     text: string,
     own: string,
@@ -37,6 +37,7 @@ function Prompts({ agent, system }: { agent: AgentSpec; system: System }): JSX.E
     page.set({ [name]: text === own ? others : { ...others, [agent.id]: text } });
   };
   const first = agent.firstRoundPrompt;
+  const single = agent.singlePrompt;
   return (
     <div class="prompts">
       <h4>
@@ -59,6 +60,15 @@ function Prompts({ agent, system }: { agent: AgentSpec; system: System }): JSX.E
         edges={edges}
         onChange={(text) => change("prompts", prompts, text, agent.prompt.template)}
       />
+      {single && (
+        <PromptArea
+          label={`${agent.id}, alone (single and loop mode)`}
+          own={single.template}
+          text={singlePrompts[agent.id] ?? single.template}
+          edges={edges}
+          onChange={(text) => change("singlePrompts", singlePrompts, text, single.template)}
+        />
+      )}
     </div>
   );
 }

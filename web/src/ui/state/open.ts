@@ -7,7 +7,16 @@ import { INITIAL } from "../model/url";
 import type { Store } from "./store";
 
 /** The settings that make sense for one system only. */
-const OF_A_SYSTEM = ["number", "question", "order", "roles", "off", "prompts", "firstPrompts"] as const;
+const OF_A_SYSTEM = [
+  "number",
+  "question",
+  "order",
+  "roles",
+  "off",
+  "prompts",
+  "firstPrompts",
+  "singlePrompts",
+] as const;
 
 /** Opens a system by its address and drops the settings of the previous one. */
 export function openSystem({ page }: Pick<Store, "page">, address: string): void {

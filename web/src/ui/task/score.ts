@@ -5,7 +5,7 @@
  * Deviations: numbers are compared as float64, not as decimals; `math` knows only the same number or text.
  */
 
-import { type Scoring, SCORINGS } from "../../formats/generated/names";
+import { SCORINGS, type Scoring } from "../../formats/generated/names";
 
 /** The right answer. */
 export interface RightAnswer {
@@ -123,10 +123,10 @@ function lastNumber(text: string): number | undefined {
 function numbers(text: string): readonly (number | undefined)[] {
   return [...text.replace(/\s+/g, " ").matchAll(TERM)]
     .filter(({ groups }) => groups?.index === undefined)
-    .map(({ groups }) => valueOf(groups ?? {}));
+    .map(({ groups }) => rational(groups ?? {}));
 }
 
-function valueOf({
+function rational({
   number,
   divisor,
   top,
@@ -182,7 +182,8 @@ function chosen(text: string, choices: readonly string[]): number | undefined {
   choices.forEach((choice, index) => {
     const end = lastPlace(plain, normalise(choice));
     // Of two choices that end at the same place, the longer one is named: `York` is part of `New York`.
-    if (end < 0 || end < last || (end === last && choice.length <= (choices[named ?? 0]?.length ?? 0))) return;
+    if (end < 0 || end < last || (end === last && choice.length <= (choices[named ?? 0]?.length ?? 0)))
+      return;
     [named, last] = [index, end];
   });
   return named;

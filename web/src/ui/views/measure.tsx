@@ -54,8 +54,9 @@ export function MeasureView(): JSX.Element {
       )}
       {session.system.value?.task && !isComplete(session.system.value.task.scoring) && (
         <p>
-          This page does not compare expressions: it counts an answer as right only if it is the same number or
-          text. <code>rmas eval</code> also accepts an equivalent expression, so its accuracy may be higher.
+          This page does not compare expressions: it counts an answer as right only if it is the same number
+          or text. <code>rmas eval</code> also accepts an equivalent expression, so its accuracy may be
+          higher.
         </p>
       )}
       {table.length > 0 && (
