@@ -26,7 +26,8 @@ class Decoding(Closed):
     think_before_answer: bool = Field(default=False, title="The last agent thinks before it answers")
     """In the last round it first rolls out latent thoughts of its own."""
     answer_prefix: str = Field(default="", title="The answer begins with")
-    """The agent is given this text; it does not decode it."""
+    """The agent is given this text; it does not decode it. Its answer then begins with a space, so this text should
+    not end with one."""
     text_tokens: int | None = Field(
         default=None, ge=1, title="Tokens of a thought in text mode", json_schema_extra={"control": {"max": 4096}}
     )

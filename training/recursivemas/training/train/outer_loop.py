@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from recursivemas.system.prompt import Text, fill
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.recursion import Opening, Recursion, round_number
 from recursivemas.training.rollout import extend, logits
@@ -20,16 +21,44 @@ from recursivemas.training.rollout import extend, logits
 IGNORED = -100
 
 
-def answer_loss(agent: LoadedAgent, opening: Opening, answers: Sequence[str]) -> Tensor:
+def answer_ids(agent: LoadedAgent, before: str, answer: str) -> list[int]:
+    """The tokens of an answer as the agent would write them after a text.
+
+    A space goes between them, unless the text ends with white space, an opening bracket or quote, or a special token.
+
+    Args:
+        agent: The deciding agent.
+        before: The text that the agent has read last.
+        answer: Without outer white space.
+    """
+    read = agent.token_ids(before) if before else []
+    joined = (
+        not read or before[-1].isspace() or before[-1] in "([{<\"'`$" or read[-1] in agent.tokenizer.all_special_ids
+    )
+    spaced = answer if joined or not answer else f" {answer}"
+    ids = agent.token_ids(before + spaced)
+    # Some tokenizers read the start of a text in another way, so the answer is read in its place if that is possible.
+    return ids[len(read) :] if ids[: len(read)] == read else agent.token_ids(spaced)
+
+
+def text_before_answer(recursion: Recursion, round_index: int) -> str:
+    """The answer prefix, else the text that ends the deciding agent's prompt; empty if a hand-off ends it."""
+    prefix = recursion.system.decoding.answer_prefix
+    *_, last = fill(recursion.deciding.segments(round_index), "?")
+    return prefix or (last.text if isinstance(last, Text) else "")
+
+
+def answer_loss(agent: LoadedAgent, opening: Opening, answers: Sequence[str], before: str = "") -> Tensor:
     """Mean cross-entropy of the answers' tokens and the stop token after them.
 
     Args:
         agent: The deciding agent.
         opening: The agent just before the answer; its context is extended.
         answers: B texts.
+        before: The text that the agent has read last.
     """
     stop = [] if agent.closing_token is None else [agent.closing_token]
-    rows = [torch.tensor([*agent.token_ids(answer), *stop], device=agent.device) for answer in answers]
+    rows = [torch.tensor([*answer_ids(agent, before, answer), *stop], device=agent.device) for answer in answers]
     labels = pad_sequence(rows, batch_first=True, padding_value=IGNORED)  # (B, L)
     hidden = opening.hidden[:, None]  # (B, 1, D), which predicts the first token
     if labels.shape[1] > 1:
@@ -92,6 +121,8 @@ def outer_loss(
     """
     losses: dict[int, Tensor] = {}
     for opening in recursion.unroll(questions, rounds, latent_steps, every_round, checkpointing):
-        losses[opening.round] = answer_loss(recursion.deciding, opening, answers)
+        losses[opening.round] = answer_loss(
+            recursion.deciding, opening, answers, text_before_answer(recursion, opening.round)
+        )
     figures = {f"loss_round/{round_number(index)}": loss.item() for index, loss in losses.items()}
     return torch.stack(list(losses.values())).mean(), figures

@@ -382,7 +382,8 @@ export const DECODING: readonly DecodingSetting[] = [
     key: "answer_prefix",
     type: "text",
     title: "The answer begins with",
-    description: "The agent is given this text; it does not decode it.",
+    description:
+      "The agent is given this text; it does not decode it. Its answer then begins with a space, so this text should not end with one.",
     default: "",
   },
   {
