@@ -23,7 +23,7 @@ from recursivemas.system.manifest import AgentRecord, Manifest, PromptRecord, Ta
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.saved_run import SavedOptions, SavedRun
 from recursivemas.system.settings import Decoding, InnerLoop, OuterLoop, Training
-from recursivemas.system.system import Agent, System, Task
+from recursivemas.system.system import Agent, ChatTemplateOptions, System, Task
 
 ROOT = Path(__file__).parents[1]
 Schema = dict[str, Any]
@@ -80,8 +80,10 @@ def _mentions(value: Any, name: str) -> bool:
 
 
 def decoding_settings() -> Iterator[Schema]:
-    """The table of decoding settings, from the model's own schema."""
+    """The table of decoding settings that have a control, from the model's own schema."""
     for key, field in json_schema(Decoding)["properties"].items():
+        if field.get("control", ...) is None:  # the page has no control for it
+            continue
         kinds = field.get("anyOf", [field])
         kind = next(each for each in kinds if each["type"] != "null")
         kind_name = "text" if kind["type"] == "string" else kind["type"]
@@ -184,6 +186,7 @@ def _link_tensors() -> str:
 DOCUMENTED: dict[str, Callable[[], str]] = {
     "system file": lambda: _fields_of(System),
     "agent of a system file": lambda: _fields_of(Agent),
+    "chat template of a system file": lambda: _fields_of(ChatTemplateOptions),
     "task of a system file": lambda: _fields_of(Task),
     "training": lambda: _fields_of(Training),
     "inner loop": lambda: _fields_of(InnerLoop),

@@ -22,7 +22,7 @@ def make_agents(root: Path, **ours: Any) -> Path:
             "vocab_size": raw["vocab_size"],
             "context_window_size": 256,
             "prefill_chunk_size": 64,
-            "conv_template": {"stop_token_ids": [2]},
+            "eos_token_id": 2,
             "recursivemas": {
                 "version": 1,
                 "model": name,

@@ -89,6 +89,7 @@ def test_chat_config_of_a_template_it_cannot_follow_is_plain_but_keeps_it(folder
     assert config["conv_template"]["name"] == "plain"
     assert config["recursivemas"] == {
         "chat_template": "{{ messages[0].content | upper }}",
+        "special_tokens": {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
         "conv_template_exact": {},
     }
 

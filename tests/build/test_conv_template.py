@@ -3,7 +3,7 @@
 import pytest
 
 from recursivemas.compiler.conv_template import CONVERSATIONS, derive_template, plain_template, render
-from recursivemas.system.chat_template import render_chat
+from recursivemas.system.chat_template import ChatTemplate, render_chats
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -15,6 +15,7 @@ CHATML_WITH_DEFAULT = (
 CHATML_THINKING = CHATML.replace(
     "assistant\n{% endif %}", "assistant\n{% if enable_thinking is true %}<think>{% endif %}{% endif %}"
 )
+CHATML_GENERATION = CHATML.replace("{{ m.content }}", "{% generation %}{{ m.content }}{% endgeneration %}")
 LLAMA3 = (
     "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
     "{{ m.content | trim }}<|eot_id|>{% endfor %}"
@@ -63,6 +64,7 @@ NO_SYSTEM = ALL | {"system_user": False, "system_user_assistant_user": False}
         (CHATML, ALL, "<|im_end|>\n", None),
         (CHATML_WITH_DEFAULT, ALL, "<|im_end|>\n", None),
         (CHATML_THINKING, ALL, "<|im_end|>\n", None),
+        (CHATML_GENERATION, ALL, "<|im_end|>\n", None),
         (LLAMA3, ALL, "<|eot_id|>", [0]),
         (LLAMA31, ALL, "<|eot_id|>", [0]),
         (MISTRAL, NO_SYSTEM, "</s>", [0]),
@@ -74,7 +76,7 @@ NO_SYSTEM = ALL | {"system_user": False, "system_user_assistant_user": False}
 def test_derive_template_renders_as_the_checkpoint_does(
     template: str, exact: dict[str, bool], end_of_turn: str, prefix_ids: list[int] | None
 ) -> None:
-    derived = derive_template(template, TOKENS, IDS)
+    derived = derive_template(ChatTemplate(template, TOKENS), IDS)
     assert derived is not None
     assert derived.exact == exact
     assert derived.end_of_turn == end_of_turn
@@ -84,7 +86,7 @@ def test_derive_template_renders_as_the_checkpoint_does(
 @pytest.mark.parametrize("template", [CHATML_WITH_DEFAULT, LLAMA31, MISTRAL_V3])
 @pytest.mark.parametrize("system", [None, "Answer in French."])
 def test_derived_template_renders_other_text_too(template: str, system: str | None) -> None:
-    derived = derive_template(template, TOKENS, IDS)
+    derived = derive_template(ChatTemplate(template, TOKENS), IDS)
     assert derived is not None
     messages = [] if system is None else [{"role": "system", "content": system}]
     for turn in range(3):
@@ -92,23 +94,24 @@ def test_derived_template_renders_other_text_too(template: str, system: str | No
             {"role": "user", "content": f"Question {turn}?"},
             {"role": "assistant", "content": f"It is {turn}."},
         ]
-    expected = render_chat(template, messages[:-1], TOKENS)
+    (expected,) = render_chats(ChatTemplate(template, TOKENS), [messages[:-1]])
     bos = "<s>" if "system_prefix_token_ids" in derived.fields else ""
     assert bos + render(derived.fields, messages[:-1]) == expected
 
 
 def test_derive_template_keeps_the_default_system_message() -> None:
-    derived = derive_template(CHATML_WITH_DEFAULT, TOKENS, IDS)
+    derived = derive_template(ChatTemplate(CHATML_WITH_DEFAULT, TOKENS), IDS)
     assert derived is not None
     assert derived.fields["system_message"] == "Be kind."
     assert derived.fields["system_template"] == "<|im_start|>system\n{system_message}<|im_end|>\n"
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ raise_exception('no') }}", "{{ messages[0].content | upper }}", "{% for %}", "constant"]
+    "template",
+    ["{{ raise_exception('no') }}", "{{ messages[0].content | upper }}", "{% for %}", "constant", "{{ 1 / 0 }}"],
 )
 def test_derive_template_gives_up_on_templates_without_the_messages(template: str) -> None:
-    assert derive_template(template, TOKENS, IDS) is None
+    assert derive_template(ChatTemplate(template, TOKENS), IDS) is None
 
 
 def test_plain_template_adds_nothing() -> None:

@@ -72,6 +72,7 @@ def test_resolve_model_downloads_only_what_is_needed(snapshot: Path, monkeypatch
     assert fake.calls[-1]["revision"] == "v1"
     options = {key: fake.calls[-1][key] for key in ("allow_patterns", "ignore_patterns")}
     repository = ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json"]
+    repository.append("additional_chat_templates/rag.jinja")
     refused = ["pytorch_model.bin", "consolidated.safetensors", "original/model.safetensors", "model.gguf", "README.md"]
     assert list(huggingface_hub.utils.filter_repo_objects(repository + refused, **options)) == repository
 

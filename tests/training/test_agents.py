@@ -11,7 +11,7 @@ import transformers
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.system import Agent, load_system
-from recursivemas.training.agents import LoadedAgent, load_agent
+from recursivemas.training.agents import LoadedAgent, checksum, load_agent
 from recursivemas.training.recursion import Opening
 from recursivemas.training.rollout import begin
 from recursivemas.training.train.inner_loop import embedding_scale
@@ -73,6 +73,17 @@ def test_embeddings_hold_the_scale_that_gemma_puts_on_them(checkpoint: Path) -> 
     assert (agent.hidden_size, agent.dtype) == (size, torch.float32)
 
 
+def test_a_folder_with_an_adapters_configuration_loads_as_the_checkpoint_it_is(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = {"base_model_name_or_path": "owner/base", "peft_type": "LORA", "target_modules": ["q_proj"]}
+    (checkpoint / "adapter_config.json").write_text(json.dumps(adapter))
+    for module in ("models.auto.auto_factory", "integrations.peft"):
+        monkeypatch.setattr(f"transformers.{module}.is_peft_available", lambda: True)
+    expected = load_agent(load_system(SYSTEM).agents[0])
+    assert checksum(load_from(checkpoint).model) == checksum(expected.model)
+
+
 CHAT = "{% for m in messages %}<bos>{{ m.content }}<eos>{% endfor %}"
 
 
@@ -91,12 +102,15 @@ def test_closing_token_is_the_one_after_an_assistant_turn(checkpoint: Path) -> N
     ids = load_from(checkpoint).token_ids
     (eos,), (bos,) = ids("<eos>"), ids("<bos>")
     assert bos < eos
-    other = CHAT.replace("<eos>", "<unk>")
+    (unk,) = ids("<unk>")
+    other, none = CHAT.replace("<eos>", "<unk>"), CHAT.replace("<eos>", "")
     assert stopping_at(checkpoint, [bos, eos], eos="<bos>").closing_token == eos
     assert stopping_at(checkpoint, [bos, eos], eos="<bos>", chat=False).closing_token == bos
-    assert stopping_at(checkpoint, [bos, eos], template=other).closing_token == eos
-    assert stopping_at(checkpoint, [eos, bos], template=other, eos="<unk>").closing_token == eos
-    assert stopping_at(checkpoint, bos).closing_token == bos
+    assert stopping_at(checkpoint, [bos, eos], template=other).closing_token == unk
+    assert stopping_at(checkpoint, [bos, eos], template=none).closing_token == eos
+    assert stopping_at(checkpoint, [eos, bos], template=none, eos="<unk>").closing_token == eos
+    assert stopping_at(checkpoint, bos).closing_token == eos
+    assert stopping_at(checkpoint, bos, chat=False).closing_token == bos
 
 
 def test_answer_loss_trains_the_closing_token(checkpoint: Path) -> None:

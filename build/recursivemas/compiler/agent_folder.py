@@ -27,10 +27,12 @@ from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
 from recursivemas.compiler.tokenizer import read_tokenizer
 from recursivemas.compiler.weights import WeightsSummary
 from recursivemas.system.atomic import check_replaceable, output_folder
+from recursivemas.system.chat_template import ChatTemplate
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, sha256_of
 from recursivemas.system.hub import ResolvedModel
 from recursivemas.system.progress import Progress, Say, silent
+from recursivemas.system.tokenizer import load_tokenizer, read_tokenizer_json
 
 FORMAT_VERSION = 1
 
@@ -80,9 +82,24 @@ class AgentFolder:
         return part
 
     @property
-    def stop_token_ids(self) -> tuple[int, ...]:
-        """Any of them ends an answer."""
-        return tuple(self.config["conv_template"]["stop_token_ids"])
+    def end_tokens(self) -> tuple[int, ...]:
+        """The checkpoint's own tokens that end an answer."""
+        ids = self.config.get("eos_token_id", [])
+        return tuple(ids) if isinstance(ids, list) else (ids,)
+
+    @property
+    def added_tokens(self) -> dict[str, int]:
+        """Ids of the tokenizer's added tokens by their texts."""
+        tokenizer = read_tokenizer_json(self.folder / "tokenizer.json")[1]
+        return {token.content: token_id for token_id, token in tokenizer.get_added_tokens_decoder().items()}
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        """The checkpoint's chat template."""
+        if "special_tokens" not in self.ours:  # version 0.1.0 of this program wrote the folder
+            return ChatTemplate.of(load_tokenizer(self.folder))
+        source = self.ours["chat_template"]
+        return None if source is None else ChatTemplate(source, self.ours["special_tokens"])
 
     @property
     def size_bytes(self) -> int:
@@ -133,6 +150,9 @@ def compile_agent(
     special = compare_with_page(model.folder, prepared.facts.vocab_size)
     tokenizer = dataclasses.replace(tokenizer, special_ids={text: token_id for token_id, text in special.items()})
     config = chat_config(checkpoint, prepared.facts, scheme, tokenizer)
+    ours = config["recursivemas"]
+    if ours["chat_template"] is not None and not ours["conv_template_exact"]:
+        say("WebLLM will chat with this agent without its chat template, which its configuration cannot express")
     extras = [model.folder / name for name in tokenizer.files]
     extras += [
         path

@@ -48,7 +48,6 @@ class BuiltAgent:
             "vocab_size": config["vocab_size"],
             "context_window_size": config["context_window_size"],
             "prefill_chunk_size": config["prefill_chunk_size"],
-            "stop_token_ids": self.compiled.stop_token_ids,
             **{name: ours[name] for name in ("dtype", "hidden_size", "num_hidden_layers", "memory_bytes")},
         }
 

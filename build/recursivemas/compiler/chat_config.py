@@ -4,19 +4,18 @@ Source: MLC-LLM's `MLCChatConfig` 0.1.0 and `ChatConfig` of WebLLM 0.2.86. Only 
 key `recursivemas`.
 """
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.conv_template import ConvTemplate, derive_template, plain_template
+from recursivemas.compiler.conv_template import derive_template, plain_template
 from recursivemas.compiler.model_facts import ModelFacts
 from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.tokenizer import TokenizerFacts
-from recursivemas.system.chat_template import load_chat_template
-from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json
+from recursivemas.system.chat_template import ChatTemplate
+from recursivemas.system.generation_config import end_tokens, read_generation_config
 from recursivemas.system.names import FILES
+from recursivemas.system.tokenizer import load_tokenizer
 
 CHAT_CONFIG = next(each.file for each in FILES if each.name == "configuration")
 
@@ -34,13 +33,15 @@ def chat_config(checkpoint: Checkpoint, facts: ModelFacts, scheme: Scheme, token
     """Makes the configuration, except for what is known only after compiling.
 
     Raises:
-        InputError: `generation_config.json` or `tokenizer_config.json` is broken.
+        InputError: `generation_config.json` or the tokenizer cannot be used.
     """
-    generation = _optional_json(checkpoint.folder / "generation_config.json")
-    tokenizer_config = _optional_json(checkpoint.folder / "tokenizer_config.json")
-    template, conversation = _conversation(checkpoint.folder, tokenizer)
-    sources = (generation, checkpoint.config)
-    stop_ids = _stop_token_ids(sources, tokenizer_config, tokenizer, conversation)
+    loaded = load_tokenizer(checkpoint.folder)
+    template = ChatTemplate.of(loaded)
+    conversation = (template and derive_template(template, tokenizer.special_ids)) or plain_template()
+    generation = read_generation_config(checkpoint.folder)
+    end = end_tokens(checkpoint.folder, checkpoint.config, loaded)
+    end_of_turn = tokenizer.special_ids.get(conversation.end_of_turn.strip())
+    stop_ids = sorted({*end, *([] if end_of_turn is None else [end_of_turn])})
     config: dict[str, Any] = {
         "version": "0.1.0",
         "model_type": facts.architecture,
@@ -60,58 +61,21 @@ def chat_config(checkpoint: Checkpoint, facts: ModelFacts, scheme: Scheme, token
         "conv_template": {**conversation.fields, "stop_token_ids": stop_ids},
         "model_task": "chat",
     }
-    for name in ("pad", "bos", "eos"):
-        ids = _token_ids(f"{name}_token", sources, tokenizer_config, tokenizer)
-        if ids:
-            config[f"{name}_token_id"] = ids[0] if len(ids) == 1 else ids
-    config["recursivemas"] = {"chat_template": template, "conv_template_exact": conversation.exact}
+    for name in ("pad", "bos"):
+        sources = (generation, checkpoint.config)
+        ids = [source[f"{name}_token_id"] for source in sources if source.get(f"{name}_token_id") is not None]
+        if (token_id := next(iter(ids), getattr(loaded, f"{name}_token_id"))) is not None:
+            config[f"{name}_token_id"] = token_id
+    if end:
+        config["eos_token_id"] = end[0] if len(end) == 1 else list(end)
+    config["recursivemas"] = {
+        "chat_template": template and template.source,
+        "special_tokens": template and template.special_tokens,
+        "conv_template_exact": conversation.exact,
+    }
     return config
-
-
-def _conversation(folder: Path, tokenizer: TokenizerFacts) -> tuple[str | None, ConvTemplate]:
-    """The checkpoint's Jinja chat template, if it has one, and the conversation template that stands for it."""
-    loaded = load_chat_template(folder) if (folder / "tokenizer_config.json").is_file() else None
-    if loaded is None:
-        return None, plain_template()
-    template, special_tokens = loaded
-    return template, derive_template(template, special_tokens, tokenizer.special_ids) or plain_template()
-
-
-def _stop_token_ids(
-    sources: Iterable[Mapping[str, Any]],
-    tokenizer_config: Mapping[str, Any],
-    tokenizer: TokenizerFacts,
-    conversation: ConvTemplate,
-) -> list[int]:
-    ids = _token_ids("eos_token", sources, tokenizer_config, tokenizer)
-    end = tokenizer.special_ids.get(conversation.end_of_turn.strip())
-    return sorted({*ids, *([end] if end is not None else [])})
-
-
-def _token_ids(
-    token: str, sources: Iterable[Mapping[str, Any]], tokenizer_config: Mapping[str, Any], tokenizer: TokenizerFacts
-) -> list[int]:
-    """Ids of a special token according to the model's files, else to the tokenizer's."""
-    for source in sources:
-        value = source.get(f"{token}_id")
-        ids = value if isinstance(value, list) else [value]
-        if value is not None and all(isinstance(each, int) for each in ids):
-            return list(ids)
-    named = tokenizer_config.get(token)
-    text = named.get("content") if isinstance(named, dict) else named
-    found = tokenizer.special_ids.get(text) if isinstance(text, str) else None
-    return [] if found is None else [found]
 
 
 def _first_number(key: str, generation: Mapping[str, Any], default: float) -> float:
     value = generation.get(key)
     return default if isinstance(value, bool) or not isinstance(value, int | float) else value
-
-
-def _optional_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    content = read_json(path, "file")
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content

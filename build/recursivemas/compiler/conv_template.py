@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jinja2
-
-from recursivemas.system.chat_template import render_chat
+from recursivemas.system.chat_template import ChatTemplate, render_chats
+from recursivemas.system.errors import InputError
 
 _SYSTEM, _USER, _ASSISTANT, _NEXT = "§system§", "§user§", "§assistant§", "§next§"
 
@@ -54,21 +53,21 @@ def plain_template() -> ConvTemplate:
     return ConvTemplate(_fields("plain", "{system_message}", "", "", "", ["", ""], {}))
 
 
-def derive_template(
-    template: str, special_tokens: Mapping[str, str], special_ids: Mapping[str, int]
-) -> ConvTemplate | None:
+def derive_template(template: ChatTemplate, special_ids: Mapping[str, int]) -> ConvTemplate | None:
     """Finds the conversation template closest to a Jinja chat template.
 
     Args:
-        template: Jinja source.
-        special_tokens: Text of `bos_token` and the like, by the template's names.
+        template: The checkpoint's.
         special_ids: Id of every special token by its text.
 
     Returns:
-        The best one; None when the template fails on a plain conversation or alters messages.
+        The best one; None when the template fails on a plain conversation, alters messages or asks for the date.
     """
-    bos = special_tokens.get("bos_token", "")
-    expected = {name: _rendered(template, messages, special_tokens) for name, messages in CONVERSATIONS.items()}
+    bos = template.special_tokens.get("bos_token", "")
+    try:
+        expected = dict(zip(CONVERSATIONS, render_chats(template, list(CONVERSATIONS.values())), strict=True))
+    except InputError:  # an agent of a system may do without the template, or take another of several
+        return None
     without_bos = {
         name: text.removeprefix(bos) if bos in special_ids and text is not None else text
         for name, text in expected.items()
@@ -101,13 +100,6 @@ def render(fields: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> 
         text += fields["role_templates"][role].replace(f"{{{role}_message}}", message["content"], 1)
         text += fields["seps"][index % len(fields["seps"])]
     return text + str(fields["roles"]["assistant"]) + str(fields["role_empty_sep"])
-
-
-def _rendered(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping[str, str]) -> str | None:
-    try:
-        return render_chat(template, messages, tokens)
-    except (jinja2.TemplateError, TypeError, KeyError):  # the template does not allow this conversation
-        return None
 
 
 def _gaps(text: str | None, marks: Sequence[str]) -> list[str] | None:

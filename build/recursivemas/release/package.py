@@ -6,7 +6,7 @@ Source: docs/formats.md. The folder is written under another name and renamed wh
 import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from recursivemas.release.release_folder import MANIFEST, SBOM
 from recursivemas.release.sbom import system_sbom
 from recursivemas.release.source_revision import source_revision
 from recursivemas.system.atomic import check_replaceable, copy_folder, output_folder
-from recursivemas.system.chat_template import chat_wrap
+from recursivemas.system.chat_template import end_of_turn, wrap_prompts
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
+from recursivemas.system.generation_config import stop_tokens
 from recursivemas.system.links_file import LinkFile, load_links
 from recursivemas.system.manifest import (
     AgentRecord,
@@ -258,17 +259,22 @@ def _task(system: System, root: Path) -> TaskRecord | None:
 
 
 def _agent_record(agent: Agent, built: BuiltAgent) -> AgentRecord:
-    wrap = chat_wrap(built.compiled.folder) if agent.chat_template else ("", "")
+    compiled = built.compiled
+    template = compiled.chat_template if agent.chat_template else None
+    wraps = wrap_prompts(agent, template)
 
-    def prompt(template: str) -> PromptRecord:
-        return PromptRecord(template=template, prefix=wrap[0], suffix=wrap[1])
+    def prompt(text: str) -> PromptRecord:
+        return PromptRecord(template=text, **asdict(wraps[text]))
 
+    turn = None if template is None else end_of_turn(template, agent.chat_template_options, compiled.added_tokens)
     return AgentRecord(
         id=agent.id,
         role=agent.role,
         prompt=prompt(agent.prompt),
         first_round_prompt=None if agent.first_round_prompt is None else prompt(agent.first_round_prompt),
+        single_prompt=None if agent.single_prompt is None else prompt(agent.single_prompt),
         tools=agent.tools,
+        stop_token_ids=stop_tokens(compiled.end_tokens, turn),
         **built.record,
     )
 

@@ -1,111 +1,205 @@
-"""Renders a checkpoint's chat template once, as the text before and after the prompt.
+"""Renders a checkpoint's chat template around an agent's prompts, as `apply_chat_template` of transformers would.
 
-Source: docs/recursion.md, rule 2. The prompt itself never passes through the template, so its slots stay slots. A
-template that changes the user's text, other than trimming its ends, is refused, because a prefix and a suffix cannot
-represent it.
+Source: docs/recursion.md, rule 2. The page does not run the template: it gets the text before and after each prompt.
+So a template is refused if that text depends on the message's words, which nobody knows yet. `chat_worker.py` does the
+rendering in a process of its own, with limits.
 """
 
 import datetime
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import read_json
+from recursivemas.system.prompt import Text, parse_template
+from recursivemas.system.system import Agent, ChatTemplateOptions
 
-_SENTINEL = "\N{LEFT CEILING}prompt\N{RIGHT CEILING}"
-_NOTHING_NEWER = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # a fixed day, so that builds are reproducible
+Conversation = Sequence[Mapping[str, str]]
 
-
-def _raise(message: str) -> None:
-    raise jinja2.TemplateError(message)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = _NOTHING_NEWER.strftime
-    return environment
+_SECONDS = 60
+_SLOT = "\ue001"  # of chat_worker.py, which cannot be imported without transformers
+_SWITCHES = ("enable_thinking", "thinking")
+_ASK, _REPLY = "\N{LEFT CEILING}question\N{RIGHT CEILING}", "\N{LEFT CEILING}reply\N{RIGHT CEILING}"
+_ANY_DAY = datetime.date(2026, 1, 1)
 
 
-def render_chat(
-    template: str, messages: Sequence[Mapping[str, str]], special_tokens: Mapping[str, str], **variables: Any
-) -> str:
-    """Renders a conversation with a chat template, generation prompt included.
+@dataclass(frozen=True)
+class ChatTemplate:
+    """The chat templates of a tokenizer.
 
-    Args:
-        template: Jinja source.
-        messages: Each with `role` and `content`.
-        special_tokens: `bos_token`, `eos_token` and so on, by the names that the template uses.
-        variables: Other variables of the template, such as `enable_thinking`.
-
-    Raises:
-        jinja2.TemplateError: The template fails or refuses the conversation.
+    Attributes:
+        source: Jinja source; by name if there are several.
+        special_tokens: `bos_token`, `eos_token` and the like, as templates name them.
     """
-    source = _environment().from_string(template)
-    return source.render(messages=messages, add_generation_prompt=True, **special_tokens, **variables)
+
+    source: str | Mapping[str, str]
+    special_tokens: Mapping[str, str]
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> "ChatTemplate | None":
+        """Those of a tokenizer of transformers; None if it has none."""
+        source = tokenizer.chat_template
+        return None if source is None else cls(source, dict(tokenizer.special_tokens_map))
+
+    def text(self, name: str | None = None) -> str:
+        """The Jinja source of a name; transformers' choice by default.
+
+        Raises:
+            InputError: There is none of that name, or no default among several.
+        """
+        if isinstance(self.source, str):
+            if name is None:
+                return self.source
+            raise InputError(f"the checkpoint has one chat template without a name, not {name!r}; remove the name")
+        if (name or "default") not in self.source:
+            raise InputError(
+                f"the checkpoint has no chat template named {name or 'default'!r}; set chat_template_options.name to "
+                f"one of {', '.join(sorted(self.source))}"
+            )
+        return self.source[name or "default"]
 
 
-def render_around(template: str, special_tokens: Mapping[str, str]) -> tuple[str, str]:
-    """Returns what a chat template puts before and after a user message, generation prompt included.
+@dataclass(frozen=True)
+class Wrap:
+    """What a chat template puts around a prompt that is the user's message.
+
+    Attributes:
+        prefix: Text before it.
+        suffix: Text after it, generation prompt included.
+        trim: Whether the message loses the white space at its ends.
+    """
+
+    prefix: str = ""
+    suffix: str = ""
+    trim: bool = False
+
+
+def wrap_prompts(agent: Agent, template: ChatTemplate | None) -> dict[str, Wrap]:
+    """What the checkpoint's chat template puts around each prompt of an agent.
 
     Args:
-        template: Jinja source.
-        special_tokens: `bos_token`, `eos_token` and so on, by the names that the template uses.
+        agent: With its prompts and options.
+        template: The checkpoint's; None if it has none.
 
     Returns:
-        (prefix, suffix).
+        By prompt; nothing around any if the agent does without a chat template.
 
     Raises:
-        InputError: The template fails, or does not show the message exactly once.
+        InputError: The template fails, needs a date, or treats some messages otherwise than others.
     """
+    prompts = list(agent.prompts.values())
+    if not agent.chat_template:
+        return {prompt: Wrap() for prompt in prompts}
     try:
-        text = render_chat(template, [{"role": "user", "content": _SENTINEL}], special_tokens, enable_thinking=False)
-    except jinja2.TemplateError as error:
-        raise InputError(f"the chat template cannot be rendered: {error}; use 'chat_template: false'") from None
-    parts = text.split(_SENTINEL)
-    if len(parts) != 2:
-        raise InputError(
-            f"the chat template shows the user message {len(parts) - 1} times, expected once; "
-            "use 'chat_template: false'"
-        )
-    return parts[0], parts[1]
+        return _wrapped(prompts, template, agent.chat_template_options)
+    except InputError as error:
+        raise InputError(f"agent {agent.id!r}: {error}") from None
 
 
-def _token_text(value: Any) -> str | None:
-    return value.get("content") if isinstance(value, dict) else value
+def _wrapped(prompts: list[str], template: ChatTemplate | None, options: ChatTemplateOptions) -> dict[str, Wrap]:
+    if template is None:
+        raise InputError("the checkpoint has no chat template; use 'chat_template: false'")
+    messages = ["".join(s.text if isinstance(s, Text) else _SLOT for s in parse_template(each)) for each in prompts]
+    reply = _render(template, options, options.date or _source_date(), prompts=messages)
+    wraps = {}
+    for prompt, result in zip(prompts, reply["prompts"], strict=True):
+        if "date" in result:
+            raise InputError(
+                "the chat template writes today's date; give one in chat_template_options.date (as 2026-01-31) or in "
+                "the environment variable SOURCE_DATE_EPOCH, so that each build is the same"
+            )
+        if "error" in result:
+            raise InputError(f"{result['error']}; use 'chat_template: false' or another prompt")
+        wraps[prompt] = Wrap(*result["value"])
+    read = reply["read"]
+    if options.enable_thinking is not None and not set(_SWITCHES) & set(read):
+        raise InputError(f"the chat template reads neither {' nor '.join(_SWITCHES)}; remove enable_thinking")
+    if options.date is not None and not reply["asks_date"] and "date_string" not in read:
+        raise InputError("the chat template does not ask for the date; remove chat_template_options.date")
+    return wraps
 
 
-def load_chat_template(checkpoint: Path) -> tuple[str, dict[str, str]] | None:
-    """Returns a checkpoint's chat template and its special tokens, or None if it has no template.
+def render_chats(template: ChatTemplate, conversations: Sequence[Conversation]) -> list[str | None]:
+    """Conversations with the generation prompt; None for those that the template refuses or that need a date.
 
     Raises:
-        InputError: `tokenizer_config.json` is missing or broken.
+        InputError: The template has no default, is no Jinja, or takes too long.
     """
-    config = read_json(checkpoint / "tokenizer_config.json", "tokenizer configuration")
-    jinja_file = checkpoint / "chat_template.jinja"
-    template = jinja_file.read_text(encoding="utf-8") if jinja_file.is_file() else config.get("chat_template")
-    if isinstance(template, list):
-        template = next((each["template"] for each in template if each.get("name") == "default"), None)
-    if not isinstance(template, str):
+    chats = [(messages, True) for messages in conversations]
+    reply = _render(template, ChatTemplateOptions(), _source_date(), chats=chats)
+    return [result.get("value") for result in reply["chats"]]
+
+
+def end_of_turn(template: ChatTemplate, options: ChatTemplateOptions, added: Mapping[str, int]) -> int | None:
+    """Id of the token that the chat template writes after an assistant's turn; None if it writes none there.
+
+    Args:
+        template: The checkpoint's.
+        options: The agent's.
+        added: Ids of the tokenizer's added tokens by their texts.
+    """
+    turns = [{"role": "user", "content": _ASK}, {"role": "assistant", "content": _REPLY}]
+    chats = [(turns, False), ([*turns, turns[0]], False)]  # some templates close a turn only before the next
+    reply = _render(template, options, options.date or _ANY_DAY, chats=chats)
+    last, inner = (chat.get("value") or "" for chat in reply["chats"])
+    after = last.rpartition(_REPLY)[2].lstrip()
+    before_next = inner.rpartition(_REPLY)[2].partition(_ASK)[0].lstrip()
+    candidates = [after] if inner.partition(_ASK)[0].endswith(before_next) else [after, before_next]
+    for text in candidates:
+        if found := max((token for token in added if token and text.startswith(token)), key=len, default=""):
+            return added[found]
+    return None
+
+
+def _source_date() -> datetime.date | None:
+    """The day of SOURCE_DATE_EPOCH; None without it."""
+    seconds = os.environ.get("SOURCE_DATE_EPOCH")
+    if seconds is None:
         return None
-    names = ("bos_token", "eos_token", "unk_token", "pad_token")
-    return template, {name: text for name in names if (text := _token_text(config.get(name))) is not None}
+    try:
+        return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).date()
+    except (ValueError, OverflowError, OSError):
+        raise InputError(f"SOURCE_DATE_EPOCH: expected seconds since 1970, got {seconds!r}") from None
 
 
-def chat_wrap(checkpoint: Path) -> tuple[str, str]:
-    """Returns the prefix and suffix of a checkpoint's own chat template.
-
-    Raises:
-        InputError: The checkpoint has no chat template.
-    """
-    loaded = load_chat_template(checkpoint)
-    if loaded is None:
-        raise InputError(f"{checkpoint}: the checkpoint has no chat template; use 'chat_template: false'")
-    return render_around(*loaded)
+def _render(
+    template: ChatTemplate,
+    options: ChatTemplateOptions,
+    day: datetime.date | None,
+    prompts: Sequence[str] = (),
+    chats: Sequence[tuple[Conversation, bool]] = (),
+) -> dict[str, Any]:
+    told: dict[str, Any] = dict(template.special_tokens)
+    if options.enable_thinking is not None:
+        told |= dict.fromkeys(_SWITCHES, options.enable_thinking)
+    if options.date is not None:
+        told["date_string"] = options.date.strftime("%d %b %Y")
+    request = {
+        "template": template.text(options.name),
+        "variables": told,
+        "date": None if day is None else day.isoformat(),
+        "prompts": prompts,
+        "chats": chats,
+    }
+    # OpenBLAS would reserve memory for each core.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-m", "recursivemas.system.chat_worker"]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(request).encode(), capture_output=True, timeout=_SECONDS, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"the chat template was not rendered within {_SECONDS} s; use 'chat_template: false'"
+        ) from None
+    if done.returncode != 0:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(f"the chat template ended its process: {reason[-1] if reason else done.returncode}")
+    reply: dict[str, Any] = json.loads(done.stdout)
+    if "error" in reply:
+        raise InputError(f"{reply['error']}; use 'chat_template: false'")
+    return reply

@@ -31,12 +31,14 @@ _WANTED = [
     "tokenizer.model",
     "special_tokens_map.json",
     "chat_template.jinja",
+    "additional_chat_templates/*.jinja",
     "LICENSE*",
     "NOTICE*",
 ]
 """Excludes pickles and second copies of the weights in other formats."""
 
-_NESTED = ["*/*"]
+_NESTED = ["[!a]*/*"]
+"""Folders are left out, except for additional_chat_templates."""
 
 
 @dataclass(frozen=True)

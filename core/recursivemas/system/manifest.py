@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recursivemas.system.closed import Closed, Matching
+from recursivemas.system.closed import Closed, Matching, added
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, sha256_of, write_text_atomic
 from recursivemas.system.graph import Edge
@@ -51,6 +51,8 @@ class PromptRecord(Closed):
     """The chat template's text before the user message; empty without one."""
     suffix: str = ""
     """The chat template's text after it, with the generation prompt; empty without one."""
+    trim: bool = added(False)
+    """Whether the chat template takes the white space from the ends of the message."""
 
 
 class AgentRecord(Closed):
@@ -90,6 +92,8 @@ class AgentRecord(Closed):
     """The prompt of every round, except the first if that has its own."""
     first_round_prompt: PromptRecord | None = None
     """The prompt of the first round."""
+    single_prompt: PromptRecord | None = added(None)
+    """The prompt for when the agent is asked alone, in single and loop mode."""
     tools: tuple[str, ...] = ()
     """Tools that the agent may call while it decodes."""
 

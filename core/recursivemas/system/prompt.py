@@ -23,7 +23,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Question:
-    """The slot of the question."""
+    """The slot of the question.
+
+    Attributes:
+        trim_start: Whether the question loses the white space at its start.
+        trim_end: Whether the question loses the white space at its end.
+    """
+
+    trim_start: bool = False
+    trim_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,19 @@ def _slot(slot: str, template: str) -> Segment:
     )
 
 
+def trim_ends(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Removes white space from the ends of a template, as a chat template does that trims the message."""
+    trimmed = list(segments)
+    for at in (0, -1):
+        while isinstance(end := trimmed[at], Text) and not end.text.strip():
+            del trimmed[at]
+        if isinstance(end, Text):
+            trimmed[at] = Text(end.text.lstrip() if at == 0 else end.text.rstrip())
+        elif isinstance(end, Question):
+            trimmed[at] = Question(end.trim_start or at == 0, end.trim_end or at == -1)
+    return tuple(trimmed)
+
+
 def fill(segments: Iterable[Segment], question: str) -> tuple[Text | Latent, ...]:
     """Fills in the question and joins neighbouring text, because each run of text is tokenised as one string.
 
@@ -102,12 +123,17 @@ def fill(segments: Iterable[Segment], question: str) -> tuple[Text | Latent, ...
         if isinstance(segment, Latent):
             filled.append(segment)
             continue
-        text = question if isinstance(segment, Question) else segment.text
+        text = segment.text if isinstance(segment, Text) else _trimmed(segment, question)
         if text and filled and isinstance(filled[-1], Text):
             filled[-1] = Text(filled[-1].text + text)
         elif text:
             filled.append(Text(text))
     return tuple(filled)
+
+
+def _trimmed(place: Question, question: str) -> str:
+    text = question.lstrip() if place.trim_start else question
+    return text.rstrip() if place.trim_end else text
 
 
 def latent_edges(segments: Iterable[Segment]) -> tuple[str, ...]:

@@ -4,13 +4,14 @@ Source: docs/formats.md, docs/recursion.md. The four patterns are four ways to w
 else knows them.
 """
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
 
-from recursivemas.system.closed import Closed
+from recursivemas.system.closed import Closed, added
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import is_hub_id, refuse_newer
 from recursivemas.system.graph import Edge, pattern_edges, resolve_edges
@@ -19,6 +20,17 @@ from recursivemas.system.prompt import Question, latent_edges, parse_template
 from recursivemas.system.settings import Decoding, Training
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+
+
+class ChatTemplateOptions(Closed):
+    """What an agent's chat template is told beside the message."""
+
+    enable_thinking: bool | None = None
+    """The template's variables `enable_thinking` and `thinking`; undefined by default, so that the template decides."""
+    date: datetime.date | None = None
+    """The day that the template takes for today; that of the environment variable SOURCE_DATE_EPOCH by default."""
+    name: str | None = None
+    """Which one of several chat templates; `default` by default."""
 
 
 class Agent(Closed):
@@ -34,15 +46,37 @@ class Agent(Closed):
     """Revision of the hub's repository; the default branch if absent."""
     chat_template: bool = False
     """Whether the prompt is the user message of the checkpoint's chat template."""
+    chat_template_options: ChatTemplateOptions = added(ChatTemplateOptions())
+    """What the chat template is told beside the message."""
     prompt: str = Field(min_length=1)
     """The template of the prompt (docs/recursion.md, rule 2)."""
     first_round_prompt: str | None = None
     """The template of the first round, if it has its own."""
+    single_prompt: str | None = added(None)
+    """The template for when the agent is asked alone, in single and loop mode, if it has its own."""
     tools: tuple[Tool, ...] = ()
     """Tools that the agent may call while it decodes."""
 
-    def prompt_for(self, round_index: int) -> str:
-        """Returns the template of a round, counted from 0."""
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if not self.chat_template and self.chat_template_options != ChatTemplateOptions():
+            raise InputError(f"agent {self.id!r}: chat_template_options needs 'chat_template: true'")
+        return self
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Every template that the agent has, by its key."""
+        keys = {
+            "prompt": self.prompt,
+            "first_round_prompt": self.first_round_prompt,
+            "single_prompt": self.single_prompt,
+        }
+        return {key: template for key, template in keys.items() if template is not None}
+
+    def prompt_for(self, round_index: int, alone: bool = False) -> str:
+        """Returns the template of a round, counted from 0, or for when the agent is asked alone."""
+        if alone and self.single_prompt is not None:
+            return self.single_prompt
         return self.first_round_prompt if round_index == 0 and self.first_round_prompt is not None else self.prompt
 
 
@@ -116,9 +150,7 @@ class System(Closed):
 
     def _check_prompts(self, agent: Agent) -> None:
         incoming = {edge.id: edge for edge in self.incoming(agent.id)}
-        for name, template in (("prompt", agent.prompt), ("first_round_prompt", agent.first_round_prompt)):
-            if template is None:
-                continue
+        for name, template in agent.prompts.items():
             segments = parse_template(template)
             slots = latent_edges(segments)
             if not any(isinstance(segment, Question) for segment in segments):
@@ -130,7 +162,8 @@ class System(Closed):
                         f"edges that arrive at it: {', '.join(incoming) or 'none'}"
                     )
             for edge in incoming.values():
-                needed = 0 if edge.feedback and name == "first_round_prompt" else 1
+                optional = name == "single_prompt" or (name == "first_round_prompt" and edge.feedback)
+                needed = 0 if optional else 1
                 if not needed <= slots.count(edge.id) <= 1:
                     raise InputError(
                         f"agent {agent.id!r}: {name} must have the slot {{latent:{edge.id}}} exactly once, "

@@ -1,27 +1,26 @@
 """Frozen agents: a checkpoint, its tokenizer, and what the recursion asks of them."""
 
-import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 import transformers
 from torch import Tensor
 
-from recursivemas.system.chat_template import chat_wrap, load_chat_template, render_chat
+from recursivemas.system.chat_template import ChatTemplate, Wrap, end_of_turn, wrap_prompts
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json
+from recursivemas.system.generation_config import end_tokens, stop_tokens
 from recursivemas.system.hub import resolve_model
-from recursivemas.system.prompt import Segment, Text, parse_template
+from recursivemas.system.prompt import Segment, Text, parse_template, trim_ends
 from recursivemas.system.system import Agent, System
 from recursivemas.system.tokenizer import load_tokenizer
 
 # transformers' names of layer types that need more than a cache of keys and values
 _STATEFUL_LAYERS = frozenset({"linear_attention", "conv", "hybrid", "hybrid_sliding"})
-_REPLY = "\N{LEFT CEILING}reply\N{RIGHT CEILING}"
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,18 @@ class LoadedAgent:
         model: A transformers causal language model, without gradients, in eval mode.
         tokenizer: Its tokenizer.
         folder: The checkpoint's folder on disk.
-        prefix: Text of the chat template before the prompt; empty without one.
-        suffix: Text of the chat template after the prompt.
+        wraps: What the chat template puts around each prompt.
+        stop_list: Ids that end decoding, the checkpoint's own first and as it lists them.
+        end_of_turn: The one that the chat template writes after an assistant's turn, if it does.
     """
 
     agent: Agent
     model: Any
     tokenizer: Any
     folder: Path
-    prefix: str = ""
-    suffix: str = ""
+    wraps: Mapping[str, Wrap] = field(default_factory=dict)
+    stop_list: tuple[int, ...] = ()
+    end_of_turn: int | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -73,35 +74,27 @@ class LoadedAgent:
     @property
     def stop_tokens(self) -> frozenset[int]:
         """Ids that end decoding."""
-        return frozenset(self._stop_list)
+        return frozenset(self.stop_list)
 
     @property
-    def _stop_list(self) -> list[int]:
-        """Ids that end decoding, as the checkpoint lists them."""
-        ids = self.model.generation_config.eos_token_id
-        if ids is None:
-            ids = self.model.config.eos_token_id
-        return ids if isinstance(ids, list) else [] if ids is None else [ids]
-
-    @functools.cached_property
     def closing_token(self) -> int | None:
         """The stop token that belongs after an answer; None if the agent has no stop token.
 
         It is the one that the chat template writes after an assistant turn, else the tokenizer's `eos_token`, else the
         first one that the checkpoint lists.
         """
-        stops = self._stop_list
-        if len(stops) > 1:
-            after = self.token_ids(_after_assistant(self.folder)) if self.agent.chat_template else []
-            for token in (*after, self.tokenizer.eos_token_id):
-                if token in stops:
-                    return int(token)
-        return stops[0] if stops else None
+        if self.end_of_turn is not None:
+            return self.end_of_turn
+        if self.tokenizer.eos_token_id in self.stop_list:
+            return int(self.tokenizer.eos_token_id)
+        return self.stop_list[0] if self.stop_list else None
 
-    def segments(self, round_index: int) -> tuple[Segment, ...]:
-        """The parsed prompt of a round, counted from 0, with the chat template around it."""
-        parsed = parse_template(self.agent.prompt_for(round_index))
-        return (Text(self.prefix), *parsed, Text(self.suffix))
+    def segments(self, round_index: int, alone: bool = False) -> tuple[Segment, ...]:
+        """The parsed prompt of a round, counted from 0, or of the agent alone, with the chat template around it."""
+        prompt = self.agent.prompt_for(round_index, alone)
+        wrap = self.wraps.get(prompt, Wrap())
+        parsed = parse_template(prompt)
+        return (Text(wrap.prefix), *(trim_ends(parsed) if wrap.trim else parsed), Text(wrap.suffix))
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of text, without automatic special tokens; special tokens that the text spells out are recognised."""
@@ -115,20 +108,12 @@ class LoadedAgent:
         return embedded
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens and outer white space left out."""
+        return self.raw_text(ids).strip()
+
+    def raw_text(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
-
-
-def _after_assistant(folder: Path) -> str:
-    """The text that a checkpoint's chat template writes after an assistant turn; empty if it takes no such turn."""
-    loaded = load_chat_template(folder)
-    if loaded is None:
-        return ""
-    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _REPLY}]
-    try:
-        return render_chat(loaded[0], turns, loaded[1], enable_thinking=False).rpartition(_REPLY)[2]
-    except jinja2.TemplateError:
-        return ""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 def resolve_checkpoint(agent: Agent) -> Path:
@@ -170,8 +155,14 @@ def load_agent(agent: Agent, device: torch.device | str = "cpu", dtype: torch.dt
             "with a KV cache alone, such as qwen3, llama or gemma3_text"
         )
     try:
+        # With peft installed, transformers would load an adapter whose configuration lies beside full weights, unless
+        # it looks for one in another folder.
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            adapter_kwargs={"subfolder": "no adapter"},
         )
     except (OSError, ValueError) as error:
         raise InputError(f"{unreadable}: {error}") from None
@@ -180,12 +171,18 @@ def load_agent(agent: Agent, device: torch.device | str = "cpu", dtype: torch.dt
     except InputError as error:
         raise InputError(f"agent {agent.id!r}: {error}") from None
     model = model.to(device).eval().requires_grad_(False)
-    return LoadedAgent(agent, model, tokenizer, folder, *_wrap(agent, folder))
+    return _with_prompts(agent, LoadedAgent(agent, model, tokenizer, folder))
 
 
-def _wrap(agent: Agent, folder: Path) -> tuple[str, str]:
-    """Text of the chat template before and after an agent's prompt."""
-    return chat_wrap(folder) if agent.chat_template else ("", "")
+def _with_prompts(agent: Agent, loaded: LoadedAgent) -> LoadedAgent:
+    """An agent that has a checkpoint's model and tokenizer, with what the checkpoint says about prompts and stops."""
+    tokenizer, folder = loaded.tokenizer, loaded.folder
+    template = ChatTemplate.of(tokenizer) if agent.chat_template else None
+    wraps = wrap_prompts(agent, template)
+    added = tokenizer.get_added_vocab()
+    turn = None if template is None else end_of_turn(template, agent.chat_template_options, added)
+    end = end_tokens(folder, read_json(folder / "config.json", "configuration"), tokenizer)
+    return LoadedAgent(agent, loaded.model, tokenizer, folder, wraps, stop_tokens(end, turn), turn)
 
 
 def load_agents(
@@ -199,7 +196,7 @@ def load_agents(
         if checkpoint not in by_checkpoint:
             by_checkpoint[checkpoint] = load_agent(agent, device, dtype)
         first = by_checkpoint[checkpoint]
-        loaded[agent.id] = LoadedAgent(agent, first.model, first.tokenizer, first.folder, *_wrap(agent, first.folder))
+        loaded[agent.id] = first if first.agent is agent else _with_prompts(agent, first)
     return loaded
 
 
@@ -213,5 +210,7 @@ def checksum(model: torch.nn.Module) -> str:
 
 
 def checksums(agents: Mapping[str, LoadedAgent]) -> dict[str, str]:
-    """Checksum of every agent by id."""
-    return {agent_id: checksum(loaded.model) for agent_id, loaded in agents.items()}
+    """Checksum of every agent by id; weights that several agents share are read once."""
+    models = {id(loaded.model): loaded.model for loaded in agents.values()}
+    found = {key: checksum(model) for key, model in models.items()}
+    return {agent_id: found[id(loaded.model)] for agent_id, loaded in agents.items()}

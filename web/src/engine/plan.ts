@@ -9,7 +9,7 @@
 import { decodingProblem } from "../formats/decoding";
 import { MAX_LATENT_STEPS, MAX_ROUNDS, MODE_NAMES } from "../formats/generated/names";
 import { EngineError } from "./errors";
-import { type Filled, fillTemplate, latentEdges, parseTemplate, type Segment } from "./prompt";
+import { type Filled, fillTemplate, latentEdges, parseTemplate, type Segment, trimEnds } from "./prompt";
 import type { AgentSpec, EdgeSpec, PromptSpec, System } from "./system";
 import type { Decoding, Mode, RunOptions } from "./types";
 
@@ -197,7 +197,7 @@ function checkReplacements(
   }
 }
 
-/** Gives an agent's prompt with the question filled in; `round` counts from 0. */
+/** Gives an agent's prompt with the question filled in; `round` counts from 0. It knows whether the agent is alone. */
 export type Prompts = (agent: string, round: number) => readonly Filled[];
 
 /**
@@ -207,18 +207,23 @@ export type Prompts = (agent: string, round: number) => readonly Filled[];
  */
 export function planPrompts(
   system: Pick<System, "agents" | "edges">,
-  { question, prompts: overrides = {} }: Pick<RunOptions, "question" | "prompts">,
+  { question, prompts: overrides = {}, mode }: Pick<RunOptions, "question" | "prompts" | "mode">,
 ): Prompts {
   const ids = system.agents.map(({ id }) => id);
   const unknown = Object.keys(overrides).find((id) => !ids.includes(id));
   if (unknown !== undefined)
     throw bad(`prompts names an unknown agent '${unknown}'; agents are ${ids.join(", ")}`);
+  const alone = mode === "single" || mode === "loop";
   const filled = new Map(
     system.agents.map((agent) => {
       const arriving = system.edges.flatMap((edge) => (edge.to === agent.id ? [edge.id] : []));
-      const { prompt, firstRoundPrompt } = overrides[agent.id] ?? {};
+      const { prompt, firstRoundPrompt, singlePrompt } = overrides[agent.id] ?? {};
       const fill = (spec: PromptSpec, template = spec.template): readonly Filled[] =>
         fillTemplate(parsePrompt(agent, spec, template, arriving), question);
+      if (alone && (agent.singlePrompt || singlePrompt !== undefined)) {
+        const single = fill(agent.singlePrompt ?? agent.prompt, singlePrompt);
+        return [agent.id, { firstRound: single, laterRounds: single }];
+      }
       const laterRounds = fill(agent.prompt, prompt);
       // null in the run's own prompts means that the first round has no prompt of its own.
       const own = firstRoundPrompt === null ? null : agent.firstRoundPrompt;
@@ -234,13 +239,15 @@ export function planPrompts(
 
 function parsePrompt(
   agent: AgentSpec,
-  { prefix, suffix }: PromptSpec,
+  { prefix, suffix, trim }: PromptSpec,
   template: string,
   arriving: readonly string[],
 ): readonly Segment[] {
   const problem = promptProblem(template, arriving);
   if (problem !== undefined) throw new EngineError("bad-prompt", `agent '${agent.id}': ${problem}`);
-  return [{ kind: "text", text: prefix }, ...parseTemplate(template), { kind: "text", text: suffix }];
+  const segments = parseTemplate(template);
+  const message = trim ? trimEnds(segments) : segments;
+  return [{ kind: "text", text: prefix }, ...message, { kind: "text", text: suffix }];
 }
 
 /**

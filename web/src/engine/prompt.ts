@@ -9,7 +9,7 @@ import { EngineError } from "./errors";
 /** A piece of a parsed template. */
 export type Segment =
   | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "question" }
+  | { readonly kind: "question"; readonly trimStart?: boolean; readonly trimEnd?: boolean }
   | { readonly kind: "latent"; readonly edge: string };
 
 /** A piece of a filled prompt: text to tokenise as one string, or the place of an edge's (M, D) rows. */
@@ -60,6 +60,32 @@ function parseSlot(slot: string): Segment {
   );
 }
 
+/** White space as Python's `strip` and the chat templates know it: U+FEFF is none. */
+const SPACE = "(?:(?!\\ufeff)[\\s\\x1c-\\x1f\\x85])+";
+const LEADING = new RegExp(`^${SPACE}`);
+const TRAILING = new RegExp(`${SPACE}$`);
+
+/** Removes white space from the ends of a template, as a chat template does that trims the message. */
+export function trimEnds(segments: readonly Segment[]): readonly Segment[] {
+  const first = segments.findIndex((each) => each.kind !== "text" || each.text.replace(LEADING, "") !== "");
+  const last = segments.findLastIndex(
+    (each) => each.kind !== "text" || each.text.replace(LEADING, "") !== "",
+  );
+  return segments.slice(first, last + 1).map((segment, at) => {
+    const trimStart = at === 0;
+    const trimEnd = at === last - first;
+    if (segment.kind === "question") return { kind: "question", trimStart, trimEnd };
+    return segment.kind === "text"
+      ? { kind: "text", text: trimmed(segment.text, trimStart, trimEnd) }
+      : segment;
+  });
+}
+
+function trimmed(text: string, start = false, end = false): string {
+  const rest = start ? text.replace(LEADING, "") : text;
+  return end ? rest.replace(TRAILING, "") : rest;
+}
+
 /**
  * Inserts the question and joins neighbouring texts, because each run of text is tokenised as one string.
  *
@@ -68,7 +94,11 @@ function parseSlot(slot: string): Segment {
  */
 export function fillTemplate(segments: readonly Segment[], question: string): readonly Filled[] {
   return joinText(
-    segments.map((each) => (each.kind === "question" ? { kind: "text", text: question } : each)),
+    segments.map((each) =>
+      each.kind === "question"
+        ? { kind: "text", text: trimmed(question, each.trimStart, each.trimEnd) }
+        : each,
+    ),
   );
 }
 

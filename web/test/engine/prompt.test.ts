@@ -1,12 +1,13 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { fillTemplate, latentEdges, parseTemplate } from "../../src/engine/prompt";
+import { fillTemplate, latentEdges, parseTemplate, trimEnds } from "../../src/engine/prompt";
 import { failure } from "./errors";
 
 interface Case {
   readonly name: string;
   readonly template: string;
   readonly question: string;
+  readonly trim?: boolean;
   readonly filled?: readonly ({ readonly text: string } | { readonly latent: string })[];
   readonly error?: string;
 }
@@ -15,8 +16,9 @@ const path = new URL("../../../tests/fixtures/prompt_cases.json", import.meta.ur
 const cases = JSON.parse(readFileSync(path, "utf8")) as readonly Case[];
 
 describe("prompt templates, as in tests/fixtures/prompt_cases.json", () => {
-  test.each(cases)("$name", async ({ template, question, filled, error }) => {
-    const fill = () => fillTemplate(parseTemplate(template), question);
+  test.each(cases)("$name", async ({ template, question, trim, filled, error }) => {
+    const parse = () => parseTemplate(template);
+    const fill = () => fillTemplate(trim ? trimEnds(parse()) : parse(), question);
     if (error !== undefined) {
       expect(await failure(fill)).toContain(error);
       return;

@@ -22,6 +22,8 @@ export interface PromptRecord {
   readonly prefix: string;
   /** The chat template's text after it, with the generation prompt; empty without one. */
   readonly suffix: string;
+  /** Whether the chat template takes the white space from the ends of the message. */
+  readonly trim: boolean;
 }
 
 /** An agent's files and dimensions. */
@@ -60,6 +62,8 @@ export interface AgentRecord {
   readonly prompt: PromptRecord;
   /** The prompt of the first round. */
   readonly firstRoundPrompt: PromptRecord | null;
+  /** The prompt for when the agent is asked alone, in single and loop mode. */
+  readonly singlePrompt: PromptRecord | null;
   /** Tools that the agent may call while it decodes. */
   readonly tools: readonly string[];
 }
@@ -108,10 +112,12 @@ export interface Decoding {
   readonly seed: number;
   /** In the last round it first rolls out latent thoughts of its own. */
   readonly thinkBeforeAnswer: boolean;
-  /** The agent is given this text; it does not decode it. */
+  /** The agent is given this text; it does not decode it. Its answer then begins with a space, so this text should not end with one. */
   readonly answerPrefix: string;
   /** As many as latent steps by default. */
   readonly textTokens: number | null;
+  /** Decoding stops when the answer has one of these texts in it; the answer is what stands before it. */
+  readonly stopStrings: readonly string[];
 }
 
 /** A hand-off, with an outer link of its own. */
@@ -285,7 +291,7 @@ export interface VariantRecord {
   readonly memoryBytes: number;
 }
 
-export type Scoring = "exact" | "numeric" | "choice";
+export type Scoring = "exact" | "contains" | "numeric" | "any_number" | "choice" | "math";
 
 /** What to ask, and how an answer is judged. */
 export interface TaskRecord {
@@ -400,7 +406,7 @@ export interface QuestionRecord {
 
 export type Questions = readonly QuestionRecord[];
 
-export type StopReason = "stop-token" | "max-new-tokens" | "context-full";
+export type StopReason = "stop-token" | "stop-string" | "max-new-tokens" | "context-full";
 
 /** A candidate of the logit lens or of a decoded token. */
 export interface TokenProbability {
@@ -474,6 +480,8 @@ export interface SavedPrompt {
   readonly prompt?: string;
   /** The prompt of the first round in place of the system's; null if the first round uses `prompt` too. */
   readonly firstRoundPrompt?: string | null;
+  /** The prompt of the agent alone in place of the system's, in single and loop mode. */
+  readonly singlePrompt?: string;
 }
 
 /** Where the search tool asks. */
@@ -631,6 +639,8 @@ export interface ScoringInfo {
   readonly label: string;
   /** One sentence. */
   readonly description: string;
+  /** Whether the page compares as `rmas eval` does; if not, it only recognises some right answers. */
+  readonly complete: boolean;
 }
 
 /** Why decoding ended. */

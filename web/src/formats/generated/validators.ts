@@ -16,6 +16,7 @@ const promptRecord = v.strictObject({
   template: v.string(),
   prefix: v.optional(v.string(), ""),
   suffix: v.optional(v.string(), ""),
+  trim: v.optional(v.boolean(), false),
 });
 const agentRecord = v.strictObject({
   id: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/), v.maxLength(64)),
@@ -47,6 +48,7 @@ const agentRecord = v.strictObject({
   stop_token_ids: v.array(v.pipe(v.number(), v.integer(), v.minValue(0))),
   prompt: promptRecord,
   first_round_prompt: v.optional(v.nullable(promptRecord), null),
+  single_prompt: v.optional(v.nullable(promptRecord), null),
   tools: v.optional(v.array(v.string()), []),
 });
 const agentView = v.strictObject({
@@ -73,6 +75,7 @@ const decoding = v.strictObject({
   think_before_answer: v.optional(v.boolean(), false),
   answer_prefix: v.optional(v.string(), ""),
   text_tokens: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1))), null),
+  stop_strings: v.optional(v.array(v.pipe(v.string(), v.minLength(1))), []),
 });
 const edge = v.strictObject({
   id: v.pipe(v.string(), v.regex(/^[^{}\s:]+$/), v.maxLength(160)),
@@ -151,7 +154,7 @@ const variantRecord = v.strictObject({
   required_limits: v.optional(v.record(v.string(), v.pipe(v.number(), v.integer(), v.minValue(0))), {}),
   memory_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
 });
-const scoring = v.picklist(["exact", "numeric", "choice"]);
+const scoring = v.picklist(["exact", "contains", "numeric", "any_number", "choice", "math"]);
 const taskRecord = v.strictObject({
   name: v.string(),
   description: v.optional(v.string(), ""),
@@ -207,7 +210,7 @@ const questionRecord = v.strictObject({
   group: v.optional(v.string()),
 });
 const questions = v.array(questionRecord);
-const stopReason = v.picklist(["stop-token", "max-new-tokens", "context-full"]);
+const stopReason = v.picklist(["stop-token", "stop-string", "max-new-tokens", "context-full"]);
 const tokenProbability = v.strictObject({
   token_id: v.pipe(v.number(), v.integer(), v.minValue(0)),
   text: v.string(),
@@ -244,6 +247,7 @@ const savedPrompt = v.strictObject({
   agent: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
   prompt: v.optional(v.string()),
   first_round_prompt: v.optional(v.nullable(v.string())),
+  single_prompt: v.optional(v.string()),
 });
 const searchOptions = v.strictObject({
   url: v.string(),
