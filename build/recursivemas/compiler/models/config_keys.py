@@ -70,7 +70,7 @@ COMMON: Mapping[str, Inert] = {
     **_all(_DESCRIPTION, "model_type", "architectures", "tokenizer_class", "prefix", "is_llama_config"),
     **_all(_DESCRIPTION, "unsloth_version", "unsloth_fixed", "transformers.js_config", "_attn_implementation_autoset"),
     **_all(_DESCRIPTION, "transformers_version", types=(str, NULL)),
-    **_all(_DTYPE, "dtype", "torch_dtype", types=(str, NULL)),
+    **_all(_DTYPE, "dtype", "torch_dtype", values=(None, "float32", "float16", "bfloat16", "float64")),
     **_all(_TRAINING, "initializer_range", types=(float,)),
     **_all(_TRAINING, "attention_dropout", types=(float, int)),
     **_all(_TRAINING, "gradient_checkpointing", "use_bfloat16", "tf_legacy_loss", types=(bool, NULL)),
@@ -113,6 +113,7 @@ COMMON: Mapping[str, Inert] = {
     **_all(_OFF, "embedding_multiplier", "residual_multiplier", "logits_scaling", values=(None, 1, 1.0)),
     **_all(_OFF, "partial_rotary_factor", values=(None, 1, 1.0)),
     **_all(_OFF, "num_experts", "num_local_experts", values=(None, 0)),
-    **_all(_OFF, "pruned_heads", "auto_map", values=(None, {})),
+    **_all(_OFF, "pruned_heads", values=(None, {})),
+    **_all("the checkpoint brings no code of its own", "auto_map", values=({},)),
 }
 """For every family; `Family.inert` has what differs in one."""
