@@ -6,6 +6,8 @@ from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks import hop
 from recursivemas.training.train.initialise import ridge
 from recursivemas.training.train.pairs import (
+    Pairs,
+    Variety,
     as_received,
     character_ends,
     collect_latent_pairs,
@@ -14,6 +16,7 @@ from recursivemas.training.train.pairs import (
     mean_embedding,
 )
 from tests.training.conftest import QUESTIONS, make_links
+from tests.training.test_recursion import count_positions
 
 
 def test_as_received_matches_tokens_by_where_they_end(agents: dict[str, LoadedAgent]) -> None:
@@ -82,3 +85,33 @@ def test_ridge_recovers_an_affine_map() -> None:
     found_weight, found_bias = ridge(x, x @ weight.T + bias, penalty=1e-9)
     torch.testing.assert_close(found_weight, weight, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found_bias, bias, atol=1e-4, rtol=1e-4)
+
+
+def test_collect_pairs_runs_no_turn_twice_and_writes_as_long_as_asked(
+    system: System, agents: dict[str, LoadedAgent]
+) -> None:
+    records = hop.questions(1, 1)
+    decoding = system.decoding.model_copy(update={"think_before_answer": True, "text_tokens": 7})
+    written = Recursion(system.model_copy(update={"decoding": decoding}), agents, None)
+    expected = written.run([records[0].question], mode="text").forward_positions[0]
+    found: list[dict[str, Pairs]] = []
+
+    def collect(text_tokens: int | None) -> None:
+        found.append(collect_pairs(Recursion(system, agents, None), records, 0.0, 0, text_tokens=text_tokens))
+
+    assert count_positions(agents, lambda: collect(7)) == expected
+    collect(None)
+    longer, usual = (sum(len(each.targets) for each in pairs.values()) for pairs in found)
+    assert longer > usual > 0
+
+
+def test_collect_pairs_tells_texts_that_are_the_same_whatever_the_question(
+    system: System, agents: dict[str, LoadedAgent]
+) -> None:
+    same: dict[str, Variety] = {}
+    collect_pairs(Recursion(system, agents, None), hop.questions(1, 1) * 6, 0.0, 0, varieties=same)
+    different: dict[str, Variety] = {}
+    collect_pairs(Recursion(system, agents, None), hop.questions(1, 200), 0.0, 0, varieties=different)
+    for name in agents:
+        assert different[name].boilerplate < same[name].boilerplate <= 1
+        assert different[name].distinct_tokens > same[name].distinct_tokens

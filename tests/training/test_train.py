@@ -14,11 +14,13 @@ import yaml
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import System
+from recursivemas.training import agents as agents_module
 from recursivemas.training.agents import LoadedAgent, checksums, load_agents
 from recursivemas.training.evidence.jobs import ShuffledAnswers
 from recursivemas.training.links import Links
 from recursivemas.training.tasks import hop
 from recursivemas.training.tasks.data import TrainingData
+from recursivemas.training.train import trainer
 from recursivemas.training.train.optimise import Schedule
 from recursivemas.training.train.trainer import run_identity, train_system
 from tests.training.conftest import MakeSystem
@@ -56,6 +58,41 @@ def test_train_system_lowers_inner_losses_and_leaves_agents_unchanged(
     assert len(rounds) == 2 * len(forward) + (len(system.edges) - len(forward))
     links = load_links(tmp_path / "recursivelink.json")
     assert links.provenance["agents_sha256"] == before
+
+
+def test_train_system_measures_inner_links_on_held_out_questions_and_reports_boilerplate(
+    make_system: MakeSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "MOST_BOILERPLATE", 0.0)
+    said: list[str] = []
+    train_system(make_system("distillation", **SETTINGS), tmp_path, say=said.append)
+    assert [line.split(":")[0] for line in said] == ["agent planner", "agent solver"]
+    assert "training.inner.text_tokens" in said[0]
+    log = lines(tmp_path)
+    reports = [line for line in log if line["phase"] == "pairs"]
+    assert all(line["held_out_pairs"] > 0 and line["distinct_tokens"] > 1 for line in reports)
+    measured = [line for line in log if line["phase"].startswith("inner ") and "nearest_token_accuracy" in line]
+    assert measured and all(-1 <= line["held_out_cosine"] <= 1 for line in measured)
+
+
+def test_train_system_without_a_question_to_hold_out_says_so(make_system: MakeSystem, tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(record.model_dump_json(exclude_none=True) + "\n" for record in hop.questions(1, 4)))
+    said: list[str] = []
+    data = TrainingData(str(file), 0)
+    short = {"inner": {"questions": 40, "steps": 1}, "outer": {"alignment_steps": 1, "steps": 0}}
+    train_system(make_system("distillation", **short), tmp_path / "out", data=data, say=said.append)
+    assert said[-1].startswith("every question is trained on")
+    assert not any("nearest_token_accuracy" in line for line in lines(tmp_path / "out"))
+
+
+def test_alignment_that_goes_wrong_ends_at_its_start(make_system: MakeSystem, tmp_path: Path) -> None:
+    outer = {"alignment_steps": 6, "alignment_learning_rate": 30.0, "steps": 0}
+    train_system(make_system("distillation", inner=SETTINGS["inner"], outer=outer), tmp_path)
+    started, aligned = (load_links(tmp_path / "stages" / f"{name}.json") for name in ("started", "aligned"))
+    assert started.outer == aligned.outer
+    checks = [line["better_than_start"] for line in lines(tmp_path) if "better_than_start" in line]
+    assert checks and not any(checks)
 
 
 def test_train_system_repeats_itself(system: System, make_system: MakeSystem, tmp_path: Path) -> None:
@@ -203,3 +240,11 @@ def test_checksum_sees_one_changed_bit(agents: dict[str, LoadedAgent]) -> None:
     with torch.no_grad():
         module.weight[0, 0] = torch.nextafter(module.weight[0, 0], torch.tensor(9.0))
     assert checksum(module) != before
+
+
+def test_checksums_read_shared_weights_once(agents: dict[str, LoadedAgent], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(agents_module, "checksum", lambda model: read.append(model) or str(len(read)))
+    assert checksums({"a": agents["planner"], "b": agents["critic"], "c": agents["planner"]}) == dict(
+        a="1", b="2", c="1"
+    )

@@ -50,6 +50,9 @@ class InnerLoop(Closed):
     candidates: int = Field(default=1, ge=1)
     """Tokens that a target averages, by the agent's own probability; 1 is the token that was written. Several give the
     mean of what might be written at once, instead of by sampling."""
+    text_tokens: int | None = added(None, ge=1)
+    """The most tokens of a text that pairs come from; as in text mode by default, which is short. Checkpoints with real
+    vocabularies begin with the same few words whatever the question, so give them 64 or more."""
     refinements: int = Field(default=0, ge=0)
     """How often pairs are collected again, from latent rollouts with the links as they are. Inner links and alignment
     then go on with all pairs."""

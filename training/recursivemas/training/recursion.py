@@ -26,8 +26,8 @@ from recursivemas.training.tools import answer_call
 HandOff: TypeAlias = Tensor | list[str]
 # (edge id, round, hand-off) -> the hand-off that the receiver gets
 HandOffHook: TypeAlias = Callable[[str, int, Tensor], Tensor]
-# (agent, its filled prompts, what it wrote): called after every turn of text mode
-Listener: TypeAlias = Callable[[LoadedAgent, list[Tensor], list[list[int]]], None]
+# (agent, what it wrote, with states): called after every turn of text mode
+Listener: TypeAlias = Callable[[LoadedAgent, Written], None]
 
 
 def round_number(round_index: int) -> int:
@@ -356,9 +356,9 @@ class Recursion:
         for round_index, agent, final in self.order(rounds):
             began = time.perf_counter()
             prompts = self.prompts(agent, round_index, questions, hand_offs)
-            pieces = self._write_turn(agent, prompts, final, budget, sampler)
+            pieces = self._write_turn(agent, prompts, final, budget, sampler, listener is not None)
             if listener is not None:
-                listener(agent, prompts, pieces[0].ids)
+                listener(agent, pieces[0])
             text_of = self._answer_text if final and len(pieces) == 1 else agent.decode
             texts = [text_of(ids) for ids in pieces[0].ids]
             hand_offs |= {edge.id: texts for edge in self.system.outgoing(agent.agent.id)}
@@ -372,14 +372,20 @@ class Recursion:
         return Answers([self._answer_text(ids) for ids in answer], answer, decoded, positions, turns=turns)
 
     def _write_turn(
-        self, agent: LoadedAgent, prompts: Sequence[Tensor], final: bool, budget: int, sampler: Sampler
+        self,
+        agent: LoadedAgent,
+        prompts: Sequence[Tensor],
+        final: bool,
+        budget: int,
+        sampler: Sampler,
+        keep_states: bool = False,
     ) -> list[Written]:
         """What an agent writes in one turn: a thought of at most `budget` tokens, the answer, or both in this order."""
         decoding = self.system.decoding
         hidden, context = begin(agent, prompts)
         pieces = []
         if not final or decoding.think_before_answer:
-            pieces.append(write(agent, hidden, context, budget, sampler, keep_last=final))
+            pieces.append(write(agent, hidden, context, budget, sampler, keep_last=final, keep_states=keep_states))
             hidden = pieces[0].hidden
         if final:
             hidden = self.read(agent, hidden, context, decoding.answer_prefix)

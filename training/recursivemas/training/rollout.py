@@ -193,12 +193,14 @@ class Written:
         hidden: (B, D) at each sample's last fed position.
         forward_positions: (B,) positions fed while decoding.
         sampled: (B,) tokens sampled, the stop token excluded.
+        states: B tensors (tokens, D), the hidden state from which each token was sampled; empty unless asked for.
     """
 
     ids: list[list[int]]
     hidden: Tensor
     forward_positions: list[int]
     sampled: list[int]
+    states: list[Tensor] = field(default_factory=list)
 
 
 @dataclass
@@ -251,6 +253,7 @@ def write(
     keep_last: bool = False,
     interject: Interject | None = None,
     ends: Ends | None = None,
+    keep_states: bool = False,
 ) -> Written:
     """Decodes from the hidden state of the last position until a stop token or `max_new_tokens` sampled tokens.
 
@@ -263,12 +266,16 @@ def write(
         keep_last: Whether the last token is fed too, so that more text can follow in the same context.
         interject: Called after every sampled token.
         ends: Called before it; if it says so, that token is the last one.
+        keep_states: Whether the states are kept, from which the tokens were sampled; not together with `interject`.
 
     Raises:
         InputError: When the logits are not finite.
     """
     samples = [_Sample() for _ in range(len(hidden))]
+    trail: list[Tensor] = []  # of (B, D)
     while True:
+        if keep_states:
+            trail.append(hidden)
         for sample, token in zip(samples, sampler(logits(agent, hidden)).tolist(), strict=True):
             if sample.running:
                 if token == NOT_FINITE:
@@ -276,7 +283,9 @@ def write(
                 sample.take(token, token in agent.stop_tokens, max_new_tokens, keep_last, interject, ends)
         running = [sample.running for sample in samples]
         if not any(running):
-            return Written([s.ids for s in samples], hidden, [s.fed for s in samples], [s.sampled for s in samples])
+            states = [torch.stack(trail)[: len(s.ids), index] for index, s in enumerate(samples)] if trail else []
+            fed, sampled = [s.fed for s in samples], [s.sampled for s in samples]
+            return Written([s.ids for s in samples], hidden, fed, sampled, states)
         mask = torch.tensor(running, device=hidden.device)[:, None]  # (B, 1)
         # A sample that has ended is fed a padding position of any token.
         last = agent.embed([sample.ids[-1] if sample.running else 0 for sample in samples])  # (B, D)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import InnerLink
-from recursivemas.training.train.pairs import Pairs
+from recursivemas.training.train.pairs import Pairs, mean_embedding
 
 CHECKED = 2048
 
@@ -47,8 +47,18 @@ def embedding_loss(predicted: Tensor, wanted: Tensor, norm_weight: float) -> tup
 
 
 @torch.no_grad()
-def nearest_token_accuracy(link: InnerLink, agent: LoadedAgent, pairs: Pairs) -> float:
-    """Share of pairs, of the first `CHECKED`, whose R_in(h_t) is nearest, by cosine, to the embedding of y_{t+1}."""
-    predicted = functional.normalize(link(pairs.hidden[:CHECKED]), dim=-1)  # (N, D)
+def held_out_figures(link: InnerLink, agent: LoadedAgent, pairs: Pairs) -> dict[str, float]:
+    """How well a link does on pairs that it was not trained on; nothing if there are none.
+
+    Returns:
+        The mean cosine with the wanted embeddings, and the share of pairs whose R_in(h_t) is nearest, by cosine, to the
+        embedding of y_{t+1}; of the first `CHECKED` pairs.
+    """
+    hidden, targets, weights = pairs.hidden[:CHECKED], pairs.targets[:CHECKED], pairs.weights[:CHECKED]
+    if len(targets) == 0:
+        return {}
+    predicted = functional.normalize(link(hidden), dim=-1)  # (N, D)
     table = functional.normalize(agent.embedding_table.float(), dim=-1)  # (V, D)
-    return float(((predicted @ table.T).argmax(-1) == pairs.targets[:CHECKED, 0]).float().mean())
+    nearest = ((predicted @ table.T).argmax(-1) == targets[:, 0]).float().mean()
+    cosine = functional.cosine_similarity(predicted, mean_embedding(agent, targets, weights), dim=-1).mean()
+    return {"held_out_cosine": float(cosine), "nearest_token_accuracy": float(nearest)}

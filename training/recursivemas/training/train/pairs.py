@@ -6,18 +6,19 @@ tokens; positions are then matched through the characters where tokens end. Shap
 hidden size, B batch, T positions, M latent steps, V vocabulary.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.recursion import Recursion, Turn
-from recursivemas.training.rollout import Context, Sampler, extend, left_pad, logits
+from recursivemas.training.rollout import Sampler, Written, logits
 
 BATCH = 128
 REPEATS_KEPT = 0.1
@@ -130,12 +131,27 @@ def from_states(recursion: Recursion, agent: LoadedAgent, hidden: Tensor, count:
     return Pairs(hidden.float(), targets, weights, {name: reading.tokens(key, name, targets) for name in receivers})
 
 
+class Variety(NamedTuple):
+    """How much the texts that pairs come from differ.
+
+    Attributes:
+        pairs: N.
+        distinct_tokens: Different tokens among the targets.
+        boilerplate: Share of targets that are the commonest token at their place in a text, whatever the question.
+    """
+
+    pairs: int
+    distinct_tokens: int
+    boilerplate: float
+
+
 class _Collector:
     """Gathers one system's pairs, turn by turn of text mode; called after every turn.
 
     Attributes:
         hidden: By agent id, tensors (n, D) of the pairs' hidden states.
         targets: By agent id, the tokens that were written.
+        places: By agent id, where in its text each token stands.
         received: By (sender, receiver), the receiver's tokens.
     """
 
@@ -144,24 +160,19 @@ class _Collector:
         self.rng = np.random.default_rng(seed)
         self.hidden: dict[str, list[Tensor]] = {key: [] for key in recursion.agents}
         self.targets: dict[str, list[int]] = {key: [] for key in recursion.agents}
+        self.places: dict[str, list[int]] = {key: [] for key in recursion.agents}
         self.received: dict[tuple[str, str], list[int]] = {
             (edge.source, edge.target): [] for edge in recursion.system.edges
         }
 
-    def __call__(self, agent: LoadedAgent, prompts: list[Tensor], written: list[list[int]]) -> None:
-        """Runs the agent once more, without sampling, over its prompts (B tensors (T_b, D)) and what it wrote."""
-        rows = [(prompt, ids) for prompt, ids in zip(prompts, written, strict=True) if ids]
-        if not rows:
-            return
-        # The last token is a target only: no token follows it.
-        inputs = [torch.cat([prompt, agent.embed(ids[:-1]).to(prompt)]) for prompt, ids in rows]
-        embeds, valid = left_pad(inputs)  # (B, T, D), padded on the left, so the last positions are the written ones
-        states = extend(agent, Context(transformers.DynamicCache()), embeds, valid).float()  # (B, T, D)
+    def __call__(self, agent: LoadedAgent, written: Written) -> None:
+        """Takes what an agent wrote in a turn, with the states from which it wrote."""
         key = agent.agent.id
-        for state, (_, ids) in zip(states, rows, strict=True):
+        for ids, states in zip(written.ids, written.states, strict=True):
             kept = [t for t in range(len(ids)) if not self._is_thinned(ids, t)]
-            self.hidden[key].append(state[-len(ids) :][kept])  # h_t, from which the agent wrote ids[t]
+            self.hidden[key].append(states[kept].float())  # h_t, from which the agent wrote ids[t]
             self.targets[key] += [ids[t] for t in kept]
+            self.places[key] += kept
             for edge in self.recursion.system.outgoing(key):
                 read = self.reading.text(key, edge.target, tuple(ids))
                 self.received[(key, edge.target)] += [read[t] for t in kept]
@@ -182,10 +193,25 @@ class _Collector:
         targets = column(self.targets[key])
         return Pairs(hidden.to(agent.device), targets, torch.ones_like(targets, dtype=torch.float32), received)
 
+    def variety(self, key: str) -> Variety:
+        """How much an agent's texts differ."""
+        by_place: dict[int, Counter[int]] = {}
+        for place, token in zip(self.places[key], self.targets[key], strict=True):
+            by_place.setdefault(place, Counter())[token] += 1
+        commonest = sum(max(found.values()) for found in by_place.values())
+        count = len(self.targets[key])
+        return Variety(count, len(set(self.targets[key])), commonest / max(1, count))
+
 
 @torch.no_grad()
 def collect_pairs(
-    recursion: Recursion, records: Sequence[QuestionRecord], temperature: float, seed: int, candidates: int = 1
+    recursion: Recursion,
+    records: Sequence[QuestionRecord],
+    temperature: float,
+    seed: int,
+    candidates: int = 1,
+    text_tokens: int | None = None,
+    varieties: dict[str, Variety] | None = None,
 ) -> dict[str, Pairs]:
     """Every agent's pairs.
 
@@ -198,16 +224,22 @@ def collect_pairs(
         temperature: Of the writing.
         seed: Of the writing and the thinning.
         candidates: K; above 1 the targets are what the agent finds likeliest instead of what it wrote.
+        text_tokens: Length of a text; as in text mode by default.
+        varieties: Gets how much each agent's texts differ.
     """
     collector = _Collector(recursion, seed)
     generator = torch.Generator(recursion.deciding.device).manual_seed(seed)
     sampler = Sampler(temperature, 1.0, generator)
-    decoding = recursion.system.decoding.model_copy(update={"think_before_answer": True})
+    decoding = recursion.system.decoding
+    length = text_tokens or decoding.text_tokens
+    decoding = decoding.model_copy(update={"think_before_answer": True, "text_tokens": length})
     writer = Recursion(recursion.system.model_copy(update={"decoding": decoding}), recursion.agents, None)
     for begin in range(0, len(records), BATCH):
         questions = [record.question for record in records[begin : begin + BATCH]]
         writer.run(questions, mode="text", sampler=sampler, listener=collector)
     pairs = {key: collector.pairs(key) for key in recursion.agents}
+    if varieties is not None:
+        varieties |= {key: collector.variety(key) for key in recursion.agents}
     if candidates == 1:
         return pairs
     reading = Reading(recursion.agents)

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
-from recursivemas.system.links_file import LinkFile
+from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.progress import Say, silent
+from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, checksums, load_agents
 from recursivemas.training.links import Links
@@ -26,14 +28,17 @@ from recursivemas.training.loading import agents_dtype
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData
 from recursivemas.training.train.initialise import matched_thoughts, start_outer
-from recursivemas.training.train.inner_loop import embedding_loss, nearest_token_accuracy, start_inner
+from recursivemas.training.train.inner_loop import embedding_loss, held_out_figures, start_inner
 from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule, save_atomic
 from recursivemas.training.train.outer_loop import GradientWatch, outer_loss
-from recursivemas.training.train.pairs import Pairs, collect_latent_pairs, collect_pairs, join, mean_embedding
+from recursivemas.training.train.pairs import Pairs, Variety, collect_latent_pairs, collect_pairs, join, mean_embedding
 
 # What a batch of training questions is for; each use has a stream of its own.
-PAIR_STREAM, OUTER_STREAM, LATENT_STREAM = 0, 1, 2
+PAIR_STREAM, OUTER_STREAM, LATENT_STREAM, HELD_OUT_STREAM = 0, 1, 2, 3
 WARMUP_STEPS = 20
+HELD_OUT_SHARE = 16
+"""One question is held out for so many training questions."""
+MOST_BOILERPLATE = 0.5
 
 
 @dataclass
@@ -46,6 +51,7 @@ class Trainer:
         links: They are trained.
         data: Training questions.
         run: Folder, log, checkpoint and processes.
+        say: Called with what a person should know about the run.
     """
 
     system: System
@@ -53,25 +59,62 @@ class Trainer:
     links: Links
     data: TrainingData
     run: Run
+    say: Say = silent
 
     def __post_init__(self) -> None:
         self.accelerator = self.run.accelerator
         self._pairs: dict[str, Pairs] | None = None
+        self._held_out: dict[str, Pairs] | None = None
+        self._varieties: dict[str, Variety] = {}
         self._joined = 0
 
     @property
     def pairs(self) -> dict[str, Pairs]:
         """Pairs of every agent's text, gathered once; refinements add to them."""
         if self._pairs is None:
-            inner, seed = self.system.training.inner, self.system.training.seed
-            records = self.data.batch(PAIR_STREAM, 0, inner.questions)
-            recursion = Recursion(self.system, self.agents, None)
-            self._pairs = collect_pairs(recursion, records, inner.temperature, seed, inner.candidates)
+            self._pairs = self._write_pairs(self._pair_questions(), self._varieties)
         return self._pairs
+
+    @property
+    def held_out(self) -> dict[str, Pairs]:
+        """Pairs of every agent's text about questions that no training pair comes from."""
+        if self._held_out is None:
+            known = {record.question for record in self._pair_questions()}
+            count = max(1, self.system.training.inner.questions // HELD_OUT_SHARE)
+            drawn = self.data.batch(HELD_OUT_STREAM, 0, count)
+            self._held_out = self._write_pairs([record for record in drawn if record.question not in known])
+        return self._held_out
+
+    def _pair_questions(self) -> list[QuestionRecord]:
+        return self.data.batch(PAIR_STREAM, 0, self.system.training.inner.questions)
+
+    def _write_pairs(
+        self, records: list[QuestionRecord], varieties: dict[str, Variety] | None = None
+    ) -> dict[str, Pairs]:
+        inner, seed = self.system.training.inner, self.system.training.seed
+        recursion = Recursion(self.system, self.agents, None)
+        return collect_pairs(
+            recursion, records, inner.temperature, seed, inner.candidates, inner.text_tokens, varieties
+        )
+
+    def _report_pairs(self) -> None:
+        """Logs how much the agents' texts differ, and says so if they are mostly the same."""
+        pairs = self.pairs
+        for key, variety in self._varieties.items():
+            self.run.log(phase="pairs", agent=key, held_out_pairs=len(self.held_out[key].targets), **variety._asdict())
+            if variety.boilerplate > MOST_BOILERPLATE and len(pairs[key].targets):
+                self.say(
+                    f"agent {key}: {variety.boilerplate:.0%} of its training pairs are boilerplate, the same token at "
+                    f"the same place whatever the question ({variety.distinct_tokens} distinct tokens in "
+                    f"{variety.pairs} pairs); longer texts help (training.inner.text_tokens)"
+                )
+        if not any(len(each.targets) for each in self.held_out.values()):
+            self.say("every question is trained on, so nothing is measured on held-out pairs")
 
     def train(self) -> None:
         """All phases that are not done yet; keeps the links before each kind of phase for comparison."""
         inner, outer = self.system.training.inner, self.system.training.outer
+        self.run.phase("report pairs", self._report_pairs)
         for agent in self.agents:
             self.run.phase(
                 f"start inner {agent}", functools.partial(start_inner, self.links.inner[agent], self.agents[agent])
@@ -95,7 +138,7 @@ class Trainer:
             *((f"inner {agent}, refinement {number}", agent, self._inner) for agent in self.agents),
             *((f"align {edge}, refinement {number}", edge, self._align) for edge in self.links.outer),
         ]
-        if all(name in self.run.done for name, _, _ in phases):
+        if all((f"check {name}" if act == self._align else name) in self.run.done for name, _, act in phases):
             return
         for earlier in range(self._joined + 1, number + 1):
             # Not right onto the device: one of several processes calls it `cpu:0`, which torch.load does not know.
@@ -119,13 +162,17 @@ class Trainer:
             save_atomic(self._pairs_file(number), {key: vars(each) for key, each in pairs.items()})
         self.accelerator.wait_for_everyone()
 
+    def _stage_file(self, name: str) -> Path:
+        return self.run.folder / "stages" / f"{name}.json"
+
     def _keep(self, name: str) -> None:
         """Writes the present links to `stages/<name>.json`."""
 
         def write() -> None:
             if self.run.main:
                 provenance = {"stage": name, "seed": self.system.training.seed}
-                self.links.to_file(self.system.name, provenance).save(self.run.folder / "stages" / f"{name}.json")
+                self.links.to_file(self.system.name, provenance).save(self._stage_file(name))
+            self.accelerator.wait_for_everyone()
 
         self.run.phase(f"keep {name}", write)
 
@@ -141,14 +188,13 @@ class Trainer:
             return embedding_loss(link(pairs.hidden[chosen]), wanted, settings.norm_weight)
 
         self.run.optimise(name, link, Schedule(steps, settings.learning_rate, WARMUP_STEPS), loss)
-        accuracy = nearest_token_accuracy(link, self.agents[agent], pairs)
-        self.run.log(phase=name, nearest_token_accuracy=accuracy)
+        self.run.log(phase=name, **held_out_figures(link, self.agents[agent], self.held_out[agent]))
 
-    def _matched(self, edge: str) -> tuple[LoadedAgent, tuple[Tensor, Tensor]]:
-        """The receiver of an edge, and `matched_thoughts` of its sender."""
+    def _matched(self, edge: str, pairs: dict[str, Pairs] | None = None) -> tuple[LoadedAgent, tuple[Tensor, Tensor]]:
+        """The receiver of an edge, and `matched_thoughts` of its sender, of the training pairs by default."""
         source, target = next((e.source, e.target) for e in self.system.edges if e.id == edge)
         receiver = self.agents[target]
-        return receiver, matched_thoughts(self.pairs[source], self.links.inner[source], receiver)
+        return receiver, matched_thoughts((pairs or self.pairs)[source], self.links.inner[source], receiver)
 
     def _start_outer(self, edge: str) -> None:
         receiver, (thoughts, wanted) = self._matched(edge)
@@ -159,7 +205,7 @@ class Trainer:
     def _align(self, name: str, edge: str, steps: int) -> None:
         """R_out(R_in(h)) towards the receiver's embedding of the same text."""
         settings, link = self.system.training, self.links.outer[edge]
-        if name in self.run.done:
+        if f"check {name}" in self.run.done:
             return
         _, (thoughts, wanted) = self._matched(edge)
 
@@ -168,6 +214,22 @@ class Trainer:
             return embedding_loss(link(thoughts[chosen]), wanted[chosen], settings.inner.norm_weight)
 
         self.run.optimise(name, link, Schedule(steps, settings.outer.alignment_learning_rate, WARMUP_STEPS), loss)
+        self.run.phase(f"check {name}", functools.partial(self._check_aligned, name, edge))
+
+    @torch.no_grad()
+    def _check_aligned(self, name: str, edge: str) -> None:
+        """Puts an outer link back to its start if that fits better, on held-out pairs if there are any."""
+        link = self.links.outer[edge]
+        started = Links.from_file(load_links(self._stage_file("started"))).outer[edge].to(self.accelerator.device)
+        _, (thoughts, wanted) = self._matched(edge, self.held_out)
+        if len(thoughts) == 0:
+            _, (thoughts, wanted) = self._matched(edge)
+        weight = self.system.training.inner.norm_weight
+        (now, figures), (before, _) = (embedding_loss(each(thoughts), wanted, weight) for each in (link, started))
+        kept = bool(now <= before)
+        self.run.log(phase=name, held_out_cosine=figures["cosine"], better_than_start=kept)
+        if not kept:
+            link.load_state_dict(started.state_dict())
 
     def train_outer(self) -> None:
         """The outer loop alone."""
@@ -250,6 +312,7 @@ def train_system(
     agents: dict[str, LoadedAgent] | None = None,
     data: TrainingData | None = None,
     start: LinkFile | None = None,
+    say: Say = silent,
 ) -> Links:
     """Trains a system's links into `out`.
 
@@ -263,6 +326,7 @@ def train_system(
         agents: Loaded agents; by default they are loaded from the system's checkpoints.
         data: Training questions; by default the task's own.
         start: Links to begin the outer loop with; inner loop, initialisation and alignment are then left out.
+        say: Called with what a person should know about the run.
 
     Raises:
         InputError: When the system names no training data, or a checkpoint belongs to another run.
@@ -279,7 +343,7 @@ def train_system(
     links = (new_links(system, agents) if start is None else Links.from_file(start)).to(accelerator.device)
     run = Run(out, links, run_identity(system, data, before, start), checkpoint_every, accelerator, progress)
     run.start(resume)
-    trainer = Trainer(system, agents, links, data, run)
+    trainer = Trainer(system, agents, links, data, run, say)
     trainer.train() if start is None else trainer.train_outer()
     assert checksums(agents) == before, "an agent changed while its links were trained"
     if accelerator.is_main_process:
