@@ -73,6 +73,16 @@ def test_released_round_trip_is_exact(tmp_path: Path) -> None:
     assert (again.inner, again.outer) == (file.inner, file.outer)
 
 
+def test_from_released_keeps_the_precision_of_every_tensor(tmp_path: Path) -> None:
+    outer = ReleasedOuter(6, 8).half().state_dict()
+    del outer["residual_proj.bias"]
+    torch.save(ReleasedInner(6).half().state_dict(), tmp_path / "i.pt")
+    torch.save(outer, tmp_path / "o.pt")
+    file = from_released("s", {"a": tmp_path / "i.pt"}, {"a->b": tmp_path / "o.pt"})
+    tensors = [record for link in (*file.inner.values(), *file.outer.values()) for record in link.tensors.values()]
+    assert {record.dtype for record in tensors} == {"float16"}
+
+
 def test_nested_round_trip_is_exact(tmp_path: Path) -> None:
     file = random_links("paper").to_file("s", {})
     to_nested(file, tmp_path / "n.json")

@@ -192,7 +192,7 @@ def test_rmas_eval_and_run_take_device_and_precision(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     plain = call("plain")
-    assert plain == call("named", "--device", "cpu", "--precision", "float32")
+    assert plain == call("named", "--device", "cpu", "--precision", "float32", "--threads", "1")
     _, rounded = call("rounded", "--device", "cpu", "--precision", "bfloat16")
     assert (rounded != plain[1]) == (command == "run")
     with pytest.raises(InputError, match="sees no CUDA device"):

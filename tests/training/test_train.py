@@ -152,6 +152,7 @@ def test_train_killed_at_any_moment_continues_to_the_same_links(whole: Path, tmp
     assert not (out / "recursivelink.json").exists()
     subprocess.run(command(path, out), check=True, capture_output=True)
     links, continued = (load_links(folder / "recursivelink.json") for folder in (whole, out))
+    assert {record.dtype for link in links.outer.values() for record in link.tensors.values()} == {"float16"}
     assert (links.inner, links.outer) == (continued.inner, continued.outer)
     timeless = [
         [{key: value for key, value in line.items() if key != "step_ms"} for line in lines(folder)]
@@ -162,7 +163,8 @@ def test_train_killed_at_any_moment_continues_to_the_same_links(whole: Path, tmp
 
 def test_train_refuses_a_checkpoint_of_another_run(make_system: MakeSystem, tmp_path: Path) -> None:
     short = {**SETTINGS, "outer": {**SETTINGS["outer"], "steps": 1}}
-    train_system(make_system("distillation", **short), tmp_path)
+    links = train_system(make_system("distillation", **short), tmp_path)
+    assert load_links(tmp_path / "recursivelink.json").outer == links.to_file("s", {}).outer  # float32, unless asked
     with pytest.raises(InputError, match="checkpoint of another run"):
         train_system(make_system("distillation", seed=1, **short), tmp_path, resume=True)
 
@@ -245,6 +247,8 @@ def test_checksum_sees_one_changed_bit(agents: dict[str, LoadedAgent]) -> None:
 def test_checksums_read_shared_weights_once(agents: dict[str, LoadedAgent], monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[object] = []
     monkeypatch.setattr(agents_module, "checksum", lambda model: read.append(model) or str(len(read)))
-    assert checksums({"a": agents["planner"], "b": agents["critic"], "c": agents["planner"]}) == dict(
-        a="1", b="2", c="1"
-    )
+    assert checksums({"a": agents["planner"], "b": agents["critic"], "c": agents["planner"]}) == {
+        "a": "1",
+        "b": "2",
+        "c": "1",
+    }

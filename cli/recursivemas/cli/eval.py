@@ -1,6 +1,5 @@
 """`rmas eval`: accuracy, decoded tokens and time per mode and round."""
 
-import functools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -8,10 +7,18 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from recursivemas.cli.options import MODE_NAMES, DeviceOption, LinksOption, PrecisionOption, SystemArgument
+from recursivemas.cli.options import (
+    MODE_NAMES,
+    DeviceOption,
+    LinksOption,
+    PrecisionOption,
+    SystemArgument,
+    ThreadsOption,
+    use_threads,
+)
+from recursivemas.cli.phases import shown_phases
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
 from recursivemas.system.names import MODES
@@ -46,6 +53,7 @@ def eval_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions asked at once.")] = 128,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
     wrong: Annotated[int, typer.Option(min=0, help="Show up to this many wrong answers of each mode.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and eval.png.")] = None,
 ) -> None:
@@ -55,6 +63,7 @@ def eval_command(
     from recursivemas.training.loading import load_recursion
     from recursivemas.training.tasks.data import load_records
 
+    use_threads(threads)
     declared = load_system(system)
     source = data or (declared.task.data if declared.task else None)
     if source is None:
@@ -73,11 +82,10 @@ def eval_command(
     records = load_records(source)[:limit]
     recursion = load_recursion(declared, load_links(links) if links is not None else None, device, precision)
     cells = []
-    with Progress(disable=not Console().is_terminal, transient=True) as bar:
+    with shown_phases() as start:
         for each, r, m, c in grid:
-            task = bar.add_task(f"{each} r={r} m={m}", total=len(records))
-            advance = functools.partial(_advance, bar, task)
-            cells.append(evaluate(recursion, records, each, r, m, c, temperature, seed, batch_size, advance))
+            report = start(f"{each} r={r} m={m}")
+            cells.append(evaluate(recursion, records, each, r, m, c, temperature, seed, batch_size, report))
     Console().print(_table(cells))
     if wrong:
         Console().print(_wrong_table(cells, records, wrong))
@@ -114,10 +122,6 @@ def _wrong_table(cells: "Sequence[Cell]", records: Sequence[QuestionRecord], mos
             texts = (escape(str(each[name])) for name in ("question", "right_answer", "answer"))
             table.add_row(cell.mode, cell.control, str(cell.rounds), str(cell.latent_steps), *texts)
     return table
-
-
-def _advance(bar: Progress, task: TaskID, done: int, _total: int) -> None:
-    bar.update(task, completed=done)
 
 
 def _numbers(text: str | None, default: int, option: str) -> list[int]:

@@ -19,6 +19,7 @@ PrecisionOption: TypeAlias = Annotated[
     Precision,
     typer.Option(help="Dtype of the agents. Default: bfloat16 if CUDA supports it, otherwise float32."),
 ]
+ThreadsOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
 BackendOption: TypeAlias = Annotated[
     str, typer.Option(help="Where the model's definition comes from: relax (ours), mlc (MLC-LLM's) or auto.")
 ]
@@ -28,3 +29,11 @@ ContextWindowOption: TypeAlias = Annotated[
 PrefillChunkOption: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Positions per prefill call. Default: at most 1024.")
 ]
+
+
+def use_threads(threads: int | None) -> None:
+    """Limits PyTorch to this many threads, if a number is given."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

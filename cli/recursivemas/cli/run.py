@@ -8,7 +8,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recursivemas.cli.options import DeviceOption, LinksOption, PrecisionOption, SystemArgument
+from recursivemas.cli.options import (
+    DeviceOption,
+    LinksOption,
+    PrecisionOption,
+    SystemArgument,
+    ThreadsOption,
+    use_threads,
+)
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.links_file import load_links
 from recursivemas.system.names import Mode
@@ -24,12 +31,14 @@ def run_command(
     mode: Annotated[Mode, typer.Option(help="How the agents answer.")] = "latent",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
     trace: Annotated[Path | None, typer.Option(help="Write all thoughts and hand-offs to this JSON file.")] = None,
 ) -> None:
     """Answers a question and shows each turn, the number of decoded tokens and the time."""
     from recursivemas.training.loading import load_recursion
     from recursivemas.training.trace import trace_record, turn_rows
 
+    use_threads(threads)
     loaded = load_links(links) if links is not None else None
     recursion = load_recursion(load_system(system), loaded, device, precision)
     answers = recursion.run([question], rounds, latent_steps, mode)

@@ -1,15 +1,15 @@
 """`rmas train`: trains a system's links, inner loop first, then outer loop."""
 
-from collections.abc import Callable
+import functools
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from recursivemas.cli.options import SystemArgument
+from recursivemas.cli.options import SystemArgument, ThreadsOption, use_threads
+from recursivemas.cli.phases import shown_phases
 from recursivemas.system.errors import InputError
+from recursivemas.system.names import Dtype
 from recursivemas.system.system import System, load_system
 
 
@@ -24,7 +24,8 @@ def train_command(
     steps: Annotated[int | None, typer.Option(min=0, help="Outer-loop steps. Default: the system's.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Default: the system's.")] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.")] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Dtype of the numbers in recursivelink.json.")] = "float16",
+    threads: ThreadsOption = None,
 ) -> None:
     """Trains a system's links; the agents stay frozen.
 
@@ -32,27 +33,20 @@ def train_command(
     embeddings, and learn through all rounds. `accelerate launch --no-python rmas train …` spreads the work over GPUs.
     """
     import accelerate
-    import torch
 
     from recursivemas.training.curves import draw_curves
     from recursivemas.training.tasks.data import TrainingData
     from recursivemas.training.train.trainer import train_system
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     declared = _with_overrides(load_system(system), seed, steps, rounds)
     source = data or (declared.task.train if declared.task else None)
     if source is None:
         raise InputError(f"{system}: names no training data; set task.train or pass --data")
     questions = TrainingData(source, declared.training.seed)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not Console().is_terminal) as bar:
-
-        def show(phase: str) -> Callable[[int, int], None]:
-            task = bar.add_task(phase, total=None)
-            return lambda step, steps: bar.update(task, completed=step, total=steps)
-
-        train_system(declared, out, resume, checkpoint_every, show, data=questions)
+    with shown_phases() as start:
+        say = functools.partial(typer.echo, err=True)
+        train_system(declared, out, resume, checkpoint_every, start, data=questions, say=say, dtype=dtype)
     if not accelerate.PartialState().is_main_process:
         return
     draw_curves(out / "metrics.jsonl", out / "curves.png")

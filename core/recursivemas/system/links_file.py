@@ -28,6 +28,8 @@ INNER_TENSORS = {form.name: tuple(tensor.name for tensor in form.inner) for form
 OUTER_TENSORS = {form.name: tuple(tensor.name for tensor in form.outer) for form in LINK_VARIANTS}
 """Names of an outer link's tensors in call order, by variant."""
 _TENSORS = {tensor.name: tensor for form in LINK_VARIANTS for tensor in (*form.inner, *form.outer)}
+_FLOAT16_OVERFLOW = 65520.0
+"""The smallest magnitude that rounds to infinity in float16."""
 _DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
 
@@ -176,10 +178,18 @@ class LinkFile(Closed):
             )
 
     def rounded(self, dtype: Dtype) -> Self:
-        """Returns the same links with every number in `dtype`."""
+        """Returns the same links with every number in `dtype`.
+
+        Raises:
+            InputError: A number is beyond the range of float16.
+        """
 
         def convert(link: Link) -> Link:
-            tensors = {k: TensorRecord.from_array(t.array(), dtype) for k, t in link.tensors.items()}
+            arrays = {name: record.array() for name, record in link.tensors.items()}
+            largest = max((float(np.abs(array).max(initial=0)) for array in arrays.values()), default=0.0)
+            if dtype == "float16" and largest >= _FLOAT16_OVERFLOW:
+                raise InputError(f"a link holds {largest:g}, beyond float16's 65504; use --dtype float32")
+            tensors = {name: TensorRecord.from_array(array, dtype) for name, array in arrays.items()}
             return link.model_copy(update={"tensors": tensors})
 
         inner = {key: convert(link) for key, link in self.inner.items()}

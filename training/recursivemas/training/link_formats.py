@@ -113,7 +113,7 @@ def released_link(path: Path, wanted: Kind) -> Link:
         raise InputError(f"{path}: is an {kind} adapter, expected an {wanted} one; swap the files")
     arrays = {ours: state[theirs] for theirs, ours in RELEASED_NAMES[kind].items() if theirs in state}
     if kind == "outer" and "b3" not in arrays:
-        arrays["b3"] = torch.zeros(arrays["w3"].shape[0])
+        arrays["b3"] = arrays["w3"].new_zeros(arrays["w3"].shape[0])
     width, source = arrays["w1"].shape
     target = arrays["w2"].shape[0]
     tensors = {name: _record(tensor) for name, tensor in arrays.items()}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
 from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.names import Dtype
 from recursivemas.system.progress import Say, silent
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System
@@ -313,6 +314,7 @@ def train_system(
     data: TrainingData | None = None,
     start: LinkFile | None = None,
     say: Say = silent,
+    dtype: Dtype = "float32",
 ) -> Links:
     """Trains a system's links into `out`.
 
@@ -327,6 +329,7 @@ def train_system(
         data: Training questions; by default the task's own.
         start: Links to begin the outer loop with; inner loop, initialisation and alignment are then left out.
         say: Called with what a person should know about the run.
+        dtype: Of the numbers in `recursivelink.json`; training computes in float32 whatever it is.
 
     Raises:
         InputError: When the system names no training data, or a checkpoint belongs to another run.
@@ -348,7 +351,7 @@ def train_system(
     assert checksums(agents) == before, "an agent changed while its links were trained"
     if accelerator.is_main_process:
         provenance = _provenance(system, data, before, accelerator.device)
-        links.to_file(system.name, provenance).save(out / "recursivelink.json")
+        links.to_file(system.name, provenance).rounded(dtype).save(out / "recursivelink.json")
     return links
 
 
