@@ -69,10 +69,42 @@ def test_mlc_config_says_why_it_was_refused_in_one_line() -> None:
         mlc_config(Config, {"hidden_size": 13})
 
 
+def test_rope_scaling_replaces_rope_parameters() -> None:
+    raw = {"rope_scaling": {"type": "llama3", "factor": 8.0}, "rope_parameters": {"rope_type": "default"}}
+    scaling = transformers4(raw)["rope_scaling"]
+    assert scaling == {"type": "llama3", "rope_type": "llama3", "factor": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"is_causal": False}, "is_causal is False, which MLC-LLM ignores"),
+        ({"is_causal": None}, "is_causal is None, which MLC-LLM ignores"),
+        ({"logits_scaling": 2.0}, "logits_scaling is 2.0"),
+        ({"text_config": {"use_bidirectional_attention": True}}, "use_bidirectional_attention is True"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, r"ignores rope_scaling \(type 'yarn'\)"),
+        ({"rope_scaling": {"type": "linear"}, "rope_parameters": {"rope_type": "default"}}, "ignores rope_scaling"),
+        ({"n_layer": 10**6}, "n_layer: at most 256"),
+        ({"model_type": "llama", "vocab_size": 9, "hidden_act": "gelu"}, "hidden_act 'gelu'"),
+        ({"model_type": "llama", "vocab_size": 9, "new_key": 1}, "unknown key 'new_key'"),
+        ({"model_type": "mistral", "vocab_size": 9, "layer_types": ["full_attention"]}, "layer_types"),
+    ],
+)
+def test_mlc_config_refuses_keys_that_count_and_are_ignored(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        mlc_config(Config, {"hidden_size": 8, **change})
+
+
+def test_mlc_config_takes_null_for_no_quantization() -> None:
+    assert mlc_config(Config, {"hidden_size": 8, "quantization_config": None, "is_causal": True}).hidden_size == 8
+
+
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
         ({"max_position_embeddings": 512}, 512),
+        ({"model_type": "llama", "max_position_embeddings": 512, "sliding_window": 8, "use_sliding_window": False}, 8),
+        ({"model_type": "mistral", "max_position_embeddings": 8192}, 4096),
         ({"n_positions": 1024}, 1024),
         ({"max_position_embeddings": 512, "sliding_window": 128}, 128),
         ({"max_position_embeddings": 512, "sliding_window": 128, "use_sliding_window": False}, 512),

@@ -5,9 +5,13 @@ saved keep RoPE's settings in `rope_parameters` and leave out what has a default
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from recursivemas.compiler.models.config_keys import COMMON
+from recursivemas.compiler.models.families import FAMILIES
+from recursivemas.compiler.models.hf_config import check_keys
 from recursivemas.mlc.compat.rope import yarn_factor
 from recursivemas.system.errors import InputError
 
@@ -24,9 +28,37 @@ _DEFAULTS: dict[str, Any] = {
     "scoring_func": "softmax",
 }
 
+# What this module and the mapping of weights see to, whatever MLC-LLM's class reads: RoPE, windows, and keys that
+# decide which tensors there are.
+_SEEN_TO = {
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "sliding_window",
+    "use_sliding_window",
+    "max_window_layers",
+}
+_SEEN_TO |= {"max_position_embeddings", "head_dim", "num_key_value_heads", "tie_word_embeddings", "attention_bias"}
+_SEEN_TO |= {"layer_types"}
+
+_MOST_LAYERS = 256
+
+_FEATURES = (
+    "is_causal",
+    "use_bidirectional_attention",
+    "per_layer_config",
+    "attention_chunk_size",
+    "is_encoder_decoder",
+)
+_FEATURES += ("add_cross_attention", "embedding_multiplier", "residual_multiplier", "attention_multiplier", "clip_qkv")
+_FEATURES += ("logits_scaling", "pruned_heads", "no_rope_layers", "use_mrope")
+"""Keys that MLC-LLM ignores unless its class has them."""
+
 
 def transformers4(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Turns `rope_parameters` of transformers 5 into the keys of transformers 4 and keeps other keys.
+
+    `rope_scaling` replaces `rope_parameters`, as in transformers.
 
     Args:
         raw: The parsed `config.json`, in either spelling.
@@ -42,6 +74,8 @@ def transformers4(raw: Mapping[str, Any]) -> dict[str, Any]:
         return config
     if not isinstance(rope, Mapping):
         raise InputError(f"config.json: rope_parameters: an object was expected, got {type(rope).__name__}")
+    if isinstance(config.get("rope_scaling"), Mapping) and config["rope_scaling"]:
+        rope = config["rope_scaling"]
     if "full_attention" in rope or "sliding_attention" in rope:  # One RoPE for each kind of layer, as in Gemma 3.
         local = rope.get("sliding_attention") or {}
         if "rope_theta" in local:
@@ -76,8 +110,10 @@ def longest_context(config: Any, raw: Mapping[str, Any]) -> int:
     if longest is None:
         raise InputError("config.json: missing key 'max_position_embeddings'")
     limits = [longest]
-    if text.get("use_sliding_window") is not False and text.get("sliding_window"):
-        limits.append(int(text["sliding_window"]))
+    off = text.get("use_sliding_window") is False and text.get("model_type") not in ("llama", "mistral")
+    window = text.get("sliding_window", 4096 if text.get("model_type") == "mistral" else None)
+    if window and not off:
+        limits.append(int(window))
     rope = text.get("rope_parameters") or {}
     if rope.get("llama_4_scaling_beta"):  # MLC-LLM does not scale the queries beyond it.
         limits.append(int(rope["original_max_position_embeddings"]))
@@ -92,11 +128,14 @@ def mlc_config(config_class: Any, raw: Mapping[str, Any]) -> Any:
         raw: The parsed `config.json`.
 
     Raises:
-        InputError: A key is missing, or MLC-LLM's class refuses a value.
+        InputError: A key is missing, MLC-LLM's class refuses a value, or it ignores a key that counts.
     """
     config = transformers4(raw)
     name = config.get("model_type", config_class.__name__)
     known = {field.name for field in dataclasses.fields(config_class)}
+    if config.get("quantization_config", ...) is None:
+        del config["quantization_config"]  # some classes read null as an unknown method
+    _refuse_ignored(config_class, known, config)
     if "rope_parameters" in known:  # Ministral 3 only exists in the transformers 5 spelling.
         config["rope_parameters"] = _ministral3_rope(raw)
     if "vocab_size" in known and "vocab_size" in (nested := config.get("text_config") or {}):
@@ -125,6 +164,31 @@ def mlc_config(config_class: Any, raw: Mapping[str, Any]) -> Any:
     return made
 
 
+def _refuse_ignored(config_class: Any, known: set[str], config: dict[str, Any]) -> None:
+    """Refuses keys that change what transformers computes and that MLC-LLM's class ignores.
+
+    Raises:
+        InputError: There is one.
+    """
+    name = config.get("model_type", config_class.__name__)
+    scaling = config.get("rope_scaling")
+    if isinstance(scaling, Mapping) and scaling:
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        elsewhere = known & {"text_config", "rope_parameters"}
+        if kind != "default" and not elsewhere and "rope_scaling" not in inspect.getsource(config_class):
+            raise InputError(f"config.json ({name}): MLC-LLM ignores rope_scaling (type {kind!r}) for this family")
+        config["rope_scaling"] = None if kind == "default" else {**scaling, "type": kind, "rope_type": kind}
+    for key in ("num_hidden_layers", "n_layer", "num_layers"):
+        if isinstance(config.get(key), int) and config[key] > _MOST_LAYERS:
+            raise InputError(f"config.json ({name}): {key}: at most {_MOST_LAYERS} was expected, got {config[key]}")
+    for table in (config, config.get("text_config") or {}):
+        for key in _FEATURES:
+            if key in table and key not in known and not COMMON[key].accepts(table[key]):
+                raise InputError(f"config.json ({name}): {key} is {table[key]!r}, which MLC-LLM ignores")
+    if name in FAMILIES:
+        check_keys(FAMILIES[name], config, known | _SEEN_TO)
+
+
 def _sliding_pattern(raw: Mapping[str, Any], text_config: Any) -> int:
     """The number p such that every p-th layer sees the whole context; MLC-LLM fixes it at 6.
 
@@ -146,7 +210,7 @@ def _sliding_pattern(raw: Mapping[str, Any], text_config: Any) -> int:
 
 def _ministral3_rope(raw: Mapping[str, Any]) -> dict[str, Any]:
     """`rope_parameters` without `mscale_all_dim`, with which MLC-LLM scales the softmax, unlike transformers."""
-    rope = dict(raw.get("rope_parameters") or {})
+    rope = dict(raw.get("rope_scaling") or raw.get("rope_parameters") or {})
     if rope.get("rope_type") == "yarn" and rope.get("attention_factor") is None:
         rope["attention_factor"] = yarn_factor(rope)
     rope["mscale_all_dim"] = 0

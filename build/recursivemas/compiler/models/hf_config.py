@@ -9,7 +9,7 @@ Source: `configuration_utils.py`, `modeling_rope_utils.py` and the four `configu
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,6 +118,27 @@ def library_sizes(model_type: str, longest: int, context: int | None, chunk: int
     return context, chunk
 
 
+def check_keys(family: Family, raw: Mapping[str, Any], read: Collection[str]) -> None:
+    """Refuses what another backend's definition of one of our families would compute wrongly.
+
+    Args:
+        family: Chosen by ``model_type``.
+        raw: The parsed config.json.
+        read: The keys that the other backend reads.
+
+    Raises:
+        InputError: A key is neither read nor known to change nothing, or a size is beyond reason.
+    """
+    keys = _Keys(family, raw, set(read))
+    for key in _LARGEST:
+        if raw.get(key) is not None:
+            keys.positive(key)
+    keys.check_activation()
+    keys.check_family()
+    keys.check_pad_token(keys.positive("vocab_size"))
+    keys.refuse_the_rest()
+
+
 _ABSENT = object()
 
 
@@ -210,12 +231,14 @@ class _Keys:
                 f"pad_token_id: null or a token below vocab_size ({vocab}) was expected, got {_shown(token)}"
             )
 
+    def check_family(self) -> None:
+        """Refuses a model that transformers takes for another family because of `layer_types`."""
+        if not self.family.layer_types and "layer_types" in self.raw:
+            raise self.refuse("layer_types: transformers takes the model for another family because of it; take it out")
+
     def check_layer_types(self, layers: int) -> None:
         """Refuses layers that do not attend to the whole context."""
-        if not self.family.layer_types and "layer_types" in self.raw:
-            raise self.refuse(
-                "layer_types: transformers takes this model for another family because of it; take it out"
-            )
+        self.check_family()
         types = self.value("layer_types", None)
         if types is None:
             return
