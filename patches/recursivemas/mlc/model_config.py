@@ -43,7 +43,7 @@ _SEEN_TO |= {"layer_types"}
 
 _MOST_LAYERS = 256
 
-_FEATURES = (
+_FEATURES: tuple[str, ...] = (
     "is_causal",
     "use_bidirectional_attention",
     "per_layer_config",
