@@ -12,9 +12,10 @@ from recursivemas.compiler.agents import BuiltAgent
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.chat_config import chat_config
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.tokenizer import read_tokenizer
 from recursivemas.release.package import _agent_record
+from recursivemas.system.manifest import AgentRecord
+from recursivemas.system.quantize import find_scheme
 from recursivemas.system.system import Agent
 from recursivemas.training.agents import load_agent
 from tests.build.test_chat_config import CONFIG
@@ -58,10 +59,15 @@ def test_page_and_reference_stop_at_the_same_tokens(
     written = chat_config(checkpoint, facts, scheme, read_tokenizer(folder, facts.vocab_size))
     ours = {"model": "m", "dtype": "float32", "hidden_size": 32, "num_hidden_layers": 1, "memory_bytes": 1}
     written["recursivemas"] |= ours
-    record = _agent_record(
-        agent, BuiltAgent(AgentFolder(folder, "a.wasm", json.loads(json.dumps(written))), "agents/a")
-    )
+    record = recorded(agent, folder, written)
     loaded = load_agent(agent)
     assert set(record.stop_token_ids) == loaded.stop_tokens == expected
     wrap = loaded.wraps[agent.prompt]
     assert (record.prompt.prefix, record.prompt.suffix, record.prompt.trim) == (wrap.prefix, wrap.suffix, wrap.trim)
+    del written["recursivemas"]["special_tokens"]  # as 0.1.0 wrote it
+    assert recorded(agent, folder, written) == record
+
+
+def recorded(agent: Agent, folder: Path, config: Any) -> AgentRecord:
+    compiled = AgentFolder(folder, "a.wasm", json.loads(json.dumps(config)))
+    return _agent_record(agent, BuiltAgent(compiled, "agents/a"))

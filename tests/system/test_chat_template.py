@@ -221,13 +221,11 @@ def test_end_of_turn_that_only_the_next_turn_brings() -> None:
     assert end_of_turn(ChatTemplate(source, {}), ChatTemplateOptions(), {"<end>": 5}) == 5
 
 
-REAL = Path(os.environ.get("LLAMA_CPP_SOURCE_DIR", "")) / "models/templates"
+REAL = Path(os.environ.get("LLAMA_CPP_DIR", "")) / "models/templates"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not os.environ.get("LLAMA_CPP_SOURCE_DIR"), reason="LLAMA_CPP_SOURCE_DIR names no copy of llama.cpp's source"
-)
+@pytest.mark.skipif(not os.environ.get("LLAMA_CPP_DIR"), reason="LLAMA_CPP_DIR names no copy of llama.cpp's source")
 @pytest.mark.usefixtures("on_the_day")
 def test_published_templates_equal_transformers_or_are_refused(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     equal, refused = [], []
