@@ -28,7 +28,7 @@ def convert(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, 
     import recursivemas.compiler.models.llama  # noqa: F401  importing TVM is no part of the conversion
     from recursivemas.compiler.backends import prepare
     from recursivemas.compiler.checkpoint import Checkpoint
-    from recursivemas.compiler.quantize import find_scheme
+    from recursivemas.system.quantize import find_scheme
 
     def run() -> dict[str, Any]:
         out.mkdir(parents=True)

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.random_checkpoint import write_random_checkpoint
-from recursivemas.compiler.quantize import SCHEMES
 from recursivemas.compiler.weights import TENSOR_CACHE
 from recursivemas.system.files import write_text_atomic
+from recursivemas.system.quantize import SCHEMES
 
 EVIDENCE = Path("docs/evidence/bench-convert.json")
 

@@ -27,10 +27,10 @@ from recursivemas.compiler.library import library_metadata
 from recursivemas.compiler.model_facts import relax_facts
 from recursivemas.compiler.models import load_model_config
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
-from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.shaders import shaders_of
 from recursivemas.compiler.wgsl import refused_by_dawn
 from recursivemas.system.files import write_text_atomic
+from recursivemas.system.quantize import find_scheme
 
 EVIDENCE = Path("docs/evidence/bench-real-size.json")
 SCHEMES = ("q4f16_1", "q4f32_1")

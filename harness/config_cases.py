@@ -22,13 +22,13 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.export import export_config
 from recursivemas.compiler.models import FAMILIES, ModelConfig, load_model_config, param_specs
 from recursivemas.compiler.models.config_keys import COMMON
-from recursivemas.compiler.quantize import SCHEMES
 from recursivemas.system.errors import InputError
+from recursivemas.system.quantize import SCHEMES
 
 Config = dict[str, Any]
 CONTEXT = 64
-_TOKENS = np.random.default_rng(5).integers(0, 60, 40)
-_FIRST_CALL = 29
+FIRST_CALL = 29
+"""Positions of the first call; the second has the rest."""
 
 # Values of every JSON type; for most keys and most values that is a change that matters, or a refusal.
 _VALUES: tuple[Any, ...] = (
@@ -153,6 +153,11 @@ _MORE += (
 )
 
 
+def token_ids(vocab_size: int) -> NDArray[np.int32]:
+    """(40,) what both sides read."""
+    return np.random.default_rng(5).integers(0, vocab_size, 40, np.int32)
+
+
 def base_config(family: str) -> Config:
     """The `config.json` that changes start from."""
     config = {
@@ -254,10 +259,10 @@ def transformers_numbers(folder: Path, config: Config) -> NDArray[np.float32]:
         folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
     ).eval()
     assert isinstance(model, getattr(transformers, FAMILIES[config["model_type"]].architecture))
-    ids = torch.from_numpy(_TOKENS % config["vocab_size"])[None]
+    ids = torch.from_numpy(token_ids(config["vocab_size"]))[None]
     with torch.no_grad():
-        first = model.model(input_ids=ids[:, :_FIRST_CALL], use_cache=True)
-        second = model.model(input_ids=ids[:, _FIRST_CALL:], past_key_values=first.past_key_values, use_cache=True)
+        first = model.model(input_ids=ids[:, :FIRST_CALL], use_cache=True)
+        second = model.model(input_ids=ids[:, FIRST_CALL:], past_key_values=first.past_key_values, use_cache=True)
         hidden = torch.cat([first.last_hidden_state, second.last_hidden_state], 1)
         numbers: NDArray[np.float32] = torch.cat([hidden, model.lm_head(hidden)], -1)[0].numpy()
     return numbers
@@ -279,8 +284,8 @@ def our_numbers(folder: Path, config: ModelConfig) -> NDArray[np.float32]:
         if "split_rotary" in name.name_hint:
             module[name] = _without_threads(function)
     model = CpuModel(module, weights)
-    embeddings = model.embed((_TOKENS % config.vocab_size).astype(np.int32))[None]
-    pieces = (embeddings[:, :_FIRST_CALL], embeddings[:, _FIRST_CALL:])
+    embeddings = model.embed(token_ids(config.vocab_size))[None]
+    pieces = (embeddings[:, :FIRST_CALL], embeddings[:, FIRST_CALL:])
     hidden = np.concatenate([model.get_last_hidden(piece)[0] for piece in pieces])
     return np.concatenate([hidden, model.lm_head(hidden)], -1)
 

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.dequantize import dequantize
 from harness.libraries import Libraries, Library, Ref
 from harness.tiny_models import CASES, Case, make_model, save
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.library import compile_library
 from recursivemas.compiler.models import load_model_config, param_specs
-from recursivemas.compiler.quantize import GroupQuantizer, find_scheme
 from recursivemas.compiler.weights import write_weights
+from recursivemas.system.quantize import GroupQuantizer, dequantize, find_scheme
 
 Half = NDArray[np.float16]
 BUILDS = [(case, "q4f16_1") for case in CASES] + [(CASES[1], "q0f16")]

@@ -10,9 +10,9 @@ from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler import backends
 from recursivemas.compiler.backends import installed_backends, prepare
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import Scheme, find_scheme
 from recursivemas.compiler.relax_backend import RelaxBackend
 from recursivemas.system.errors import InputError
+from recursivemas.system.quantize import Scheme, find_scheme
 
 CONFIG = {
     "model_type": "qwen3",

@@ -10,9 +10,9 @@ from harness.random_checkpoint import CHATML, write_random_checkpoint
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.chat_config import chat_config
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.tokenizer import read_tokenizer
 from recursivemas.system.errors import InputError
+from recursivemas.system.quantize import find_scheme
 
 CONFIG = {
     "model_type": "llama",

@@ -15,13 +15,13 @@ from recursivemas.compiler.library_metadata import read_library_metadata
 from recursivemas.compiler.model_facts import relax_facts
 from recursivemas.compiler.models import ModelConfig, load_model_config, param_specs
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
-from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.runtime import ensure_runtime
 from recursivemas.compiler.runtime.toolchain import Emscripten
 from recursivemas.compiler.shaders import Shader, check_limits, shaders_of
 from recursivemas.compiler.weights import stored_tensors
 from recursivemas.compiler.wgsl import refused_by_dawn
 from recursivemas.system.errors import InputError
+from recursivemas.system.quantize import find_scheme
 
 TINY = {
     "model_type": "qwen3",

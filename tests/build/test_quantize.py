@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.dequantize import dequantize
-from recursivemas.compiler.quantize import (
+from recursivemas.system.errors import InputError
+from recursivemas.system.quantize import (
     SCHEMES,
     BadWeightsError,
     GroupQuantizer,
     _round_to_11_bits,
     _round_to_float16,
     cast,
+    dequantize,
     find_scheme,
     quantized_shapes,
     row_blocks,
 )
-from recursivemas.system.errors import InputError
 
 SOURCES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from recursivemas.compiler.library import compile_library
 from recursivemas.compiler.models import load_model_config
-from recursivemas.compiler.quantize import find_scheme
+from recursivemas.system.quantize import find_scheme
 from tests.build.test_library import TINY
 
 kept = [bytearray(size) for size in range(int(sys.argv[1]))]  # moves objects to other addresses in each process

@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.params import ParamSpec
-from recursivemas.compiler.quantize import GroupQuantizer, find_scheme
 from recursivemas.compiler.weights import ShardWriter, StoredTensor, stored_tensors, weights_nbytes, write_weights
 from recursivemas.system.errors import InputError
+from recursivemas.system.quantize import GroupQuantizer, find_scheme
 
 QKV = ParamSpec(
     "model.layers.0.self_attn.qkv_proj.weight",

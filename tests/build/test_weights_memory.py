@@ -41,7 +41,7 @@ def peak_mib():
 
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import find_scheme
+from recursivemas.system.quantize import find_scheme
 import tvm.relax.frontend.nn  # needed to define models, not to convert
 
 before = peak_mib()

@@ -16,8 +16,8 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.library import compile_library
 from recursivemas.compiler.models import load_model_config, param_specs
 from recursivemas.compiler.pipeline import Schedule
-from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.weights import write_weights
+from recursivemas.system.quantize import find_scheme
 
 
 @dataclass(frozen=True)

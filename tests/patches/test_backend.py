@@ -12,11 +12,11 @@ from recursivemas.architectures.samples import sample_config
 from recursivemas.compiler.agent_folder import CompileOptions, compile_agent
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import SCHEMES
 from recursivemas.compiler.weights import TENSOR_CACHE
 from recursivemas.mlc.importing import Mlc
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import resolve_model
+from recursivemas.system.quantize import SCHEMES
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 

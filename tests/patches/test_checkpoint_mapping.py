@@ -7,11 +7,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import SCHEMES, GroupQuantizer
 from recursivemas.compiler.weights import StoredTensor
 from recursivemas.mlc.checkpoint_mapping import map_checkpoint
 from recursivemas.mlc.weights import MlcWeights
 from recursivemas.system.errors import InputError
+from recursivemas.system.quantize import SCHEMES, GroupQuantizer
 
 TABLE = np.arange(24, dtype=np.float32).reshape(6, 4)
 

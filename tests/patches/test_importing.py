@@ -6,11 +6,11 @@ import pytest
 from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import find_scheme
 from recursivemas.mlc import tree
 from recursivemas.mlc.importing import Mlc, import_mlc
 from recursivemas.mlc.tree import SOURCE_VARIABLE, find_mlc
 from recursivemas.system.errors import InputError
+from recursivemas.system.quantize import find_scheme
 
 from .conftest import FILES, write_tree
 

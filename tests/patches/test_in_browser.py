@@ -15,8 +15,8 @@ from recursivemas.architectures.parity import reference, save_random_checkpoint
 from recursivemas.architectures.samples import sample_config
 from recursivemas.compiler.backends import prepare
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import SCHEMES
 from recursivemas.mlc.importing import Mlc
+from recursivemas.system.quantize import SCHEMES
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -22,7 +22,6 @@ from recursivemas.compiler.library_metadata import read_library_metadata
 from recursivemas.compiler.licence import declared_licence
 from recursivemas.compiler.model_facts import ModelFacts
 from recursivemas.compiler.page_tokenizer import compare_with_page, page_tokenizer_json
-from recursivemas.compiler.quantize import Scheme, find_scheme
 from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
 from recursivemas.compiler.tokenizer import read_tokenizer
 from recursivemas.compiler.weights import WeightsSummary
@@ -32,6 +31,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, sha256_of
 from recursivemas.system.hub import ResolvedModel
 from recursivemas.system.progress import Progress, Say, silent
+from recursivemas.system.quantize import Scheme, find_scheme
 from recursivemas.system.tokenizer import load_tokenizer, read_tokenizer_json
 
 FORMAT_VERSION = 1

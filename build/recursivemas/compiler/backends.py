@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.model_facts import ModelFacts
-from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.relax_backend import RelaxBackend
 from recursivemas.compiler.weights import WeightsSummary
 from recursivemas.system.errors import InputError
 from recursivemas.system.progress import Progress, Say
+from recursivemas.system.quantize import Scheme
 
 BACKENDS = ("auto", "relax", "mlc")
 

@@ -10,11 +10,11 @@ from typing import Any
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.conv_template import derive_template, plain_template
 from recursivemas.compiler.model_facts import ModelFacts
-from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.tokenizer import TokenizerFacts
 from recursivemas.system.chat_template import ChatTemplate
 from recursivemas.system.generation_config import end_tokens, read_generation_config
 from recursivemas.system.names import FILES
+from recursivemas.system.quantize import Scheme
 from recursivemas.system.tokenizer import load_tokenizer
 
 CHAT_CONFIG = next(each.file for each in FILES if each.name == "configuration")

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from recursivemas.compiler.params import ParamSpec
-from recursivemas.compiler.quantize import row_blocks
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
+from recursivemas.system.quantize import row_blocks
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype(np.float32),

@@ -16,8 +16,8 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
 from recursivemas.compiler.models import ModelConfig, make_model, param_specs
 from recursivemas.compiler.models.layers import quantize
-from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.weights import StoredTensor, stored_tensors
+from recursivemas.system.quantize import Scheme
 
 HIDDEN_STEP = "get_last_hidden_step"
 HEAD_STEP = "lm_head_step"

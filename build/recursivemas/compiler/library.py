@@ -12,12 +12,12 @@ from recursivemas.compiler.export import export_config
 from recursivemas.compiler.model_facts import ModelFacts, relax_facts
 from recursivemas.compiler.models import ModelConfig
 from recursivemas.compiler.pipeline import Schedule, build_executable, webgpu_target
-from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.runtime import RuntimeObjects, ensure_runtime
 from recursivemas.compiler.shaders import check_limits, shaders_of
 from recursivemas.compiler.weights import StoredTensor
 from recursivemas.system.names import ABI_VERSION, LINK_VARIANTS
 from recursivemas.system.progress import Say, silent
+from recursivemas.system.quantize import Scheme
 
 # The page provides TVMFFIWasmSafeCall and TVMFFIWasmFunctionDeleter, hence the undefined symbols.
 _LINK_FLAGS = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recursivemas.compiler.models import ModelConfig
-from recursivemas.compiler.quantize import Scheme
+from recursivemas.system.quantize import Scheme
 
 KV_PAGE_POSITIONS = 16
 """Positions per KV-cache page, as the engine creates the cache; the runtime keeps one page more than the context

@@ -7,10 +7,10 @@ from typing import Any
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.model_facts import ModelFacts, relax_facts
 from recursivemas.compiler.models import ModelConfig, load_model_config, param_specs
-from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.weights import WeightsSummary, weights_nbytes, write_weights
 from recursivemas.system.errors import InputError
 from recursivemas.system.progress import Progress, Say
+from recursivemas.system.quantize import Scheme
 
 
 class RelaxModel:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.params import ParamSpec
-from recursivemas.compiler.quantize import BadWeightsError, GroupQuantizer, Scheme, cast, quantized_shapes
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import FILES
 from recursivemas.system.progress import Progress
+from recursivemas.system.quantize import BadWeightsError, GroupQuantizer, Scheme, cast, quantized_shapes
 
 TENSOR_CACHE = next(each.file for each in FILES if each.name == "weights")
 

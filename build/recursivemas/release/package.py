@@ -15,7 +15,6 @@ from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.compiler.agents import BuiltAgent, built_agents
 from recursivemas.compiler.backends import chosen_backend
 from recursivemas.compiler.checkpoint import read_config
-from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.stamp import compiler, read_stamp, sources_digest, stamp_file, stamp_of, write_stamp
 from recursivemas.release.measured import measured_reports
 from recursivemas.release.release_folder import MANIFEST, SBOM
@@ -37,6 +36,7 @@ from recursivemas.system.manifest import (
     load_manifest,
 )
 from recursivemas.system.progress import Say, silent
+from recursivemas.system.quantize import find_scheme
 from recursivemas.system.questions import load_questions
 from recursivemas.system.system import Agent, System, load_system
 

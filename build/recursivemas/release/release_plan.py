@@ -6,9 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from recursivemas.compiler.quantize import find_scheme
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Quantization
+from recursivemas.system.quantize import find_scheme
 from recursivemas.system.system import System, load_system
 
 RELEASED: tuple[Quantization, ...] = ("q4f16_1", "q4f32_1")

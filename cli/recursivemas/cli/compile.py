@@ -10,9 +10,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 from recursivemas.cli.options import QUANTIZATION_NAMES, BackendOption, ContextWindowOption, PrefillChunkOption
 from recursivemas.compiler.agent_folder import CompileOptions, check_out, compile_agent
-from recursivemas.compiler.quantize import find_scheme
 from recursivemas.compiler.runtime.toolchain import find_emscripten
 from recursivemas.system.hub import resolve_model
+from recursivemas.system.quantize import find_scheme
 
 
 def compile_command(

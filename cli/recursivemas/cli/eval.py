@@ -16,6 +16,7 @@ from recursivemas.cli.options import (
     PrecisionOption,
     SystemArgument,
     ThreadsOption,
+    WeightsOption,
     use_threads,
 )
 from recursivemas.cli.phases import shown_phases
@@ -53,6 +54,7 @@ def eval_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions asked at once.")] = 128,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    weights: WeightsOption = "checkpoint",
     threads: ThreadsOption = None,
     wrong: Annotated[int, typer.Option(min=0, help="Show up to this many wrong answers of each mode.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and eval.png.")] = None,
@@ -80,7 +82,7 @@ def eval_command(
         for c in (controls if each == "latent" else no_control)
     ]
     records = load_records(source)[:limit]
-    recursion = load_recursion(declared, load_links(links) if links is not None else None, device, precision)
+    recursion = load_recursion(declared, load_links(links) if links is not None else None, device, precision, weights)
     cells = []
     with shown_phases() as start:
         for each, r, m, c in grid:

@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from recursivemas.system.names import MODES, QUANTIZATIONS, Device, Precision
+from recursivemas.system.names import MODES, QUANTIZATIONS, Device, Precision, Weights
 
 MODE_NAMES = ", ".join(each.name for each in MODES)
 QUANTIZATION_NAMES = ", ".join(each.name for each in QUANTIZATIONS)
@@ -18,6 +18,10 @@ DeviceOption: TypeAlias = Annotated[Device, typer.Option(help="Where to compute.
 PrecisionOption: TypeAlias = Annotated[
     Precision,
     typer.Option(help="Dtype of the agents. Default: bfloat16 if CUDA supports it, otherwise float32."),
+]
+WeightsOption: TypeAlias = Annotated[
+    Weights,
+    typer.Option(help="Weights of the agents: the checkpoint's, or dequantised: those that a build stores."),
 ]
 ThreadsOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
 BackendOption: TypeAlias = Annotated[

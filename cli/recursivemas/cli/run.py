@@ -14,6 +14,7 @@ from recursivemas.cli.options import (
     PrecisionOption,
     SystemArgument,
     ThreadsOption,
+    WeightsOption,
     use_threads,
 )
 from recursivemas.system.files import write_text_atomic
@@ -31,6 +32,7 @@ def run_command(
     mode: Annotated[Mode, typer.Option(help="How the agents answer.")] = "latent",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    weights: WeightsOption = "checkpoint",
     threads: ThreadsOption = None,
     trace: Annotated[Path | None, typer.Option(help="Write all thoughts and hand-offs to this JSON file.")] = None,
 ) -> None:
@@ -40,7 +42,7 @@ def run_command(
 
     use_threads(threads)
     loaded = load_links(links) if links is not None else None
-    recursion = load_recursion(load_system(system), loaded, device, precision)
+    recursion = load_recursion(load_system(system), loaded, device, precision, weights)
     answers = recursion.run([question], rounds, latent_steps, mode)
     table = Table("round", "agent", "prompt tokens", "thoughts", "hands over", "ms")
     for row in turn_rows(recursion, answers):

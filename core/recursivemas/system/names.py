@@ -13,6 +13,7 @@ Pattern = Literal["sequential", "mixture", "distillation", "deliberation", "grap
 Quantization = Literal["q0f32", "q0f16", "q4f32_1", "q4f16_1"]
 Dtype = Literal["float32", "float16"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Weights = Literal["checkpoint", "dequantised"]
 Device = Literal["auto", "cpu", "cuda"]
 Scoring = Literal["exact", "contains", "numeric", "any_number", "choice", "math"]
 Tool = Literal["calculator", "search"]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recursivemas.system.closed import Closed, added
-from recursivemas.system.names import LinkVariant, Precision
+from recursivemas.system.names import LinkVariant, Precision, Weights
 
 
 class Decoding(Closed):
@@ -113,6 +113,9 @@ class Training(Closed):
     """Hidden width of outer links; the variant's own width by default (`ln_res`: 2 d_B)."""
     precision: Precision = "auto"
     """Precision of the agents while links train; links keep float32 masters."""
+    weights: Weights = added("checkpoint")
+    """Weights of the agents while links train: those of the checkpoints, or `dequantised`, those that a build with the
+    system's `quantization` stores."""
     seed: int = 0
     """Seed of everything random."""
     inner: InnerLoop = InnerLoop()

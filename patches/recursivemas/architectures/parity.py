@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from recursivemas.architectures.cpu_model import CpuModel, cpu_target, relative_error
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import SCHEMES
 from recursivemas.mlc.checkpoint_mapping import map_checkpoint
 from recursivemas.mlc.definition import define, export_definition
 from recursivemas.mlc.importing import Mlc
 from recursivemas.mlc.weights import MlcWeights
+from recursivemas.system.quantize import SCHEMES
 
 TOLERANCE = 1e-4
 """Largest relative error of hidden states and logits."""

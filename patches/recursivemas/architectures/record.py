@@ -15,7 +15,6 @@ from recursivemas.compiler import abi
 from recursivemas.compiler.library import library_metadata
 from recursivemas.compiler.models.hf_config import library_sizes
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
-from recursivemas.compiler.quantize import SCHEMES
 from recursivemas.compiler.shaders import check_limits, shaders_of
 from recursivemas.compiler.wgsl import has_dawn, refused_by_dawn
 from recursivemas.mlc.definition import define, export_definition
@@ -23,6 +22,7 @@ from recursivemas.mlc.importing import Mlc
 from recursivemas.mlc.mlc_model import model_facts
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
+from recursivemas.system.quantize import SCHEMES
 
 RESULTS = Path(__file__).with_name("architectures.json")
 """Results that `rmas architectures --check --record` wrote."""

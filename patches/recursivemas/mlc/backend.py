@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import recursivemas.mlc
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.stamp import sources_digest
 from recursivemas.mlc.tree import describe, find_mlc
+from recursivemas.system.quantize import Scheme
 
 if TYPE_CHECKING:
     from recursivemas.mlc.mlc_model import MlcModel

@@ -12,7 +12,6 @@ from tvm.relax.frontend import nn
 
 from recursivemas.compiler.export import Exported, export
 from recursivemas.compiler.model_facts import CacheShape
-from recursivemas.compiler.quantize import Scheme
 from recursivemas.mlc.compat.kv_cache import CacheBuild, building
 from recursivemas.mlc.corrections import Corrections, corrections_for
 from recursivemas.mlc.hidden_states import LatentModel, expose
@@ -20,6 +19,7 @@ from recursivemas.mlc.importing import Mlc
 from recursivemas.mlc.model_config import longest_context, mlc_config, transformers4
 from recursivemas.mlc.score_cap import cap_scores
 from recursivemas.system.errors import InputError
+from recursivemas.system.quantize import Scheme
 
 _VOCABULARY = "vocab_size"
 """The symbolic size of some of MLC-LLM's embeddings, so that a table may have spare rows."""

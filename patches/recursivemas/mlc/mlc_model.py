@@ -12,7 +12,6 @@ from recursivemas.compiler.library import compile_module, library_metadata
 from recursivemas.compiler.model_facts import CacheShape, ModelFacts
 from recursivemas.compiler.models.hf_config import library_sizes
 from recursivemas.compiler.pipeline import webgpu_target
-from recursivemas.compiler.quantize import Scheme
 from recursivemas.compiler.weights import WeightsSummary
 from recursivemas.mlc.checkpoint_mapping import map_checkpoint
 from recursivemas.mlc.definition import Definition, define, export_definition
@@ -20,6 +19,7 @@ from recursivemas.mlc.importing import Mlc, import_mlc, unusable
 from recursivemas.mlc.weights import MlcWeights
 from recursivemas.system.errors import InputError
 from recursivemas.system.progress import Progress, Say
+from recursivemas.system.quantize import Scheme
 
 
 class MlcModel:

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.quantize import BadWeightsError, GroupQuantizer, Scheme, cast
 from recursivemas.compiler.weights import ShardWriter, StoredTensor, WeightsSummary
 from recursivemas.mlc.checkpoint_mapping import CheckpointMapping
 from recursivemas.mlc.definition import Definition
 from recursivemas.system.errors import InputError
 from recursivemas.system.progress import Progress
+from recursivemas.system.quantize import BadWeightsError, GroupQuantizer, Scheme, cast
 
 _READ_VALUES = 1 << 22
 

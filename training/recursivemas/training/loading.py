@@ -4,11 +4,12 @@ import torch
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import LinkFile
-from recursivemas.system.names import Device, Precision
+from recursivemas.system.names import Device, Precision, Weights
 from recursivemas.system.system import System
-from recursivemas.training.agents import load_agents
+from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
+from recursivemas.training.shipped_weights import ship_weights
 
 
 def chosen_device(device: Device) -> torch.device:
@@ -30,8 +31,28 @@ def agents_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
 
+def load_weights(system: System, place: torch.device, precision: Precision, weights: Weights) -> dict[str, LoadedAgent]:
+    """A system's agents with the weights of their checkpoints, or with those that a build stores.
+
+    Raises:
+        InputError: When an agent cannot be loaded, or the precision cannot hold what a build stores.
+    """
+    if weights == "checkpoint":
+        return load_agents(system, place, agents_dtype(precision, place))
+    if precision == "bfloat16":
+        raise InputError("precision bfloat16 cannot hold weights 'dequantised'; use precision float32 or auto")
+    agents = load_agents(system, place, torch.float32)
+    for model in {id(agent.model): agent.model for agent in agents.values()}.values():
+        ship_weights(model, system.quantization)
+    return agents
+
+
 def load_recursion(
-    system: System, links: LinkFile | None, device: Device = "cpu", precision: Precision = "float32"
+    system: System,
+    links: LinkFile | None,
+    device: Device = "cpu",
+    precision: Precision = "float32",
+    weights: Weights = "checkpoint",
 ) -> Recursion:
     """Loads a system's agents and puts its links beside them; links compute in float32 in any precision.
 
@@ -40,12 +61,13 @@ def load_recursion(
         links: Its links; text and single mode need none.
         device: Of agents and links.
         precision: Of the agents.
+        weights: Those of the checkpoints, or `dequantised`, those that a build stores.
 
     Raises:
         InputError: When the links do not fit the agents, or the device is not available.
     """
     place = chosen_device(device)
-    agents = load_agents(system, place, agents_dtype(precision, place))
+    agents = load_weights(system, place, precision, weights)
     if links is None:
         return Recursion(system, agents, None)
     links.check_fits(

@@ -14,7 +14,7 @@ from tvm import relax, te, tirx
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
-from recursivemas.compiler.quantize import GROUP_SIZE, MAX_INT, PER_WORD, quantized_shapes
+from recursivemas.system.quantize import GROUP_SIZE, MAX_INT, PER_WORD, quantized_shapes
 
 _BITS = 32 // PER_WORD
 

@@ -23,9 +23,9 @@ from recursivemas.system.names import Dtype
 from recursivemas.system.progress import Say, silent
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System
-from recursivemas.training.agents import LoadedAgent, checksums, load_agents
+from recursivemas.training.agents import LoadedAgent, checksums
 from recursivemas.training.links import Links
-from recursivemas.training.loading import agents_dtype
+from recursivemas.training.loading import load_weights
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData
 from recursivemas.training.train.initialise import matched_thoughts, start_outer
@@ -341,7 +341,7 @@ def train_system(
             raise InputError(f"system {system.name!r} names no training data; set task.train or pass --data")
         data = TrainingData(system.task.train, settings.seed)
     if agents is None:
-        agents = load_agents(system, accelerator.device, agents_dtype(settings.precision, accelerator.device))
+        agents = load_weights(system, accelerator.device, settings.precision, settings.weights)
     before = checksums(agents)
     links = (new_links(system, agents) if start is None else Links.from_file(start)).to(accelerator.device)
     run = Run(out, links, run_identity(system, data, before, start), checkpoint_every, accelerator, progress)
