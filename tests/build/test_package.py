@@ -113,7 +113,7 @@ def test_out_that_is_something_else_is_refused_and_kept(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (CompileOptions("q4f32_1"), "was compiled with quantization 'q0f32', this build needs 'q4f32_1'"),
+        (CompileOptions("q4f32_1"), "was compiled with quantization 'q0f32', but this build needs 'q4f32_1'"),
         (CompileOptions("q0f32", context_window_size=128), "was compiled with context_window_size 256"),
         (CompileOptions("q0f32", prefill_chunk_size=32), "was compiled with prefill_chunk_size 64"),
     ],
@@ -129,13 +129,13 @@ def test_build_refuses_prebuilt_agents_of_another_model(root: Path) -> None:
     shutil.rmtree(root / "agents")
     make_agents(root / "agents", model="someone")
     before = contents(root)
-    with pytest.raises(InputError, match="was compiled with model 'someone', this build needs 'planner'"):
+    with pytest.raises(InputError, match="was compiled with model 'someone', but this build needs 'planner'"):
         build(root, root / "built")
     assert contents(root) == before
 
 
 def test_build_refuses_prebuilt_agents_of_another_backend(root: Path) -> None:
-    with pytest.raises(InputError, match="was compiled with backend 'relax', this build needs 'mlc'"):
+    with pytest.raises(InputError, match="was compiled with backend 'relax', but this build needs 'mlc'"):
         build(root, root / "new", CompileOptions("q0f32", backend="mlc"))
     assert not (root / "new").exists()
 
