@@ -74,7 +74,7 @@ def test_system_single_prompt_needs_no_slots_and_0_1_0_reads_systems_without_it(
     assert deciding.model_dump()["single_prompt"] == "alone: {question}"
     assert not {"single_prompt", "chat_template_options"} & set(parse().deciding_agent.model_dump())
     agents[1]["single_prompt"] = "alone"
-    with pytest.raises(InputError, match="single_prompt has no {question} slot"):
+    with pytest.raises(InputError, match=r"single_prompt has no {question} slot"):
         parse(agents=agents)
 
 
