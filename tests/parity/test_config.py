@@ -1,6 +1,6 @@
 """A sweep of config.json: each key means in our definitions what it means in transformers, or it is refused.
 
-The numbers are compared on the CPU, in float32, after two calls with a KV cache.
+The numbers are compared in float32 after two calls with a KV cache, on the CPU and for two configurations in Chromium.
 """
 
 import json
@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from harness.config_cases import (
+    FIRST_CALL,
     Config,
     base_config,
     changed,
@@ -22,11 +23,17 @@ from harness.config_cases import (
     our_numbers,
     ours,
     resolved,
+    token_ids,
     transformers_numbers,
     write_checkpoint,
 )
+from harness.libraries import Libraries
 from recursivemas.architectures.cpu_model import relative_error
-from recursivemas.compiler.models import FAMILIES, ModelConfig
+from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.library import compile_library
+from recursivemas.compiler.models import FAMILIES, ModelConfig, param_specs
+from recursivemas.compiler.weights import write_weights
+from recursivemas.system.quantize import find_scheme
 
 TOLERANCE = 1e-4
 PUBLISHED = json.loads((Path(__file__).parents[1] / "fixtures/published_configs.json").read_text(encoding="utf-8"))
@@ -93,8 +100,8 @@ def test_keys_that_change_nothing_leave_the_numbers_as_they_are(family: str, tmp
         assert relative_error(transformers_numbers(tmp_path, config), expected) <= 1e-6
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_keys_that_count_give_the_same_numbers_together(family: str, tmp_path: Path) -> None:
+def _everything_else(family: str) -> Config:
+    """Another value for every key that counts, and both spellings of RoPE."""
     scaling = {"type": "llama3", "factor": 8, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     change: Config = {
         "hidden_size": 48,
@@ -102,7 +109,7 @@ def test_keys_that_count_give_the_same_numbers_together(family: str, tmp_path: P
         "num_hidden_layers": 3,
         "num_attention_heads": 6,
         "num_key_value_heads": 3,
-        "head_dim": 12,
+        "head_dim": 16,
         "vocab_size": 53,
         "rms_norm_eps": 0.05,
         "tie_word_embeddings": True,
@@ -114,11 +121,38 @@ def test_keys_that_count_give_the_same_numbers_together(family: str, tmp_path: P
     }
     if family in ("llama", "qwen3"):
         change["attention_bias"] = True
-    config = changed(family, change)
+    return changed(family, change)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_keys_that_count_give_the_same_numbers_together(family: str, tmp_path: Path) -> None:
+    config = _everything_else(family)
     write_checkpoint(config, tmp_path)
     found = ours(config)
     assert found is not None
     assert relative_error(our_numbers(tmp_path, found), transformers_numbers(tmp_path, config)) <= TOLERANCE
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("family", ["qwen3", "mistral"])
+def test_keys_that_count_give_the_same_numbers_in_chromium(family: str, libraries: Libraries, files: Path) -> None:
+    folder = files / f"config-{family}"
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    config = _everything_else(family)
+    write_checkpoint(config, checkpoint)
+    expected = transformers_numbers(checkpoint, config)
+    found = ours(config)
+    assert found is not None
+    scheme = find_scheme("q0f32")
+    write_weights(Checkpoint(checkpoint), param_specs(found), scheme, folder)
+    library = libraries.load(compile_library(found, scheme, folder / "library.wasm", schedule="software"))
+    params = library.params(folder)
+    embeddings = library.call("embed", token_ids(found.vocab_size), params)[None]
+    cache = library.kv_cache()
+    pieces = (embeddings[:, :FIRST_CALL], embeddings[:, FIRST_CALL:])
+    hidden = np.concatenate([cache.forward("get_last_hidden", piece, params)[0] for piece in pieces])
+    assert relative_error(hidden, expected[:, : found.hidden_size]) <= TOLERANCE
 
 
 @pytest.mark.slow
