@@ -95,7 +95,7 @@ def test_families_differ_in_biases_and_norms(
     ("family", "changes", "message"),
     [
         ("llama", {"model_type": "gemma2"}, r"model_type 'gemma2'.*supported: qwen2 .*, qwen3 .*, llama .*, mistral"),
-        ("llama", {"model_type": ...}, "model_type None"),
+        ("llama", {"model_type": ...}, "model_type None.*--backend mlc"),
         ("llama", {"architectures": ["LlamaForSequenceClassification"]}, "architectures.*supported"),
         ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "'yarn'.*supported: default, llama3"),
         ("llama", {"rope_scaling": {"type": "linear", "factor": 4.0}}, "'linear'.*supported"),
@@ -122,6 +122,27 @@ def test_families_differ_in_biases_and_norms(
         ("llama", {"head_dim": 15}, "head_dim: an even number up to 256"),
         ("llama", {"rms_norm_eps": 0}, "positive number"),
         ("llama", {"tie_word_embeddings": "yes"}, "true or false"),
+        ("llama", {"tie_word_embeddings": None}, "true or false was expected, got null"),
+        ("llama", {"is_causal": False}, "is_causal is false, which is not implemented; accepted: true"),
+        ("llama", {"is_causal": None}, "is_causal is null"),
+        ("llama", {"is_casual": True}, "unknown key 'is_casual'; did you mean 'is_causal'"),
+        ("llama", {"zzz": None}, "unknown key 'zzz'; take it out if"),
+        ("llama", {"num_hidden_layers": 10**6}, "num_hidden_layers: at most 256 was expected, got 1000000"),
+        ("llama", {"vocab_size": 10**9}, "vocab_size: at most"),
+        ("llama", {"num_hidden_layers": True}, "num_hidden_layers: a positive integer was expected, got true"),
+        ("llama", {"num_hidden_layers": 2.0}, "num_hidden_layers: a positive integer was expected, got 2.0"),
+        ("llama", {"rms_norm_eps": float("nan")}, "positive number was expected, got nan"),
+        ("llama", {"rms_norm_eps": float("inf")}, "positive number was expected, got inf"),
+        ("llama", {"rms_norm_eps": 1}, "transformers refuses an integer, got 1; write 1.0"),
+        ("llama", {"rope_theta": 10**400}, "rope_theta: a positive number was expected"),
+        ("llama", {"rope_theta": None}, "rope_theta: a positive number was expected, got null"),
+        ("llama", {"rope_scaling": {"rope_type": "default", "mrope_section": [1]}}, r"rope_scaling\.mrope_section"),
+        ("llama", {"sliding_window": 64, "use_sliding_window": False}, "sliding_window 64 is shorter"),
+        ("mistral", {"layer_types": None}, "transformers takes the model for another family"),
+        ("qwen2", {"head_dim": None}, "head_dim is null"),
+        ("llama", {"pad_token_id": 100}, r"pad_token_id: null or a token below vocab_size \(100\)"),
+        ("llama", {"architectures": 5}, "architectures 5"),
+        ("llama", {"auto_map": {"AutoModelForCausalLM": "m.M"}}, "auto_map is an object"),
     ],
 )
 def test_load_model_config_refuses_what_it_would_compute_wrongly(
@@ -142,6 +163,17 @@ def test_a_sliding_window_that_hides_nothing_is_accepted() -> None:
     config = load_model_config(_config("mistral", sliding_window=4096))
     assert config.context_window_size == 4096
     assert load_model_config(_config("mistral", sliding_window=64), context_window_size=64).context_window_size == 64
+
+
+def test_mistral_has_a_window_when_the_key_is_absent() -> None:
+    assert load_model_config(_config("mistral")).context_window_size == 4096
+    with pytest.raises(InputError, match="sliding_window 4096 is shorter than the context window of 5000"):
+        load_model_config(_config("mistral"), context_window_size=5000)
+    assert load_model_config(_config("mistral", sliding_window=None), context_window_size=5000)
+
+
+def test_null_means_that_a_checkpoint_is_not_quantized() -> None:
+    assert load_model_config(_config(quantization_config=None)) == load_model_config(_config())
 
 
 @pytest.mark.parametrize("scaled", [False, True])
