@@ -175,6 +175,14 @@ def test_a_tensor_in_two_shards_is_read_once_or_refused(folder: Path, named: str
         Checkpoint(folder)
 
 
+@pytest.mark.parametrize("text", ['{"vocab_size": ' + "9" * 5000 + "}", "[" * 100000 + "]" * 100000])
+def test_absurd_json_is_refused_in_one_line(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(InputError, match="not valid JSON") as caught:
+        Checkpoint(folder)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("value", ["null", '"x"', "[]", '{"quant_method": "awq"}'])
 def test_only_null_means_that_a_checkpoint_is_not_quantized(folder: Path, value: str) -> None:
     (folder / "config.json").write_text(f'{{"model_type": "llama", "quantization_config": {value}}}')

@@ -27,7 +27,7 @@ def read_json(path: Path, what: str) -> Any:
         raise InputError(f"{path}: no such {what}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # json's own error, integers of 4300 digits, very deep nesting
         raise InputError(f"{path}: not valid JSON: {error}") from None
 
 
