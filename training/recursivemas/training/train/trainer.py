@@ -115,7 +115,8 @@ class Trainer:
     def train(self) -> None:
         """All phases that are not done yet; keeps the links before each kind of phase for comparison."""
         inner, outer = self.system.training.inner, self.system.training.outer
-        self.run.phase("report pairs", self._report_pairs)
+        if not self.run.done:
+            self.run.phase("report pairs", self._report_pairs)
         for agent in self.agents:
             self.run.phase(
                 f"start inner {agent}", functools.partial(start_inner, self.links.inner[agent], self.agents[agent])
@@ -139,7 +140,7 @@ class Trainer:
             *((f"inner {agent}, refinement {number}", agent, self._inner) for agent in self.agents),
             *((f"align {edge}, refinement {number}", edge, self._align) for edge in self.links.outer),
         ]
-        if all((f"check {name}" if act == self._align else name) in self.run.done for name, _, act in phases):
+        if all(name in self.run.done for name, _, _ in phases) and self.run.done[-1] != phases[-1][0]:
             return
         for earlier in range(self._joined + 1, number + 1):
             # Not right onto the device: one of several processes calls it `cpu:0`, which torch.load does not know.
@@ -206,7 +207,8 @@ class Trainer:
     def _align(self, name: str, edge: str, steps: int) -> None:
         """R_out(R_in(h)) towards the receiver's embedding of the same text."""
         settings, link = self.system.training, self.links.outer[edge]
-        if f"check {name}" in self.run.done:
+        # The check follows the phase at once, so a checkpoint that went on without it is one of version 0.1.0.
+        if name in self.run.done and self.run.done[-1] != name:
             return
         _, (thoughts, wanted) = self._matched(edge)
 
@@ -223,12 +225,14 @@ class Trainer:
         link = self.links.outer[edge]
         started = Links.from_file(load_links(self._stage_file("started"))).outer[edge].to(self.accelerator.device)
         _, (thoughts, wanted) = self._matched(edge, self.held_out)
+        figure = "held_out_cosine"
         if len(thoughts) == 0:
             _, (thoughts, wanted) = self._matched(edge)
+            figure = "cosine"
         weight = self.system.training.inner.norm_weight
         (now, figures), (before, _) = (embedding_loss(each(thoughts), wanted, weight) for each in (link, started))
         kept = bool(now <= before)
-        self.run.log(phase=name, held_out_cosine=figures["cosine"], better_than_start=kept)
+        self.run.log(phase=name, **{figure: figures["cosine"]}, better_than_start=kept)
         if not kept:
             link.load_state_dict(started.state_dict())
 
