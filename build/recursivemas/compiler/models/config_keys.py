@@ -67,7 +67,9 @@ _OFF = "with these values, the feature is off"
 
 COMMON: Mapping[str, Inert] = {
     **_all(_DESCRIPTION, "_name_or_path", "name_or_path", "_commit_hash", "finetuning_task", "task_specific_params"),
-    **_all(_DESCRIPTION, "model_type", "architectures", "tokenizer_class", "prefix", "is_llama_config"),
+    # transformers writes the second one for a GGUF file.
+    **_all(_DESCRIPTION, "model_type", "_model_name_or_path", "architectures", "tokenizer_class", "prefix"),
+    **_all(_DESCRIPTION, "is_llama_config"),
     **_all(_DESCRIPTION, "unsloth_version", "unsloth_fixed", "transformers.js_config", "_attn_implementation_autoset"),
     **_all(_DESCRIPTION, "transformers_version", types=(str, NULL)),
     **_all(_DTYPE, "dtype", "torch_dtype", values=(None, "float32", "float16", "bfloat16", "float64")),
