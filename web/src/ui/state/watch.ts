@@ -50,6 +50,7 @@ export class Watch {
     this.pause();
     this.#interrupted = undefined;
     this.selection.value = undefined;
+    const before = this.recording.value;
     const options = { ...asked.options, trace: { handoffs: true, thoughts: true, lensTopK: 5 } };
     const outcome = await this.job.start(async (run) => {
       this.#show({ ...asked, events: [], result: undefined });
@@ -57,6 +58,8 @@ export class Watch {
       this.#show({ ...asked, ...ended });
     });
     if (outcome === "failed") this.#interrupted = asked;
+    // A run that is refused before it begins takes nothing away.
+    if (outcome === "failed" && this.recording.value?.events.length === 0) this.#show(before);
   }
 
   /** Repeats a run that failed halfway; to be called once the agents are loaded again. */
