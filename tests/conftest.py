@@ -15,6 +15,8 @@ from harness.libraries import launch
 LONGEST_FIRST = (
     "test_engine.py",
     "test_page.py",
+    "test_config.py",
+    "test_chat_template.py",
     "test_models.py",
     "test_patterns.py",
     "test_page_failures.py",
@@ -29,6 +31,7 @@ LONGEST_FIRST = (
     "test_agent_folder.py",
     "test_package.py",
     "test_links.py",
+    "test_accuracy.py",
 )
 
 Once = Callable[[str, Callable[[Path], object]], Path]

@@ -31,7 +31,9 @@ _TERM = re.compile(
     re.ASCII,
 )
 _BRACE = re.compile(r"(?:\\boxed)?\{|\}")
-_SPACES = re.compile(r"\s+")
+# What JavaScript takes for white space, so that the page judges alike.
+_SPACE = "\t\n\v\f\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+_SPACES = re.compile(rf"[{_SPACE}]+")
 _ALONE = re.compile(r"[\W_]*([A-Z])[\W_]*", re.ASCII)
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _CARDINALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -48,7 +50,7 @@ _LARGEST_EXPONENT = 400
 
 def normalise(text: str) -> str:
     """Text without the differences that do not matter: case, surrounding punctuation, runs of spaces."""
-    return _SPACES.sub(" ", text).strip().strip(".!").casefold()
+    return _SPACES.sub(" ", text).strip(" ").strip(".!").lower()
 
 
 def boxed(text: str) -> str | None:
@@ -143,7 +145,7 @@ def chosen(text: str, choices: tuple[str, ...]) -> int | None:
 
 def _place(name: str) -> int:
     """The index that a letter, or a word such as `second` or `two`, stands for."""
-    word = name.casefold()
+    word = name.lower()
     if len(word) == 1:
         return ord(word) - ord("a")
     return (_ORDINALS if word in _ORDINALS else _CARDINALS).index(word)
