@@ -13,7 +13,7 @@ from typing import Any
 import recursivemas.release
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.compiler.agents import BuiltAgent, built_agents
-from recursivemas.compiler.backends import chosen_backend
+from recursivemas.compiler.backends import chosen_backend, installed_backends
 from recursivemas.compiler.checkpoint import read_config
 from recursivemas.compiler.stamp import compiler, read_stamp, sources_digest, stamp_file, stamp_of, write_stamp
 from recursivemas.release.measured import measured_reports
@@ -155,7 +155,7 @@ def _stamp(
     inputs += [*supplied.measured, *([supplied.agents] if supplied.agents else [])]
     backends = {chosen_backend(read_config(folder), options.backend) for folder in checkpoints}
     if len(checkpoints) < len(system.agents):  # only a build asks the Hub for configurations
-        backends |= {"relax", "mlc"} if options.backend == "auto" else {options.backend}
+        backends |= set(installed_backends()) if options.backend == "auto" else {options.backend}
     return stamp_of(
         [path for path in inputs if path.exists()],
         options=vars(options),
