@@ -13,6 +13,7 @@ import { topProbabilities } from "./lens";
 import type { Library } from "./library";
 import type { Model } from "./model";
 import { type Compiled, DTYPE_BYTES, type Runtime, type Tensor, type TvmObject } from "./runtime";
+import { pickLikeliest } from "./sample";
 import { copyRows, floatToBytes, planChunks, States } from "./states";
 import type { AgentSpec } from "./system";
 import type { Tokenizer } from "./tokenizer";
@@ -24,9 +25,15 @@ export type Part =
   | { readonly kind: "states"; readonly states: States };
 
 /** How a token is picked from logits; greedy when `temperature` is 0. */
-interface Picking {
+export interface Picking {
   readonly temperature: number;
   readonly topP: number;
+  /** Only so many of the likeliest tokens count; null: all do. */
+  readonly topK: number | null;
+  /** 1 changes nothing; above 1, tokens that are in `written` become less likely. */
+  readonly repetitionPenalty: number;
+  /** The tokens that the penalty applies to. */
+  readonly written: readonly number[];
   /** In [0, 1). */
   readonly uniform: number;
 }
@@ -71,14 +78,16 @@ export class Agent {
     return this.#position;
   }
 
-  /** Starts a turn with an empty KV cache. */
+  /** Starts a turn with an empty KV cache and no recurrent state. */
   begin(): void {
-    const { kv } = this.library;
+    const { kv, recurrent } = this.library;
+    const { recurrentState } = this.model;
     this.#forget();
     this.#position = 0;
     this.runtime.scoped(() => {
       kv.clear(this.model.kvCache);
       kv.addSequence(this.model.kvCache, this.runtime.int(SEQUENCE));
+      if (recurrentState) recurrent?.clear(recurrentState);
     });
   }
 
@@ -179,29 +188,34 @@ export class Agent {
   }
 
   /**
-   * Picks a token on the GPU and reads its id: one synchronisation, four bytes.
+   * Picks a token on the GPU and reads its id: one synchronisation, four bytes. With `topK` it reads so many ids and
+   * probabilities, and picks one of them here.
    *
    * @throws EngineError `bad-numbers` when the logits, or thoughts and hand-offs of this run so far, are not finite.
    */
   async pick(picking: Picking): Promise<number> {
     const logits = this.#expect("logits");
     const { runtime } = this;
-    const token = runtime.scoped(() => {
-      const picked = picking.temperature > 0 ? this.#sample(logits, picking) : this.library.argmax(logits);
+    const few = picking.temperature > 0 ? this.#few(picking.topK) : undefined;
+    const picked = runtime.scoped(() => {
+      this.#penalise(logits, picking);
+      const tensor = this.#pickOnGpu(logits, picking, few);
       runtime.flush();
       const bytes = this.spec.vocabSize * DTYPE_BYTES.float32;
       const values = { buffer: runtime.buffer(logits), bytes, dtype: "float32" } as const;
-      this.finite.look(values, this.#fault("its logits are"), runtime.buffer(picked as Tensor));
-      return runtime.keep(picked as Tensor);
+      this.finite.look(values, this.#fault("its logits are"), runtime.buffer(tensor));
+      return runtime.keep(tensor);
     });
     try {
-      const bytes = await runtime.read(token);
-      const id = new DataView(bytes.buffer).getInt32(0, true);
-      const fault = this.finite.found(id);
+      const { buffer } = await runtime.read(picked);
+      const ids = new Int32Array(buffer, 0, few ?? 1);
+      const fault = this.finite.found(ids[0] ?? 0);
       if (fault) throw new EngineError("bad-numbers", fault);
-      return id;
+      if (few === undefined) return ids[0] ?? 0;
+      const probabilities = new Float32Array(buffer, few * DTYPE_BYTES.int32, few);
+      return ids[pickLikeliest(probabilities, picking.topP, picking.uniform)] ?? 0;
     } finally {
-      this.runtime.free(token);
+      this.runtime.free(picked);
     }
   }
 
@@ -258,14 +272,10 @@ export class Agent {
     const pieces: States[] = [];
     for (let start = 0; start < ids.length; start += step) {
       const slice = ids.slice(start, start + step);
-      const call = (): unknown => this.library.embed(this.#tokens(slice), this.model.params);
+      const call = (): unknown => this.library.embed(this.#ints(slice), this.model.params);
       pieces.push(this.#states(call, slice.length, this.spec.hiddenSize));
     }
     return pieces;
-  }
-
-  #tokens(ids: readonly number[]): Tensor {
-    return this.runtime.upload([ids.length], "int32", new Uint8Array(Int32Array.from(ids).buffer));
   }
 
   /** Takes some of the rows, in the current scope. This copies them, unless they are all of the rows. */
@@ -301,19 +311,63 @@ export class Agent {
     );
   }
 
-  #sample(logits: Tensor, picking: Picking): Tensor {
+  /** How many of the likeliest tokens count; undefined: all of the vocabulary. */
+  #few(topK: number | null): number | undefined {
+    return topK !== null && topK < this.spec.vocabSize ? topK : undefined;
+  }
+
+  /** The sampled token, (1,) int32; or the `few` likeliest, (2 few,): their ids, then the bits of their probabilities. */
+  #pickOnGpu(logits: Tensor, { temperature, topP, uniform }: Picking, few: number | undefined): Tensor {
     const { runtime, library } = this;
-    const float = (value: number): Tensor =>
-      runtime.upload([1], "float32", new Uint8Array(new Float32Array([value]).buffer));
-    const probabilities = library.softmax(logits, float(picking.temperature)) as Tensor;
+    if (temperature === 0) return library.argmax(logits) as Tensor;
+    const probabilities = library.softmax(logits, this.#floats(temperature)) as Tensor;
     const sorted = library.argsort(runtime.view(probabilities, [1, this.spec.vocabSize]));
-    return library.sample(
-      runtime.item(sorted, 0),
-      runtime.item(sorted, 1),
-      float(picking.uniform),
-      this.model.sampleIndices,
-      float(picking.topP),
-    ) as Tensor;
+    const [values, order] = [runtime.item(sorted, 0), runtime.item(sorted, 1)];
+    if (few === undefined) {
+      const { sampleIndices } = this.model;
+      return library.sample(
+        values,
+        order,
+        this.#floats(uniform),
+        sampleIndices,
+        this.#floats(topP),
+      ) as Tensor;
+    }
+    const bytes = few * DTYPE_BYTES.int32;
+    const likeliest = runtime.empty([2 * few], "int32");
+    runtime.copyWithin(order, 0, likeliest, 0, bytes);
+    runtime.copyWithin(values, 0, likeliest, bytes, bytes);
+    return likeliest;
+  }
+
+  /** Divides the logits of the written tokens by the penalty, or multiplies them if they are negative, in place. */
+  #penalise(logits: Tensor, { repetitionPenalty, written }: Picking): void {
+    const tokens = [...new Set(written)];
+    if (repetitionPenalty === 1 || tokens.length === 0) return;
+    const { runtime, library } = this;
+    if (!library.penalty) {
+      throw new EngineError(
+        "bad-library",
+        `agent '${this.spec.id}': its model library has no function 'apply_penalty_inplace', which its repetition ` +
+          "penalty needs; rebuild the system with 'rmas build'",
+      );
+    }
+    library.penalty(
+      runtime.view(logits, [1, this.spec.vocabSize]),
+      this.#ints([0]),
+      this.#ints(tokens.map(() => 0)),
+      this.#ints(tokens),
+      this.#ints(tokens.map(() => 1)),
+      runtime.view(this.#floats(0, 0, repetitionPenalty), [1, 3]),
+    );
+  }
+
+  #floats(...values: readonly number[]): Tensor {
+    return this.runtime.upload([values.length], "float32", new Uint8Array(Float32Array.from(values).buffer));
+  }
+
+  #ints(values: readonly number[]): Tensor {
+    return this.runtime.upload([values.length], "int32", new Uint8Array(Int32Array.from(values).buffer));
   }
 
   /** Extends the KV cache by `length` positions, and remembers the first result. */
@@ -325,9 +379,10 @@ export class Agent {
     links: readonly TvmObject[],
   ): void {
     const { kv } = this.library;
-    const { kvCache, params } = this.model;
+    const { kvCache, recurrentState, params } = this.model;
+    const states = recurrentState ? [kvCache, recurrentState] : [kvCache];
     kv.beginForward(kvCache, this.runtime.shape([SEQUENCE]), this.runtime.shape([length]));
-    const result = call(input, kvCache, params, ...links);
+    const result = call(input, ...states, params, ...links);
     kv.endForward(kvCache);
     this.#remember(kind, this.runtime.item(result, 0));
     this.#position += length;

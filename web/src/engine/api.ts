@@ -39,7 +39,15 @@ export {
   promptProblem,
   type RunSettings,
 } from "./plan";
-export type { AgentSpec, EdgeSpec, FileSpec, PromptSpec, System } from "./system";
+export {
+  type AgentSpec,
+  type EdgeSpec,
+  type FileSpec,
+  type Memory,
+  memoryOf,
+  type PromptSpec,
+  type System,
+} from "./system";
 export type * from "./types";
 
 /** The parts of a run's request that are not data. */
@@ -48,6 +56,8 @@ export interface RunHooks {
   readonly signal?: AbortSignal;
   /** Called once for every event, in order. */
   readonly onEvent?: (event: RunEvent) => void;
+  /** Called while an agent is loaded for its turn, if the agents are loaded one by one. */
+  readonly onProgress?: (progress: LoadProgress) => void;
 }
 
 /** A loaded system. It holds GPU memory until `dispose`. */
@@ -227,7 +237,8 @@ export async function loadSystem(
     device: loaded.device,
     questions: loaded.questions,
     lost: client.lost,
-    run: (run, hooks = {}) => client.request("run", run, { signal: hooks.signal, onEvent: hooks.onEvent }),
+    run: (run, { signal, onEvent, onProgress } = {}) =>
+      client.request("run", run, { signal, onEvent, onProgress }),
     counters: () => client.request("counters", null),
     dispose: async () => {
       const counters = await client.request("dispose", null);

@@ -1,21 +1,20 @@
 /** Loads a whole system on one GPU device, runs it, and frees it. */
-import { Agent, type AgentLinks } from "./agent";
+import type { Agent } from "./agent";
 import { Artifacts } from "./artifacts";
 import { type Gpu, openDevice } from "./device";
 import { fetchText } from "./download";
-import { EngineError, throwIfCancelled } from "./errors";
+import { Ensemble, type OnAgentModel, tokenizerFiles } from "./ensemble";
+import { type EngineError, throwIfCancelled } from "./errors";
 import { FiniteCheck } from "./finite";
 import { openCache } from "./kept";
-import { type Link, type Links, parseLinks, type Variant } from "./links";
+import { parseLinks } from "./links";
 import { fetchLocal } from "./local-files";
 import type { LoadSettings } from "./messages";
-import { loadModel, type Model, packLink } from "./model";
-import { LoadReporter } from "./progress";
+import { LoadReporter, modelLabel } from "./progress";
 import { parseQuestions } from "./questions";
 import { runSystem } from "./recursion";
-import { type AgentSpec, parseSystem, type System } from "./system";
+import { parseSystem, type System } from "./system";
 import { createTick } from "./tick";
-import { loadTokenizer } from "./tokenizer";
 import type {
   Counters,
   DeviceInfo,
@@ -38,9 +37,7 @@ export class Engine {
     readonly questions: readonly TaskQuestion[],
     private readonly gpu: Gpu,
     private readonly finite: FiniteCheck,
-    private readonly models: readonly Model[],
-    /** By id. */
-    readonly agents: ReadonlyMap<string, Agent>,
+    private readonly ensemble: Ensemble,
   ) {}
 
   /**
@@ -62,7 +59,7 @@ export class Engine {
     const system = await variantFor(whole, navigator.gpu, settings.powerPreference);
     // This fails before anything big is downloaded, if the browser cannot run the system.
     const gpu = await openDevice(navigator.gpu, system, settings.powerPreference);
-    let models: ReadonlyMap<string, Model> = new Map();
+    let ensemble: Ensemble | undefined;
     try {
       const cache = await openCache((settings.cache ?? true) && !settings.files);
       const sources = { fetch: reach, cache, atHand: settings.files !== undefined, owner: system.name };
@@ -70,21 +67,29 @@ export class Engine {
       await download(artifacts, system, reporter);
       const linksText = settings.links ?? (await artifacts.readText(system.links));
       const links = parseLinks(linksText, system.agents, system.edges);
-      models = await loadModels(gpu, artifacts, system, links.variant, reporter);
-      throwIfCancelled(signal);
       const finite = gpu.watch(() => new FiniteCheck(gpu.device));
-      const agents = await createAgents(artifacts, system, links, models, finite);
+      ensemble = new Ensemble(gpu, artifacts, system, links, finite, !settings.oneByOne);
+      if (ensemble.resident) {
+        reporter.models(ensemble.heads);
+        await ensemble.loadAll((agent, phase, fraction) => reporter.model(agent, phase, fraction));
+      }
+      throwIfCancelled(signal);
       const questions = system.task?.questions
         ? parseQuestions(await artifacts.readText(system.task.questions))
         : [];
       reporter.ready();
-      return new Engine(system, questions, gpu, finite, [...models.values()], agents);
+      return new Engine(system, questions, gpu, finite, ensemble);
     } catch (thrown) {
       const error = await gpu.explain(thrown);
-      for (const model of models.values()) model.runtime.dispose();
+      ensemble?.dispose();
       gpu.destroy();
       throw error;
     }
+  }
+
+  /** The agents on the GPU, by id. */
+  get agents(): ReadonlyMap<string, Agent> {
+    return this.ensemble.agents;
   }
 
   get device(): DeviceInfo {
@@ -104,17 +109,29 @@ export class Engine {
   /**
    * Answers one question.
    *
+   * @param onProgress - told of agents that are loaded for their turns.
    * @throws EngineError
    */
   async run(
     options: RunOptions,
     signal: AbortSignal | undefined,
     onEvent: (event: RunEvent) => void,
+    onProgress: (progress: LoadProgress) => void,
   ): Promise<RunResult> {
     this.gpu.check();
+    const onModel: OnAgentModel = (agent, phase, fraction) =>
+      onProgress({
+        phase,
+        label: modelLabel(agent, phase),
+        loadedBytes: 0,
+        totalBytes: 0,
+        cachedBytes: 0,
+        fraction,
+      });
     const stage = {
       system: this.system,
-      agents: this.agents,
+      enter: (id: string) => this.ensemble.enter(id, onModel),
+      resident: this.ensemble.resident,
       counters: this.gpu.counters,
       tick: this.#tick.wait,
       now: () => performance.now(),
@@ -134,7 +151,7 @@ export class Engine {
     this.#disposed = true;
     this.#tick.close();
     this.finite.dispose();
-    for (const model of this.models) model.runtime.dispose();
+    this.ensemble.dispose();
     this.gpu.destroy();
   }
 }
@@ -154,69 +171,4 @@ async function download(artifacts: Artifacts, system: System, reporter: LoadRepo
   const sizes = new Map(system.files.map((file) => [file.path, file.sizeBytes]));
   reporter.download(paths.reduce((sum, path) => sum + (sizes.get(path) ?? 0), 0));
   await artifacts.downloadAll(paths, (file, bytes, cached) => reporter.bytes(file.path, bytes, cached));
-}
-
-function tokenizerFiles(artifacts: Artifacts, agent: AgentSpec): string[] {
-  return [`${agent.path}tokenizer.json`, `${agent.path}tokenizer_config.json`].filter((path) =>
-    artifacts.has(path),
-  );
-}
-
-/** Loads all models at once, because compiling shaders takes the time, and browsers compile in parallel. */
-async function loadModels(
-  gpu: Gpu,
-  artifacts: Artifacts,
-  system: System,
-  variant: Variant,
-  reporter: LoadReporter,
-): Promise<ReadonlyMap<string, Model>> {
-  const specs = new Map(system.agents.map((spec) => [spec.modelLib, spec]));
-  reporter.models([...specs.values()].map((spec) => spec.id));
-  const loading = [...specs].map(async ([library, spec]): Promise<[string, Model]> => {
-    const model = await loadModel(gpu, artifacts, spec, variant, (phase, fraction) =>
-      reporter.model(spec.id, phase, fraction),
-    );
-    return [library, model];
-  });
-  const outcomes = await Promise.allSettled(loading);
-  const failed = outcomes.find((each) => each.status === "rejected");
-  if (failed) {
-    for (const each of outcomes) if (each.status === "fulfilled") each.value[1].runtime.dispose();
-    throw failed.reason;
-  }
-  return new Map(outcomes.flatMap((each) => (each.status === "fulfilled" ? [each.value] : [])));
-}
-
-/** Creates the agents with their tokenizers and links. Agents of the same library share a model. */
-async function createAgents(
-  artifacts: Artifacts,
-  system: System,
-  links: Links,
-  models: ReadonlyMap<string, Model>,
-  finite: FiniteCheck,
-): Promise<ReadonlyMap<string, Agent>> {
-  const agents = new Map<string, Agent>();
-  for (const spec of system.agents) {
-    const model = models.get(spec.modelLib);
-    if (!model) throw new EngineError("internal", `no model was loaded for ${spec.modelLib}`);
-    const files = tokenizerFiles(artifacts, spec);
-    const [tokenizerJson, configJson] = await Promise.all(files.map((path) => artifacts.readText(path)));
-    const tokenizer = loadTokenizer(tokenizerJson ?? "", configJson, spec.id);
-    const ownLinks = packLinks(model, spec, system, links);
-    agents.set(spec.id, new Agent(spec, tokenizer, model, ownLinks, finite));
-    await model.runtime.sync();
-  }
-  return agents;
-}
-
-function packLinks(model: Model, spec: AgentSpec, system: System, links: Links): AgentLinks {
-  const pack = (link: Link | undefined, name: string) => {
-    if (!link) throw new EngineError("bad-links", `there is no link '${name}'`);
-    return packLink(model.runtime, link.tensors);
-  };
-  const outgoing = system.edges.filter((edge) => edge.from === spec.id);
-  return {
-    inner: pack(links.inner.get(spec.id), spec.id),
-    outer: new Map(outgoing.map((edge) => [edge.id, pack(links.outer.get(edge.id), edge.id)])),
-  };
 }

@@ -24,6 +24,7 @@ const metadataSchema = v.object({
     hidden_size: size,
     vocab_size: size,
     dtype: v.string(),
+    recurrent_state_bytes: v.optional(size),
   }),
 });
 type Metadata = v.InferOutput<typeof metadataSchema>;
@@ -49,7 +50,17 @@ export interface Library {
   readonly softmax: Compiled;
   readonly argsort: Compiled;
   readonly sample: Compiled;
+  /** Repetition penalty in place; undefined in a library without it. */
+  readonly penalty: Compiled | undefined;
   readonly kv: KvFunctions;
+  /** Of a model with linear attention, which keeps a state of fixed size beside its KV cache. */
+  readonly recurrent: RecurrentFunctions | undefined;
+}
+
+/** The library's own functions for a recurrent state: a tuple of tensors that a forward call changes in place. */
+interface RecurrentFunctions {
+  readonly create: Compiled;
+  readonly clear: Compiled;
 }
 
 /** The runtime's own functions for a KV cache. */
@@ -95,12 +106,17 @@ export async function bindLibrary(
     softmax: find("softmax_with_temperature"),
     argsort: find("argsort_probs"),
     sample: find("sample_with_top_p"),
+    penalty: runtime.function(machine, "apply_penalty_inplace"),
     kv: {
       clear: runtime.builtin("vm.builtin.kv_state_clear"),
       addSequence: runtime.builtin("vm.builtin.kv_state_add_sequence"),
       beginForward: runtime.builtin("vm.builtin.kv_state_begin_forward"),
       endForward: runtime.builtin("vm.builtin.kv_state_end_forward"),
     },
+    recurrent:
+      metadata.recursivemas.recurrent_state_bytes === undefined
+        ? undefined
+        : { create: find("create_recurrent_state"), clear: find("clear_recurrent_state") },
   };
 }
 

@@ -18,6 +18,8 @@ export interface Model {
   readonly params: TvmObject;
   /** Holds one sequence as long as the context window. Every turn clears it. */
   readonly kvCache: TvmObject;
+  /** What linear attention remembers of the sequence; every turn clears it, too. */
+  readonly recurrentState: TvmObject | undefined;
   /** (1,) int32: the decoded token that goes into `embed`. */
   readonly tokenId: Tensor;
   /** (1,) int32, zero: samples for the only sequence. */
@@ -57,6 +59,9 @@ export async function loadModel(
       library,
       params,
       kvCache,
+      recurrentState: runtime.scoped(
+        () => library.recurrent && runtime.keep(library.recurrent.create() as TvmObject),
+      ),
       tokenId: int32(0),
       sampleIndices: int32(0),
     };

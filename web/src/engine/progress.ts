@@ -46,8 +46,7 @@ export class LoadReporter {
     this.#models.set(agent, done);
     const mean = [...this.#models.values()].reduce((sum, each) => sum + each, 0) / this.#models.size;
     const start = MANIFEST_SHARE + DOWNLOAD_SHARE;
-    const what = phase === "compile" ? "compiling shaders" : "weights to the GPU";
-    this.#report(phase, `${agent}: ${what}`, start + (1 - start) * mean);
+    this.#report(phase, modelLabel(agent, phase), start + (1 - start) * mean);
   }
 
   ready(): void {
@@ -65,4 +64,9 @@ export class LoadReporter {
       fraction: this.#fraction,
     });
   }
+}
+
+/** One line for people. */
+export function modelLabel(agent: string, phase: "compile" | "upload"): string {
+  return `${agent}: ${phase === "compile" ? "compiling shaders" : "weights to the GPU"}`;
 }

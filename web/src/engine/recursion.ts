@@ -31,8 +31,13 @@ export type Performer = Pick<Agent, keyof Agent>;
 /** Where a run takes place. */
 export interface Stage {
   readonly system: System;
-  /** By id. */
-  readonly agents: ReadonlyMap<string, Performer>;
+  /**
+   * Gives an agent for its turn. If agents are not `resident`, the one before leaves the GPU, with everything that it
+   * computed.
+   */
+  readonly enter: (id: string) => Promise<Performer>;
+  /** Whether all agents stay on the GPU. If not, hand-offs wait on the CPU for their readers. */
+  readonly resident: boolean;
   /** The GPU's counts now, and since an earlier moment. */
   readonly counters: { snapshot(): Counters; since(earlier: Counters): Counters };
   /** Lets messages in, for example a cancellation. */
@@ -43,7 +48,7 @@ export interface Stage {
 }
 
 /** A hand-off that waits for its reader. */
-type Carried = { readonly states: States } | { readonly text: string };
+type Carried = { readonly states: States } | { readonly rows: Matrix } | { readonly text: string };
 
 /** Text that a turn decoded, and why it ended. */
 interface Decoded {
@@ -93,6 +98,8 @@ class Run {
   readonly #handoffs: HandoffSummary[] = [];
   /** By edge id. A feedback edge's hand-off stays here until its reader's turn in the next round. */
   readonly #carried = new Map<string, Carried>();
+  /** Hand-offs that were uploaded from the CPU for the turn that reads them. */
+  readonly #uploaded: States[] = [];
   readonly #uniform: UniformSource;
   /** What reading back for the trace has taken; the run's own time and counts leave it out. */
   readonly #tracing: Spent[] = [];
@@ -141,7 +148,9 @@ class Run {
 
   /** @returns the answer, if the turn ends with it. */
   async #perform(turn: PlannedTurn): Promise<Decoded | undefined> {
-    const agent = this.#agent(turn.agent);
+    await this.#pause();
+    const agent = await this.stage.enter(turn.agent);
+    throwIfCancelled(this.signal);
     const parts = this.#parts(agent, turn.round);
     if (turn.answers) return await this.#answerTurn(agent, turn, parts);
     if (turn.textTokens > 0) await this.#textTurn(agent, turn, parts);
@@ -159,7 +168,9 @@ class Run {
       // The turn's only synchronisation. It keeps the CPU from running rounds ahead of the GPU, so that the turn's time
       // is true and cancelling takes effect, and it is where the device reports an error.
       await agent.sync();
-      return { decodedTokens: 0, text: "", sent };
+      if (this.stage.resident) return { decodedTokens: 0, text: "", sent };
+      const parked = await Promise.all(sent.map((each) => this.#park(each)));
+      return { decodedTokens: 0, text: "", sent: parked };
     });
   }
 
@@ -223,10 +234,14 @@ class Run {
     if (sends.length === 0) return [];
     const mapped = agent.innerLink(thoughts);
     try {
-      return sends.map((edge) => {
-        const states =
-          this.#replacement(edge, round, mapped.rows) ??
-          agent.outerLink(edge.id, mapped, this.#agent(edge.to).spec.hiddenSize);
+      return sends.map((edge): Sent => {
+        const size = this.#hiddenSize(edge.to);
+        const matrix = this.#replacement(edge, round, mapped.rows, size);
+        if (matrix) {
+          this.#carry(edge, { rows: matrix });
+          return { edge, rows: matrix.rows, matrix };
+        }
+        const states = agent.outerLink(edge.id, mapped, size);
         this.#carry(edge, { states });
         return { edge, rows: states.rows, states };
       });
@@ -235,19 +250,25 @@ class Run {
     }
   }
 
-  /** Uploads what an edge carries in place of its sender's thoughts; undefined if it carries them. */
-  #replacement(edge: PlannedEdge, round: number, rows: number): States | undefined {
+  /** What an edge carries in place of its sender's thoughts; undefined if it carries them. */
+  #replacement(edge: PlannedEdge, round: number, rows: number, columns: number): Matrix | undefined {
     const replacement = this.options.replace?.[edge.id];
-    if (replacement === undefined) return undefined;
-    const receiver = this.#agent(edge.to);
-    if (replacement === "zeros")
-      return receiver.uploadStates(new Float32Array(rows * receiver.spec.hiddenSize));
-    const kept = replacement[Math.min(round, replacement.length - 1)];
-    return kept && receiver.uploadStates(new Float32Array(kept.data));
+    if (replacement !== "zeros") return replacement?.[Math.min(round, replacement.length - 1)];
+    return { rows, columns, data: new Float32Array(rows * columns) };
   }
 
-  async #report({ round }: PlannedTurn, { edge, rows, text, states }: Sent): Promise<void> {
-    const traced = this.options.trace?.handoffs && states ? { states: await states.read() } : {};
+  /** Takes a hand-off to the CPU, because its sender is about to leave the GPU. */
+  async #park(sent: Sent): Promise<Sent> {
+    const { edge, rows, states } = sent;
+    if (!states) return sent;
+    const matrix = await states.read();
+    this.#carry(edge, { rows: matrix });
+    return { edge, rows, matrix };
+  }
+
+  async #report({ round }: PlannedTurn, { edge, rows, text, states, matrix }: Sent): Promise<void> {
+    const kept = this.options.trace?.handoffs ? (matrix ?? (await states?.read())) : undefined;
+    const traced = kept ? { states: kept } : {};
     const summary: HandoffSummary = {
       round,
       edge: edge.id,
@@ -300,12 +321,14 @@ class Run {
     stream: StreamDecoder,
   ): Promise<readonly number[]> {
     const { temperature, topP } = this.plan.settings.decoding;
+    const [topK, repetitionPenalty] = [null, 1];
     const spent = this.#clock();
     const [single] = unfed;
     if (unfed.length > 1) this.#feedTokens(agent, unfed);
     else if (single !== undefined) agent.decode(single);
     const uniform = temperature > 0 ? this.#uniform.next() : 0;
-    const tokenId = await agent.pick({ temperature, topP, uniform });
+    const written = stream.ids;
+    const tokenId = await agent.pick({ temperature, topP, topK, repetitionPenalty, written, uniform });
     const { id, vocabSize } = agent.spec;
     if (!(tokenId >= 0 && tokenId < vocabSize)) {
       throw new EngineError(
@@ -345,7 +368,10 @@ class Run {
       const carried = this.#carried.get(segment.edge);
       if (!carried) return [];
       if ("text" in carried) return [{ kind: "tokens", ids: agent.tokenizer.encode(carried.text) }];
-      return [{ kind: "states", states: carried.states }];
+      if ("states" in carried) return [{ kind: "states", states: carried.states }];
+      const states = agent.uploadStates(new Float32Array(carried.rows.data));
+      this.#uploaded.push(states);
+      return [{ kind: "states", states }];
     });
   }
 
@@ -356,7 +382,6 @@ class Run {
     parts: readonly Part[],
     body: (room: Room) => Promise<TurnOutcome>,
   ): Promise<void> {
-    await this.#pause();
     const { round, latentSteps } = planned;
     const spent = this.#clock();
     const count = (kind: Part["kind"]): number =>
@@ -389,7 +414,7 @@ class Run {
       this.#turns.push(summary);
       this.emit({ kind: "turn-end", ...summary });
     } finally {
-      for (const each of rooms) each.free();
+      for (const each of [...rooms, ...this.#uploaded.splice(0)]) each.free();
     }
   }
 
@@ -414,10 +439,8 @@ class Run {
     throwIfCancelled(this.signal);
   }
 
-  #agent(id: string): Performer {
-    const agent = this.stage.agents.get(id);
-    if (!agent) throw new Error(`no agent '${id}'`);
-    return agent;
+  #hiddenSize(id: string): number {
+    return this.stage.system.agents.find((agent) => agent.id === id)?.hiddenSize ?? 0;
   }
 
   /** Keeps a hand-off for its reader, and drops the one of the round before. */
@@ -438,6 +461,8 @@ interface Sent {
   readonly edge: PlannedEdge;
   readonly rows: number;
   readonly states?: States;
+  /** The rows, if they are on the CPU. */
+  readonly matrix?: Matrix;
   readonly text?: string;
 }
 

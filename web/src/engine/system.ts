@@ -14,6 +14,21 @@ export type EdgeSpec = Edge;
 export type FileSpec = FileRecord;
 export type PromptSpec = PromptRecord;
 
+/** GPU memory that a system needs, estimated. */
+export interface Memory {
+  /** With all agents loaded. */
+  readonly togetherBytes: number;
+  /** With the agents loaded one after another: the largest of them, and the links. */
+  readonly oneByOneBytes: number;
+}
+
+/** What the manifest says about memory; agents that share a checkpoint count once. */
+export function memoryOf({ agents, memoryBytes }: Pick<System, "agents" | "memoryBytes">): Memory {
+  const models = [...new Map(agents.map((agent) => [agent.modelLib, agent.memoryBytes])).values()];
+  const rest = memoryBytes - models.reduce((sum, bytes) => sum + bytes, 0);
+  return { togetherBytes: memoryBytes, oneByOneBytes: Math.max(0, ...models) + Math.max(0, rest) };
+}
+
 /**
  * Reads and checks a manifest.
  *

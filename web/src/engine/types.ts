@@ -105,6 +105,11 @@ export interface LoadOptions {
   /** Whether to keep verified files in the browser's Cache Storage. Default true. */
   readonly cache?: boolean;
   readonly powerPreference?: "low-power" | "high-performance";
+  /**
+   * Whether the agents are loaded one after another, each for its turns, for systems that do not fit the GPU's memory
+   * as a whole. Hand-offs wait on the CPU. Default false.
+   */
+  readonly oneByOne?: boolean;
 }
 
 /** The GPU that the system runs on. */

@@ -40,8 +40,11 @@ class Server {
       case "load":
         return await this.#load(message.id, message.params, signal);
       case "run":
-        return await this.#loaded.run(message.params, signal, (event) =>
-          this.send({ kind: "event", id: message.id, event }),
+        return await this.#loaded.run(
+          message.params,
+          signal,
+          (event) => this.send({ kind: "event", id: message.id, event }),
+          (progress) => this.send({ kind: "progress", id: message.id, progress }),
         );
       case "counters":
         return this.#loaded.counters();

@@ -155,11 +155,18 @@ export class FakeAgent implements Performer {
 }
 
 /** A stage of fake agents. */
-export function fakeStage(system: System, log: Log, options: FakeOptions = {}): Stage {
+export interface FakeStage extends Stage {
+  readonly agents: ReadonlyMap<string, FakeAgent>;
+}
+
+export function fakeStage(system: System, log: Log, options: FakeOptions = {}, resident = true): FakeStage {
   let clock = 0;
+  const agents = new Map(system.agents.map((spec) => [spec.id, new FakeAgent(spec, log, options)]));
   return {
     system,
-    agents: new Map(system.agents.map((spec) => [spec.id, new FakeAgent(spec, log, options)])),
+    agents,
+    enter: async (id) => agents.get(id) as FakeAgent,
+    resident,
     counters: { snapshot: () => NO_COUNTS, since: () => NO_COUNTS },
     tick: async () => {},
     now: () => clock++,

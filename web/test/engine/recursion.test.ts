@@ -95,7 +95,7 @@ describe("a ring of three agents in latent mode", () => {
       now: () => 1000 * reads,
       counters: { snapshot: count, since: (earlier) => added(count(), earlier) },
     };
-    for (const agent of stage.agents.values()) {
+    for (const agent of plain.agents.values()) {
       const { lens } = agent;
       agent.lens = (states, k) => {
         reads += 1;
@@ -212,6 +212,32 @@ describe("a ring of three agents in latent mode", () => {
       "c decode 66",
     ]);
     expect(result.totalLatentSteps).toBe(6);
+  });
+});
+
+describe("agents that are loaded one after another", () => {
+  test("read their hand-offs from the CPU, feedback too, and leave nothing on the GPU", async () => {
+    const log = new Log();
+    const entered: string[] = [];
+    const stage = fakeStage(system(), log, fresh(), false);
+    const enter: Stage["enter"] = (id) => {
+      entered.push(`${id}, ${log.alive} alive`);
+      return stage.enter(id);
+    };
+    const options = { question: "q", latentSteps: 1, trace: { handoffs: true } };
+    const result = await runSystem({ ...stage, enter }, options);
+    expect(entered).toEqual(["a", "b", "c", "a", "b", "c"].map((id) => `${id}, 0 alive`));
+    // Rows that were read back are zeros here.
+    expect(feeds(log)).toEqual([
+      'a feed "<a q " ">" for hidden',
+      'b feed "<b q " [up(0)] ">" for hidden',
+      'c feed "<c q " [up(0)] ">" for hidden',
+      'a feed "<a q " [up(0)] ">" for hidden',
+      'b feed "<b q " [up(0)] ">" for hidden',
+      'c feed "<c q " [up(0)] ">" "=" for logits',
+    ]);
+    expect(result.handoffs.every(({ states }) => states?.rows === 1)).toBe(true);
+    expect(log.alive).toBe(0);
   });
 });
 

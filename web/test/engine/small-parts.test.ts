@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { topProbabilities } from "../../src/engine/lens";
 import { LoadReporter } from "../../src/engine/progress";
 import { UniformSource } from "../../src/engine/random";
+import { pickLikeliest } from "../../src/engine/sample";
 import { planChunks, type States } from "../../src/engine/states";
 import { loadTokenizer, StreamDecoder } from "../../src/engine/tokenizer";
 import { applyInner, applyOuter } from "../harness/host-links";
@@ -189,4 +190,20 @@ describe("links in JavaScript (the comparison path)", () => {
     };
     expect(applyOuter(outer, "paper", Float32Array.of(1, 3))[0]).toBeCloseTo(2 + 3 + 0.5 + gelu1, 5);
   });
+});
+
+test.each([
+  // Of .4, .2 and .1, which do not sum to 1, the shares are 4/7, 2/7 and 1/7.
+  [1, 0, 0],
+  [1, 0.57, 0],
+  [1, 0.58, 1],
+  [1, 0.86, 2],
+  [1, 0.999, 2],
+  // The first two reach 6/7; the shares of what is kept are 2/3 and 1/3.
+  [0.8, 0.66, 0],
+  [0.8, 0.67, 1],
+  [0.8, 0.999, 1],
+  [0.1, 0.999, 0],
+])("of the likeliest tokens, top p %d and the draw %d take number %d", (topP, uniform, index) => {
+  expect(pickLikeliest([0.4, 0.2, 0.1], topP, uniform)).toBe(index);
 });

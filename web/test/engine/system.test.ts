@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { parseSystem } from "../../src/engine/system";
+import { memoryOf, parseSystem } from "../../src/engine/system";
 import { failure, says } from "./errors";
 import { agentJson, manifestJson, system } from "./fixtures";
 
@@ -78,4 +78,16 @@ describe("system.json", () => {
       says("bad-manifest", "not valid JSON"),
     );
   });
+});
+
+test("memory is that of all agents, or of the largest and the links; a shared checkpoint counts once", () => {
+  const agents = [agentJson("a", 8, []), agentJson("b", 8, []), agentJson("c", 8, [])].map(
+    (agent, index) => ({
+      ...agent,
+      memory_bytes: [500, 500, 700][index],
+      model_lib: ["a/a-q0f32-webgpu.wasm", "a/a-q0f32-webgpu.wasm", "c/c-q0f32-webgpu.wasm"][index],
+    }),
+  );
+  const shared = system({ agents, edges: [], memory_bytes: 1230 });
+  expect(memoryOf(shared)).toEqual({ togetherBytes: 1230, oneByOneBytes: 730 });
 });

@@ -162,7 +162,14 @@ function feedRow(agent: Agent, row: Float32Array<ArrayBuffer>): void {
 async function decode(agent: Agent, limit: number): Promise<readonly number[]> {
   const ids: number[] = [];
   for (;;) {
-    const id = await agent.pick({ temperature: 0, topP: 1, uniform: 0 });
+    const id = await agent.pick({
+      temperature: 0,
+      topP: 1,
+      topK: null,
+      repetitionPenalty: 1,
+      written: ids,
+      uniform: 0,
+    });
     if (agent.spec.stopTokenIds.includes(id)) return ids;
     ids.push(id);
     if (ids.length === limit) return ids;

@@ -1,0 +1,137 @@
+/**
+ * The agents of a system on one GPU device: all of them at once, or one after another.
+ *
+ * One after another, each checkpoint is loaded for its agents' turns and freed for the next one, so the GPU holds no
+ * more than the largest. Agents that share a checkpoint share its weights either way.
+ */
+import { Agent, type AgentLinks } from "./agent";
+import type { Artifacts } from "./artifacts";
+import type { Gpu } from "./device";
+import { EngineError } from "./errors";
+import type { FiniteCheck } from "./finite";
+import type { Link, Links } from "./links";
+import { loadModel, type Model, packLink } from "./model";
+import type { AgentSpec, System } from "./system";
+import { loadTokenizer, type Tokenizer } from "./tokenizer";
+
+/** Called with the finished part of a phase of an agent's model, above 0 and up to 1. */
+export type OnAgentModel = (agent: string, phase: "compile" | "upload", fraction: number) => void;
+
+export class Ensemble {
+  /** By path of the library. */
+  #models = new Map<string, Model>();
+  /** By id: those whose model is loaded. */
+  #agents = new Map<string, Agent>();
+  readonly #tokenizers = new Map<string, Tokenizer>();
+
+  /** @param resident - whether all agents stay on the GPU. */
+  constructor(
+    private readonly gpu: Gpu,
+    private readonly artifacts: Artifacts,
+    private readonly system: System,
+    private readonly links: Links,
+    private readonly finite: FiniteCheck,
+    readonly resident: boolean,
+  ) {}
+
+  /** The agents that are on the GPU, by id. */
+  get agents(): ReadonlyMap<string, Agent> {
+    return this.#agents;
+  }
+
+  /** The agents whose model each library is, the first of them first. */
+  get #byLibrary(): ReadonlyMap<string, readonly AgentSpec[]> {
+    const groups = new Map<string, AgentSpec[]>();
+    for (const spec of this.system.agents)
+      groups.set(spec.modelLib, [...(groups.get(spec.modelLib) ?? []), spec]);
+    return groups;
+  }
+
+  /** The first agent of each model, which stands for it when loading is reported. */
+  get heads(): readonly string[] {
+    return [...this.#byLibrary.values()].flatMap(([first]) => (first ? [first.id] : []));
+  }
+
+  /**
+   * Loads all models at once, because compiling shaders takes the time, and browsers compile in parallel.
+   *
+   * @throws EngineError; `dispose` frees what was loaded.
+   */
+  async loadAll(onModel: OnAgentModel): Promise<void> {
+    const outcomes = await Promise.allSettled(
+      [...this.#byLibrary.keys()].map((library) => this.#load(library, onModel)),
+    );
+    const failed = outcomes.find((each) => each.status === "rejected");
+    if (failed) throw failed.reason;
+    for (const library of this.#byLibrary.keys()) await this.#createAgents(library);
+  }
+
+  /** Gives an agent for its turn. If agents are not resident, frees the others first. */
+  async enter(id: string, onModel: OnAgentModel): Promise<Agent> {
+    const here = this.#agents.get(id);
+    if (here) return here;
+    const spec = this.system.agents.find((each) => each.id === id);
+    if (!spec) throw new EngineError("internal", `there is no agent '${id}'`);
+    this.dispose();
+    await this.#load(spec.modelLib, onModel);
+    await this.#createAgents(spec.modelLib);
+    return this.#agents.get(id) as Agent;
+  }
+
+  /** Frees all models. */
+  dispose(): void {
+    for (const model of this.#models.values()) model.runtime.dispose();
+    this.#models.clear();
+    this.#agents.clear();
+  }
+
+  async #load(library: string, onModel: OnAgentModel): Promise<void> {
+    const spec = this.#byLibrary.get(library)?.[0];
+    if (!spec) throw new EngineError("internal", `no agent has the library ${library}`);
+    const model = await loadModel(this.gpu, this.artifacts, spec, this.links.variant, (phase, fraction) =>
+      onModel(spec.id, phase, fraction),
+    );
+    this.#models.set(library, model);
+  }
+
+  /** Creates the agents of a loaded model with their tokenizers and links. */
+  async #createAgents(library: string): Promise<void> {
+    const model = this.#models.get(library);
+    if (!model) throw new EngineError("internal", `no model was loaded for ${library}`);
+    for (const spec of this.#byLibrary.get(library) ?? []) {
+      const tokenizer = await this.#tokenizer(spec);
+      const links = packLinks(model, spec, this.system, this.links);
+      this.#agents.set(spec.id, new Agent(spec, tokenizer, model, links, this.finite));
+      await model.runtime.sync();
+    }
+  }
+
+  async #tokenizer(spec: AgentSpec): Promise<Tokenizer> {
+    const known = this.#tokenizers.get(spec.id);
+    if (known) return known;
+    const files = tokenizerFiles(this.artifacts, spec);
+    const [json, config] = await Promise.all(files.map((path) => this.artifacts.readText(path)));
+    const tokenizer = loadTokenizer(json ?? "", config, spec.id);
+    this.#tokenizers.set(spec.id, tokenizer);
+    return tokenizer;
+  }
+}
+
+/** The files of an agent's tokenizer that the system has. */
+export function tokenizerFiles(artifacts: Pick<Artifacts, "has">, agent: AgentSpec): string[] {
+  return [`${agent.path}tokenizer.json`, `${agent.path}tokenizer_config.json`].filter((path) =>
+    artifacts.has(path),
+  );
+}
+
+function packLinks(model: Model, spec: AgentSpec, system: System, links: Links): AgentLinks {
+  const pack = (link: Link | undefined, name: string) => {
+    if (!link) throw new EngineError("bad-links", `there is no link '${name}'`);
+    return packLink(model.runtime, link.tensors);
+  };
+  const outgoing = system.edges.filter((edge) => edge.from === spec.id);
+  return {
+    inner: pack(links.inner.get(spec.id), spec.id),
+    outer: new Map(outgoing.map((edge) => [edge.id, pack(links.outer.get(edge.id), edge.id)])),
+  };
+}
