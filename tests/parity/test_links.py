@@ -1,4 +1,4 @@
-"""Compares both variants of both links in Chromium with PyTorch code written from the formulas of docs/abi.md."""
+"""Compares every variant of both links in Chromium with PyTorch code written from the formulas of docs/abi.md."""
 
 from collections.abc import Mapping
 
@@ -15,12 +15,22 @@ from tests.parity.conftest import Agent, MakeAgent
 
 pytestmark = pytest.mark.browser
 
-VARIANTS: tuple[LinkVariant, ...] = ("paper", "ln_res")
+VARIANTS: tuple[LinkVariant, ...] = ("paper", "ln_res", "normed")
 variants = pytest.mark.parametrize("variant", VARIANTS)
 Tensors = Mapping[str, torch.Tensor]
 
 
+def _unit(h: torch.Tensor) -> torch.Tensor:
+    return h / (h.square().sum(-1, keepdim=True).sqrt() + 1e-6)
+
+
+def _bent(h: torch.Tensor, t: Tensors) -> torch.Tensor:
+    return linear(gelu(linear(h, t["w1"], t["b1"]), approximate="tanh"), t["w2"], t["b2"])
+
+
 def _inner(variant: LinkVariant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
+    if variant == "normed":
+        return t["scale"] * (_unit(h) + _bent(_unit(h), t))
     if variant == "paper":
         return h + linear(gelu(linear(h, t["w1"], t["b1"])), t["w2"], t["b2"])
     normed = layer_norm(h, h.shape[-1:], t["ln_pre.weight"], t["ln_pre.bias"])
@@ -29,6 +39,8 @@ def _inner(variant: LinkVariant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
 
 
 def _outer(variant: LinkVariant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
+    if variant == "normed":
+        return linear(_unit(h), t["w3"], t["b3"]) + _bent(_unit(h), t)
     straight = linear(h, t["w3"], t["b3"])
     if variant == "paper":
         return straight + linear(gelu(linear(h, t["w1"], t["b1"])), t["w2"], t["b2"])
@@ -39,7 +51,7 @@ def _outer(variant: LinkVariant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
 
 def _random_link(names: tuple[str, ...], source: int, target: int, width: int) -> dict[str, torch.Tensor]:
     shapes = {"w1": (width, source), "b1": (width,), "w2": (target, width), "b2": (target,)}
-    shapes |= {"w3": (target, source), "b3": (target,)}
+    shapes |= {"w3": (target, source), "b3": (target,), "scale": (target,)}
     for norm, size in (("ln_pre", source), ("ln_source", source), ("ln_post", target), ("ln_target", target)):
         shapes |= {f"{norm}.weight": (size,), f"{norm}.bias": (size,)}
     generator = torch.Generator().manual_seed(source + 7 * target + 13 * width)

@@ -111,6 +111,7 @@ def test_every_function_of_the_abi_is_there(any_agent: Agent) -> None:
         *("sample_with_top_p", "apply_logit_bias_inplace", "apply_penalty_inplace", "apply_bitmask_inplace"),
         *("get_last_hidden", "latent_prefill", "latent_step_paper", "latent_step_ln_res", "inner_link_paper"),
         *("inner_link_ln_res", "outer_link_paper", "outer_link_ln_res", "lm_head", "argmax"),
+        *("latent_step_normed", "inner_link_normed", "outer_link_normed"),
     }
     assert set(ours["functions"]) == documented
-    assert ours["link_variants"] == ["paper", "ln_res"]
+    assert ours["link_variants"] == ["paper", "ln_res", "normed"]

@@ -83,8 +83,12 @@ def test_from_released_keeps_the_precision_of_every_tensor(tmp_path: Path) -> No
     assert {record.dtype for record in tensors} == {"float16"}
 
 
-def test_nested_round_trip_is_exact(tmp_path: Path) -> None:
-    file = random_links("paper").to_file("s", {})
+@pytest.mark.parametrize("variant", ["paper", "normed"])
+def test_nested_round_trip_is_exact(tmp_path: Path, variant: str) -> None:
+    links = random_links(variant)
+    for link in links.inner.values() if variant == "normed" else ():
+        torch.nn.init.constant_(link.scale, 0.3)
+    file = links.to_file("s", {})
     to_nested(file, tmp_path / "n.json")
     again = from_nested(tmp_path / "n.json", "s", ["a", "b"], [("a->b", "a", "b"), ("b->a", "b", "a")])
     assert (again.inner, again.outer) == (file.inner, file.outer)
@@ -120,6 +124,46 @@ def test_from_nested_scales_both_branches_of_an_outer_link(tmp_path: Path, gelu:
     torch.testing.assert_close(links.outer["a->a"](h), 0.5 * (h @ w3.T + branch))
 
 
+class NewestExporter(torch.nn.Module):
+    """Names and order of operations of recursiveMASWebLLM's links since they divide by the length."""
+
+    def __init__(self, source: int, target: int) -> None:
+        super().__init__()
+        self.w1, self.w2 = torch.nn.Linear(source, 5), torch.nn.Linear(5, target)
+        same = source == target
+        self.w3 = torch.nn.Identity() if same else torch.nn.Linear(source, target, bias=False)
+        self.scale = torch.nn.Parameter(torch.randn(()))
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        n = h / (h.norm(dim=-1, keepdim=True) + 1e-6)
+        out: torch.Tensor = self.scale * (
+            self.w3(n) + self.w2(torch.nn.functional.gelu(self.w1(n), approximate="tanh"))
+        )
+        return out
+
+    def entry(self) -> dict[str, Any]:
+        """What it writes."""
+        numbers = {"w1": self.w1.weight, "b1": self.w1.bias, "w2": self.w2.weight, "b2": self.w2.bias}
+        written = {name: value.tolist() for name, value in numbers.items()} | {"scale": self.scale.item()}
+        return written if isinstance(self.w3, torch.nn.Identity) else written | {"w3": self.w3.weight.tolist()}
+
+
+def test_from_nested_reads_what_the_newest_exporter_writes(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    inner, wide, same = NewestExporter(6, 6), NewestExporter(6, 8), NewestExporter(6, 6)
+    entries = [each.entry() for each in (inner, wide, same)]
+    data = {"hidden": 6, "gelu": "tanh", "norm": True, "links": entries}
+    (tmp_path / "n.json").write_text(json.dumps(data))
+    file = from_nested(tmp_path / "n.json", "s", ["a"], [("a->b", "a", "b"), ("a->a", "a", "a")])
+    assert (file.variant, file.activation) == ("normed", "gelu_tanh")
+    file.check_compiles(tmp_path / "n.json")
+    links = Links.from_file(file)
+    h = 40 * torch.randn(4, 6)
+    torch.testing.assert_close(links.inner["a"](h), inner(h))
+    torch.testing.assert_close(links.outer["a->b"](h), wide(h))
+    torch.testing.assert_close(links.outer["a->a"](h), same(h))
+
+
 def changed(**changes: Any) -> list[dict[str, Any]]:
     return [{**nested()["links"][0], **changes}]
 
@@ -128,8 +172,7 @@ def changed(**changes: Any) -> list[dict[str, Any]]:
     ("data", "message"),
     [
         ({"model": 1}, "expected {hidden, gelu, norm, links"),
-        (nested(norm=True), "norm True divides h by its length"),
-        (nested(norm="layer"), "norm 'layer'"),
+        (nested(norm="layer"), "norm 'layer' is unknown"),
         (nested(gelu="swish"), "gelu 'swish' is unknown; known are erf, gelu, tanh"),
         (nested(gelu=None), "gelu None is unknown"),
         (nested(links=[]), "has 0 links, system 's' needs 1, in this order: inner a"),
@@ -138,7 +181,7 @@ def changed(**changes: Any) -> list[dict[str, Any]]:
         (nested(links=[{"w1": [[1.0], [2.0, 3.0]], "w2": [[1.0]]}]), "not numbers of one shape"),
         (nested(links=changed(w1=[1.0])), "expected w1 and w2 as lists of rows"),
         (nested(links=changed(scale=[1.0])), "scale as one number"),
-        (nested(links=changed(scale=0.5)), "an inner link here adds h as it is"),
+        (nested(links=changed(scale=0.5)), "adds h as it is, unless the file says norm: true"),
         (nested(links=changed(w3=np.eye(6).tolist())), "Inner links come first"),
     ],
 )

@@ -1,4 +1,4 @@
-"""RecursiveLinks in Relax: both variants of the inner and the outer link.
+"""RecursiveLinks in Relax: every variant of the inner and the outer link.
 
 Source: arXiv 2604.25917 and its released checkpoints; the tensors and their order are `names.LINK_VARIANTS`. Links
 compute in float32 whatever the model dtype. Deviation: WGSL has no erf, so GELU uses a rational approximation of it
@@ -7,12 +7,12 @@ compute in float32 whatever the model dtype. Deviation: WGSL has no erf, so GELU
 Shape letters: M latent steps, S and D_target the hidden sizes that go in and come out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tvm import relax, te, tirx, topi
 from tvm.relax.frontend.nn import Tensor, op
 
-from recursivemas.system.names import LinkTensor, LinkVariant
+from recursivemas.system.names import LINK_VARIANTS, MIN_LENGTH, Activation, LinkTensor, LinkVariant
 
 LAYER_NORM_EPS = 1e-5
 
@@ -22,6 +22,8 @@ Weights = Mapping[str, Tensor]
 def inner_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
     """R_in(h) = h + W2 GELU(W1 h); ``ln_res``: LN_post(h + W2 GELU(W1 LN_pre(h))).
 
+    ``normed``, with n = h / |h|: scale (n + W2 GELU(W1 n)).
+
     Args:
         variant: Of the link.
         h: (M, S) float32.
@@ -30,13 +32,19 @@ def inner_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
     Returns:
         (M, S) float32.
     """
+    activation = _activation(variant)
+    if variant == "normed":
+        n = _unit_length(h)
+        return (n + _bottleneck(n, w, activation)) * w["scale"]
     if variant == "paper":
-        return h + _bottleneck(h, w)
-    return _layer_norm(h + _bottleneck(_layer_norm(h, w, "ln_pre"), w), w, "ln_post")
+        return h + _bottleneck(h, w, activation)
+    return _layer_norm(h + _bottleneck(_layer_norm(h, w, "ln_pre"), w, activation), w, "ln_post")
 
 
 def outer_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
     """R_out(h) = W3 h + W2 GELU(W1 h); ``ln_res``: LN_target(W3 h + W2 GELU(W1 LN_source(h))).
+
+    ``normed`` computes the first of h / |h|.
 
     Args:
         variant: Of the link.
@@ -46,10 +54,13 @@ def outer_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
     Returns:
         (M, D_target) float32.
     """
+    activation = _activation(variant)
+    if variant == "normed":
+        h = _unit_length(h)
     straight = _linear(h, w["w3"], w["b3"])
-    if variant == "paper":
-        return straight + _bottleneck(h, w)
-    return _layer_norm(straight + _bottleneck(_layer_norm(h, w, "ln_source"), w), w, "ln_target")
+    if variant != "ln_res":
+        return straight + _bottleneck(h, w, activation)
+    return _layer_norm(straight + _bottleneck(_layer_norm(h, w, "ln_source"), w, activation), w, "ln_target")
 
 
 def link_type(tensors: Sequence[LinkTensor], source: int, target: int | tirx.Var) -> relax.TupleType:
@@ -72,9 +83,36 @@ def gelu(x: te.Tensor) -> te.Tensor:
     return te.compute(x.shape, lambda *i: half * x(*i) * (1 + erf(*i)), name="gelu")
 
 
-def _bottleneck(h: Tensor, w: Weights) -> Tensor:
+def gelu_tanh(x: te.Tensor) -> te.Tensor:
+    """x / 2 * (1 + tanh(u)) as x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3), float32.
+
+    tanh itself is NaN for large arguments with some drivers, and so is exp where it overflows.
+    """
+
+    def value(*i: tirx.Var) -> tirx.Expr:
+        cubic = x(*i) + tirx.const(0.044715, "float32") * x(*i) * x(*i) * x(*i)
+        exponent = tirx.min(tirx.const(-2 * 0.7978845608028654, "float32") * cubic, tirx.const(80.0, "float32"))
+        return x(*i) / (tirx.const(1.0, "float32") + tirx.exp(exponent))
+
+    return te.compute(x.shape, value, name="gelu_tanh")
+
+
+_GELUS: Mapping[Activation, Callable[[te.Tensor], te.Tensor]] = {"gelu": gelu, "gelu_tanh": gelu_tanh}
+
+
+def _activation(variant: LinkVariant) -> Activation:
+    return next(form.activation for form in LINK_VARIANTS if form.name == variant)
+
+
+def _unit_length(h: Tensor) -> Tensor:
+    """h / |h|, row by row."""
+    squares = relax.op.sum((h * h)._expr, axis=-1, keepdims=True)
+    return h / (op.wrap_nested(relax.op.sqrt(squares), "length") + MIN_LENGTH)
+
+
+def _bottleneck(h: Tensor, w: Weights, activation: Activation) -> Tensor:
     """W2 GELU(W1 h)."""
-    inner = op.tensor_expr_op(gelu, "gelu", [_linear(h, w["w1"], w["b1"])])
+    inner = op.tensor_expr_op(_GELUS[activation], activation, [_linear(h, w["w1"], w["b1"])])
     return _linear(inner, w["w2"], w["b2"])
 
 

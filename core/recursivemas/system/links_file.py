@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, write_text_atomic
-from recursivemas.system.names import LINK_VARIANTS, Activation, Dtype, LinkTensor, LinkVariant
+from recursivemas.system.names import LINK_VARIANTS, Activation, Dtype, LinkTensor, LinkVariant, LinkVariantInfo
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -76,7 +76,7 @@ class Link(Closed):
     width: int = Field(ge=1)
     """Hidden width R of the link."""
     tensors: dict[str, TensorRecord]
-    """Tensors by the names of docs/abi.md; the `paper` variant may leave out biases."""
+    """Tensors by the names of docs/abi.md; the variants `paper` and `normed` may leave out biases."""
 
     def shapes(self, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """The shape that each named tensor must have."""
@@ -115,7 +115,7 @@ class LinkFile(Closed):
 
     @model_validator(mode="after")
     def _check_links(self) -> Self:
-        form = next(form for form in LINK_VARIANTS if form.name == self.variant)
+        form = _form(self.variant)
         for key, link in self.outer.items():
             self._check_link(f"outer link {key!r}", link, form.outer)
         for key, link in self.inner.items():
@@ -171,10 +171,12 @@ class LinkFile(Closed):
         Raises:
             InputError: The links were trained with another activation or epsilon.
         """
-        if self.activation != "gelu" or self.layer_norm_eps != 1e-5:
+        form = _form(self.variant)
+        if self.activation != form.activation or self.layer_norm_eps != 1e-5:
             raise InputError(
                 f"{source}: links were trained with activation {self.activation!r} and layer_norm_eps "
-                f"{self.layer_norm_eps}; compiled libraries compute 'gelu' and 1e-05 only: train the links with these"
+                f"{self.layer_norm_eps}; compiled libraries compute {form.activation!r} and 1e-05 only: "
+                "train the links with these"
             )
 
     def rounded(self, dtype: Dtype) -> Self:
@@ -199,6 +201,10 @@ class LinkFile(Closed):
     def save(self, path: Path) -> None:
         """Writes the file atomically."""
         write_text_atomic(path, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
+
+
+def _form(variant: LinkVariant) -> LinkVariantInfo:
+    return next(form for form in LINK_VARIANTS if form.name == variant)
 
 
 def _check_size(where: str, link: Link | None, source: int, target: int, links: Mapping[str, Link]) -> None:

@@ -18,7 +18,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Scoring = Literal["exact", "contains", "numeric", "any_number", "choice", "math"]
 Tool = Literal["calculator", "search"]
 StopReason = Literal["stop-token", "stop-string", "max-new-tokens", "context-full"]
-LinkVariant = Literal["paper", "ln_res"]
+LinkVariant = Literal["paper", "ln_res", "normed"]
 Activation = Literal["gelu", "gelu_tanh"]
 Size = Literal["source", "target", "width"]
 FileRole = Literal["manifest", "bill_of_materials", "index", "configuration", "weights", "tokenizer"]
@@ -103,6 +103,8 @@ class LinkVariantInfo(NameInfo):
     """A form of links, with its tensors in the order in which compiled functions take them."""
 
     name: LinkVariant
+    activation: Activation
+    """The one that compiled libraries compute."""
     inner: tuple[LinkTensor, ...]
     outer: tuple[LinkTensor, ...]
 
@@ -255,6 +257,7 @@ _W2 = LinkTensor(name="w2", shape=("target", "width"))
 _B2 = LinkTensor(name="b2", shape=("target",))
 _W3 = LinkTensor(name="w3", shape=("target", "source"))
 _B3 = LinkTensor(name="b3", shape=("target",))
+_SCALE = LinkTensor(name="scale", shape=("target",))
 
 
 def _optional(tensor: LinkTensor) -> LinkTensor:
@@ -270,6 +273,7 @@ LINK_VARIANTS = (
         name="paper",
         label="Paper",
         description="As the paper prints it: two matrices, GELU and a residual path.",
+        activation="gelu",
         inner=(_W1, _optional(_B1), _W2, _optional(_B2)),
         outer=(_W1, _optional(_B1), _W2, _optional(_B2), _W3, _optional(_B3)),
     ),
@@ -277,10 +281,22 @@ LINK_VARIANTS = (
         name="ln_res",
         label="Layer norm",
         description="As the paper's authors released it: a layer norm before and after.",
+        activation="gelu",
         inner=(*_layer_norm("ln_pre", "source"), _W1, _B1, _W2, _B2, *_layer_norm("ln_post", "target")),
         outer=(*_layer_norm("ln_source", "source"), _W1, _B1, _W2, _B2, _W3, _B3, *_layer_norm("ln_target", "target")),
     ),
+    LinkVariantInfo(
+        name="normed",
+        label="Unit length",
+        description="As recursiveMASWebLLM trains it: the input is divided by its length; inner links have a scale.",
+        activation="gelu_tanh",
+        inner=(_W1, _optional(_B1), _W2, _optional(_B2), _SCALE),
+        outer=(_W1, _optional(_B1), _W2, _optional(_B2), _W3, _optional(_B3)),
+    ),
 )
+
+MIN_LENGTH = 1e-6
+"""What a `normed` link adds to the length of its input before it divides by it."""
 
 ACTIVATIONS = (
     ActivationInfo(name="gelu", label="GELU", description="The exact form, with erf."),

@@ -19,7 +19,7 @@ from torch import Tensor
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import atomic_file, read_json, write_text_atomic
 from recursivemas.system.links_file import Link, LinkFile, TensorRecord
-from recursivemas.system.names import Activation
+from recursivemas.system.names import Activation, LinkVariant
 
 Kind = Literal["inner", "outer"]
 
@@ -173,11 +173,13 @@ def to_released(links: LinkFile, folder: Path) -> list[Path]:
 
 
 def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[tuple[str, str, str]]) -> LinkFile:
-    """A nested-list file as a link file of variant `paper`.
+    """A nested-list file as a link file of variant `paper`, or `normed` if it says `norm: true`.
 
     The first entries are inner links of `agents` in order, the rest outer links of `edges` in order. An entry computes
-    scale·(W3·h + b3 + W2·GELU(W1·h + b1) + b2), where W3 is the identity if it is left out; `scale` is multiplied into
-    w2, b2, w3 and b3. Source: recursiveMASWebLLM, `train_recursivelink.py`; its links keep the size and have no w3.
+    scale·(W3·h + b3 + W2·GELU(W1·h + b1) + b2), where W3 is the identity if it is left out, and h is divided by its
+    length first if the file says `norm`. `scale` is multiplied into w2, b2, w3 and b3 of an outer link; an inner link
+    of variant `normed` has one of its own. Source: recursiveMASWebLLM, `train_recursivelink.py`; its links keep the
+    size and have no w3.
 
     Args:
         path: The JSON file.
@@ -186,17 +188,19 @@ def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[
         edges: (edge id, from, to).
 
     Raises:
-        InputError: When the file is something else, has too few or too many links, or computes what variant `paper`
-            cannot.
+        InputError: When the file is something else, has too few or too many links, or computes what neither variant
+            can.
     """
     data = read_json(path, "nested-list link file")
     if not isinstance(data, dict) or not isinstance(data.get("links"), list):
         raise InputError(f"{path}: expected {{hidden, gelu, norm, links: [...]}}, got {_what(data)}")
-    if data.get("norm") not in (None, False, "none", ""):
+    norm = data.get("norm")
+    if norm not in (None, False, True, "none", ""):
         raise InputError(
-            f"{path}: norm {data['norm']!r} divides h by its length before the link, which links here do not do; "
-            "the links cannot be represented in this format, so train new ones with `rmas train`"
+            f"{path}: norm {norm!r} is unknown; expected true (h is divided by its length) or false: the links cannot "
+            "be represented in this format, so train new ones with `rmas train`"
         )
+    variant: LinkVariant = "normed" if norm in (True, 1) else "paper"
     gelu = data.get("gelu", "erf")
     if not isinstance(gelu, str) or gelu not in _NESTED_GELU:
         raise InputError(f"{path}: gelu {gelu!r} is unknown; known are {', '.join(_NESTED_GELU)}")
@@ -211,15 +215,15 @@ def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[
     outer = zip(edges, entries[len(agents) :], strict=True)
     return LinkFile(
         system=system,
-        variant="paper",
+        variant=variant,
         activation=_NESTED_GELU[gelu],
-        inner={agent: _nested_link(path, f"inner {agent}", entry, "inner") for agent, entry in inner},
-        outer={edge[0]: _nested_link(path, f"outer {edge[0]}", entry, "outer") for edge, entry in outer},
+        inner={agent: _nested_link(path, f"inner {agent}", entry, "inner", variant) for agent, entry in inner},
+        outer={edge[0]: _nested_link(path, f"outer {edge[0]}", entry, "outer", variant) for edge, entry in outer},
         provenance={"converted_from": "nested lists", "files": {"links": path.name}},
     )
 
 
-def _nested_link(path: Path, name: str, entry: Any, kind: Kind) -> Link:
+def _nested_link(path: Path, name: str, entry: Any, kind: Kind, variant: LinkVariant) -> Link:
     where = f"{path}: link {name}"
     if not isinstance(entry, dict) or not {"w1", "w2"} <= set(entry) <= _NESTED_KEYS:
         raise InputError(f"{where} is {_what(entry)}; expected w1, b1, w2, b2, scale, w3, b3")
@@ -232,10 +236,16 @@ def _nested_link(path: Path, name: str, entry: Any, kind: Kind) -> Link:
         raise InputError(f"{where}: expected w1 and w2 as lists of rows, and scale as one number")
     (width, source), target = arrays["w1"].shape, arrays["w2"].shape[0]
     if kind == "inner":
-        if "w3" in arrays or "b3" in arrays or scale != 1:
+        if "w3" in arrays or "b3" in arrays:
             raise InputError(
-                f"{where} has a w3, a b3 or a scale other than 1; an inner link here adds h as it is. "
+                f"{where} has a w3 or a b3; an inner link here adds h as it is. "
                 "Inner links come first in the file, then outer ones"
+            )
+        if variant == "normed":
+            scale, arrays["scale"] = np.float32(1), np.full(target, scale, np.float32)
+        elif scale != 1:
+            raise InputError(
+                f"{where} has a scale other than 1; an inner link here adds h as it is, unless the file says norm: true"
             )
     elif "w3" not in arrays:
         if source != target:
@@ -250,15 +260,20 @@ def to_nested(links: LinkFile, path: Path) -> None:
     """Writes a nested-list file: inner links, then outer links; exact for float32 values.
 
     Raises:
-        InputError: When the links are not of variant `paper`.
+        InputError: When the links are of variant `ln_res`, or an inner link's scale is not one number.
     """
-    if links.variant != "paper":
-        raise InputError(f"nested lists hold variant 'paper', these links are of {links.variant!r}")
+    if links.variant == "ln_res":
+        raise InputError("nested lists hold variants 'paper' and 'normed', these links are of 'ln_res'")
 
     def entry(link: Link) -> dict[str, Any]:
-        return {"scale": 1.0, **{name: record.array().tolist() for name, record in link.tensors.items()}}
+        arrays = {name: record.array() for name, record in link.tensors.items()}
+        scale = arrays.pop("scale", np.ones(1, np.float32))
+        if (scale != scale[0]).any():
+            raise InputError("nested lists hold one scale for a link, these inner links have one for each dimension")
+        return {"scale": float(scale[0]), **{name: array.tolist() for name, array in arrays.items()}}
 
     every = [entry(link) for link in (*links.inner.values(), *links.outer.values())]
     hidden = next(iter(links.inner.values())).source_size if links.inner else None
     gelu = "tanh" if links.activation == "gelu_tanh" else "erf"
-    write_text_atomic(path, json.dumps({"hidden": hidden, "gelu": gelu, "norm": None, "links": every}) + "\n")
+    norm = True if links.variant == "normed" else None
+    write_text_atomic(path, json.dumps({"hidden": hidden, "gelu": gelu, "norm": norm, "links": every}) + "\n")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recursivemas.system.links_file import Link, LinkFile, TensorRecord
-from recursivemas.system.names import Activation, LinkVariant
+from recursivemas.system.names import MIN_LENGTH, Activation, LinkVariant
 
 
 class _LinkBase(nn.Module):
@@ -33,7 +33,7 @@ class _LinkBase(nn.Module):
         nn.init.normal_(self.w2, std=width**-0.5)
 
     def scale_output(self, gain: float) -> None:
-        """Sets the gain of the layer norm that the link ends with, if its variant has one."""
+        """Makes the link's output that large, root mean square, if its variant has a parameter for it."""
         for name, module in self.named_children():
             if name in ("ln_post", "ln_target"):
                 module.get_parameter("weight").fill_(gain)
@@ -52,6 +52,10 @@ class _LinkBase(nn.Module):
         tensors = {name: TensorRecord.from_array(array) for name, array in arrays.items()}
         return Link(source_size=self.source_size, target_size=self.target_size, width=self.width, tensors=tensors)
 
+    def read(self, x: Tensor) -> Tensor:
+        """What the straight path gets, (..., source_size): x, which `normed` divides by its length."""
+        return x / (x.norm(dim=-1, keepdim=True) + MIN_LENGTH) if self.variant == "normed" else x
+
     def bottleneck(self, x: Tensor) -> Tensor:
         """W2·GELU(W1·x), (..., source_size) to (..., target_size)."""
         hidden = functional.gelu(functional.linear(x, self.w1, self.b1), approximate=self.approximate)
@@ -61,7 +65,8 @@ class _LinkBase(nn.Module):
 class InnerLink(_LinkBase):
     """R_in: maps an agent's last hidden state to its own next input embedding.
 
-    `paper`: h + W2·GELU(W1·h). `ln_res`: LN_post(h + W2·GELU(W1·LN_pre(h))).
+    `paper`: h + W2·GELU(W1·h). `ln_res`: LN_post(h + W2·GELU(W1·LN_pre(h))). `normed`, with n = h / |h|:
+    scale·(n + W2·GELU(W1·n)).
     """
 
     def __init__(
@@ -76,10 +81,20 @@ class InnerLink(_LinkBase):
         super().__init__(size, size, width, variant, activation, bias)
         if variant == "ln_res":
             self.ln_pre, self.ln_post = nn.LayerNorm(size, eps), nn.LayerNorm(size, eps)
+        if variant == "normed":
+            self.scale = nn.Parameter(torch.ones(size))
+
+    def scale_output(self, gain: float) -> None:
+        """As for every link; `normed` multiplies a vector of length 1."""
+        super().scale_output(gain)
+        if self.variant == "normed":
+            self.scale.fill_(gain * self.source_size**0.5)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., D) of any float dtype to (..., D) float32."""
-        hidden = hidden.float()
+        hidden = self.read(hidden.float())
+        if self.variant == "normed":
+            return self.scale * (hidden + self.bottleneck(hidden))
         if self.variant == "paper":
             return hidden + self.bottleneck(hidden)
         result: Tensor = self.ln_post(hidden + self.bottleneck(self.ln_pre(hidden)))
@@ -89,7 +104,8 @@ class InnerLink(_LinkBase):
 class OuterLink(_LinkBase):
     """R_out: maps a sender's thoughts to the receiver's input embeddings.
 
-    `paper`: W3·h + W2·GELU(W1·h). `ln_res`: LN_target(W3·h + W2·GELU(W1·LN_source(h))).
+    `paper`: W3·h + W2·GELU(W1·h); `normed` computes the same of h / |h|.
+    `ln_res`: LN_target(W3·h + W2·GELU(W1·LN_source(h))).
     """
 
     def __init__(
@@ -111,9 +127,9 @@ class OuterLink(_LinkBase):
 
     def forward(self, thoughts: Tensor) -> Tensor:
         """(..., S) of any float dtype to (..., D_target) float32."""
-        thoughts = thoughts.float()
+        thoughts = self.read(thoughts.float())
         straight = functional.linear(thoughts, self.w3, self.b3)  # (..., D_target)
-        if self.variant == "paper":
+        if self.variant != "ln_res":
             return straight + self.bottleneck(thoughts)
         result: Tensor = self.ln_target(straight + self.bottleneck(self.ln_source(thoughts)))
         return result

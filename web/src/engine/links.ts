@@ -12,8 +12,7 @@ import { halfToFloat } from "./half";
 import { parseFileAs } from "./parse";
 import type { AgentSpec, EdgeSpec } from "./system";
 
-/** The only activation and epsilon that compiled libraries have (docs/abi.md). */
-const ACTIVATION = "gelu";
+/** The only epsilon that compiled libraries have (docs/abi.md). */
 const LAYER_NORM_EPS = 1e-5;
 
 /** Form of every link of a file. */
@@ -51,14 +50,14 @@ export interface Links {
 export function parseLinks(text: string, agents: readonly AgentSpec[], edges: readonly EdgeSpec[]): Links {
   const file = parseFileAs("bad-links", text, "recursivelink.json", LINK_FILE);
   const { variant, activation, layerNormEps } = file;
-  if (activation !== ACTIVATION || layerNormEps !== LAYER_NORM_EPS) {
-    throw bad(
-      `compiled agents compute activation '${ACTIVATION}' and layer_norm_eps ${LAYER_NORM_EPS}, the links were trained ` +
-        `with '${activation}' and ${layerNormEps}; train them again with 'rmas train'`,
-    );
-  }
   const form = LINK_VARIANTS.find(({ name }) => name === variant);
   if (!form) throw bad(`there is no form of links '${variant}'`);
+  if (activation !== form.activation || layerNormEps !== LAYER_NORM_EPS) {
+    throw bad(
+      `compiled agents compute activation '${form.activation}' and layer_norm_eps ${LAYER_NORM_EPS}, the links were ` +
+        `trained with '${activation}' and ${layerNormEps}; train them again with 'rmas train'`,
+    );
+  }
   const hidden = new Map(agents.map((agent) => [agent.id, agent.hiddenSize]));
   const size = (agent: string): number => hidden.get(agent) ?? 0;
   const inner = agents.map(({ id }) => {

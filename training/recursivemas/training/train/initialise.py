@@ -70,7 +70,7 @@ def start_outer(link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, wanted
     link.scale_output(embedding_scale(receiver))
     if method == "ridge":
         link.w2.mul_(0.01)
-        weight, bias = ridge(thoughts, wanted)
+        weight, bias = ridge(link.read(thoughts), wanted)
         link.w3.copy_(weight)
         if link.b3 is not None:
             link.b3.copy_(bias)

@@ -227,6 +227,7 @@ export const LINK_VARIANTS: readonly LinkVariantInfo[] = [
     name: "paper",
     label: "Paper",
     description: "As the paper prints it: two matrices, GELU and a residual path.",
+    activation: "gelu",
     inner: [
       { name: "w1", shape: ["width", "source"], optional: false },
       { name: "b1", shape: ["width"], optional: true },
@@ -246,6 +247,7 @@ export const LINK_VARIANTS: readonly LinkVariantInfo[] = [
     name: "ln_res",
     label: "Layer norm",
     description: "As the paper's authors released it: a layer norm before and after.",
+    activation: "gelu",
     inner: [
       { name: "ln_pre.weight", shape: ["source"], optional: false },
       { name: "ln_pre.bias", shape: ["source"], optional: false },
@@ -269,8 +271,30 @@ export const LINK_VARIANTS: readonly LinkVariantInfo[] = [
       { name: "ln_target.bias", shape: ["target"], optional: false },
     ],
   },
+  {
+    name: "normed",
+    label: "Unit length",
+    description:
+      "As recursiveMASWebLLM trains it: the input is divided by its length, and an inner link scales its output.",
+    activation: "gelu_tanh",
+    inner: [
+      { name: "w1", shape: ["width", "source"], optional: false },
+      { name: "b1", shape: ["width"], optional: true },
+      { name: "w2", shape: ["target", "width"], optional: false },
+      { name: "b2", shape: ["target"], optional: true },
+      { name: "scale", shape: ["target"], optional: false },
+    ],
+    outer: [
+      { name: "w1", shape: ["width", "source"], optional: false },
+      { name: "b1", shape: ["width"], optional: true },
+      { name: "w2", shape: ["target", "width"], optional: false },
+      { name: "b2", shape: ["target"], optional: true },
+      { name: "w3", shape: ["target", "source"], optional: false },
+      { name: "b3", shape: ["target"], optional: true },
+    ],
+  },
 ];
-export const LINK_VARIANT_NAMES: readonly LinkVariant[] = ["paper", "ln_res"];
+export const LINK_VARIANT_NAMES: readonly LinkVariant[] = ["paper", "ln_res", "normed"];
 export const ACTIVATIONS: readonly ActivationInfo[] = [
   { name: "gelu", label: "GELU", description: "The exact form, with erf." },
   { name: "gelu_tanh", label: "GELU, tanh", description: "The approximation with tanh." },

@@ -225,11 +225,11 @@ export interface Link {
   readonly targetSize: number;
   /** Hidden width R of the link. */
   readonly width: number;
-  /** Tensors by the names of docs/abi.md; the `paper` variant may leave out biases. */
+  /** Tensors by the names of docs/abi.md; the variants `paper` and `normed` may leave out biases. */
   readonly tensors: Readonly<Record<string, TensorRecord>>;
 }
 
-export type LinkVariant = "paper" | "ln_res";
+export type LinkVariant = "paper" | "ln_res" | "normed";
 
 /** The trained links of a system. */
 export interface LinkFile {
@@ -271,6 +271,8 @@ export interface LinkVariantInfo {
   readonly label: string;
   /** One sentence. */
   readonly description: string;
+  /** The one that compiled libraries compute. */
+  readonly activation: Activation;
   readonly inner: readonly LinkTensor[];
   readonly outer: readonly LinkTensor[];
 }

@@ -134,7 +134,7 @@ const link = v.strictObject({
   width: v.pipe(v.number(), v.integer(), v.minValue(1)),
   tensors: v.record(v.string(), tensorRecord),
 });
-const linkVariant = v.picklist(["paper", "ln_res"]);
+const linkVariant = v.picklist(["paper", "ln_res", "normed"]);
 const linkFile = v.strictObject({
   format: v.literal("recursivemas.links"),
   version: v.literal(1),
