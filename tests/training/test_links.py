@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional
@@ -48,12 +50,22 @@ def test_outer_link_paper_has_no_norm() -> None:
     torch.testing.assert_close(link(h), expected)
 
 
+def test_created_normed_links_are_what_libraries_compute_and_start_at_the_embeddings_size(tmp_path: Path) -> None:
+    links = Links.create({"a": 6, "b": 8}, {"a->b": ("a", "b")}, "normed")
+    links.to_file("s", {}).check_compiles(tmp_path)
+    with torch.no_grad():
+        links.inner["a"].w2.zero_()
+        links.inner["a"].scale_output(0.5)
+        out = links.inner["a"](40 * torch.randn(3, 6))
+    torch.testing.assert_close(out.norm(dim=1), torch.full((3,), 0.5 * 6**0.5))
+
+
 def test_links_take_bfloat16_and_answer_in_float32() -> None:
     link = OuterLink(6, 8, 5, "ln_res")
     assert link(torch.randn(2, 6, dtype=torch.bfloat16)).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("variant", "bias"), [("paper", True), ("paper", False), ("ln_res", True)])
+@pytest.mark.parametrize(("variant", "bias"), [("paper", True), ("paper", False), ("ln_res", True), ("normed", True)])
 def test_links_file_round_trip_is_exact(variant: str, bias: bool) -> None:
     inner = {"a": InnerLink(6, 5, variant, bias=bias)}  # type: ignore[arg-type]
     outer = {"a->b.c": OuterLink(6, 8, 7, variant, "gelu_tanh", bias=bias)}  # type: ignore[arg-type]

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from tvm import relax, te, tirx, topi
 from tvm.relax.frontend.nn import Tensor, op
 
-from recursivemas.system.names import LINK_VARIANTS, MIN_LENGTH, Activation, LinkTensor, LinkVariant
+from recursivemas.system.links_file import link_form
+from recursivemas.system.names import MIN_LENGTH, Activation, LinkTensor, LinkVariant
 
 LAYER_NORM_EPS = 1e-5
 
@@ -32,7 +33,7 @@ def inner_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
     Returns:
         (M, S) float32.
     """
-    activation = _activation(variant)
+    activation = link_form(variant).activation
     if variant == "normed":
         n = _unit_length(h)
         return (n + _bottleneck(n, w, activation)) * w["scale"]
@@ -54,7 +55,7 @@ def outer_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
     Returns:
         (M, D_target) float32.
     """
-    activation = _activation(variant)
+    activation = link_form(variant).activation
     if variant == "normed":
         h = _unit_length(h)
     straight = _linear(h, w["w3"], w["b3"])
@@ -98,10 +99,6 @@ def gelu_tanh(x: te.Tensor) -> te.Tensor:
 
 
 _GELUS: Mapping[Activation, Callable[[te.Tensor], te.Tensor]] = {"gelu": gelu, "gelu_tanh": gelu_tanh}
-
-
-def _activation(variant: LinkVariant) -> Activation:
-    return next(form.activation for form in LINK_VARIANTS if form.name == variant)
 
 
 def _unit_length(h: Tensor) -> Tensor:

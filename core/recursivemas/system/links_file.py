@@ -115,7 +115,7 @@ class LinkFile(Closed):
 
     @model_validator(mode="after")
     def _check_links(self) -> Self:
-        form = _form(self.variant)
+        form = link_form(self.variant)
         for key, link in self.outer.items():
             self._check_link(f"outer link {key!r}", link, form.outer)
         for key, link in self.inner.items():
@@ -171,7 +171,7 @@ class LinkFile(Closed):
         Raises:
             InputError: The links were trained with another activation or epsilon.
         """
-        form = _form(self.variant)
+        form = link_form(self.variant)
         if self.activation != form.activation or self.layer_norm_eps != 1e-5:
             raise InputError(
                 f"{source}: links were trained with activation {self.activation!r} and layer_norm_eps "
@@ -203,7 +203,8 @@ class LinkFile(Closed):
         write_text_atomic(path, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
 
 
-def _form(variant: LinkVariant) -> LinkVariantInfo:
+def link_form(variant: LinkVariant) -> LinkVariantInfo:
+    """The tensors and the activation of a form of links."""
     return next(form for form in LINK_VARIANTS if form.name == variant)
 
 

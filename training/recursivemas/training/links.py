@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recursivemas.system.links_file import Link, LinkFile, TensorRecord
+from recursivemas.system.links_file import Link, LinkFile, TensorRecord, link_form
 from recursivemas.system.names import MIN_LENGTH, Activation, LinkVariant
 
 
@@ -180,12 +180,13 @@ class Links(nn.Module):
             inner_width: R of inner links; D by default.
             outer_width: R of outer links; 2·D_target by default.
         """
-        inner = {agent: InnerLink(size, inner_width or size, variant) for agent, size in hidden_sizes.items()}
+        form = (variant, link_form(variant).activation)
+        inner = {agent: InnerLink(size, inner_width or size, *form) for agent, size in hidden_sizes.items()}
         outer = {
-            edge: OuterLink(hidden_sizes[a], hidden_sizes[b], outer_width or 2 * hidden_sizes[b], variant)
+            edge: OuterLink(hidden_sizes[a], hidden_sizes[b], outer_width or 2 * hidden_sizes[b], *form)
             for edge, (a, b) in edges.items()
         }
-        return cls(inner, outer, variant)
+        return cls(inner, outer, *form)
 
     def to_file(self, system: str, provenance: dict[str, Any]) -> LinkFile:
         """The links as a `recursivelink.json` in float32."""
