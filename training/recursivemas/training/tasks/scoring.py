@@ -34,6 +34,10 @@ _BRACE = re.compile(r"(?:\\boxed)?\{|\}")
 # What JavaScript takes for white space, so that the page judges alike.
 _SPACE = "\t\n\v\f\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _SPACES = re.compile(rf"[{_SPACE}]+")
+_TEXT_MACRO = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox) ?\{([^{}]*)\}", re.ASCII)
+_LAYOUT = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[,;:! ]|\\?\$", re.ASCII)
+_FRACTION = re.compile(r"\\[dt]frac(?![A-Za-z])")
+_AROUND_SIGNS = re.compile(r" ?([-+*/=<>(){}\[\],^_|\\:]) ?", re.ASCII)
 _ALONE = re.compile(r"[\W_]*([A-Z])[\W_]*", re.ASCII)
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _CARDINALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -51,6 +55,13 @@ _LARGEST_EXPONENT = 400
 def normalise(text: str) -> str:
     """Text without the differences that do not matter: case, surrounding punctuation, runs of spaces."""
     return _SPACES.sub(" ", text).strip(" ").strip(".!").lower()
+
+
+def plain_expression(text: str) -> str:
+    """An expression, or that in its `\\boxed{}`, without `\\text`, `\\left`, `$`, spaces at signs and other layout."""
+    inside = boxed(text) or text
+    bare = _LAYOUT.sub("", _TEXT_MACRO.sub(r"\1", _SPACES.sub(" ", inside)))
+    return normalise(_AROUND_SIGNS.sub(r"\1", _FRACTION.sub(r"\\frac", _SPACES.sub(" ", bare))))
 
 
 def boxed(text: str) -> str | None:
@@ -194,9 +205,10 @@ def is_right(answer: str, record: QuestionRecord, scoring: Scoring) -> bool:
         return wanted in numbers(answer)
     if scoring in ("contains", "any_number"):
         return last_place(normalise(answer), normalise(record.answer)) >= 0
-    if scoring == "numeric" and wanted is not None:
-        return last_number(answer) == wanted
-    if scoring in ("numeric", "math"):
-        same = normalise(boxed(answer) or answer) == normalise(boxed(record.answer) or record.answer)
-        return same or (scoring == "math" and same_expression(answer, record.answer))
+    if scoring in ("numeric", "math") and plain_expression(answer) == plain_expression(record.answer):
+        return True
+    if scoring == "numeric":
+        return wanted is not None and last_number(answer) == wanted
+    if scoring == "math":
+        return same_expression(answer, record.answer)
     return normalise(answer) == normalise(record.answer)

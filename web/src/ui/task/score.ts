@@ -32,6 +32,10 @@ const TERM = new RegExp(
   "g",
 );
 const BRACE = /(?:\\boxed)?\{|\}/g;
+const TEXT_MACRO = /\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox) ?\{([^{}]*)\}/g;
+const LAYOUT = /\\(?:left|right)(?![A-Za-z])|\\[,;:! ]|\\?\$/g;
+const FRACTION = /\\[dt]frac(?![A-Za-z])/g;
+const AROUND_SIGNS = / ?([-+*/=<>(){}[\],^_|\\:]) ?/g;
 const ALONE = /^[\W_]*([A-Z])[\W_]*$/;
 const ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split(" ");
 const CARDINALS = "one two three four five six seven eight nine ten".split(" ");
@@ -73,10 +77,10 @@ export function isRight(answer: string, right: RightAnswer, scoring: Scoring): b
   if (scoring === "any_number" && wanted !== undefined) return numbers(answer).includes(wanted);
   if (scoring === "contains" || scoring === "any_number")
     return lastPlace(normalise(answer), normalise(right.answer)) >= 0;
-  if (scoring === "numeric" && wanted !== undefined) return lastNumber(answer) === wanted;
   if (scoring === "numeric" || scoring === "math") {
-    const same = normalise(boxed(answer) || answer) === normalise(boxed(right.answer) || right.answer);
-    return same || (scoring === "math" && isNumber(right.answer) && lastNumber(answer) === wanted);
+    if (plainExpression(answer) === plainExpression(right.answer)) return true;
+    const comparable = scoring === "numeric" ? wanted !== undefined : isNumber(right.answer);
+    return comparable && lastNumber(answer) === wanted;
   }
   return normalise(answer) === normalise(right.answer);
 }
@@ -93,6 +97,12 @@ function normalise(text: string): string {
     .trim()
     .replace(/^[.!]+|[.!]+$/g, "")
     .toLowerCase();
+}
+
+/** An expression, or that in its `\boxed{}`, without `\text`, `\left`, `$`, spaces at signs and other layout. */
+function plainExpression(text: string): string {
+  const bare = (boxed(text) || text).replace(/\s+/g, " ").replace(TEXT_MACRO, "$1").replace(LAYOUT, "");
+  return normalise(bare.replace(/\s+/g, " ").replace(FRACTION, "\\frac").replace(AROUND_SIGNS, "$1"));
 }
 
 /** The content of the last complete `\boxed{}`, including inner braces. */
