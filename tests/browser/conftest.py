@@ -13,8 +13,9 @@ from harness.engine_page import serving
 from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler import library, pipeline
 from recursivemas.compiler.agent_folder import CompileOptions
-from recursivemas.compiler.runtime.objects import cache_folder, ensure_runtime
+from recursivemas.compiler.runtime.objects import ensure_runtime
 from recursivemas.release.package import build_system
+from recursivemas.system.cache import cache_folder
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import load_system
 from recursivemas.training.agents import load_agents

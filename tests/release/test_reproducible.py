@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from recursivemas.compiler.runtime.objects import cache_folder, ensure_runtime
+from recursivemas.compiler.runtime.objects import ensure_runtime
 from recursivemas.release.release_folder import check_release_folder
 from recursivemas.release.release_plan import plan_release
+from recursivemas.system.cache import cache_folder
 
 ROOT = Path(__file__).parents[2]
 SCHEME = "q4f32_1"

@@ -8,9 +8,9 @@ from typing import Any
 from recursivemas.compiler.agent_folder import AgentFolder, CompileOptions, compile_agent, read_agent_folder
 from recursivemas.compiler.backends import chosen_backend
 from recursivemas.compiler.checkpoint import read_config
-from recursivemas.compiler.runtime.objects import cache_folder
 from recursivemas.compiler.runtime.toolchain import find_emscripten
 from recursivemas.compiler.stamp import compiler, stamp_of
+from recursivemas.system.cache import cache_folder, damage, remove, seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import ResolvedModel, resolve_model
 from recursivemas.system.progress import Say, silent
@@ -123,10 +123,13 @@ def _compiled(model: ResolvedModel, options: CompileOptions, say: Say) -> AgentF
         compiler=compiler([backend]),
     )
     folder = cache_folder() / "agents" / stamp[:32]
-    try:
+    wrong = damage(folder)
+    if wrong is None:
         return read_agent_folder(folder)
-    except InputError:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        say(f"{model.name}: the compiled agent in the cache {wrong}; it is compiled again")
+    remove(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     shown: set[int] = set()
 
     def on_weights(done: int, total: int) -> None:
@@ -135,4 +138,6 @@ def _compiled(model: ResolvedModel, options: CompileOptions, say: Say) -> AgentF
             shown.add(tenth)
             say(f"  {model.name}: {10 * tenth} % of {total / 1e6:.0f} MB")
 
-    return compile_agent(model, folder, options, lambda line: say(f"{model.name}: {line}"), on_weights)
+    compiled = compile_agent(model, folder, options, lambda line: say(f"{model.name}: {line}"), on_weights)
+    seal(folder)
+    return compiled

@@ -18,16 +18,19 @@ from recursivemas.system.errors import InputError
 _COMMANDS = {
     "architectures": "List every architecture and whether it builds.",
     "doctor": "Show what is installed, what is missing and how to install it.",
+    "adapt": "Train a LoRA adapter for an agent from role texts.",
     "train": "Train a system's RecursiveLinks: inner loop, then outer loop.",
     "compile": "Compile one checkpoint to a browser-ready agent folder.",
     "build": "Build a whole system into dist/<system>/.",
     "run": "Ask a system one question with the PyTorch reference.",
     "eval": "Measure accuracy, decoded tokens and time per mode and round.",
+    "import-release": "Write a system with the prompts and settings of a copy of the paper's code.",
     "links": "Check link files and convert them to and from other formats.",
     "site": "Put the playground and built systems into one folder for any static host.",
     "plan": "List what a release has to build, for the workflow's matrix.",
     "publish": "Publish a built system on the Hugging Face Hub or a GitHub Release.",
     "serve": "Serve the playground and built systems on localhost.",
+    "cache": "List, check and clear what this program keeps to save work.",
 }
 
 
@@ -40,7 +43,8 @@ class _LazyGroup(TyperGroup):
         """Imports the module of a command."""
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"recursivemas.cli.{cmd_name}"), f"{cmd_name}_command")
+        module = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"recursivemas.cli.{module}"), f"{module}_command")
         if not isinstance(command, typer.Typer):
             function, command = command, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             command.command(cmd_name)(function)

@@ -19,8 +19,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from recursivemas.compiler.runtime.objects import cache_folder
 from recursivemas.system import probe_texts
+from recursivemas.system.cache import cache_folder, damage, remove, seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, write_text_atomic
 from recursivemas.system.tokenizer import (
@@ -59,13 +59,14 @@ def compare_with_page(folder: Path, vocab_size: int) -> Mapping[int, str]:
         InputError: They differ, the page cannot load the tokenizer, or Node is missing.
     """
     remembered = cache_folder() / "tokenizers" / f"{_digest(folder, vocab_size)}.json"
-    if remembered.is_file():
+    if damage(remembered) is None:
         special: dict[str, str] = read_json(remembered, "comparison of tokenizers")
         return {int(token_id): token for token_id, token in special.items()}
     node = find_node()
     probed = probe_tokenizer(folder)
     _compare(folder, probed, vocab_size, node)
     write_text_atomic(remembered, json.dumps(probed.special_tokens))
+    seal(remembered)
     return probed.special_tokens
 
 
@@ -179,11 +180,13 @@ def _library() -> Path:
         return _CHECKOUT
     key = hashlib.sha256((_HERE / "package-lock.json").read_bytes()).hexdigest()[:16]
     folder = cache_folder() / "npm" / key
-    if not folder.is_dir():
+    if damage(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{key}.lock")):
-            if not folder.is_dir():
+            if damage(folder):
+                remove(folder)
                 _install(folder, wanted)
+                seal(folder)
     return folder / "node_modules"
 
 

@@ -1,7 +1,6 @@
 """The compiled runtime: built on first use, afterwards read from the cache."""
 
 import hashlib
-import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from filelock import FileLock
 
 from recursivemas.compiler.runtime.sources import Sources, find_sources
 from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
+from recursivemas.system.cache import cache_folder, damage, remove, seal
 from recursivemas.system.progress import Say, silent
 
 UNITS = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
@@ -39,16 +39,11 @@ class RuntimeObjects:
     key: str
 
 
-def cache_folder() -> Path:
-    """``RMAS_CACHE_DIR``, else ``~/.cache/recursivemas``."""
-    named = os.environ.get("RMAS_CACHE_DIR")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "recursivemas"
-
-
 def ensure_runtime(say: Say = silent) -> RuntimeObjects:
     """Returns the runtime's objects; the first call on a machine compiles them (about a minute).
 
-    Several processes may call it at once: one builds, the others wait.
+    Several processes may call it at once: one builds, the others wait. Objects that are not as they were written are
+    compiled again.
 
     Args:
         say: Called with one line before long work.
@@ -61,12 +56,16 @@ def ensure_runtime(say: Say = silent) -> RuntimeObjects:
     key = _key(emscripten, sources)
     folder = cache_folder() / "runtime" / key
     objects = tuple(folder / f"{unit}.o" for unit in UNITS)
-    if not folder.is_dir():
+    if damage(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{key}.lock")):
-            if not folder.is_dir():
+            if wrong := damage(folder):
+                if folder.exists():
+                    say(f"the cached browser runtime {wrong}; it is compiled again")
+                    remove(folder)
                 say("compiling the browser runtime (once per machine, about a minute)")
                 _build(emscripten, sources, folder)
+                seal(folder)
     return RuntimeObjects(emscripten, objects, key)
 
 

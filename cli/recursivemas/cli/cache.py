@@ -1,0 +1,73 @@
+"""`rmas cache`: lists, checks and clears what this program keeps to save work."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from recursivemas.system.cache import KINDS, Entry, cache_folder, damage, entries, find_entry, remove
+from recursivemas.system.errors import InputError
+
+cache_command = typer.Typer(no_args_is_help=True, help="List, check and clear what this program keeps to save work.")
+
+_Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Entries, by the beginning of their names in `rmas cache list`. Default: all."),
+]
+
+
+@cache_command.command("list")
+def list_command() -> None:
+    """Lists every entry with its size."""
+    found = list(entries())
+    table = Table("entry", "MB", "what it is", box=None, pad_edge=False)
+    for entry in found:
+        table.add_row(_name(entry), f"{entry.size_bytes / 1e6:.1f}", KINDS[entry.kind])
+    console = Console(soft_wrap=True)
+    if found:
+        console.print(table)
+    total = sum(entry.size_bytes for entry in found)
+    console.print(f"{cache_folder()}: {len(found)} entries, {total / 1e6:.1f} MB", highlight=False, markup=False)
+
+
+@cache_command.command("check")
+def check_command(names: _Names = None) -> None:
+    """Compares every file with the sha256 that was written when it was made; status 1 if one differs.
+
+    The commands do this by themselves before they use an entry, and make a damaged one again.
+    """
+    chosen = _chosen(names)
+    wrong = 0
+    for entry in chosen:
+        if (why := damage(entry.path)) is not None:
+            wrong += 1
+            typer.echo(f"{_name(entry)} {why}")
+    typer.echo(f"{len(chosen)} entries, {wrong} damaged")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@cache_command.command("clear")
+def clear_command(
+    names: _Names = None,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Only those that `rmas cache check` complains of.")
+    ] = False,
+) -> None:
+    """Removes entries. Whatever is needed again is made or downloaded again."""
+    chosen = [entry for entry in _chosen(names) if not damaged or damage(entry.path) is not None]
+    for entry in chosen:
+        try:
+            remove(entry.path)
+        except OSError as error:
+            raise InputError(f"{entry.path}: cannot be removed: {error.strerror}") from None
+    typer.echo(f"removed {len(chosen)} entries, {sum(entry.size_bytes for entry in chosen) / 1e6:.1f} MB")
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.kind}/{entry.path.name}"
+
+
+def _chosen(names: list[str] | None) -> list[Entry]:
+    return [find_entry(name) for name in names] if names else list(entries())
