@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from recursivemas.cli.options import SystemArgument, ThreadsOption, use_threads
+from recursivemas.cli.options import DeviceOption, SystemArgument, ThreadsOption, use_threads
 from recursivemas.cli.phases import shown_phases
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Dtype
@@ -24,7 +24,11 @@ def train_command(
     steps: Annotated[int | None, typer.Option(min=0, help="Outer-loop steps. Default: the system's.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Default: the system's.")] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
+    keep_at: Annotated[
+        str | None, typer.Option(help="Outer-loop steps after which to keep the links, such as 0,60,100.")
+    ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the numbers in recursivelink.json.")] = "float16",
+    device: DeviceOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
     """Trains a system's links; the agents stay frozen.
@@ -44,13 +48,27 @@ def train_command(
     if source is None:
         raise InputError(f"{system}: names no training data; set task.train or pass --data")
     questions = TrainingData(source, declared.training.seed)
+    kept, say = _steps(keep_at), functools.partial(typer.echo, err=True)
     with shown_phases() as start:
-        say = functools.partial(typer.echo, err=True)
-        train_system(declared, out, resume, checkpoint_every, start, data=questions, say=say, dtype=dtype)
+        train_system(
+            *(declared, out, resume, checkpoint_every, start),
+            data=questions,
+            say=say,
+            dtype=dtype,
+            device=device,
+            keep_at=kept,
+        )
     if not accelerate.PartialState().is_main_process:
         return
     draw_curves(out / "metrics.jsonl", out / "curves.png")
     typer.echo(f"{out / 'recursivelink.json'}, {out / 'metrics.jsonl'}, {out / 'curves.png'}")
+
+
+def _steps(text: str | None) -> list[int]:
+    parts = text.split(",") if text else []
+    if not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"--keep-at {text!r}: expected numbers of steps separated by commas, such as 0,60,100")
+    return [int(part) for part in parts]
 
 
 def _with_overrides(system: System, seed: int | None, steps: int | None, rounds: int | None) -> System:

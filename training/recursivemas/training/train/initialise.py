@@ -1,4 +1,4 @@
-"""Where outer links start: a ridge regression towards the receiver's embeddings of the same text.
+"""Where outer links start: a ridge regression towards the receiver's embeddings of the same text, or the identity.
 
 From noise, cross-entropy of the answer alone does not find the links (docs/training-log.md). The sender's hidden states
 are matched with what the receiver reads at the same place, not with the hidden states that the receiver would have
@@ -53,6 +53,14 @@ def matched_thoughts(pairs: Pairs, inner: InnerLink, receiver: LoadedAgent) -> t
     return inner(pairs.hidden[found]), mean_embedding(receiver, tokens[found], pairs.weights[found])
 
 
+def share_embeddings(sender: LoadedAgent, receiver: LoadedAgent) -> bool:
+    """Whether two agents read the same embeddings for the same tokens, as adapters of one checkpoint do."""
+    if sender.model is receiver.model:
+        return True
+    one, other = sender.embedding_table, receiver.embedding_table
+    return one.shape == other.shape and torch.equal(one, other)
+
+
 @torch.no_grad()
 def start_outer(link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, wanted: Tensor, method: str) -> float:
     """Sets an outer link to its starting point.
@@ -62,13 +70,18 @@ def start_outer(link: OuterLink, receiver: LoadedAgent, thoughts: Tensor, wanted
         receiver: The link's output gets its embedding scale.
         thoughts: (N, S) R_in of the sender's hidden states.
         wanted: (N, D) the receiver's embeddings at the same places.
-        method: `ridge`, or `random` to leave W3 as it is.
+        method: `ridge`; `identity`, for agents that have the same embeddings; or `random` to leave W3 as it is.
 
     Returns:
         Mean cosine between the link's output and the receiver's embeddings.
     """
     link.scale_output(embedding_scale(receiver))
-    if method == "ridge":
+    if method == "identity":
+        size = len(link.w3)
+        length = embedding_scale(receiver) * size**0.5 if link.variant == "normed" else 1.0
+        link.w2.zero_()
+        link.w3.copy_(torch.eye(size) * length)
+    elif method == "ridge":
         link.w2.mul_(0.01)
         weight, bias = ridge(link.read(thoughts), wanted)
         link.w3.copy_(weight)

@@ -114,6 +114,10 @@ class Run:
             kept = log.read_text(encoding="utf-8").splitlines()[: self._line] if log.is_file() and self._line else []
             log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
+    def steps_done(self, name: str) -> int:
+        """Steps of a phase that a checkpoint has; 0 if it begins anew."""
+        return int(self._resume["step"]) if self._resume is not None and self._resume["name"] == name else 0
+
     def log(self, **figures: Any) -> None:
         """Appends one line to the log."""
         self._line += 1
@@ -141,6 +145,7 @@ class Run:
         schedule: Schedule,
         loss_function: Callable[[int, int], Loss],
         gradient_figures: Callable[[], Mapping[str, float]] = dict,
+        after: Callable[[int, float], None] = lambda _step, _loss: None,
     ) -> None:
         """Minimises a loss over a module's parameters, unless the phase is already done.
 
@@ -150,15 +155,15 @@ class Run:
             schedule: Steps and rates.
             loss_function: Computes the loss of (step, micro-batch).
             gradient_figures: More figures for the log, which depend on gradients.
+            after: Called after each step with its number, counted from 1, and its loss.
         """
         if name in self.done:
             return
         parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-        first = 0
-        if self._resume is not None and self._resume["name"] == name:
+        first = self.steps_done(name)
+        if first and self._resume is not None:
             optimizer.load_state_dict(self._resume["optimizer"])
-            first = self._resume["step"]
         self._resume, report = None, self.progress(name)
         for step in range(first, schedule.steps):
             began = time.perf_counter()
@@ -178,6 +183,7 @@ class Run:
             elapsed_ms = round((time.perf_counter() - began) * 1e3, 2)
             entry = {"phase": name, "step": step + 1, "loss": loss, "gradient_norm": norm, "lr": schedule.rate(step)}
             self.log(**entry, **figures, **gradient_figures(), step_ms=elapsed_ms)
+            after(step + 1, loss)
             if (step + 1) % self.checkpoint_every == 0 and step + 1 < schedule.steps:
                 self.save({"name": name, "step": step + 1, "optimizer": optimizer.state_dict()})
             report(step + 1, schedule.steps)

@@ -1,8 +1,9 @@
 """Outer loop: cross-entropy of the final answer through all rounds, agents frozen.
 
-Source: arXiv 2604.25917, outer loop. Deviation: the gradient that arrives at a hand-off is clipped for each sample,
-because the way back through rounds multiplies norms (docs/training-log.md). Shape letters: B batch, L tokens of the
-longest answer, M latent steps, D hidden size, V vocabulary.
+Source: arXiv 2604.25917, outer loop. Deviations: the gradient that arrives at a hand-off is clipped for each sample,
+because the way back through rounds multiplies norms (docs/training-log.md), and earlier rounds may be scored, too.
+Shape letters: B batch, L tokens of the longest answer, N tokens of all answers, M latent steps, D hidden size, V
+vocabulary.
 """
 
 import functools
@@ -13,10 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from recursivemas.system.prompt import Text, fill
+from recursivemas.system.errors import InputError
+from recursivemas.system.prompt import Text
+from recursivemas.system.questions import Asked, QuestionRecord
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.recursion import Opening, Recursion, round_number
 from recursivemas.training.rollout import extend, logits
+from recursivemas.training.train.columns import column
 
 IGNORED = -100
 
@@ -41,33 +45,47 @@ def answer_ids(agent: LoadedAgent, before: str, answer: str) -> list[int]:
     return ids[len(read) :] if ids[: len(read)] == read else agent.token_ids(spaced)
 
 
-def text_before_answer(recursion: Recursion, round_index: int) -> str:
+def text_before_answer(recursion: Recursion, round_index: int, question: Asked = "?") -> str:
     """The answer prefix, else the text that ends the deciding agent's prompt; empty if a hand-off ends it."""
     prefix = recursion.system.decoding.answer_prefix
-    *_, last = fill(recursion.deciding.segments(round_index), "?")
+    *_, last = recursion.deciding.filled(round_index, question)
     return prefix or (last.text if isinstance(last, Text) else "")
 
 
-def answer_loss(agent: LoadedAgent, opening: Opening, answers: Sequence[str], before: str = "") -> Tensor:
-    """Mean cross-entropy of the answers' tokens and the stop token after them.
+def answer_losses(agent: LoadedAgent, opening: Opening, answers: Sequence[str], before: Sequence[str] = ()) -> Tensor:
+    """Cross-entropy of each answer's tokens and the stop token after them.
 
     Args:
         agent: The deciding agent.
         opening: The agent just before the answer; its context is extended.
         answers: B texts.
-        before: The text that the agent has read last.
+        before: B texts that the agent has read last; nothing by default.
+
+    Returns:
+        (B,) sums over tokens, divided by the mean number of tokens of an answer; so their mean is the mean over tokens.
     """
     stop = [] if agent.closing_token is None else [agent.closing_token]
-    rows = [torch.tensor([*answer_ids(agent, before, answer), *stop], device=agent.device) for answer in answers]
+    texts = zip(before or [""] * len(answers), answers, strict=True)
+    rows = [torch.tensor([*answer_ids(agent, *each), *stop], device=agent.device) for each in texts]
     labels = pad_sequence(rows, batch_first=True, padding_value=IGNORED)  # (B, L)
     hidden = opening.hidden[:, None]  # (B, 1, D), which predicts the first token
     if labels.shape[1] > 1:
         fed = labels[:, :-1]  # (B, L - 1): the last token is predicted, never fed
-        valid = None if bool((labels[:, 1:] != IGNORED).all()) else fed != IGNORED
+        valid = None if len({len(row) for row in rows}) == 1 else fed != IGNORED
         later = extend(agent, opening.context, agent.embed(fed.clamp(min=0)), valid)  # (B, L - 1, D)
         hidden = torch.cat([hidden, later], dim=1)
-    scores = logits(agent, hidden)  # (B, L, V)
-    return functional.cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+    counted = labels != IGNORED  # (B, L)
+    # The vocabulary is computed where a token counts, and for a matrix: a 3-d slice would copy it once a row.
+    scores = logits(agent, hidden[counted])  # (N, V)
+    losses = functional.cross_entropy(scores, labels[counted], reduction="none")  # (N,)
+    owners = counted.nonzero()[:, 0]  # (N,) the answer that each token belongs to
+    sums = torch.zeros(len(rows), device=losses.device).index_add(0, owners, losses)
+    return sums * (len(rows) / len(owners))
+
+
+def answer_loss(agent: LoadedAgent, opening: Opening, answers: Sequence[str], before: Sequence[str] = ()) -> Tensor:
+    """Mean cross-entropy of the answers' tokens and the stop token after them; arguments as of `answer_losses`."""
+    return answer_losses(agent, opening, answers, before).mean()
 
 
 class GradientWatch:
@@ -105,24 +123,62 @@ class GradientWatch:
         }
 
 
+def first_answerable(records: Sequence[QuestionRecord], name: str | None) -> list[int]:
+    """The first round, counted from 0, that can answer each question, from a column of this name; 0 without one.
+
+    Raises:
+        InputError: When a question lacks the column, or it holds no round.
+    """
+    if name is None:
+        return [0] * len(records)
+    rounds = []
+    for record in records:
+        value = column(record, name)
+        if value is None or not value.isdecimal() or int(value) < 1:
+            raise InputError(
+                f"training.outer.answerable_field: expected the first round that can answer, counted from 1, in column "
+                f"{name!r} of every question, got {value!r} for {record.question!r}"
+            )
+        rounds.append(int(value) - 1)
+    return rounds
+
+
 def outer_loss(
     recursion: Recursion,
-    questions: Sequence[str],
+    questions: Sequence[Asked],
     answers: Sequence[str],
     rounds: int,
     latent_steps: int,
     every_round: bool = False,
     checkpointing: bool = False,
+    early_weight: float = 0.0,
+    answerable: Sequence[int] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of a batch; if every round is supervised, the mean over rounds.
+    """Loss of a batch: that of the last round, and with a weight those of earlier rounds that can answer.
+
+    Args:
+        recursion: The system.
+        questions: B questions.
+        answers: B right answers.
+        rounds: R.
+        latent_steps: M.
+        every_round: Whether the loss is the mean over all rounds instead.
+        checkpointing: Recompute turns in the backward pass.
+        early_weight: Weight of each round before the last one.
+        answerable: (B,) the first round, counted from 0, that can answer each question; 0 by default.
 
     Returns:
         The loss, and for the log the loss of each scored round as `loss_round/<round>`, counted from 1.
     """
-    losses: dict[int, Tensor] = {}
-    for opening in recursion.unroll(questions, rounds, latent_steps, every_round, checkpointing):
-        losses[opening.round] = answer_loss(
-            recursion.deciding, opening, answers, text_before_answer(recursion, opening.round)
-        )
-    figures = {f"loss_round/{round_number(index)}": loss.item() for index, loss in losses.items()}
-    return torch.stack(list(losses.values())).mean(), figures
+    losses: dict[int, Tensor] = {}  # by round, (B,)
+    for opening in recursion.unroll(questions, rounds, latent_steps, every_round or early_weight > 0, checkpointing):
+        before = [text_before_answer(recursion, opening.round, question) for question in questions]
+        losses[opening.round] = answer_losses(recursion.deciding, opening, answers, before)
+    figures = {f"loss_round/{round_number(index)}": loss.mean().item() for index, loss in losses.items()}
+    if every_round:
+        return torch.stack(list(losses.values())).mean(), figures
+    total = losses.pop(rounds - 1).mean()
+    if losses:
+        ready = torch.tensor(answerable or [0] * len(questions), device=total.device)  # (B,)
+        total = total + early_weight * sum((loss * (ready <= index)).mean() for index, loss in losses.items())
+    return total, figures

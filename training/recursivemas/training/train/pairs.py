@@ -145,7 +145,7 @@ class Variety(NamedTuple):
     boilerplate: float
 
 
-class _Collector:
+class Collector:
     """Gathers one system's pairs, turn by turn of text mode; called after every turn.
 
     Attributes:
@@ -227,7 +227,7 @@ def collect_pairs(
         text_tokens: Length of a text; as in text mode by default.
         varieties: Gets how much each agent's texts differ.
     """
-    collector = _Collector(recursion, seed)
+    collector = Collector(recursion, seed)
     generator = torch.Generator(recursion.deciding.device).manual_seed(seed)
     sampler = Sampler(temperature, 1.0, generator)
     decoding = recursion.system.decoding
@@ -235,7 +235,7 @@ def collect_pairs(
     decoding = decoding.model_copy(update={"think_before_answer": True, "text_tokens": length})
     writer = Recursion(recursion.system.model_copy(update={"decoding": decoding}), recursion.agents, None)
     for begin in range(0, len(records), BATCH):
-        questions = [record.question for record in records[begin : begin + BATCH]]
+        questions = records[begin : begin + BATCH]
         writer.run(questions, mode="text", sampler=sampler, listener=collector)
     pairs = {key: collector.pairs(key) for key in recursion.agents}
     if varieties is not None:
@@ -268,7 +268,7 @@ def collect_latent_pairs(
     generator = torch.Generator().manual_seed(seed)
     for begin in range(0, len(records), BATCH):
         turns: list[Turn] = []
-        questions = [record.question for record in records[begin : begin + BATCH]]
+        questions = records[begin : begin + BATCH]
         for _ in recursion.unroll(questions, recursion.system.rounds, recursion.system.latent_steps, turns=turns):
             pass
         for turn in turns:

@@ -6,7 +6,7 @@ Source: arXiv 2604.25917, training; docs/training.md lists the stages. Every gra
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,27 @@ from torch import Tensor, nn
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
 from recursivemas.system.links_file import LinkFile, load_links
-from recursivemas.system.names import Dtype
+from recursivemas.system.names import Device, Dtype
 from recursivemas.system.progress import Say, silent
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, checksums
 from recursivemas.training.links import Links
-from recursivemas.training.loading import load_weights
+from recursivemas.training.loading import chosen_device, load_weights
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData
-from recursivemas.training.train.initialise import matched_thoughts, start_outer
-from recursivemas.training.train.inner_loop import embedding_loss, held_out_figures, start_inner
+from recursivemas.training.train.columns import characters
+from recursivemas.training.train.initialise import matched_thoughts, share_embeddings, start_outer
+from recursivemas.training.train.inner_loop import InnerObjective, embedding_loss, held_out_figures, start_inner
 from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule, save_atomic
-from recursivemas.training.train.outer_loop import GradientWatch, outer_loss
-from recursivemas.training.train.pairs import Pairs, Variety, collect_latent_pairs, collect_pairs, join, mean_embedding
+from recursivemas.training.train.outer_loop import GradientWatch, first_answerable, outer_loss
+from recursivemas.training.train.pairs import Pairs, Variety, collect_latent_pairs, collect_pairs, join
+from recursivemas.training.train.prefix import PrefixRecursion
+from recursivemas.training.train.role_texts import Lesson, lessons_of_system
+from recursivemas.training.train.soft_prompts import SoftPromptRecursion, SoftPrompts
+from recursivemas.training.train.teacher_forcing import TeacherForcedRecursion
+from recursivemas.training.train.text_pairs import collect_text_pairs
+from recursivemas.training.train.watch import StartWatch
 
 # What a batch of training questions is for; each use has a stream of its own.
 PAIR_STREAM, OUTER_STREAM, LATENT_STREAM, HELD_OUT_STREAM = 0, 1, 2, 3
@@ -53,6 +60,8 @@ class Trainer:
         data: Training questions.
         run: Folder, log, checkpoint and processes.
         say: Called with what a person should know about the run.
+        keep_at: Steps of cross-entropy after which the links are kept in `stages/outer-<step>.json`.
+        soft_prompts: Trained in place of links, as a control.
     """
 
     system: System
@@ -61,6 +70,8 @@ class Trainer:
     data: TrainingData
     run: Run
     say: Say = silent
+    keep_at: Sequence[int] = ()
+    soft_prompts: SoftPrompts | None = None
 
     def __post_init__(self) -> None:
         self.accelerator = self.run.accelerator
@@ -68,23 +79,44 @@ class Trainer:
         self._held_out: dict[str, Pairs] | None = None
         self._varieties: dict[str, Variety] = {}
         self._joined = 0
+        self._drawn: tuple[int, list[QuestionRecord]] = (-1, [])
 
     @property
     def pairs(self) -> dict[str, Pairs]:
         """Pairs of every agent's text, gathered once; refinements add to them."""
-        if self._pairs is None:
+        if self._pairs is None and self._lessons is not None:
+            trained = {key: own[: self._trained_texts(own)] for key, own in self._lessons.items()}
+            self._pairs = self._read_pairs(trained, self._varieties)
+        elif self._pairs is None:
             self._pairs = self._write_pairs(self._pair_questions(), self._varieties)
         return self._pairs
 
     @property
     def held_out(self) -> dict[str, Pairs]:
         """Pairs of every agent's text about questions that no training pair comes from."""
-        if self._held_out is None:
+        if self._held_out is None and self._lessons is not None:
+            self._held_out = self._read_pairs({k: own[self._trained_texts(own) :] for k, own in self._lessons.items()})
+        elif self._held_out is None:
             known = {record.question for record in self._pair_questions()}
             count = max(1, self.system.training.inner.questions // HELD_OUT_SHARE)
             drawn = self.data.batch(HELD_OUT_STREAM, 0, count)
             self._held_out = self._write_pairs([record for record in drawn if record.question not in known])
         return self._held_out
+
+    @functools.cached_property
+    def _lessons(self) -> dict[str, list[Lesson]] | None:
+        """Role texts by agent, if pairs come from them; the last ones are held out."""
+        return lessons_of_system(self.system, self.agents)
+
+    def _trained_texts(self, lessons: Sequence[Lesson]) -> int:
+        return min(self.system.training.inner.questions, len(lessons) - len(lessons) // (HELD_OUT_SHARE + 1))
+
+    def _read_pairs(
+        self, lessons: dict[str, list[Lesson]], varieties: dict[str, Variety] | None = None
+    ) -> dict[str, Pairs]:
+        settings = self.system.training
+        recursion = Recursion(self.system, self.agents, None)
+        return collect_text_pairs(recursion, lessons, settings.seed, settings.inner.finish, varieties)
 
     def _pair_questions(self) -> list[QuestionRecord]:
         return self.data.batch(PAIR_STREAM, 0, self.system.training.inner.questions)
@@ -172,22 +204,25 @@ class Trainer:
 
         def write() -> None:
             if self.run.main:
-                provenance = {"stage": name, "seed": self.system.training.seed}
-                self.links.to_file(self.system.name, provenance).save(self._stage_file(name))
+                self._write_stage(name)
             self.accelerator.wait_for_everyone()
 
         self.run.phase(f"keep {name}", write)
+
+    def _write_stage(self, name: str) -> None:
+        provenance = {"stage": name, "seed": self.system.training.seed}
+        self.links.to_file(self.system.name, provenance).save(self._stage_file(name))
 
     def _inner(self, name: str, agent: str, steps: int) -> None:
         settings, link = self.system.training.inner, self.links.inner[agent]
         if name in self.run.done:
             return
         pairs = self.pairs[agent]
+        objective = InnerObjective(self.agents[agent], pairs, settings)
 
         def loss(step: int, _micro: int) -> Loss:
             chosen = self._chosen(len(pairs.targets), settings.batch_size, step)  # (batch,) indices
-            wanted = mean_embedding(self.agents[agent], pairs.targets[chosen], pairs.weights[chosen])
-            return embedding_loss(link(pairs.hidden[chosen]), wanted, settings.norm_weight)
+            return objective(link(pairs.hidden[chosen]), chosen)
 
         self.run.optimise(name, link, Schedule(steps, settings.learning_rate, WARMUP_STEPS), loss)
         self.run.log(phase=name, **held_out_figures(link, self.agents[agent], self.held_out[agent]))
@@ -200,9 +235,18 @@ class Trainer:
 
     def _start_outer(self, edge: str) -> None:
         receiver, (thoughts, wanted) = self._matched(edge)
-        method = self.system.training.outer.initialisation
+        method = self._start_method(edge)
         cosine = start_outer(self.links.outer[edge], receiver, thoughts, wanted, method)
         self.run.log(phase=f"start outer {edge}", method=method, matched=len(thoughts), cosine=cosine)
+
+    def _start_method(self, edge: str) -> str:
+        """How an outer link starts."""
+        settings = self.system.training.outer
+        source, target = next((e.source, e.target) for e in self.system.edges if e.id == edge)
+        if settings.initialisation == "ridge" and settings.start == "identity":
+            shared = share_embeddings(self.agents[source], self.agents[target])
+            return "identity" if shared else "ridge"
+        return settings.initialisation
 
     def _align(self, name: str, edge: str, steps: int) -> None:
         """R_out(R_in(h)) towards the receiver's embedding of the same text."""
@@ -239,25 +283,28 @@ class Trainer:
     def train_outer(self) -> None:
         """The outer loop alone."""
         settings = self.system.training.outer
-        watch = GradientWatch(settings.handoff_clip)
-        recursion = Recursion(self.system, self.agents, self.links, watch)
-        modules: list[nn.Module] = [*self.links.outer.values()]
-        if settings.train_inner:
-            modules += self.links.inner.values()
+        watch, start = GradientWatch(settings.handoff_clip), StartWatch(settings.warmup_steps, self.say)
+        recursion = self._outer_recursion(watch)
+        if self.run.steps_done("outer") == 0 and "outer" not in self.run.done:
+            self._keep_step(0)
 
         def loss(step: int, micro: int) -> Loss:
-            batch = step * settings.gradient_accumulation + micro
-            number = batch * self.accelerator.num_processes + self.accelerator.process_index
-            records = self.data.batch(OUTER_STREAM, number, settings.batch_size)
+            records = self._outer_records(step, micro)
             return outer_loss(
                 recursion,
-                [record.question for record in records],
+                records,
                 [record.answer for record in records],
                 self._rounds(step),
                 self.system.latent_steps,
                 every_round=settings.supervision == "every",
                 checkpointing=settings.gradient_checkpointing,
+                early_weight=settings.early_weight,
+                answerable=first_answerable(records, settings.answerable_field),
             )
+
+        def after(step: int, loss: float) -> None:
+            start(step, loss)
+            self._keep_step(step)
 
         schedule = Schedule(
             settings.steps,
@@ -266,7 +313,40 @@ class Trainer:
             settings.gradient_clip,
             settings.gradient_accumulation,
         )
-        self.run.optimise("outer", nn.ModuleList(modules), schedule, loss, watch.figures)
+        self.run.optimise("outer", self._outer_module(), schedule, loss, watch.figures, after)
+
+    def _outer_recursion(self, watch: GradientWatch) -> Recursion:
+        """What runs the rounds in training."""
+        if self.soft_prompts is not None:
+            soft = SoftPromptRecursion(self.system, self.agents, self.links)
+            soft.soft = self.soft_prompts
+            return soft
+        forced = self.system.training.outer.forward == "teacher_forced"
+        kind = TeacherForcedRecursion if forced else PrefixRecursion
+        return kind(self.system, self.agents, self.links, watch)
+
+    def _outer_module(self) -> nn.Module:
+        """What the outer loop trains."""
+        if self.soft_prompts is not None:
+            return self.soft_prompts
+        inner = self.links.inner.values() if self.system.training.outer.train_inner else ()
+        return nn.ModuleList([*self.links.outer.values(), *inner])
+
+    def _outer_records(self, step: int, micro: int) -> list[QuestionRecord]:
+        """Questions of one micro-batch; all those of a step are sorted by length, so that like ones come together."""
+        settings, processes = self.system.training.outer, self.accelerator.num_processes
+        parts = settings.gradient_accumulation * processes
+        if self._drawn[0] != step:
+            numbers = range(step * parts, (step + 1) * parts)
+            drawn = [record for each in numbers for record in self.data.batch(OUTER_STREAM, each, settings.batch_size)]
+            self._drawn = (step, sorted(drawn, key=characters) if parts > 1 else drawn)
+        begin = (micro * processes + self.accelerator.process_index) * settings.batch_size
+        return self._drawn[1][begin : begin + settings.batch_size]
+
+    def _keep_step(self, step: int) -> None:
+        """Writes the links after a step of cross-entropy, if they are to be kept; 0 is before the first."""
+        if step in self.keep_at and self.run.main:
+            self._write_stage(f"outer-{step}")
 
     def _rounds(self, step: int) -> int:
         """Rounds of a step: all of them, or with the curriculum more and more over the first half of the steps."""
@@ -298,12 +378,18 @@ def run_identity(system: System, data: TrainingData, agents: dict[str, str], sta
     """
     path = Path(data.source)
     source = sha256_of(path) if path.is_file() else data.source
-    places: Any = {"agents": {"__all__": {"model"}}, "task": {"data", "train"}}
+    places: Any = {
+        "agents": {"__all__": {"model", "adapter", "tokenizer"}},
+        "task": {"data", "train"},
+        "training": {"inner": {"texts"}},
+    }
+    texts = system.training.inner.texts
     record = {
         "system": system.model_dump(mode="json", by_alias=True, exclude=places),
         "data": {"kind": type(data).__name__, "source": source, "seed": data.seed},
         "agents": agents,
         "start": None if start is None else hashlib.sha256(start.model_dump_json().encode()).hexdigest(),
+        **({} if texts is None else {"texts": sha256_of(Path(texts))}),
     }
     return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
@@ -319,6 +405,9 @@ def train_system(
     start: LinkFile | None = None,
     say: Say = silent,
     dtype: Dtype = "float32",
+    device: Device = "auto",
+    keep_at: Sequence[int] = (),
+    soft_prompts: bool = False,
 ) -> Links:
     """Trains a system's links into `out`.
 
@@ -333,13 +422,17 @@ def train_system(
         data: Training questions; by default the task's own.
         start: Links to begin the outer loop with; inner loop, initialisation and alignment are then left out.
         say: Called with what a person should know about the run.
-        dtype: Of the numbers in `recursivelink.json`; training computes in float32 whatever it is.
+        dtype: Of the numbers in `recursivelink.json`; links compute in float32 whatever it is.
+        device: Where to compute.
+        keep_at: Steps of cross-entropy after which the links are kept in `stages/outer-<step>.json`; 0 is before it.
+        soft_prompts: Train vectors in place of hand-offs, the same for every question, instead of links: a control.
+            They are written to `soft_prompts.safetensors` (`soft_prompts.soft_prompt_hook` reads them).
 
     Raises:
         InputError: When the system names no training data, or a checkpoint belongs to another run.
     """
     settings = system.training
-    accelerator = accelerate.Accelerator()
+    accelerator = accelerate.Accelerator(cpu=chosen_device(device).type == "cpu")
     if data is None:
         if system.task is None or system.task.train is None:
             raise InputError(f"system {system.name!r} names no training data; set task.train or pass --data")
@@ -348,12 +441,16 @@ def train_system(
         agents = load_weights(system, accelerator.device, settings.precision, settings.weights)
     before = checksums(agents)
     links = (new_links(system, agents) if start is None else Links.from_file(start)).to(accelerator.device)
-    run = Run(out, links, run_identity(system, data, before, start), checkpoint_every, accelerator, progress)
+    soft = SoftPrompts(system, agents[system.deciding_agent.id]).to(accelerator.device) if soft_prompts else None
+    identity = run_identity(system, data, before, start) + (" soft prompts" if soft else "")
+    run = Run(out, soft or links, identity, checkpoint_every, accelerator, progress)
     run.start(resume)
-    trainer = Trainer(system, agents, links, data, run, say)
-    trainer.train() if start is None else trainer.train_outer()
+    trainer = Trainer(system, agents, links, data, run, say, keep_at, soft)
+    trainer.train() if start is None and soft is None else trainer.train_outer()
     assert checksums(agents) == before, "an agent changed while its links were trained"
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and soft is not None:
+        soft.save(out)
+    elif accelerator.is_main_process:
         provenance = _provenance(system, data, before, accelerator.device)
         links.to_file(system.name, provenance).rounded(dtype).save(out / "recursivelink.json")
     return links

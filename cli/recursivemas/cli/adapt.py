@@ -1,0 +1,162 @@
+"""`rmas adapt`: trains a LoRA adapter for the agents of a system, or for one model, from role texts."""
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recursivemas.cli.options import DeviceOption, PrecisionOption, ThreadsOption, use_threads
+from recursivemas.cli.phases import shown_phases
+from recursivemas.system.errors import InputError
+from recursivemas.system.system import Agent, System, load_system
+
+if TYPE_CHECKING:
+    from recursivemas.training.agents import LoadedAgent
+    from recursivemas.training.train.role_texts import Lesson, RoleText
+
+
+def adapt_command(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="SYSTEM|MODEL", help="A system's YAML file, or a model as its `model` key names it."),
+    ],
+    data: Annotated[Path, typer.Option(help="Role texts: JSON lines of prompt (or question) and completion.")],
+    out: Annotated[Path, typer.Option(help="Folder for adapter_config.json and adapter_model.safetensors.")],
+    held_out: Annotated[
+        Path | None, typer.Option(help="Role texts that measure. Default: every sixteenth of --data.")
+    ] = None,
+    agents: Annotated[
+        str | None, typer.Option(help="Agents of the system, with commas between. Default: all that have texts.")
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="Of a MODEL that comes from a package.")] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of the adapter's matrices.")] = 8,
+    alpha: Annotated[float, typer.Option(help="The adapter's part is scaled by alpha / rank.")] = 16.0,
+    targets: Annotated[
+        str, typer.Option(help="Linear layers that get an adapter, with commas between.")
+    ] = "q_proj,k_proj,v_proj,o_proj",
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 200,
+    batch: Annotated[int, typer.Option(min=1, help="Texts in a step.")] = 24,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps of warm-up; cosine decay follows.")] = 10,
+    noise: Annotated[
+        float, typer.Option(min=0, help="Largest noise on embeddings of hand-offs, relative to their norm.")
+    ] = 0.5,
+    noise_scale: Annotated[
+        float, typer.Option(min=0, help="Standard deviation of the logarithm of those embeddings' scale.")
+    ] = 0.3,
+    noise_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the texts with noise.")] = 0.7,
+    hand_off_tokens: Annotated[
+        int | None, typer.Option(min=0, help="Fixed length of hand-offs; 0: as they are. Default: latent steps, or 0.")
+    ] = None,
+    pad: Annotated[str, typer.Option(help="Text of one token that fills hand-offs up.")] = "\n",
+    resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint in --out.")] = False,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
+    measure_every: Annotated[int, typer.Option(min=1, help="Steps between measurements on held-out texts.")] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Trains an adapter on the completions of role texts; the model's own weights stay as they are.
+
+    The folder is in peft's format, so that `adapter:` in a system and peft itself read it.
+    """
+    from recursivemas.training.agents import load_agents
+    from recursivemas.training.loading import agents_dtype, chosen_device
+    from recursivemas.training.train.adapt import AdapterSettings, train_adapter
+    from recursivemas.training.train.role_texts import load_role_texts
+
+    use_threads(threads)
+    is_system = Path(target).suffix in (".yaml", ".yml")
+    system = load_system(target) if is_system else _system_of(target, sha256)
+    texts = load_role_texts(data)
+    measured = None if held_out is None else load_role_texts(held_out)
+    chosen = _chosen(system, texts, agents) if is_system else [system.agents[0].id]
+    base = _base(system, chosen)
+    place = chosen_device(device)
+    loaded = load_agents(base, place, agents_dtype(precision, place))
+    if hand_off_tokens is None:
+        hand_off_tokens = system.default_latent_steps if is_system else 0
+    read = functools.partial(_lessons, loaded, is_system, hand_off_tokens, pad, system.decoding.answer_prefix)
+    settings = AdapterSettings(
+        *(rank, alpha, tuple(name.strip() for name in targets.split(","))),
+        *(steps, batch, learning_rate, warmup, noise_scale, noise, noise_share, seed),
+    )
+    with shown_phases() as start:
+        figures = train_adapter(
+            loaded[chosen[0]],
+            read(texts),
+            out,
+            settings,
+            base=target if not is_system else _declared_model(target, chosen[0]),
+            held_out=None if measured is None else read(measured),
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            measure_every=measure_every,
+            progress=start,
+            say=functools.partial(typer.echo, err=True),
+        )
+    for name, value in figures.items():
+        typer.echo(f"{name}: {value:.3f}")
+    typer.echo(f"{out / 'adapter_config.json'}, {out / 'adapter_model.safetensors'}, {out / 'metrics.jsonl'}")
+
+
+def _system_of(model: str, sha256: str | None) -> System:
+    """A system of one agent, for a model that stands alone."""
+    agent = {"id": "model", "role": "model", "model": model, "prompt": "{question}"}
+    given = {} if sha256 is None else {"sha256": sha256}
+    shape = {"version": 1, "name": "model", "pattern": "graph", "rounds": 1, "latent_steps": 1}
+    return System.parse({**shape, "agents": [{**agent, **given}]}, model)
+
+
+def _chosen(system: System, texts: "list[RoleText]", names: str | None) -> list[str]:
+    """Ids of the agents that learn together."""
+    known = [agent.id for agent in system.agents]
+    if names is None:
+        with_texts = {text.agent for text in texts}
+        return [each for each in known if each in with_texts] or known[:1]
+    wanted = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in wanted if name not in known]:
+        raise InputError(f"--agents {unknown[0]!r} is unknown; the system has {', '.join(known)}")
+    return wanted
+
+
+def _base(system: System, chosen: list[str]) -> System:
+    """The system with its chosen agents on their checkpoint without an adapter.
+
+    Raises:
+        InputError: When they do not share one checkpoint.
+    """
+
+    def plain(agent: Agent) -> Agent:
+        return agent.model_copy(update={"adapter": None, "adapter_revision": None})
+
+    first, *others = [plain(system.agent(each)) for each in chosen]
+    for other in others:
+        if (other.model, other.revision) != (first.model, first.revision):
+            raise InputError(
+                f"agents {first.id!r} and {other.id!r} have different models; give each an adapter of its own, with "
+                "--agents"
+            )
+    return system.model_copy(update={"agents": tuple(plain(a) for a in system.agents if a.id in chosen)})
+
+
+def _lessons(
+    loaded: "dict[str, LoadedAgent]", is_system: bool, tokens: int, pad: str, prefix: str, texts: "list[RoleText]"
+) -> "list[Lesson]":
+    """Role texts of the chosen agents in tokens."""
+    from recursivemas.training.train.role_texts import Padding, lesson, pad_token
+
+    first = next(iter(loaded.values()))
+    padding = Padding(tokens or None, pad_token(first, pad) if tokens else 0)
+    own = [text for text in texts if not is_system or text.agent in loaded or text.agent is None]
+    return [lesson(loaded.get(text.agent or "", first), text, padding, prefix) for text in own]
+
+
+def _declared_model(path: str, agent_id: str) -> str:
+    """An agent's model as the YAML file names it, without this machine's folders."""
+    import yaml
+
+    agents = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["agents"]
+    return str(next(agent["model"] for agent in agents if agent["id"] == agent_id))

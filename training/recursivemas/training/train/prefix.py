@@ -1,0 +1,156 @@
+"""Rounds that read the constant beginning of every prompt once, without gradient.
+
+What an agent reads before its first slot, such as facts and the question, is the same in every round, and no link
+changes it. Its KV cache is computed once for all rounds; every turn begins with a copy of it. The hidden states are
+those of the plain way, up to rounding. Shape letters: B batch, T positions, M latent steps, D hidden size.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import transformers
+from torch import Tensor
+from transformers.cache_utils import DynamicLayer
+
+from recursivemas.system.prompt import Text
+from recursivemas.system.questions import Asked
+from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.recursion import HandOff, Opening, Recursion, Turn
+from recursivemas.training.rollout import Context, extend, left_pad
+
+# A piece of a prompt: the ids of a run of text, or the edge whose hand-off stands there
+Piece: TypeAlias = tuple[int, ...] | str
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What one agent has read of its prompts.
+
+    Attributes:
+        context: T positions, without gradient; None if nothing is read in advance.
+        lengths: (B,) positions of each prompt among them.
+    """
+
+    context: Context | None
+    lengths: list[int]
+
+    def fork(self) -> Context:
+        """A context that goes on from here and leaves this one as it is; keys and values are not copied."""
+        if self.context is None:
+            return Context(transformers.DynamicCache())
+        cache = copy.copy(self.context.cache)
+        # A layer's keys and values grow by concatenation into new tensors, so its copy may share the old ones.
+        cache.layers = [copy.copy(layer) for layer in cache.layers]
+        return Context(cache, self.context.valid, self.context.length)
+
+
+class PrefixRecursion(Recursion):
+    """A recursion that serves training alone: from `read_prefixes` on, its prompts begin behind the prefix."""
+
+    def unroll(
+        self,
+        questions: Sequence[Asked],
+        rounds: int,
+        latent_steps: int,
+        every_round: bool = False,
+        checkpointing: bool = False,
+        turns: list[Turn] | None = None,
+    ) -> Iterator[Opening]:
+        """As `Recursion.unroll`."""
+        self.read_prefixes(questions, rounds)
+        yield from super().unroll(questions, rounds, latent_steps, every_round, checkpointing, turns)
+
+    def read_prefixes(self, questions: Sequence[Asked], rounds: int) -> None:
+        """Reads what the prompts of all rounds begin with; it stays until the next batch, for the backward pass."""
+        # By agent and by whether it is the first round: those may have different templates
+        self._pieces = {
+            (key, first): [_pieces(agent, 0 if first else 1, question) for question in questions]
+            for key, agent in self.agents.items()
+            for first in ((True, False) if rounds > 1 else (True,))
+        }
+        self._embedded: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._prefixes = {key: self._prefix(agent) for key, agent in self.agents.items()}
+
+    def prompts(
+        self,
+        agent: LoadedAgent,
+        round_index: int,
+        questions: Sequence[Asked],
+        hand_offs: Mapping[str, HandOff | Sequence[Tensor]],
+        alone: bool = False,
+    ) -> list[Tensor]:
+        """What follows the prefix in the filled prompts of a turn, as B tensors (T_b, D)."""
+        key = agent.agent.id
+        rows = self._pieces[(key, round_index == 0)]
+        rest = [_behind(row, length) for row, length in zip(rows, self._prefixes[key].lengths, strict=True)]
+        return [
+            torch.cat([part for piece in row if (part := self._part(agent, piece, hand_offs, index)) is not None])
+            for index, row in enumerate(rest)
+        ]
+
+    def _part(
+        self, agent: LoadedAgent, piece: Piece, hand_offs: Mapping[str, HandOff | Sequence[Tensor]], index: int
+    ) -> Tensor | None:
+        """One piece of a prompt as embeddings (T, D); None if it is a slot without a hand-off."""
+        if isinstance(piece, str):
+            handed = hand_offs.get(piece)
+            return None if handed is None else handed[index].to(agent.device, agent.dtype)
+        known = (agent.agent.id, piece)
+        if known not in self._embedded:  # the same words follow the slot of every question
+            self._embedded[known] = agent.embed(piece)
+        return self._embedded[known]
+
+    def begin(self, agent: LoadedAgent, prompts: Sequence[Tensor]) -> tuple[Tensor, Context]:
+        """Reads what follows the prefix, B tensors (T_b, D)."""
+        embeds, valid = left_pad(prompts)
+        context = self._prefixes[agent.agent.id].fork()
+        return extend(agent, context, embeds, valid)[:, -1], context
+
+    @torch.no_grad()
+    def _prefix(self, agent: LoadedAgent) -> Prefix:
+        """The prefix of one agent's prompts; empty if they have none in common, or its cache cannot be shared."""
+        kinds = [rows for (key, _), rows in self._pieces.items() if key == agent.agent.id]
+        common = [_common([_opening(row) for row in same]) for same in zip(*kinds, strict=True)]
+        nothing = Prefix(None, [0] * len(common))
+        if not any(common):
+            return nothing
+        embeds, valid = left_pad([agent.embed(row) for row in common])
+        context = Context(transformers.DynamicCache())
+        extend(agent, context, embeds, valid)
+        if any(type(layer) is not DynamicLayer for layer in context.cache.layers):
+            return nothing  # windows and recurrent states may change in place
+        return Prefix(context, [len(row) for row in common])
+
+
+def _pieces(agent: LoadedAgent, round_index: int, question: Asked) -> tuple[Piece, ...]:
+    segments = agent.filled(round_index, question)
+    return tuple(tuple(agent.token_ids(each.text)) if isinstance(each, Text) else each.edge for each in segments)
+
+
+def _opening(pieces: Sequence[Piece]) -> tuple[int, ...]:
+    """The ids before the first slot; at least one position is left for the turn to read."""
+    if not pieces or isinstance(pieces[0], str):
+        return ()
+    return pieces[0] if len(pieces) > 1 else pieces[0][:-1]
+
+
+def _behind(pieces: Sequence[Piece], length: int) -> list[Piece]:
+    """The pieces without their first `length` ids."""
+    if length == 0:
+        return list(pieces)
+    first, *later = pieces
+    assert not isinstance(first, str), "a prefix ends before the first slot"
+    return [first[length:], *later] if len(first) > length else later
+
+
+def _common(openings: Sequence[tuple[int, ...]]) -> list[int]:
+    """The longest beginning that all have in common."""
+    common: list[int] = []
+    for ids in zip(*openings, strict=False):
+        if len(set(ids)) > 1:
+            break
+        common.append(ids[0])
+    return common

@@ -1,0 +1,76 @@
+"""Pairs (h_t, y_{t+1}) of role texts: inner links learn to continue as the roles write.
+
+Source: arXiv 2604.25917, inner loop, whose texts are those of a data set, too. The texts are read in the contexts in
+which an agent will think, or the agents finish them themselves. Shape letters: B batch, T positions, D hidden size.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.recursion import Recursion
+from recursivemas.training.rollout import Sampler, Written, begin, extend, write
+from recursivemas.training.train.pairs import Collector, Pairs, Variety
+from recursivemas.training.train.role_texts import Lesson
+
+BATCH = 32
+
+
+@torch.no_grad()
+def collect_text_pairs(
+    recursion: Recursion,
+    lessons: Mapping[str, Sequence[Lesson]],
+    seed: int,
+    finish: bool = False,
+    varieties: dict[str, Variety] | None = None,
+) -> dict[str, Pairs]:
+    """Every agent's pairs at the completions of its role texts.
+
+    Args:
+        recursion: The system; links are not used.
+        lessons: By agent id.
+        seed: Of the thinning of tokens that repeat the token before.
+        finish: Whether the agents write completions themselves, greedily and as long as the given ones.
+        varieties: Gets how much each agent's texts differ.
+    """
+    collector = Collector(recursion, seed)
+    for key, own in lessons.items():
+        agent = recursion.agents[key]
+        # Texts of like length are read together; what is collected does not depend on it.
+        ordered = sorted(own, key=lambda each: len(each.ids))
+        for start in range(0, len(ordered), BATCH):
+            batch = ordered[start : start + BATCH]
+            collector(agent, _finished(agent, batch) if finish else _read(agent, batch))
+    if varieties is not None:
+        varieties |= {key: collector.variety(key) for key in recursion.agents}
+    return {key: collector.pairs(key) for key in recursion.agents}
+
+
+def _read(agent: LoadedAgent, lessons: Sequence[Lesson]) -> Written:
+    """The given completions, with the states from which they would be written."""
+    hidden, context = begin(agent, [agent.embed(each.prompt) for each in lessons])  # (B, D)
+    longest = max(len(each.completion) for each in lessons)
+    states = hidden[:, None]  # (B, 1, D)
+    if longest > 1:
+        fed = torch.tensor([each.completion + [0] * (longest - len(each.completion)) for each in lessons])
+        valid = torch.tensor([[at < len(each.completion) for at in range(longest)] for each in lessons])
+        later = extend(agent, context, agent.embed(fed[:, :-1]), valid[:, :-1].to(agent.device))
+        states = torch.cat([states, later], dim=1)  # (B, longest, D)
+    ids = [each.completion for each in lessons]
+    return Written(ids, hidden, [], [], [row[: len(own)] for row, own in zip(states, ids, strict=True)])
+
+
+def _finished(agent: LoadedAgent, lessons: Sequence[Lesson]) -> Written:
+    """What the agent writes itself."""
+    hidden, context = begin(agent, [agent.embed(each.prompt) for each in lessons])
+    longest = max(len(each.completion) for each in lessons)
+    written = write(agent, hidden, context, longest, Sampler(), keep_states=True)
+    kept = [min(len(ids), len(each.completion)) for ids, each in zip(written.ids, lessons, strict=True)]
+    return Written(
+        [ids[:count] for ids, count in zip(written.ids, kept, strict=True)],
+        written.hidden,
+        [],
+        [],
+        [states[:count] for states, count in zip(written.states, kept, strict=True)],
+    )
