@@ -41,7 +41,7 @@ def page(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(page: Path, system: Path) -> Iterator[TestClient]:
-    with TestClient(site_app(page, system.parent), follow_redirects=False) as running:
+    with TestClient(site_app(page, system.parent), "http://127.0.0.1", follow_redirects=False) as running:
         yield running
 
 
@@ -60,10 +60,48 @@ def test_types_are_exact_and_not_sniffed(client: TestClient) -> None:
         assert response.headers["x-content-type-options"] == "nosniff"
 
 
-def test_page_has_a_policy_and_artifacts_are_open_to_other_origins(client: TestClient) -> None:
+def test_page_has_a_policy_and_artifacts_are_open_to_pages_of_this_machine_only(client: TestClient) -> None:
     assert "default-src 'none'" in client.get("/").headers["content-security-policy"]
-    assert "access-control-allow-origin" not in client.get("/").headers
-    assert client.get("/systems/walk/system.json").headers["access-control-allow-origin"] == "*"
+    local = {"Origin": "http://localhost:5173"}
+    assert "access-control-allow-origin" not in client.get("/", headers=local).headers
+    answer = client.get("/systems/walk/system.json", headers=local)
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
+    assert "Origin" in answer.headers["vary"]
+    for origin in ("https://example.org", "http://localhost.example.org", "http://127.0.0.1:80@example.org", "null"):
+        answer = client.get("/systems/walk/system.json", headers={"Origin": origin})
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_requests_for_another_host_are_refused(client: TestClient) -> None:
+    assert client.get("/systems/walk/system.json", headers={"Host": "example.org"}).status_code == 400
+    assert client.get("/systems/walk/system.json", headers={"Host": "localhost:8080"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["//example.org/systems/x/resolve/main/y", "/systems//example.org/resolve/main/y"])
+def test_no_redirect_leaves_this_machine(client: TestClient, path: str) -> None:
+    answer = client.get(f"http://127.0.0.1{path}")
+    assert re.fullmatch(r"(/systems/.*)?", answer.headers.get("location", ""))
+
+
+def test_files_with_a_dot_are_not_served(client: TestClient, page: Path) -> None:
+    (page / ".env").write_text("secret")
+    (page / ".git").mkdir()
+    (page / ".git/config").write_text("secret")
+    assert client.get("/.env").status_code == 404
+    assert client.get("/.git/config").status_code == 404
+
+
+def test_broken_system_is_left_out_and_the_others_are_served(page: Path, system: Path) -> None:
+    (system.parent / "broken").mkdir()
+    (system.parent / "broken/system.json").write_text("{")
+    said: list[str] = []
+    with TestClient(site_app(page, system.parent, said.append), "http://127.0.0.1") as client:
+        assert client.get("/systems/walk/system.json").status_code == 200
+        assert [each["name"] for each in client.get("/systems/index.json").json()["systems"]] == ["walk"]
+        (system / "system.json").write_text("")
+        assert client.get("/systems/walk/system.json").status_code == 503
+        assert client.get("/systems/index.json").json()["systems"] == []
+    assert len(said) == 1 and "broken/system.json" in said[0]
 
 
 def test_file_that_the_manifest_does_not_list_is_not_there(client: TestClient, system: Path) -> None:
@@ -109,9 +147,9 @@ def test_range_of_what_compresses_is_of_the_file_itself(client: TestClient, syst
 @pytest.mark.parametrize("before", ["", "agents/critic/"])
 def test_resolve_addresses_redirect_like_the_hub(client: TestClient, before: str) -> None:
     name = "system.json" if not before else "mlc-chat-config.json"
-    response = client.get(f"/systems/walk/{before}resolve/main/{name}")
+    response = client.get(f"/systems/walk/{before}resolve/main/{name}", headers={"Origin": "http://127.0.0.1:1"})
     assert response.status_code == 302
-    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["access-control-allow-origin"] == "http://127.0.0.1:1"
     assert client.get(response.headers["location"]).status_code == 200
 
 

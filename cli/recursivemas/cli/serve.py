@@ -1,6 +1,7 @@
 """`rmas serve`: the playground and built systems on localhost."""
 
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,9 @@ def serve_command(
         Path | None, typer.Option(help="The built page, which 'make page' makes. Default: the site's, or web/dist.")
     ] = None,
 ) -> None:
-    """Serves on 127.0.0.1 with byte ranges, entity tags, CORS for the artifacts and a strict security policy."""
+    """Serves on 127.0.0.1 for pages of this machine, with byte ranges, entity tags and a strict security policy."""
     page = page or (folder if is_site(folder) else Path("web/dist"))
-    server = uvicorn.Server(uvicorn.Config(site_app(page, folder), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(site_app(page, folder, partial(typer.echo, err=True)), log_level="warning"))
     with _bound(port) as listening:
         typer.echo(f"Playground: http://127.0.0.1:{listening.getsockname()[1]}/ (Ctrl-C stops it)")
         server.run(sockets=[listening])
