@@ -1,11 +1,14 @@
-"""`rmas`: collects the commands and reports a user's mistake in one line.
+"""`rmas`: collects the commands and reports every error in one line.
 
 A command is the `<name>_command` of the module of its name. The module is imported when the command is called, so that
 `rmas serve` needs neither torch nor TVM.
 """
 
 import importlib
+import os
 import sys
+import tempfile
+import traceback
 from typing import Any
 
 import typer
@@ -52,6 +55,13 @@ class _LazyGroup(TyperGroup):
         found.name = cmd_name
         return found
 
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command. click would take an EOFError, which a cut file causes, for an interrupt by the user."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError(f"a file ended too early: {error}") from error
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Lists the commands without importing their modules."""
         with formatter.section("Commands"):
@@ -74,12 +84,44 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Runs the command line; an `InputError` becomes one line on standard error and exit status 1."""
+    """Runs the command line. Every error becomes one line on standard error and exit status 1.
+
+    For an error that is no `InputError`, the line names a file with the traceback.
+    """
     try:
         app()
     except InputError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"rmas: {error}")
+        _tell(str(error))
         sys.exit(1)
+    except Exception as error:  # the last resort
+        _tell(f"{_summary(error)}; {_keep(traceback.format_exc())}")
+        sys.exit(1)
+
+
+def _tell(message: str) -> None:
+    line = " ".join(f"rmas: {message}".split()).encode(errors="backslashreplace").decode()
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(line)
+
+
+def _summary(error: Exception) -> str:
+    """What happened, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"unexpected error: {type(error).__name__}{f': {first}' if first else ''}"
+
+
+def _keep(text: str) -> str:
+    """Writes a traceback to a new file that only the user can read, and says where it is."""
+    try:
+        handle, path = tempfile.mkstemp(prefix="rmas-error-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+    except OSError as error:
+        return f"its traceback could not be written to the temporary folder ({error.strerror})"
+    return f"{path} has the traceback"
 
 
 if __name__ == "__main__":

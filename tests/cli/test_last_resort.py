@@ -1,0 +1,65 @@
+"""Whatever goes wrong, the command line says it in one line; a traceback goes into a file."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from recursivemas.cli import app
+from recursivemas.system.errors import InputError
+
+
+def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException) -> str:
+    """What `rmas plan` prints if this happens in it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("recursivemas.cli.plan.plan_release", fail)
+    monkeypatch.setattr(sys, "argv", ["rmas", "plan", "x"])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 1
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "Traceback" not in printed
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("bad\nthing"), "rmas: unexpected error: ValueError: bad;"),
+        (EOFError(), "rmas: unexpected error: RuntimeError: a file ended too early"),
+        (OSError(28, "No space left on device", "/x/y"), "rmas: /x/y: No space left on device;"),
+        (MemoryError(), "rmas: out of memory;"),
+        (KeyError("\ud800[red]"), "rmas: unexpected error: KeyError"),
+    ],
+)
+def test_an_unexpected_error_is_one_line_and_a_file(
+    error: Exception,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    printed = told(capsys, monkeypatch, error)
+    assert printed.startswith(words)
+    found = re.search(r"; (\S+) has the traceback", printed)
+    assert found is not None
+    assert "Traceback" in Path(found[1]).read_text(encoding="utf-8")
+    assert Path(found[1]).stat().st_mode & 0o77 == 0
+
+
+def test_without_a_temporary_folder_the_line_still_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    assert "could not be written" in told(capsys, monkeypatch, ValueError("bad"))
+
+
+def test_a_mistake_of_the_user_is_one_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(capsys, monkeypatch, InputError("x:\n no such [bold]file")) == "rmas: x: no such [bold]file\n"
