@@ -1,6 +1,7 @@
 """Finds the checkpoint folder that a user names: a folder on this machine, or a hub id, which is downloaded."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,24 @@ def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
     return ResolvedModel(folder, model.rsplit("/", 1)[1], model, folder.name)
 
 
-def _download(model: str, revision: str | None) -> Path:
+def resolve_files(name: str, base: Path, patterns: Sequence[str]) -> Path:
+    """Finds a folder, or downloads files at the top of a hub's repository.
+
+    Args:
+        name: A folder, or `owner/name` on the Hugging Face hub.
+        base: What a relative folder is relative to.
+        patterns: Names of the wanted files, with wildcards.
+
+    Raises:
+        InputError: There is no such folder or repository, or the hub cannot be reached.
+    """
+    folder = base / name
+    return folder if folder.is_dir() else _download(name, None, patterns)
+
+
+def _download(model: str, revision: str | None, patterns: Sequence[str] = _WANTED) -> Path:
     """Downloads to the hub's cache, or finds an earlier download there if the hub cannot be reached."""
-    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": _WANTED, "ignore_patterns": _NESTED}
+    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns), "ignore_patterns": _NESTED}
     instead = f"download it where there is a network ('hf download {model}') and give that folder"
     try:
         _check_disk(model, wanted)
