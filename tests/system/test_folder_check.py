@@ -49,7 +49,7 @@ def test_links_within_the_folder_and_to_the_folder_are_fine(folder: Path, tmp_pa
 def test_a_pipe_is_refused_instead_of_waited_for(folder: Path) -> None:
     (folder / "config.json").unlink()
     os.mkfifo(folder / "config.json")
-    with pytest.raises(InputError, match="config.json: expected an ordinary file"):
+    with pytest.raises(InputError, match=r"config\.json: expected an ordinary file"):
         check_files(folder)
 
 

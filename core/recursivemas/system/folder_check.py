@@ -28,7 +28,7 @@ def check_files(folder: Path) -> None:
             target = path.resolve()
             if not target.is_relative_to(root) and target.parent != blobs:
                 raise InputError(
-                    f"{path}: is a link to {os.readlink(path)}, which is outside of the folder and is not read; put a "
+                    f"{path}: is a link to {path.readlink()}, which is outside of the folder and is not read; put a "
                     "copy of the file in its place"
                 )
         if not path.is_file() and not path.is_dir():
@@ -38,7 +38,8 @@ def check_files(folder: Path) -> None:
 def damaged_downloads(snapshot: Path) -> list[Path]:
     """Finds files of the hub's cache whose bytes are not those that the hub sent.
 
-    The cache names a large file by its sha256 and a small one by its git hash, sha1 over `blob <size>\\0` and the bytes.
+    The cache names a large file by its sha256 and a small one by its git hash: sha1 over
+    `blob <size>\\0` and the bytes.
 
     Args:
         snapshot: A folder of the hub's cache, `…/snapshots/<commit>`.
