@@ -62,7 +62,7 @@ def test_page_and_reference_stop_at_the_same_tokens(
     record = recorded(agent, folder, written)
     loaded = load_agent(agent)
     assert set(record.stop_token_ids) == loaded.stop_tokens == expected
-    wrap = loaded.wraps[agent.prompt]
+    wrap = loaded.wraps["prompt"]
     assert (record.prompt.prefix, record.prompt.suffix, record.prompt.trim) == (wrap.prefix, wrap.suffix, wrap.trim)
     del written["recursivemas"]["special_tokens"]  # as 0.1.0 wrote it
     assert recorded(agent, folder, written) == record

@@ -10,7 +10,7 @@ import pytest
 from recursivemas.system import chat_template
 from recursivemas.system.chat_template import ChatTemplate, end_of_turn, render_chats, wrap_prompts
 from recursivemas.system.errors import InputError
-from recursivemas.system.prompt import Latent, Text, fill, parse_template, trim_ends
+from recursivemas.system.prompt import Latent, Text, fill, parse_template
 from recursivemas.system.system import Agent, ChatTemplateOptions
 from tests.system.made_templates import EQUAL, REFUSED
 
@@ -53,7 +53,7 @@ def applied(tokenizer: Any, monkeypatch: pytest.MonkeyPatch, source: Any, conten
 def shown(wrap: chat_template.Wrap, prompt: str, question: str) -> str:
     """A prompt in its wrap, as a run reads it, with the slots as text."""
     segments = parse_template(prompt)
-    filled = fill(trim_ends(segments) if wrap.trim else segments, question)
+    filled = fill(segments, {"question": question}, wrap.trim)
     return wrap.prefix + "".join("[a->b]" if isinstance(each, Latent) else each.text for each in filled) + wrap.suffix
 
 
@@ -68,10 +68,10 @@ def assert_equal(tokenizer: Any, monkeypatch: pytest.MonkeyPatch, source: Any, *
     tokenizer.chat_template = source
     declared = agent(prompt=PROMPTS[0], first_round_prompt=PROMPTS[1], chat_template_options=variables)
     wraps = wrap_prompts(declared, ChatTemplate.of(tokenizer))
-    for prompt in PROMPTS:
+    for key, prompt in declared.prompts.items():
         for question in QUESTIONS:
             expected = applied(tokenizer, monkeypatch, source, message(prompt, question), **variables)
-            assert shown(wraps[prompt], prompt, question) == expected
+            assert shown(wraps[key], prompt, question) == expected
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_enable_thinking_is_transformers_variable(
 def test_enable_thinking_is_the_variable_thinking_too() -> None:
     source = EQUAL["deepseek v3"]
     wraps = wrap_prompts(agent(chat_template_options={"enable_thinking": True}), ChatTemplate(source, SPECIAL))
-    assert wraps[PROMPTS[0]].suffix == "<｜Assistant｜><think>"
+    assert wraps["prompt"].suffix == "<｜Assistant｜><think>"
 
 
 def test_options_that_the_template_does_not_read_are_refused() -> None:
@@ -129,7 +129,7 @@ def test_a_date_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(InputError, match=r"writes today's date; give one in chat_template_options.date .*EPOCH"):
         wrap_prompts(agent(), template)
     options = ChatTemplateOptions.parse({"date": "2025-03-04"}, "test")
-    assert "2025" in wrap_prompts(agent(chat_template_options=options), template)[PROMPTS[0]].prefix
+    assert "2025" in wrap_prompts(agent(chat_template_options=options), template)["prompt"].prefix
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(InputError, match="SOURCE_DATE_EPOCH: expected seconds since 1970, got 'yesterday'"):
         wrap_prompts(agent(), template)
@@ -138,9 +138,9 @@ def test_a_date_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_date_of_the_template_stays_unless_the_system_gives_one(monkeypatch: pytest.MonkeyPatch) -> None:
     template = ChatTemplate(EQUAL["llama3.1"], SPECIAL)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    assert "Today Date: 26 Jul 2024\n" in wrap_prompts(agent(), template)[PROMPTS[0]].prefix
+    assert "Today Date: 26 Jul 2024\n" in wrap_prompts(agent(), template)["prompt"].prefix
     given = agent(chat_template_options={"date": DAY})
-    assert "Today Date: 04 Mar 2025\n" in wrap_prompts(given, template)[PROMPTS[0]].prefix
+    assert "Today Date: 04 Mar 2025\n" in wrap_prompts(given, template)["prompt"].prefix
 
 
 def test_named_templates(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_named_templates(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     template = ChatTemplate(sources, SPECIAL)
     with pytest.raises(InputError, match=r"no chat template named 'default'; set .*name to one of tool_use"):
         wrap_prompts(agent(), template)
-    named = wrap_prompts(agent(chat_template_options={"name": "tool_use"}), template)[PROMPTS[0]]
+    named = wrap_prompts(agent(chat_template_options={"name": "tool_use"}), template)["prompt"]
     expected = applied(tokenizer, monkeypatch, EQUAL["qwen2.5"], message(PROMPTS[0], "x"))
     assert shown(named, PROMPTS[0], "x") == expected
 
@@ -166,7 +166,7 @@ def test_a_folder_with_templates_in_files(tokenizer: Any, tmp_path: Path) -> Non
 def test_a_prompt_may_answer_what_the_template_asks() -> None:
     template = ChatTemplate(REFUSED["a keyword"][0], SPECIAL)
     told = agent(prompt="/no_think {question}")
-    assert wrap_prompts(told, template)["/no_think {question}"].prefix == "<think></think>"
+    assert wrap_prompts(told, template)["prompt"].prefix == "<think></think>"
 
 
 def test_a_slow_template_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def test_a_slow_template_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_agent_without_a_chat_template() -> None:
-    assert wrap_prompts(agent(chat_template=False), None) == {PROMPTS[0]: chat_template.Wrap()}
+    assert wrap_prompts(agent(chat_template=False), None) == {"prompt": chat_template.Wrap()}
     with pytest.raises(InputError, match="agent 'a': the checkpoint has no chat template; use 'chat_template: false'"):
         wrap_prompts(agent(), None)
 

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from recursivemas.system.errors import InputError
-from recursivemas.system.generation_config import end_tokens, read_generation_config, stop_tokens
+from recursivemas.system.generation_config import (
+    checkpoint_sampling,
+    end_tokens,
+    eos_token,
+    read_generation_config,
+    stop_tokens,
+)
 
 transformers = pytest.importorskip("transformers")
 
@@ -24,7 +30,6 @@ def test_read_generation_config_knows_every_key_of_transformers(tmp_path: Path) 
 
 
 REFUSED = {
-    "repetition_penalty": 1.1,
     "encoder_repetition_penalty": 1.2,
     "no_repeat_ngram_size": 3,
     "encoder_no_repeat_ngram_size": 2,
@@ -81,6 +86,36 @@ def test_read_generation_config_takes_what_published_checkpoints_have(tmp_path: 
         "transformers_version": "5.23.0",
     }
     assert read_generation_config(write(tmp_path, content)) == content
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [
+        {},
+        {"temperature": 0.6, "top_k": 20},
+        {"do_sample": True},
+        {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "repetition_penalty": 1.05},
+        {"do_sample": True, "top_k": 0},
+    ],
+)
+def test_checkpoint_sampling_is_what_generate_takes(generation: dict[str, Any], tmp_path: Path) -> None:
+    defaults = transformers.GenerationConfig._get_default_generation_params()
+    taken = {**defaults, **transformers.GenerationConfig.from_pretrained(write(tmp_path, generation)).to_diff_dict()}
+    sampling = checkpoint_sampling(read_generation_config(tmp_path), "file")
+    assert sampling.temperature == (taken["temperature"] if taken["do_sample"] else 0)
+    assert (sampling.top_k, sampling.top_p) == (taken["top_k"], taken["top_p"])
+    assert sampling.repetition_penalty == taken["repetition_penalty"]
+
+
+def test_checkpoint_sampling_refuses_what_is_out_of_range() -> None:
+    with pytest.raises(InputError, match=r"generation_config.json: top_p: .*got 2"):
+        checkpoint_sampling({"top_p": 2}, "generation_config.json")
+
+
+def test_eos_token_refuses_a_tokenizer_without_one() -> None:
+    assert eos_token("a", 5) == (5,)
+    with pytest.raises(InputError, match="agent 'a': the tokenizer has no eos_token"):
+        eos_token("a", None)
 
 
 @pytest.mark.parametrize(

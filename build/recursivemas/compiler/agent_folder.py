@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from recursivemas.system.chat_template import ChatTemplate
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, sha256_of
 from recursivemas.system.hub import ResolvedModel
+from recursivemas.system.manifest import Sampling
 from recursivemas.system.progress import Progress, Say, silent
 from recursivemas.system.quantize import Scheme, find_scheme
 from recursivemas.system.tokenizer import load_tokenizer, read_tokenizer_json
@@ -39,6 +41,20 @@ FORMAT_VERSION = 1
 _LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*")
 
 _CHAT_TEMPLATE = "chat_template.jinja"
+
+_PARTS = (
+    CHAT_CONFIG,
+    "tensor-cache.json",
+    "params_shard_*.bin",
+    "*.wasm",
+    "*token*.json",
+    "tokenizer.model",
+    "vocab*",
+    "merges.txt",
+    _CHAT_TEMPLATE,
+    *_LICENCES,
+)
+"""Names of the files that this or an earlier version writes."""
 
 _LIBRARY_BYTES = 16 << 20
 """Disk space for the library and for linking it."""
@@ -86,6 +102,17 @@ class AgentFolder:
         """The checkpoint's own tokens that end an answer."""
         ids = self.config.get("eos_token_id", [])
         return tuple(ids) if isinstance(ids, list) else (ids,)
+
+    @property
+    def own_eos_token(self) -> int | None:
+        """The tokenizer's own `eos_token`."""
+        own: int | None = load_tokenizer(self.folder).eos_token_id
+        return own
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the checkpoint says that tokens are picked."""
+        return Sampling.parse(self.ours.get("sampling", {}), str(self.folder / CHAT_CONFIG))
 
     @property
     def added_tokens(self) -> dict[str, int]:
@@ -199,7 +226,7 @@ def check_out(out: Path) -> None:
     Raises:
         InputError: `out` is something else.
     """
-    check_replaceable(out, CHAT_CONFIG, "an agent folder")
+    check_replaceable(out, CHAT_CONFIG, "an agent folder", lambda name: any(fnmatch(name, each) for each in _PARTS))
 
 
 def _ours(
@@ -227,7 +254,11 @@ def _ours(
         "parameters": summary.parameters,
         "weights_bytes": summary.nbytes,
         "kv_cache_bytes": facts.kv_cache_bytes,
-        "memory_bytes": summary.nbytes + facts.kv_cache_bytes + max(metadata["memory_usage"].values(), default=0),
+        **({"recurrent_state_bytes": facts.recurrent_state_bytes} if facts.recurrent_state_bytes else {}),
+        "memory_bytes": summary.nbytes
+        + facts.kv_cache_bytes
+        + facts.recurrent_state_bytes
+        + max(metadata["memory_usage"].values(), default=0),
         "required_features": ["shader-f16"] if scheme.needs_shader_f16 else [],
         "required_limits": _required_limits(facts, summary, metadata),
         "versions": {
@@ -250,7 +281,7 @@ def _required_limits(facts: ModelFacts, summary: WeightsSummary, metadata: Mappi
     """WebGPU limits by name. A buffer is a weight, a layer's part of the KV cache, or a temporary of the library."""
     largest = max(
         max(tensor.nbytes for tensor in summary.tensors),
-        facts.kv_cache_bytes // facts.num_hidden_layers,
+        facts.kv_cache_bytes // facts.kv_cache.num_hidden_layers,
     )
     limits = {"maxStorageBufferBindingSize": largest, "maxBufferSize": largest}
     for name, value in metadata["recursivemas"].get("required_limits", {}).items():

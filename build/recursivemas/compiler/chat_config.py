@@ -12,7 +12,8 @@ from recursivemas.compiler.conv_template import derive_template, plain_template
 from recursivemas.compiler.model_facts import ModelFacts
 from recursivemas.compiler.tokenizer import TokenizerFacts
 from recursivemas.system.chat_template import ChatTemplate
-from recursivemas.system.generation_config import end_tokens, read_generation_config
+from recursivemas.system.generation_config import checkpoint_sampling, end_tokens, read_generation_config
+from recursivemas.system.manifest import Sampling
 from recursivemas.system.names import FILES
 from recursivemas.system.quantize import Scheme
 from recursivemas.system.tokenizer import load_tokenizer
@@ -73,6 +74,9 @@ def chat_config(checkpoint: Checkpoint, facts: ModelFacts, scheme: Scheme, token
         "special_tokens": template and template.special_tokens,
         "conv_template_exact": conversation.exact,
     }
+    sampling = checkpoint_sampling(generation, str(checkpoint.folder / "generation_config.json"))
+    if sampling != Sampling():
+        config["recursivemas"]["sampling"] = sampling.model_dump()
     return config
 
 

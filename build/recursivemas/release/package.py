@@ -24,7 +24,7 @@ from recursivemas.system.atomic import check_replaceable, copy_folder, output_fo
 from recursivemas.system.chat_template import end_of_turn, wrap_prompts
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
-from recursivemas.system.generation_config import stop_tokens
+from recursivemas.system.generation_config import eos_token, stop_tokens
 from recursivemas.system.links_file import LinkFile, load_links
 from recursivemas.system.manifest import (
     AgentRecord,
@@ -36,8 +36,9 @@ from recursivemas.system.manifest import (
     load_manifest,
 )
 from recursivemas.system.progress import Say, silent
+from recursivemas.system.prompt import field_names, parse_template
 from recursivemas.system.quantize import find_scheme
-from recursivemas.system.questions import load_questions
+from recursivemas.system.questions import QuestionRecord, check_fields, load_questions
 from recursivemas.system.system import Agent, System, load_system
 
 _LINKS = "recursivelink.json"
@@ -88,9 +89,10 @@ def build_system(
     system, links = load_system(system_path), load_links(links_path)
     links.check_compiles(links_path)
     _check_links(links, links_path, system)
-    check_replaceable(out, MANIFEST, "an earlier build")
+    check_replaceable(out, MANIFEST, "an earlier build", _parts(out).__contains__)
     supplied, names = supplied or Supplied(), _other_schemes(variants, options.quantization)
     stamp = _stamp(system, system_path, links_path, options, supplied, variants)
+    _questions(system)
     measured = measured_reports(supplied.measured, system.name, links_path, say)
     agents = built_agents(system, options, say, supplied.agents)
     others = {
@@ -107,6 +109,16 @@ def build_system(
         stamp_file(out).unlink(missing_ok=True)  # it describes the earlier build
     write_stamp(out, stamp)
     return manifest
+
+
+def _parts(out: Path) -> set[str]:
+    """The files of an earlier build; a manifest that cannot be read says that there are none."""
+    if not (out / MANIFEST).is_file():
+        return set()
+    try:
+        return {MANIFEST, *(file.path for file in load_manifest(out / MANIFEST).files)}
+    except InputError:
+        return {MANIFEST}
 
 
 def is_current(
@@ -205,9 +217,9 @@ def _assemble(
         description=system.description,
         pattern=system.pattern,
         rounds=system.rounds,
-        latent_steps=system.latent_steps,
+        latent_steps=system.default_latent_steps,
         decoding=system.decoding,
-        agents=tuple(_agent_record(agent, agents[agent.id]) for agent in system.agents),
+        agents=tuple(_agent_record(agent, agents[agent.id], limits) for agent in system.agents),
         variants=tuple(_variant(system, name, built, links_size) for name, built in others.items()),
         edges=system.edges,
         task=task,
@@ -247,7 +259,7 @@ def _task(system: System, root: Path) -> TaskRecord | None:
     if task is None:
         return None
     if task.data is not None:
-        questions = [question.model_dump(mode="json", exclude_none=True) for question in load_questions(task.data)]
+        questions = [question.model_dump(mode="json", exclude_none=True) for question in _questions(system)]
         (root / _QUESTIONS).write_text(json.dumps(questions, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
         name = _name_by_content(root / _QUESTIONS)
     return TaskRecord(
@@ -258,23 +270,43 @@ def _task(system: System, root: Path) -> TaskRecord | None:
     )
 
 
-def _agent_record(agent: Agent, built: BuiltAgent) -> AgentRecord:
+def _questions(system: System) -> list[QuestionRecord]:
+    """The task's questions with those columns that prompts show or ask about.
+
+    Raises:
+        InputError: The file is broken, or a question lacks a column that a prompt needs.
+    """
+    if system.task is None or system.task.data is None:
+        return []
+    questions = load_questions(system.task.data)
+    check_fields(system, questions)
+    templates = [template for agent in system.agents for template in agent.prompts.values()]
+    used = {name for template in templates for name in field_names(parse_template(template))}
+    return [
+        each.model_copy(update={"fields": {name: text for name, text in each.fields.items() if name in used}})
+        for each in questions
+    ]
+
+
+def _agent_record(agent: Agent, built: BuiltAgent, limits: Mapping[str, int] | None = None) -> AgentRecord:
+    """An agent as the manifest describes it; `limits` are those of the whole system."""
     compiled = built.compiled
     template = compiled.chat_template if agent.chat_template else None
     wraps = wrap_prompts(agent, template)
 
-    def prompt(text: str) -> PromptRecord:
-        return PromptRecord(template=text, **asdict(wraps[text]))
-
+    prompts = {key: PromptRecord(template=text, **asdict(wraps[key])) for key, text in agent.prompts.items()}
     turn = None if template is None else end_of_turn(template, agent.chat_template_options, compiled.added_tokens)
+    own, own_limits = agent.stop == "eos_token", compiled.ours.get("required_limits", {})
     return AgentRecord(
         id=agent.id,
         role=agent.role,
-        prompt=prompt(agent.prompt),
-        first_round_prompt=None if agent.first_round_prompt is None else prompt(agent.first_round_prompt),
-        single_prompt=None if agent.single_prompt is None else prompt(agent.single_prompt),
         tools=agent.tools,
-        stop_token_ids=stop_tokens(compiled.end_tokens, turn),
+        stop_token_ids=(eos_token(agent.id, compiled.own_eos_token) if own else stop_tokens(compiled.end_tokens, turn)),
+        latent_steps=agent.latent_steps,
+        sampling=compiled.sampling,
+        recurrent_state_bytes=compiled.ours.get("recurrent_state_bytes", 0),
+        required_limits={} if limits is None or own_limits == limits else own_limits,
+        **prompts,
         **built.record,
     )
 
@@ -284,7 +316,7 @@ def _variant(system: System, name: str, agents: Mapping[str, BuiltAgent], links_
     return VariantRecord.model_validate(
         {
             "quantization": name,
-            "agents": [_agent_record(agent, agents[agent.id]) for agent in system.agents],
+            "agents": [_agent_record(agent, agents[agent.id], limits) for agent in system.agents],
             "required_features": features,
             "required_limits": limits,
             "memory_bytes": _memory_bytes(agents) + links_size,

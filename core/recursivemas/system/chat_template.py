@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recursivemas.system.errors import InputError
-from recursivemas.system.prompt import Text, parse_template
+from recursivemas.system.prompt import Condition, Segment, Text, Trim, parse_template
 from recursivemas.system.system import Agent, ChatTemplateOptions
 
 Conversation = Sequence[Mapping[str, str]]
@@ -24,6 +24,7 @@ _SECONDS = 60
 _SLOT = "\ue001"  # of chat_worker.py, which cannot be imported without transformers
 _SWITCHES = ("enable_thinking", "thinking")
 _ASK, _REPLY = "\N{LEFT CEILING}question\N{RIGHT CEILING}", "\N{LEFT CEILING}reply\N{RIGHT CEILING}"
+_MOST_SHAPES = 64
 _ANY_DAY = datetime.date(2026, 1, 1)
 
 
@@ -68,14 +69,14 @@ class Wrap:
     """What a chat template puts around a prompt that is the user's message.
 
     Attributes:
-        prefix: Text before it.
+        prefix: Text before it, with the system message.
         suffix: Text after it, generation prompt included.
-        trim: Whether the message loses the white space at its ends.
+        trim: Whether the message loses the white space at its ends, or at its end alone.
     """
 
     prefix: str = ""
     suffix: str = ""
-    trim: bool = False
+    trim: Trim = False
 
 
 def wrap_prompts(agent: Agent, template: ChatTemplate | None) -> dict[str, Wrap]:
@@ -86,27 +87,28 @@ def wrap_prompts(agent: Agent, template: ChatTemplate | None) -> dict[str, Wrap]
         template: The checkpoint's; None if it has none.
 
     Returns:
-        By prompt; nothing around any if the agent does without a chat template.
+        By the keys of `Agent.prompts`; nothing around any if the agent does without a chat template.
 
     Raises:
         InputError: The template fails, needs a date, or treats some messages otherwise than others.
     """
-    prompts = list(agent.prompts.values())
     if not agent.chat_template:
-        return {prompt: Wrap() for prompt in prompts}
+        return dict.fromkeys(agent.prompts, Wrap())
     try:
-        return _wrapped(prompts, template, agent.chat_template_options)
+        return _wrapped(agent, template)
     except InputError as error:
         raise InputError(f"agent {agent.id!r}: {error}") from None
 
 
-def _wrapped(prompts: list[str], template: ChatTemplate | None, options: ChatTemplateOptions) -> dict[str, Wrap]:
+def _wrapped(agent: Agent, template: ChatTemplate | None) -> dict[str, Wrap]:
     if template is None:
         raise InputError("the checkpoint has no chat template; use 'chat_template: false'")
-    messages = ["".join(s.text if isinstance(s, Text) else _SLOT for s in parse_template(each)) for each in prompts]
+    options = agent.chat_template_options
+    shapes = [(key, shape) for key, prompt in agent.prompts.items() for shape in _shapes(parse_template(prompt))]
+    messages = [(shape, agent.system_message(key)) for key, shape in shapes]
     reply = _render(template, options, options.date or _source_date(), prompts=messages)
-    wraps = {}
-    for prompt, result in zip(prompts, reply["prompts"], strict=True):
+    wraps: dict[str, Wrap] = {}
+    for (key, _), result in zip(shapes, reply["prompts"], strict=True):
         if "date" in result:
             raise InputError(
                 "the chat template writes today's date; give one in chat_template_options.date (as 2026-01-31) or in "
@@ -114,13 +116,32 @@ def _wrapped(prompts: list[str], template: ChatTemplate | None, options: ChatTem
             )
         if "error" in result:
             raise InputError(f"{result['error']}; use 'chat_template: false' or another prompt")
-        wraps[prompt] = Wrap(*result["value"])
+        wrap = Wrap(*result["value"])
+        if wraps.setdefault(key, wrap) != wrap:
+            raise InputError(
+                "the chat template writes another text where a condition of the prompt holds; use "
+                "'chat_template: false' or another prompt"
+            )
     read = reply["read"]
     if options.enable_thinking is not None and not set(_SWITCHES) & set(read):
         raise InputError(f"the chat template reads neither {' nor '.join(_SWITCHES)}; remove enable_thinking")
     if options.date is not None and not reply["asks_date"] and "date_string" not in read:
         raise InputError("the chat template does not ask for the date; remove chat_template_options.date")
     return wraps
+
+
+def _shapes(segments: Sequence[Segment]) -> list[str]:
+    """The prompt's text with a mark for each slot, once for every way in which its conditions can come out."""
+    shapes = [""]
+    for segment in segments:
+        if isinstance(segment, Condition):
+            pieces = list(dict.fromkeys([*_shapes(segment.then), *_shapes(segment.otherwise)]))
+        else:
+            pieces = [segment.text if isinstance(segment, Text) else _SLOT]
+        shapes = [shape + piece for shape in shapes for piece in pieces]
+        if len(shapes) > _MOST_SHAPES:
+            raise InputError(f"a prompt has more than {_MOST_SHAPES} combinations of conditions; use fewer")
+    return shapes
 
 
 def render_chats(template: ChatTemplate, conversations: Sequence[Conversation]) -> list[str | None]:
@@ -132,6 +153,12 @@ def render_chats(template: ChatTemplate, conversations: Sequence[Conversation]) 
     chats = [(messages, True) for messages in conversations]
     reply = _render(template, ChatTemplateOptions(), _source_date(), chats=chats)
     return [result.get("value") for result in reply["chats"]]
+
+
+def template_reads(template: ChatTemplate) -> tuple[bool, bool]:
+    """Whether a template reads one of the variables of `enable_thinking`, and whether it prints the date."""
+    reply = _render(template, ChatTemplateOptions(), _ANY_DAY, chats=[([{"role": "user", "content": _ASK}], True)])
+    return not set(_SWITCHES).isdisjoint(reply["read"]), bool(reply["asks_date"] or "date_string" in reply["read"])
 
 
 def end_of_turn(template: ChatTemplate, options: ChatTemplateOptions, added: Mapping[str, int]) -> int | None:
@@ -170,7 +197,7 @@ def _render(
     template: ChatTemplate,
     options: ChatTemplateOptions,
     day: datetime.date | None,
-    prompts: Sequence[str] = (),
+    prompts: Sequence[tuple[str, str | None]] = (),
     chats: Sequence[tuple[Conversation, bool]] = (),
 ) -> dict[str, Any]:
     told: dict[str, Any] = dict(template.special_tokens)

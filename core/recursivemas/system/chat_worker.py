@@ -266,11 +266,36 @@ class Renderer:
         rendered = chat_template_utils.render_jinja_template([messages], chat_template=self.template, **options)[0]
         return str(rendered[0])
 
-    def around(self, prompt: str) -> tuple[str, str, bool]:
-        """Text before and after a prompt that is a user's message, and whether the message loses its ends' space."""
-        self.chat([_user(prompt.replace(SLOT, _STAND_INS[0]))], True)  # its error is plainer than the watched one's
+    def wrapped(self, prompt: str, system: str | None) -> tuple[str, str, Any]:
+        """Text before and after a prompt that is a user's message, and which ends of the message lose their space.
+
+        A template that raises an error for a system message gets it as the beginning of the user's message.
+        """
+        if system is None:
+            return self.around(prompt, [])
+        message = _user(prompt.replace(SLOT, _STAND_INS[0]))
+        try:
+            told = self.chat([_system(system), message], True)
+        except _NoDateError:
+            raise
+        except Exception:  # a template can raise anything
+            prefix, suffix, trims = self.around(f"{system}\n\n{prompt}", [])
+            return f"{prefix}{system.lstrip() if trims else system}\n\n", suffix, "end" if trims else False
+        if told == self.chat([_system(f"{system} {_STAND_INS[0]}"), message], True):
+            raise _Altered("leaves the system message out; write its text into the prompt")
+        return self.around(prompt, [_system(system)])
+
+    def around(self, prompt: str, before: list[dict[str, str]]) -> tuple[str, str, bool]:
+        """Text before and after a prompt that is a user's message, and whether the message loses its ends' space.
+
+        Args:
+            prompt: With `SLOT` in place of its slots.
+            before: The messages before the user's.
+        """
+        # Its error is plainer than the watched one's.
+        self.chat([*before, _user(prompt.replace(SLOT, _STAND_INS[0]))], True)
         watched = _watched(self.template)
-        message = [_user(_Content(f"{_SPACE}{MARK}{_SPACE}"))]
+        message = [*before, _user(_Content(f"{_SPACE}{MARK}{_SPACE}"))]
         options = {"add_generation_prompt": True, "tools": None, "documents": None, **self.variables}
         text = _explored(lambda: str.__str__(watched.render(messages=message, **options)), prompt)
         if text.count(MARK) != 1:
@@ -282,13 +307,17 @@ class Renderer:
         prefix, suffix = prefix.removesuffix(_SPACE), suffix.removeprefix(_SPACE)
         for stand_in in _STAND_INS:
             filled = prompt.replace(SLOT, stand_in)
-            if self.chat([_user(filled)], True) != prefix + (filled if kept[0] else filled.strip()) + suffix:
+            if self.chat([*before, _user(filled)], True) != prefix + (filled if kept[0] else filled.strip()) + suffix:
                 raise _Altered(f"alters the user message, such as {stand_in[:40]!r}")
         return prefix, suffix, not kept[0]
 
 
 def _user(content: str) -> dict[str, str]:
     return {"role": "user", "content": content}
+
+
+def _system(content: str) -> dict[str, str]:
+    return {"role": "system", "content": content}
 
 
 def _tried(render: Callable[[], Any]) -> dict[str, Any]:
@@ -321,7 +350,7 @@ def main() -> None:
     else:
         renderer = made["value"]
         chats = [_tried(functools.partial(renderer.chat, *chat)) for chat in request["chats"]]
-        prompts = [_tried(functools.partial(renderer.around, prompt)) for prompt in request["prompts"]]
+        prompts = [_tried(functools.partial(renderer.wrapped, *each)) for each in request["prompts"]]
         read = sorted(renderer.read)
         reply = {"chats": chats, "prompts": prompts, "read": read, "asks_date": renderer.asks_date}
     sys.stdout.buffer.write(json.dumps(reply).encode())

@@ -1,7 +1,8 @@
-"""`generation_config.json` of a checkpoint, and the tokens that end its answers.
+"""`generation_config.json` of a checkpoint: how it samples, and the tokens that end its answers.
 
 Source: `GenerationConfig` of transformers 5.23; docs/recursion.md, rule 5. A system's `decoding` says how tokens are
-picked, so a checkpoint's own defaults of sampling have no effect. What would forbid, force or favour tokens is refused.
+picked, and may leave four settings to the checkpoint (`checkpoint_sampling`); the others have no effect. What would
+forbid, force or favour tokens otherwise is refused.
 """
 
 import difflib
@@ -11,14 +12,15 @@ from typing import Any
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
+from recursivemas.system.manifest import Sampling
 
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 _SAMPLING = (
     "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
-    "max_length", "max_new_tokens",
+    "repetition_penalty", "max_length", "max_new_tokens",
 )  # fmt: skip
-"""`decoding` replaces them."""
+"""`decoding` replaces them, or leaves temperature, top_p, top_k and repetition_penalty to them."""
 
 _WITHOUT_EFFECT = (
     "_from_model_config", "transformers_version",
@@ -34,7 +36,6 @@ _WITHOUT_EFFECT = (
 """They decide how fast `generate` works, what else it returns, or how it searches with several beams."""
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "repetition_penalty": (1,),
     "encoder_repetition_penalty": (1,),
     "no_repeat_ngram_size": (0,),
     "encoder_no_repeat_ngram_size": (0,),
@@ -92,6 +93,23 @@ def read_generation_config(folder: Path) -> dict[str, Any]:
     return content
 
 
+def checkpoint_sampling(generation: Mapping[str, Any], source: str) -> Sampling:
+    """How `generate` of transformers picks tokens with a checkpoint, with its own defaults where the file says nothing.
+
+    Args:
+        generation: From `read_generation_config`.
+        source: The file, for the message.
+
+    Raises:
+        InputError: A setting is out of range.
+    """
+    names = ("temperature", "top_p", "top_k", "repetition_penalty")
+    said = {name: generation[name] for name in names if name in generation}
+    if not generation.get("do_sample"):
+        said["temperature"] = 0.0
+    return Sampling.parse({"temperature": 1.0, **said}, source)
+
+
 def end_tokens(folder: Path, config: Mapping[str, Any], tokenizer: Any) -> tuple[int, ...]:
     """Ids that end an answer: those of `generation_config.json`, else of `config.json`, else of the tokenizer.
 
@@ -120,6 +138,17 @@ def end_tokens(folder: Path, config: Mapping[str, Any], tokenizer: Any) -> tuple
         if ids:
             return tuple(dict.fromkeys(ids))
     return () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
+
+
+def eos_token(agent_id: str, eos_token_id: int | None) -> tuple[int, ...]:
+    """The stop token of an agent with `stop: eos_token`.
+
+    Raises:
+        InputError: The tokenizer has none.
+    """
+    if eos_token_id is None:
+        raise InputError(f"agent {agent_id!r}: the tokenizer has no eos_token; use 'stop: checkpoint'")
+    return (int(eos_token_id),)
 
 
 def stop_tokens(end: tuple[int, ...], end_of_turn: int | None) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, sha256_of, write_text_atomic
 from recursivemas.system.graph import Edge
 from recursivemas.system.names import Dtype, Pattern, Quantization, Scoring
+from recursivemas.system.prompt import Trim
 from recursivemas.system.settings import Decoding
 from recursivemas.system.system import Identifier
 
@@ -46,13 +47,26 @@ class PromptRecord(Closed):
     """A prompt as the engine needs it: the template between the text that the chat template puts around it."""
 
     template: str
-    """The prompt with its `{question}` and `{latent:<edge id>}` slots."""
+    """The prompt with its `{question}`, `{field}` and `{latent:<edge id>}` slots and its conditional text."""
     prefix: str = ""
-    """The chat template's text before the user message; empty without one."""
+    """The chat template's text before the user message, with the agent's system message; empty without a template."""
     suffix: str = ""
     """The chat template's text after it, with the generation prompt; empty without one."""
-    trim: bool = added(False)
-    """Whether the chat template takes the white space from the ends of the message."""
+    trim: Trim = added(False)
+    """Whether the chat template takes the white space from the ends of the message, or from its end alone."""
+
+
+class Sampling(Closed):
+    """How transformers' `generate` picks tokens with a checkpoint if nobody tells it otherwise."""
+
+    temperature: float = Field(default=0.0, ge=0.0)
+    """0 always takes the likeliest token."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Total probability of the likeliest tokens that it samples from."""
+    top_k: int = Field(default=50, ge=0)
+    """How many of the likeliest tokens it samples from; 0 for all."""
+    repetition_penalty: float = Field(default=1.0, gt=0.0)
+    """What divides a positive logit of a token that was written before, and multiplies a negative one."""
 
 
 class AgentRecord(Closed):
@@ -96,6 +110,14 @@ class AgentRecord(Closed):
     """The prompt for when the agent is asked alone, in single and loop mode."""
     tools: tuple[str, ...] = ()
     """Tools that the agent may call while it decodes."""
+    latent_steps: int | None = added(None, ge=1)
+    """Latent steps of its turns, if it has a number of its own."""
+    sampling: Sampling = added(Sampling())
+    """How its checkpoint says that tokens are picked; settings of `decoding` that are null take it from here."""
+    recurrent_state_bytes: Count = added(0)
+    """The part of `memory_bytes` that recurrent states take."""
+    required_limits: dict[str, Count] = added({})
+    """WebGPU limits that this agent needs, where they are below those of the system."""
 
 
 class TaskRecord(Closed):

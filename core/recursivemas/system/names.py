@@ -16,8 +16,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Weights = Literal["checkpoint", "dequantised"]
 Device = Literal["auto", "cpu", "cuda"]
 Scoring = Literal["exact", "contains", "numeric", "any_number", "choice", "math"]
-Tool = Literal["calculator", "search"]
-StopReason = Literal["stop-token", "stop-string", "max-new-tokens", "context-full"]
+Tool = Literal["calculator", "python", "search"]
+StopRule = Literal["checkpoint", "eos_token"]
+Complete = Literal["box", "choice", "code"]
+StopReason = Literal["stop-token", "stop-string", "max-new-tokens", "max-tool-calls", "context-full"]
 LinkVariant = Literal["paper", "ln_res", "normed"]
 Activation = Literal["gelu", "gelu_tanh"]
 Size = Literal["source", "target", "width"]
@@ -81,6 +83,8 @@ class ToolInfo(NameInfo):
     name: Tool
     consent: bool
     """Whether it sends text to another server, so that it needs the visitor's permission."""
+    browser: bool
+    """Whether the page has it."""
 
 
 class StopReasonInfo(NameInfo):
@@ -231,12 +235,21 @@ TOOLS = (
         label="Calculator",
         description="Computes an arithmetic expression.",
         consent=False,
+        browser=True,
+    ),
+    ToolInfo(
+        name="python",
+        label="Python",
+        description="Runs a program in a limited process and reads what it prints; only the reference has it.",
+        consent=False,
+        browser=False,
     ),
     ToolInfo(
         name="search",
         label="Search",
-        description="Reads the opening sentences of an encyclopedia's best match; only the page has it.",
+        description="Reads the opening sentences of an encyclopedia's best match; in the reference, asks a command.",
         consent=True,
+        browser=True,
     ),
 )
 
@@ -247,6 +260,9 @@ STOP_REASONS = (
     ),
     StopReasonInfo(
         name="max-new-tokens", label="Longest answer", description="The answer reached its largest number of tokens."
+    ),
+    StopReasonInfo(
+        name="max-tool-calls", label="Most calls of tools", description="A call beyond the limit ended the answer."
     ),
     StopReasonInfo(name="context-full", label="Context full", description="The agent's context window is full."),
 )

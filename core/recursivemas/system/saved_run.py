@@ -2,7 +2,7 @@
 
 Source: docs/formats.md. web/src/formats/saved-run.ts writes and reads it. Version 1 had neither `origin` nor
 `options.order`; versions 1 and 2 had neither `options.search`, `options.replace` and `options.trace` nor
-`forward_positions`. A key that a version lacks is absent, never null.
+`forward_positions`; versions 1 to 3 had no `options.fields`. A key that a version lacks is absent, never null.
 """
 
 from typing import Annotated, Literal
@@ -174,6 +174,8 @@ class SavedOptions(Sparse):
 
     question: str
     """The question, as it goes into the prompts."""
+    fields: dict[str, str] | None = None
+    """Other columns of the question by name, as they go into the prompts."""
     mode: Mode
     """Mode of the run."""
     rounds: int = Field(ge=1, le=MAX_ROUNDS)
@@ -317,7 +319,7 @@ class SavedRun(Sparse):
 
     format: Literal["recursivemas.trace"]
     """Says what the file is."""
-    version: Literal[1, 2, 3]
+    version: Literal[1, 2, 3, 4]
     """Version of the format."""
     system: SystemView
     """What answered."""

@@ -1,11 +1,26 @@
 """Settings of decoding and training, each field with its unit."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from recursivemas.system.closed import Closed, added
-from recursivemas.system.names import LinkVariant, Precision, Weights
+from recursivemas.system.names import Complete, LinkVariant, Precision, Weights
+
+Number = TypeVar("Number", int, float)
+Own = Annotated[Number | None, BeforeValidator(lambda value: None if value == "checkpoint" else value)]
+"""A number, or null for what each agent's checkpoint says; a YAML file may write `checkpoint` for null."""
+
+
+class AnswerRetry(Closed):
+    """What happens to an answer that is not complete: the agent goes on from its text alone, once."""
+
+    needs: Complete = "box"
+    """What a complete answer has in it: a `\\boxed{…}`, a choice, or a block of Python."""
+    append: str = "\nFinal Answer: \\boxed{"
+    """Text that follows the answer, without the white space at its end; the agent reads both and goes on."""
+    max_new_tokens: int = Field(default=16, ge=1)
+    """The most tokens that it adds."""
 
 
 class Decoding(Closed):
@@ -17,10 +32,19 @@ class Decoding(Closed):
         default=256, ge=1, title="Longest answer, in tokens", json_schema_extra={"control": {"max": 4096}}
     )
     """Decoding stops after this many tokens."""
-    temperature: float = Field(default=0.0, ge=0.0, le=10.0, title="Temperature")
-    """0 always takes the likeliest token."""
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0, title="Top p", json_schema_extra={"control": {"min": 0.01}})
-    """Samples from the likeliest tokens up to this total probability; used if the temperature is above 0."""
+    temperature: Own[float] = Field(default=0.0, ge=0.0, le=10.0, title="Temperature")
+    """0 always takes the likeliest token. Without a number, as each agent's checkpoint says."""
+    top_p: Own[float] = Field(default=1.0, gt=0.0, le=1.0, title="Top p", json_schema_extra={"control": {"min": 0.01}})
+    """Samples from the likeliest tokens up to this total probability; used if the temperature is above 0. Without a
+    number, as each agent's checkpoint says."""
+    top_k: Own[int] = added(0, ge=0, title="Top k", json_schema_extra={"control": {"max": 1000}})
+    """Samples from this many of the likeliest tokens, before top p; 0 for all. Without a number, as each agent's
+    checkpoint says."""
+    repetition_penalty: Own[float] = added(
+        None, gt=0.0, le=10.0, title="Repetition penalty", json_schema_extra={"control": {"min": 0.1}}
+    )
+    """Makes tokens less likely that the answer has already; 1 does not. Without a number, as each agent's checkpoint
+    says."""
     seed: int = Field(default=0, title="Seed", json_schema_extra={"control": {"min": 0, "max": 2**31 - 1}})
     """The same seed gives the same answer."""
     think_before_answer: bool = Field(default=False, title="The last agent thinks before it answers")
@@ -37,6 +61,12 @@ class Decoding(Closed):
         (), title="The answer ends before", json_schema_extra={"control": None}
     )
     """Decoding stops when the answer has one of these texts in it; the answer is what stands before it."""
+    answer_retry: AnswerRetry | None = added(
+        None, title="An incomplete answer is continued", json_schema_extra={"control": None}
+    )
+    """From its own text, if it lacks what a complete answer has."""
+    max_tool_calls: int | None = added(None, ge=0, title="Most calls of tools", json_schema_extra={"control": None})
+    """A call beyond this number ends the answer; there is no limit by default."""
 
 
 class InnerLoop(Closed):
@@ -66,6 +96,18 @@ class InnerLoop(Closed):
     """Peak learning rate, after warm-up."""
     norm_weight: float = Field(default=0.3, ge=0)
     """Weight of the norm-matching term beside the cosine."""
+    texts: str | None = added(None)
+    """JSONL file of role texts, relative to the YAML file, that pairs come from instead of text mode."""
+    pad: str = added("\n", min_length=1)
+    """Text of one token that fills the hand-offs in role texts up to the latent steps."""
+    finish: bool = added(False)
+    """Whether the agents write the completions of the role texts themselves, instead of reading the given ones."""
+    loss: Literal["cosine", "distance"] = added("cosine")
+    """What an inner link minimises: `distance` is the squared distance to the next token's embedding, relative to the
+    mean square of an embedding's norm."""
+    nearest_weight: float = added(0.0, ge=0)
+    """Weight of the cross-entropy of the nearest token beside that loss: its logits are minus ten times the squared
+    distances, relative as above, to the embeddings of all tokens that occur as targets."""
 
 
 class OuterLoop(Closed):
@@ -73,6 +115,9 @@ class OuterLoop(Closed):
 
     initialisation: Literal["ridge", "random"] = "ridge"
     """How outer links start."""
+    start: Literal["identity", "ridge"] = added("identity")
+    """How an outer link starts between agents that have the same input embeddings, unless all links start at random. A
+    thought's R_in is then such an embedding already, and the identity hands it on as it is."""
     alignment_steps: int = Field(default=1000, ge=0)
     """Optimizer steps towards the receiver's embeddings of the same text, after initialisation."""
     alignment_learning_rate: float = Field(default=3e-3, gt=0)
@@ -94,6 +139,18 @@ class OuterLoop(Closed):
     """Whether the rounds grow from 1 to the system's over the first half of the steps."""
     supervision: Literal["last", "every"] = "last"
     """Which rounds have their answer scored."""
+    early_weight: float = added(0.0, ge=0)
+    """Weight of the loss of each round before the last one, if only the last one is scored otherwise."""
+    answerable_field: str | None = added(None)
+    """The column of a question with the first round that can answer it, counted from 1; earlier rounds do not count
+    for it. Without this column, every round can answer."""
+    forward: Literal["rollout", "teacher_forced"] = added("rollout")
+    """What is handed over in training: the thoughts of a rollout as in use, or `teacher_forced`, the hidden states at a
+    reference text that the agent is made to read."""
+    references: dict[str, str] = added({})
+    """By agent id, the column of a question with its reference text; an agent that is not named has the answer."""
+    reference_tokens: int | None = added(None, ge=1)
+    """The most tokens of a reference text; as many as latent steps by default."""
     train_inner: bool = False
     """Whether inner links train too."""
     gradient_accumulation: int = Field(default=1, ge=1)

@@ -15,8 +15,8 @@ from recursivemas.system.closed import Closed, added
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import is_hub_id, refuse_newer
 from recursivemas.system.graph import Edge, pattern_edges, resolve_edges
-from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Pattern, Quantization, Scoring, Tool
-from recursivemas.system.prompt import Question, latent_edges, parse_template
+from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Pattern, Quantization, Scoring, StopRule, Tool
+from recursivemas.system.prompt import field_names, latent_edges, parse_template
 from recursivemas.system.settings import Decoding, Training
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
@@ -48,12 +48,21 @@ class Agent(Closed):
     """Whether the prompt is the user message of the checkpoint's chat template."""
     chat_template_options: ChatTemplateOptions = added(ChatTemplateOptions())
     """What the chat template is told beside the message."""
+    system: str | None = added(None)
+    """The system message before the prompt, as it is: braces in it have no meaning. It needs `chat_template: true`."""
+    first_round_system: str | None = added(None)
+    """The system message of the first round, if it has its own."""
     prompt: str = Field(min_length=1)
     """The template of the prompt (docs/recursion.md, rule 2)."""
     first_round_prompt: str | None = None
     """The template of the first round, if it has its own."""
     single_prompt: str | None = added(None)
     """The template for when the agent is asked alone, in single and loop mode, if it has its own."""
+    latent_steps: int | None = added(None, ge=1, le=MAX_LATENT_STEPS)
+    """Latent steps of this agent's turns, whatever the number of a run is."""
+    stop: StopRule = added("checkpoint")
+    """Which tokens end what it writes: those of the checkpoint and its chat template, or `eos_token`, the tokenizer's
+    own one alone."""
     tools: tuple[Tool, ...] = ()
     """Tools that the agent may call while it decodes."""
 
@@ -61,23 +70,34 @@ class Agent(Closed):
     def _check_options(self) -> Self:
         if not self.chat_template and self.chat_template_options != ChatTemplateOptions():
             raise InputError(f"agent {self.id!r}: chat_template_options needs 'chat_template: true'")
+        for key, text in (("system", self.system), ("first_round_system", self.first_round_system)):
+            if text is not None and not self.chat_template:
+                raise InputError(f"agent {self.id!r}: {key} needs 'chat_template: true'")
+            if text is not None and not text.strip():
+                raise InputError(f"agent {self.id!r}: {key} is empty; leave it out")
         return self
 
     @property
     def prompts(self) -> dict[str, str]:
-        """Every template that the agent has, by its key."""
-        keys = {
-            "prompt": self.prompt,
-            "first_round_prompt": self.first_round_prompt,
-            "single_prompt": self.single_prompt,
-        }
+        """Every template that the agent has, by its key; a first round with a system message of its own has one."""
+        first = self.prompt if self.first_round_prompt is None and self.first_round_system else self.first_round_prompt
+        keys = {"prompt": self.prompt, "first_round_prompt": first, "single_prompt": self.single_prompt}
         return {key: template for key, template in keys.items() if template is not None}
+
+    def system_message(self, key: str) -> str | None:
+        """The system message before the template with a key of `prompts`."""
+        own = self.first_round_system if key == "first_round_prompt" else None
+        return self.system if own is None else own
 
     def prompt_for(self, round_index: int, alone: bool = False) -> str:
         """Returns the template of a round, counted from 0, or for when the agent is asked alone."""
+        return self.prompts[self.prompt_key(round_index, alone)]
+
+    def prompt_key(self, round_index: int, alone: bool = False) -> str:
+        """The key in `prompts` of a round's template, counted from 0, or of that for when the agent is asked alone."""
         if alone and self.single_prompt is not None:
-            return self.single_prompt
-        return self.first_round_prompt if round_index == 0 and self.first_round_prompt is not None else self.prompt
+            return "single_prompt"
+        return "first_round_prompt" if round_index == 0 and "first_round_prompt" in self.prompts else "prompt"
 
 
 class Task(Closed):
@@ -93,6 +113,17 @@ class Task(Closed):
     """What links train on: `generator:<task>` for a synthetic task, or a JSONL file relative to the YAML file."""
     scoring: Scoring = "exact"
     """How an answer is compared with the right one."""
+    latent_steps: int | None = added(None, ge=1, le=MAX_LATENT_STEPS)
+    """Latent steps of a turn for this task, in place of the system's."""
+
+
+class ReleasedLinks(Closed):
+    """Where `rmas links convert` finds links in the files of the paper's release (docs/released-systems.md)."""
+
+    outer: str = Field(min_length=1)
+    """Folder of the outer links, relative to the YAML file, or a hub id. Inner links lie in the agents' folders."""
+    task: str | None = None
+    """Which links, where a folder has several: `math` or `code`."""
 
 
 class System(Closed):
@@ -116,6 +147,8 @@ class System(Closed):
     """The agents in the order in which they run; the last one decides."""
     edges: tuple[Edge, ...] = ()
     """The hand-offs; by default those of the pattern."""
+    released_links: ReleasedLinks | None = added(None)
+    """Where the paper's release has the system's links, if that is where it comes from."""
     decoding: Decoding = Decoding()
     """How an answer is decoded."""
     training: Training = Training()
@@ -153,8 +186,8 @@ class System(Closed):
         for name, template in agent.prompts.items():
             segments = parse_template(template)
             slots = latent_edges(segments)
-            if not any(isinstance(segment, Question) for segment in segments):
-                raise InputError(f"agent {agent.id!r}: {name} has no {{question}} slot")
+            if not field_names(segments):
+                raise InputError(f"agent {agent.id!r}: {name} has no {{question}} slot, nor one of another field")
             for slot in slots:
                 if slot not in incoming:
                     raise InputError(
@@ -186,6 +219,12 @@ class System(Closed):
         return tuple(edge for edge in self.edges if edge.source == agent_id)
 
     @property
+    def default_latent_steps(self) -> int:
+        """Latent steps of a turn where neither a run nor an agent has another number."""
+        own = None if self.task is None else self.task.latent_steps
+        return self.latent_steps if own is None else own
+
+    @property
     def deciding_agent(self) -> Agent:
         """The last agent, which decodes the answer."""
         return self.agents[-1]
@@ -194,7 +233,7 @@ class System(Closed):
 def load_system(path: str | Path) -> System:
     """Reads and checks a `systems/<name>.yaml`.
 
-    Paths of local model folders and of the task's data become absolute; hub ids stay as they are.
+    Paths of local model folders, of the task's data and of role texts become absolute; hub ids stay as they are.
 
     Raises:
         InputError: The file is missing, is not YAML, or breaks the schema or the graph's rules.
@@ -220,7 +259,11 @@ def load_system(path: str | Path) -> System:
         files = {key: value for key in ("data", "train") if (value := getattr(task, key)) is not None}
         local = {key: value for key, value in files.items() if not value.startswith("generator:")}
         task = task.model_copy(update={key: str((path.parent / value).resolve()) for key, value in local.items()})
-    return system.model_copy(update={"agents": agents, "task": task})
+    training = system.training
+    if training.inner.texts is not None:
+        texts = str((path.parent / training.inner.texts).resolve())
+        training = training.model_copy(update={"inner": training.inner.model_copy(update={"texts": texts})})
+    return system.model_copy(update={"agents": agents, "task": task, "training": training})
 
 
 def _resolve_model(model: str, base: Path) -> str:

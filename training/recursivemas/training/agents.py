@@ -13,9 +13,17 @@ from torch import Tensor
 from recursivemas.system.chat_template import ChatTemplate, Wrap, end_of_turn, wrap_prompts
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
-from recursivemas.system.generation_config import end_tokens, stop_tokens
+from recursivemas.system.generation_config import (
+    checkpoint_sampling,
+    end_tokens,
+    eos_token,
+    read_generation_config,
+    stop_tokens,
+)
 from recursivemas.system.hub import resolve_model
-from recursivemas.system.prompt import Segment, Text, parse_template, trim_ends
+from recursivemas.system.manifest import Sampling
+from recursivemas.system.prompt import Latent, Text, fill, joined, parse_template
+from recursivemas.system.questions import Asked, values_of
 from recursivemas.system.system import Agent, System
 from recursivemas.system.tokenizer import load_tokenizer
 
@@ -32,9 +40,10 @@ class LoadedAgent:
         model: A transformers causal language model, without gradients, in eval mode.
         tokenizer: Its tokenizer.
         folder: The checkpoint's folder on disk.
-        wraps: What the chat template puts around each prompt.
+        wraps: What the chat template puts around each prompt, by the keys of `Agent.prompts`.
         stop_list: Ids that end decoding, the checkpoint's own first and as it lists them.
         end_of_turn: The one that the chat template writes after an assistant's turn, if it does.
+        sampling: How the checkpoint says that tokens are picked.
     """
 
     agent: Agent
@@ -44,6 +53,7 @@ class LoadedAgent:
     wraps: Mapping[str, Wrap] = field(default_factory=dict)
     stop_list: tuple[int, ...] = ()
     end_of_turn: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
 
     @property
     def hidden_size(self) -> int:
@@ -83,18 +93,21 @@ class LoadedAgent:
         It is the one that the chat template writes after an assistant turn, else the tokenizer's `eos_token`, else the
         first one that the checkpoint lists.
         """
-        if self.end_of_turn is not None:
+        if self.end_of_turn in self.stop_list:
             return self.end_of_turn
         if self.tokenizer.eos_token_id in self.stop_list:
             return int(self.tokenizer.eos_token_id)
         return self.stop_list[0] if self.stop_list else None
 
-    def segments(self, round_index: int, alone: bool = False) -> tuple[Segment, ...]:
-        """The parsed prompt of a round, counted from 0, or of the agent alone, with the chat template around it."""
-        prompt = self.agent.prompt_for(round_index, alone)
-        wrap = self.wraps.get(prompt, Wrap())
-        parsed = parse_template(prompt)
-        return (Text(wrap.prefix), *(trim_ends(parsed) if wrap.trim else parsed), Text(wrap.suffix))
+    def filled(self, round_index: int, asked: Asked, alone: bool = False) -> tuple[Text | Latent, ...]:
+        """The prompt of a round, counted from 0, or of the agent alone, for a question, with the chat template around.
+
+        No `Text` is empty, and no two are neighbours.
+        """
+        key = self.agent.prompt_key(round_index, alone)
+        wrap = self.wraps.get(key, Wrap())
+        message = fill(parse_template(self.agent.prompts[key]), values_of(asked), wrap.trim)
+        return joined((Text(wrap.prefix), *message, Text(wrap.suffix)))
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of text, without automatic special tokens; special tokens that the text spells out are recognised."""
@@ -182,7 +195,9 @@ def _with_prompts(agent: Agent, loaded: LoadedAgent) -> LoadedAgent:
     added = tokenizer.get_added_vocab()
     turn = None if template is None else end_of_turn(template, agent.chat_template_options, added)
     end = end_tokens(folder, read_json(folder / "config.json", "configuration"), tokenizer)
-    return LoadedAgent(agent, loaded.model, tokenizer, folder, wraps, stop_tokens(end, turn), turn)
+    stops = stop_tokens(end, turn) if agent.stop == "checkpoint" else eos_token(agent.id, tokenizer.eos_token_id)
+    sampling = checkpoint_sampling(read_generation_config(folder), str(folder / "generation_config.json"))
+    return LoadedAgent(agent, loaded.model, tokenizer, folder, wraps, stops, turn, sampling)
 
 
 def load_agents(

@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Mode
-from recursivemas.system.prompt import Text, fill
+from recursivemas.system.prompt import Text
+from recursivemas.system.questions import Asked, check_fields
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import Links
@@ -132,16 +133,15 @@ class Recursion:
         self,
         agent: LoadedAgent,
         round_index: int,
-        questions: Sequence[str],
+        questions: Sequence[Asked],
         hand_offs: Mapping[str, HandOff],
         alone: bool = False,
     ) -> list[Tensor]:
         """Filled prompts of a turn as B tensors (T_b, D); a slot without a hand-off is empty (rules 2, 4 and 7)."""
-        segments = agent.segments(round_index, alone)
         rows = []
         for index, question in enumerate(questions):
             parts = []
-            for segment in fill(segments, question):
+            for segment in agent.filled(round_index, question, alone):
                 if isinstance(segment, Text):
                     ids = agent.token_ids(segment.text)
                     parts.append(agent.embed(ids))
@@ -150,6 +150,10 @@ class Recursion:
                     parts.append(agent.embed(agent.token_ids(given)) if isinstance(given, str) else given)
             rows.append(torch.cat([part.to(agent.device, agent.dtype) for part in parts]))
         return rows
+
+    def begin(self, agent: LoadedAgent, prompts: Sequence[Tensor]) -> tuple[Tensor, Context]:
+        """Reads filled prompts, B tensors (T_b, D); returns h_1, (B, D), and what the agent has read."""
+        return begin(agent, prompts)
 
     def hand_off(self, agent: LoadedAgent, round_index: int, thoughts: Tensor) -> dict[str, Tensor]:
         """R_out(R_in(H)) for every outgoing edge, (B, M, D) to (B, M, D_target) float32."""
@@ -165,7 +169,7 @@ class Recursion:
         self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, round_index: int
     ) -> Opening:
         """Reads the prompt, thinks `latent_steps` latent thoughts (0: none) and reads the answer prefix (rule 5)."""
-        hidden, context = begin(agent, prompts)  # (B, D)
+        hidden, context = self.begin(agent, prompts)  # (B, D)
         thoughts = None
         if latent_steps:
             inner = self.inner(agent)
@@ -184,7 +188,7 @@ class Recursion:
 
     def unroll(
         self,
-        questions: Sequence[str],
+        questions: Sequence[Asked],
         rounds: int,
         latent_steps: int,
         every_round: bool = False,
@@ -194,7 +198,7 @@ class Recursion:
         """Runs the rounds in latent space, differentiably with respect to every link.
 
         Args:
-            questions: B questions.
+            questions: B questions; records, if prompts show other columns than the question.
             rounds: R.
             latent_steps: M.
             every_round: Whether the deciding agent opens an answer in every round, not only in the last one.
@@ -231,7 +235,7 @@ class Recursion:
 
     def _think(self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, checkpointing: bool) -> Tensor:
         def turn(*rows: Tensor) -> Tensor:
-            first, context = begin(agent, rows)
+            first, context = self.begin(agent, rows)
             return think(agent, self.inner(agent), first, context, latent_steps)
 
         if not checkpointing:
@@ -242,7 +246,7 @@ class Recursion:
     @torch.no_grad()
     def run(
         self,
-        questions: Sequence[str],
+        questions: Sequence[Asked],
         rounds: int | None = None,
         latent_steps: int | None = None,
         mode: Mode = "latent",
@@ -252,7 +256,7 @@ class Recursion:
         """Answers a batch of questions.
 
         Args:
-            questions: B questions.
+            questions: B questions; records, if prompts show other columns than the question.
             rounds: R; the system's by default.
             latent_steps: M; the system's by default.
             mode: latent, or one of the baselines (rules 6 and 7).
@@ -306,7 +310,7 @@ class Recursion:
         return text[: self._stop(text)].strip()
 
     def _run_latent(
-        self, questions: Sequence[str], rounds: int, latent_steps: int, mode: Mode, sampler: Sampler
+        self, questions: Sequence[Asked], rounds: int, latent_steps: int, mode: Mode, sampler: Sampler
     ) -> Answers:
         """Latent mode, and the deciding agent alone: looped, or without any thought (rule 7)."""
         turns: list[Turn] = []
@@ -346,7 +350,7 @@ class Recursion:
                     raise not_finite(agent, f"what its links hand over on {edge!r} is")
 
     def _run_text(
-        self, questions: Sequence[str], rounds: int, latent_steps: int, sampler: Sampler, listener: Listener | None
+        self, questions: Sequence[Asked], rounds: int, latent_steps: int, sampler: Sampler, listener: Listener | None
     ) -> Answers:
         """Text mode: agents write to each other (rule 6)."""
         budget = self.system.decoding.text_tokens or latent_steps

@@ -1,9 +1,11 @@
 /** What decoding settings may be; generated/names.ts has the table. */
 import { DECODING } from "./generated/names";
-import type { Decoding } from "./generated/types";
+import type { AnswerRetry, Complete, Decoding } from "./generated/types";
+
+const COMPLETE: readonly Complete[] = ["box", "choice", "code"];
 
 /** The settings that have a control on the page. */
-export type Controlled = Exclude<keyof Decoding, "stopStrings">;
+export type Controlled = Exclude<keyof Decoding, "stopStrings" | "answerRetry" | "maxToolCalls">;
 
 /** A decoding setting, with its control on the page. */
 export type DecodingSetting = {
@@ -41,11 +43,25 @@ export function decodingProblem(decoding: Partial<Decoding>): string | undefined
     const value: unknown = decoding[setting.name];
     if (!isValid(setting, value)) return `${setting.name} must be ${expected(setting)}, got ${value}`;
   }
-  const { stopStrings = [] } = decoding;
+  const { stopStrings = [], answerRetry = null, maxToolCalls = null } = decoding;
   const texts =
     Array.isArray(stopStrings) && stopStrings.every((each) => typeof each === "string" && each !== "");
-  return texts ? undefined : `stopStrings must be a list of texts, none of them empty, got ${stopStrings}`;
+  if (!texts) return `stopStrings must be a list of texts, none of them empty, got ${stopStrings}`;
+  if (maxToolCalls !== null && !isCount(maxToolCalls))
+    return `maxToolCalls must be a whole number from 0 on, or null, got ${maxToolCalls}`;
+  return answerRetry === null ? undefined : retryProblem(answerRetry);
 }
+
+function retryProblem({ needs, append, maxNewTokens }: AnswerRetry): string | undefined {
+  if (!COMPLETE.includes(needs))
+    return `answerRetry.needs must be one of ${COMPLETE.join(", ")}, got ${needs}`;
+  if (typeof append !== "string") return `answerRetry.append must be a text, got ${append}`;
+  return isCount(maxNewTokens) && maxNewTokens > 0
+    ? undefined
+    : `answerRetry.maxNewTokens must be a whole number, at least 1, got ${maxNewTokens}`;
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 function isValid(setting: DecodingSetting, value: unknown): boolean {
   if (setting.type === "text") return typeof value === "string";

@@ -193,15 +193,25 @@ export const TOOLS: readonly ToolInfo[] = [
     label: "Calculator",
     description: "Computes an arithmetic expression.",
     consent: false,
+    browser: true,
+  },
+  {
+    name: "python",
+    label: "Python",
+    description: "Runs a program in a limited process and reads what it prints; only the reference has it.",
+    consent: false,
+    browser: false,
   },
   {
     name: "search",
     label: "Search",
-    description: "Reads the opening sentences of an encyclopedia's best match; only the page has it.",
+    description:
+      "Reads the opening sentences of an encyclopedia's best match; in the reference, asks a command.",
     consent: true,
+    browser: true,
   },
 ];
-export const TOOL_NAMES: readonly Tool[] = ["calculator", "search"];
+export const TOOL_NAMES: readonly Tool[] = ["calculator", "python", "search"];
 export const STOP_REASONS: readonly StopReasonInfo[] = [
   { name: "stop-token", label: "Stop token", description: "The agent ended its answer." },
   {
@@ -214,12 +224,18 @@ export const STOP_REASONS: readonly StopReasonInfo[] = [
     label: "Longest answer",
     description: "The answer reached its largest number of tokens.",
   },
+  {
+    name: "max-tool-calls",
+    label: "Most calls of tools",
+    description: "A call beyond the limit ended the answer.",
+  },
   { name: "context-full", label: "Context full", description: "The agent's context window is full." },
 ];
 export const STOP_REASON_NAMES: readonly StopReason[] = [
   "stop-token",
   "stop-string",
   "max-new-tokens",
+  "max-tool-calls",
   "context-full",
 ];
 export const LINK_VARIANTS: readonly LinkVariantInfo[] = [
@@ -275,7 +291,7 @@ export const LINK_VARIANTS: readonly LinkVariantInfo[] = [
     name: "normed",
     label: "Unit length",
     description:
-      "As recursiveMASWebLLM trains it: the input is divided by its length, and an inner link scales its output.",
+      "As recursiveMASWebLLM trains it: the input is divided by its length; inner links have a scale.",
     activation: "gelu_tanh",
     inner: [
       { name: "w1", shape: ["width", "source"], optional: false },
@@ -360,9 +376,9 @@ export const DECODING: readonly DecodingSetting[] = [
     key: "temperature",
     type: "number",
     title: "Temperature",
-    description: "0 always takes the likeliest token.",
+    description: "0 always takes the likeliest token. Without a number, as each agent's checkpoint says.",
     default: 0,
-    nullable: false,
+    nullable: true,
     least: 0,
     most: 10,
     min: 0,
@@ -374,13 +390,40 @@ export const DECODING: readonly DecodingSetting[] = [
     type: "number",
     title: "Top p",
     description:
-      "Samples from the likeliest tokens up to this total probability; used if the temperature is above 0.",
+      "Samples from the likeliest tokens up to this total probability; used if the temperature is above 0. Without a number, as each agent's checkpoint says.",
     default: 1,
-    nullable: false,
+    nullable: true,
     above: 0,
     most: 1,
     min: 0.01,
     max: 1,
+  },
+  {
+    name: "topK",
+    key: "top_k",
+    type: "integer",
+    title: "Top k",
+    description:
+      "Samples from this many of the likeliest tokens, before top p; 0 for all. Without a number, as each agent's checkpoint says.",
+    default: 0,
+    nullable: true,
+    least: 0,
+    min: 0,
+    max: 1000,
+  },
+  {
+    name: "repetitionPenalty",
+    key: "repetition_penalty",
+    type: "number",
+    title: "Repetition penalty",
+    description:
+      "Makes tokens less likely that the answer has already; 1 does not. Without a number, as each agent's checkpoint says.",
+    default: null,
+    nullable: true,
+    above: 0,
+    most: 10,
+    min: 0.1,
+    max: 10,
   },
   {
     name: "seed",

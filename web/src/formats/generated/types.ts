@@ -16,14 +16,26 @@ export type Dtype = "float32" | "float16";
 
 /** A prompt as the engine needs it: the template between the text that the chat template puts around it. */
 export interface PromptRecord {
-  /** The prompt with its `{question}` and `{latent:<edge id>}` slots. */
+  /** The prompt with its `{question}`, `{field}` and `{latent:<edge id>}` slots and its conditional text. */
   readonly template: string;
-  /** The chat template's text before the user message; empty without one. */
+  /** The chat template's text before the user message, with the agent's system message; empty without a template. */
   readonly prefix: string;
   /** The chat template's text after it, with the generation prompt; empty without one. */
   readonly suffix: string;
-  /** Whether the chat template takes the white space from the ends of the message. */
-  readonly trim: boolean;
+  /** Whether the chat template takes the white space from the ends of the message, or from its end alone. */
+  readonly trim: "end" | boolean;
+}
+
+/** How transformers' `generate` picks tokens with a checkpoint if nobody tells it otherwise. */
+export interface Sampling {
+  /** 0 always takes the likeliest token. */
+  readonly temperature: number;
+  /** Total probability of the likeliest tokens that it samples from. */
+  readonly topP: number;
+  /** How many of the likeliest tokens it samples from; 0 for all. */
+  readonly topK: number;
+  /** What divides a positive logit of a token that was written before, and multiplies a negative one. */
+  readonly repetitionPenalty: number;
 }
 
 /** An agent's files and dimensions. */
@@ -66,6 +78,14 @@ export interface AgentRecord {
   readonly singlePrompt: PromptRecord | null;
   /** Tools that the agent may call while it decodes. */
   readonly tools: readonly string[];
+  /** Latent steps of its turns, if it has a number of its own. */
+  readonly latentSteps: number | null;
+  /** How its checkpoint says that tokens are picked; settings of `decoding` that are null take it from here. */
+  readonly sampling: Sampling;
+  /** The part of `memory_bytes` that recurrent states take. */
+  readonly recurrentStateBytes: number;
+  /** WebGPU limits that this agent needs, where they are below those of the system. */
+  readonly requiredLimits: Readonly<Record<string, number>>;
 }
 
 /** An agent as the page draws it. */
@@ -80,6 +100,18 @@ export interface AgentView {
   readonly architecture: string;
   /** The hidden size D. */
   readonly hiddenSize: number;
+}
+
+export type Complete = "box" | "choice" | "code";
+
+/** What happens to an answer that is not complete: the agent goes on from its text alone, once. */
+export interface AnswerRetry {
+  /** What a complete answer has in it: a `\boxed{…}`, a choice, or a block of Python. */
+  readonly needs: Complete;
+  /** Text that follows the answer, without the white space at its end; the agent reads both and goes on. */
+  readonly append: string;
+  /** The most tokens that it adds. */
+  readonly maxNewTokens: number;
 }
 
 /** Exact counts since some moment, made where the GPU device is called. */
@@ -104,10 +136,14 @@ export interface Counters {
 export interface Decoding {
   /** Decoding stops after this many tokens. */
   readonly maxNewTokens: number;
-  /** 0 always takes the likeliest token. */
-  readonly temperature: number;
-  /** Samples from the likeliest tokens up to this total probability; used if the temperature is above 0. */
-  readonly topP: number;
+  /** 0 always takes the likeliest token. Without a number, as each agent's checkpoint says. */
+  readonly temperature: number | null;
+  /** Samples from the likeliest tokens up to this total probability; used if the temperature is above 0. Without a number, as each agent's checkpoint says. */
+  readonly topP: number | null;
+  /** Samples from this many of the likeliest tokens, before top p; 0 for all. Without a number, as each agent's checkpoint says. */
+  readonly topK: number | null;
+  /** Makes tokens less likely that the answer has already; 1 does not. Without a number, as each agent's checkpoint says. */
+  readonly repetitionPenalty: number | null;
   /** The same seed gives the same answer. */
   readonly seed: number;
   /** In the last round it first rolls out latent thoughts of its own. */
@@ -118,6 +154,10 @@ export interface Decoding {
   readonly textTokens: number | null;
   /** Decoding stops when the answer has one of these texts in it; the answer is what stands before it. */
   readonly stopStrings: readonly string[];
+  /** From its own text, if it lacks what a complete answer has. */
+  readonly answerRetry: AnswerRetry | null;
+  /** A call beyond this number ends the answer; there is no limit by default. */
+  readonly maxToolCalls: number | null;
 }
 
 /** A hand-off, with an outer link of its own. */
@@ -404,11 +444,13 @@ export interface QuestionRecord {
   readonly choices?: readonly string[];
   /** A label to tell questions apart by, such as a difficulty; shown, never used for the answer. */
   readonly group?: string;
+  /** Other columns by name; a prompt shows one in its slot `{name}`. */
+  readonly fields: Readonly<Record<string, string>>;
 }
 
 export type Questions = readonly QuestionRecord[];
 
-export type StopReason = "stop-token" | "stop-string" | "max-new-tokens" | "context-full";
+export type StopReason = "stop-token" | "stop-string" | "max-new-tokens" | "max-tool-calls" | "context-full";
 
 /** A candidate of the logit lens or of a decoded token. */
 export interface TokenProbability {
@@ -506,6 +548,8 @@ export interface TraceOptions {
 export interface SavedOptions {
   /** The question, as it goes into the prompts. */
   readonly question: string;
+  /** Other columns of the question by name, as they go into the prompts. */
+  readonly fields?: Readonly<Record<string, string>>;
   /** Mode of the run. */
   readonly mode: Mode;
   /** Rounds of the run. */
@@ -615,7 +659,7 @@ export interface SavedRun {
   /** Says what the file is. */
   readonly format: "recursivemas.trace";
   /** Version of the format. */
-  readonly version: 1 | 2 | 3;
+  readonly version: 1 | 2 | 3 | 4;
   /** What answered. */
   readonly system: SystemView;
   /** Which files answered. */
@@ -664,7 +708,7 @@ export interface SystemsIndex {
   readonly systems: readonly IndexEntry[];
 }
 
-export type Tool = "calculator" | "search";
+export type Tool = "calculator" | "python" | "search";
 
 /** A tool that the deciding agent may call while it decodes. */
 export interface ToolInfo {
@@ -675,4 +719,6 @@ export interface ToolInfo {
   readonly description: string;
   /** Whether it sends text to another server, so that it needs the visitor's permission. */
   readonly consent: boolean;
+  /** Whether the page has it. */
+  readonly browser: boolean;
 }

@@ -5,7 +5,14 @@ import { floats } from "../matrix";
 import type { LinkFile, Manifest, Questions, SavedRun, SystemsIndex } from "./types";
 
 /** Keys of files whose value has names in place of keys. */
-export const MAPS: ReadonlySet<string> = new Set(["required_limits", "inner", "outer", "tensors", "replace"]);
+export const MAPS: ReadonlySet<string> = new Set([
+  "required_limits",
+  "inner",
+  "outer",
+  "tensors",
+  "fields",
+  "replace",
+]);
 /** Keys of files whose value is left as it is. */
 export const FREE: ReadonlySet<string> = new Set(["provenance"]);
 
@@ -16,7 +23,13 @@ const promptRecord = v.strictObject({
   template: v.string(),
   prefix: v.optional(v.string(), ""),
   suffix: v.optional(v.string(), ""),
-  trim: v.optional(v.boolean(), false),
+  trim: v.optional(v.union([v.literal("end"), v.boolean()]), false),
+});
+const sampling = v.strictObject({
+  temperature: v.optional(v.pipe(v.number(), v.minValue(0)), 0),
+  top_p: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 1),
+  top_k: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 50),
+  repetition_penalty: v.optional(v.pipe(v.number(), v.gtValue(0)), 1),
 });
 const agentRecord = v.strictObject({
   id: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/), v.maxLength(64)),
@@ -50,6 +63,10 @@ const agentRecord = v.strictObject({
   first_round_prompt: v.optional(v.nullable(promptRecord), null),
   single_prompt: v.optional(v.nullable(promptRecord), null),
   tools: v.optional(v.array(v.string()), []),
+  latent_steps: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1))), null),
+  sampling: v.optional(sampling, { temperature: 0, top_p: 1, top_k: 50, repetition_penalty: 1 }),
+  recurrent_state_bytes: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
+  required_limits: v.optional(v.record(v.string(), v.pipe(v.number(), v.integer(), v.minValue(0))), {}),
 });
 const agentView = v.strictObject({
   id: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
@@ -57,6 +74,12 @@ const agentView = v.strictObject({
   model: v.optional(v.string()),
   architecture: v.string(),
   hidden_size: v.pipe(v.number(), v.integer(), v.minValue(0)),
+});
+const complete = v.picklist(["box", "choice", "code"]);
+const answerRetry = v.strictObject({
+  needs: v.optional(complete, "box"),
+  append: v.optional(v.string(), "\nFinal Answer: \\boxed{"),
+  max_new_tokens: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1)), 16),
 });
 const counters = v.strictObject({
   syncs: v.pipe(v.number(), v.integer(), v.minValue(0)),
@@ -69,13 +92,17 @@ const counters = v.strictObject({
 });
 const decoding = v.strictObject({
   max_new_tokens: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1)), 256),
-  temperature: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(10)), 0),
-  top_p: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 1),
+  temperature: v.optional(v.nullable(v.pipe(v.number(), v.minValue(0), v.maxValue(10))), 0),
+  top_p: v.optional(v.nullable(v.pipe(v.number(), v.gtValue(0), v.maxValue(1))), 1),
+  top_k: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0))), 0),
+  repetition_penalty: v.optional(v.nullable(v.pipe(v.number(), v.gtValue(0), v.maxValue(10))), null),
   seed: v.optional(v.pipe(v.number(), v.integer()), 0),
   think_before_answer: v.optional(v.boolean(), false),
   answer_prefix: v.optional(v.string(), ""),
   text_tokens: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1))), null),
   stop_strings: v.optional(v.array(v.pipe(v.string(), v.minLength(1))), []),
+  answer_retry: v.optional(v.nullable(answerRetry), null),
+  max_tool_calls: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0))), null),
 });
 const edge = v.strictObject({
   id: v.pipe(v.string(), v.regex(/^[^{}\s:]+$/), v.maxLength(160)),
@@ -208,9 +235,16 @@ const questionRecord = v.strictObject({
   answer: v.string(),
   choices: v.optional(v.array(v.string())),
   group: v.optional(v.string()),
+  fields: v.optional(v.record(v.string(), v.string()), {}),
 });
 const questions = v.array(questionRecord);
-const stopReason = v.picklist(["stop-token", "stop-string", "max-new-tokens", "context-full"]);
+const stopReason = v.picklist([
+  "stop-token",
+  "stop-string",
+  "max-new-tokens",
+  "max-tool-calls",
+  "context-full",
+]);
 const tokenProbability = v.strictObject({
   token_id: v.pipe(v.number(), v.integer(), v.minValue(0)),
   text: v.string(),
@@ -259,6 +293,7 @@ const traceOptions = v.strictObject({
 });
 const savedOptions = v.strictObject({
   question: v.string(),
+  fields: v.optional(v.record(v.string(), v.string())),
   mode: mode,
   rounds: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)),
   latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
@@ -313,7 +348,7 @@ const turnEnd = v.strictObject({
 });
 const savedRun = v.strictObject({
   format: v.literal("recursivemas.trace"),
-  version: v.picklist([1, 2, 3]),
+  version: v.picklist([1, 2, 3, 4]),
   system: systemView,
   origin: v.optional(origin),
   expected: v.nullable(v.string()),
@@ -346,4 +381,4 @@ export const QUESTIONS: Format<Questions> = {
   version: undefined,
 };
 /** schemas/saved-run.schema.json */
-export const SAVED_RUN: Format<SavedRun> = { schema: savedRun, what: "saved run", version: 3 };
+export const SAVED_RUN: Format<SavedRun> = { schema: savedRun, what: "saved run", version: 4 };
