@@ -13,7 +13,7 @@ from recursivemas.system.system import Agent, System, load_system
 
 if TYPE_CHECKING:
     from recursivemas.training.agents import LoadedAgent
-    from recursivemas.training.train.role_texts import Lesson, RoleText
+    from recursivemas.training.train.role_texts import Lesson, Padding, RoleText
 
 
 def adapt_command(
@@ -65,7 +65,7 @@ def adapt_command(
     from recursivemas.training.agents import load_agents
     from recursivemas.training.loading import agents_dtype, chosen_device
     from recursivemas.training.train.adapt import AdapterSettings, train_adapter
-    from recursivemas.training.train.role_texts import load_role_texts
+    from recursivemas.training.train.role_texts import lesson, load_role_texts
 
     use_threads(threads)
     is_system = Path(target).suffix in (".yaml", ".yml")
@@ -76,9 +76,20 @@ def adapt_command(
     base = _base(system, chosen)
     place = chosen_device(device)
     loaded = load_agents(base, place, agents_dtype(precision, place))
-    if hand_off_tokens is None:
-        hand_off_tokens = system.default_latent_steps if is_system else 0
-    read = functools.partial(_lessons, loaded, is_system, hand_off_tokens, pad, system.decoding.answer_prefix)
+    prefix = system.decoding.answer_prefix
+
+    def read(found: "list[RoleText]") -> "list[Lesson]":
+        first = loaded[chosen[0]]
+        own = [
+            (loaded.get(text.agent or "", first), text)
+            for text in found
+            if text.agent in {None, *loaded} or not is_system
+        ]
+        return [
+            lesson(agent, text, _padding(system if is_system else None, agent, hand_off_tokens, pad), prefix)
+            for agent, text in own
+        ]
+
     settings = AdapterSettings(
         *(rank, alpha, tuple(name.strip() for name in targets.split(","))),
         *(steps, batch, learning_rate, warmup, noise_scale, noise, noise_share, seed),
@@ -142,16 +153,13 @@ def _base(system: System, chosen: list[str]) -> System:
     return system.model_copy(update={"agents": tuple(plain(a) for a in system.agents if a.id in chosen)})
 
 
-def _lessons(
-    loaded: "dict[str, LoadedAgent]", is_system: bool, tokens: int, pad: str, prefix: str, texts: "list[RoleText]"
-) -> "list[Lesson]":
-    """Role texts of the chosen agents in tokens."""
-    from recursivemas.training.train.role_texts import Padding, lesson, pad_token
+def _padding(system: System | None, agent: "LoadedAgent", tokens: int | None, pad: str) -> "Padding":
+    """The fixed length of hand-offs: what was asked for, else the latent steps of the system, if there is one."""
+    from recursivemas.training.train.role_texts import Padding, pad_token, padding_of
 
-    first = next(iter(loaded.values()))
-    padding = Padding(tokens or None, pad_token(first, pad) if tokens else 0)
-    own = [text for text in texts if not is_system or text.agent in loaded or text.agent is None]
-    return [lesson(loaded.get(text.agent or "", first), text, padding, prefix) for text in own]
+    if tokens is None and system is not None:
+        return padding_of(system, agent, pad)
+    return Padding(tokens, pad_token(agent, pad)) if tokens else Padding(None, 0)
 
 
 def _declared_model(path: str, agent_id: str) -> str:

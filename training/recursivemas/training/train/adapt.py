@@ -74,12 +74,14 @@ class _Adapted:
         agent: The frozen agent whose model the adapter was put into.
         model: peft's wrapping of the model.
         settings: How it is trained.
+        base: What the adapter's configuration names as its base model.
         parameters: The adapter's, by name.
     """
 
     agent: LoadedAgent
     model: Any
     settings: AdapterSettings
+    base: str = ""
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
 
     def scores(self, lessons: Sequence[Lesson], generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,14 +192,13 @@ def _with_adapter(agent: LoadedAgent, settings: AdapterSettings, base: str) -> _
         lora_alpha=settings.alpha,
         target_modules=list(settings.targets),
         task_type="CAUSAL_LM",
-        base_model_name_or_path=base,
     )
     try:
         model = peft.get_peft_model(agent.model, config)
     except ValueError as error:
         raise InputError(f"--targets {','.join(settings.targets)}: {str(error).splitlines()[0]}") from None
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return _Adapted(agent, model, settings, parameters)
+    return _Adapted(agent, model, settings, base, parameters)
 
 
 def _batch(lessons: Sequence[Lesson], settings: AdapterSettings, step: int) -> list[Lesson]:
@@ -243,6 +244,9 @@ def _identity(agent: LoadedAgent, lessons: Sequence[Lesson], settings: AdapterSe
 def _save(adapted: _Adapted, out: Path) -> None:
     """Writes the adapter in peft's format, its tensors in float16."""
     tensors: Mapping[str, Tensor] = peft.get_peft_model_state_dict(adapted.model)
-    adapted.model.peft_config["default"].save_pretrained(out)
+    config = adapted.model.peft_config["default"]
+    config.base_model_name_or_path = adapted.base  # peft puts the checkpoint's folder in its place
+    config.inference_mode = True
+    config.save_pretrained(out)
     halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
     save_file(halves, out / "adapter_model.safetensors", metadata={"format": "pt"})

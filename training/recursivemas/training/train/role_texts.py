@@ -6,7 +6,7 @@ latent mode, so the texts of hand-offs are padded to it. Shape letters: T positi
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -47,8 +47,6 @@ class RoleText(Closed):
     """A hand-off is padded to the fixed length; after an answer comes the stop token."""
 
 
-PAD = "\n"
-"""What hand-offs are padded with, unless another text is asked for."""
 OWN_COLUMNS = frozenset({"agent", "prompt", "round", "hand_offs", "completion", "kind"})
 
 
@@ -94,16 +92,19 @@ class Padding:
     Attributes:
         tokens: The length; longer texts are cut. None leaves texts as they are.
         token: Id that shorter texts are filled up with.
+        by_edge: Lengths of other hand-offs than the agent's own, by edge id, if they have another length.
     """
 
     tokens: int | None
     token: int
+    by_edge: Mapping[str, int] = field(default_factory=dict)
 
-    def __call__(self, ids: Sequence[int]) -> list[int]:
-        """A hand-off's ids with the fixed length."""
-        if self.tokens is None:
+    def __call__(self, ids: Sequence[int], edge: str | None = None) -> list[int]:
+        """A hand-off's ids with the fixed length; an empty one stays empty."""
+        tokens = self.tokens if edge is None else self.by_edge.get(edge, self.tokens)
+        if tokens is None or not ids:
             return list(ids)
-        return [*ids, *[self.token] * self.tokens][: self.tokens]
+        return [*ids, *[self.token] * tokens][:tokens]
 
 
 @dataclass(frozen=True)
@@ -139,41 +140,53 @@ def lesson(agent: LoadedAgent, text: RoleText, padding: Padding, answer_prefix: 
         padding: The fixed length of hand-offs.
         answer_prefix: Stands between prompt and answer.
     """
-    pieces: list[str | HandOffText]
-    if text.prompt is not None:
-        pieces = list(text.prompt)
-    else:
-        assert text.question is not None
-        segments = agent.filled(text.round - 1, text.question)
-        pieces = [
-            each.text if isinstance(each, Text) else HandOffText(hand_off=text.hand_offs.get(each.edge, ""))
-            for each in segments
-        ]
     answer = text.kind == "answer"
+    pieces = _pieces(agent, text)
     if answer and answer_prefix:
-        pieces.append(answer_prefix)
+        pieces.append(_Piece(answer_prefix))
     ids: list[int] = []
     handed: list[bool] = []
     for piece in pieces:
-        # A slot without a hand-off is empty, so it is not padded either.
-        slot = isinstance(piece, HandOffText)
-        new = agent.token_ids(piece if isinstance(piece, str) else piece.hand_off) if _text(piece) else []
-        new = padding(new) if slot and new else new
+        new = agent.token_ids(piece.text) if piece.text else []
+        new = padding(new, piece.edge) if piece.handed else new
         ids += new
-        handed += [slot] * len(new)
-    last = pieces[-1] if pieces and isinstance(pieces[-1], str) else ""
-    completion = answer_ids(agent, str(last), text.completion) if answer else padding(agent.token_ids(text.completion))
+        handed += [piece.handed] * len(new)
+    before = pieces[-1].text if pieces and not pieces[-1].handed else ""
+    completion = answer_ids(agent, before, text.completion) if answer else padding(agent.token_ids(text.completion))
     if answer and agent.closing_token is not None:
         completion = [*completion, agent.closing_token]
     if not ids or not completion:
-        raise InputError(
-            f"role text {text.completion!r}: expected a prompt and a completion with at least one token each"
-        )
+        raise InputError(f"role text {text.completion!r}: prompt and completion must have at least one token each")
     return Lesson(text.agent, ids, completion, handed + [not answer] * len(completion), not answer)
 
 
-def _text(piece: str | HandOffText) -> str:
-    return piece if isinstance(piece, str) else piece.hand_off
+@dataclass(frozen=True)
+class _Piece:
+    """A run of text in a prompt, or the text of a hand-off in a slot, of an edge if it is known."""
+
+    text: str
+    handed: bool = False
+    edge: str | None = None
+
+
+def _pieces(agent: LoadedAgent, text: RoleText) -> list[_Piece]:
+    if text.prompt is not None:
+        return [_Piece(each) if isinstance(each, str) else _Piece(each.hand_off, True) for each in text.prompt]
+    assert text.question is not None
+    return [
+        _Piece(each.text) if isinstance(each, Text) else _Piece(text.hand_offs.get(each.edge, ""), True, each.edge)
+        for each in agent.filled(text.round - 1, text.question)
+    ]
+
+
+def padding_of(system: System, agent: LoadedAgent, pad: str) -> Padding:
+    """The fixed lengths of what an agent hands over and reads: the latent steps of the sender."""
+
+    def steps(agent_id: str) -> int:
+        return system.agent(agent_id).latent_steps or system.default_latent_steps
+
+    edges = {edge.id: steps(edge.source) for edge in system.incoming(agent.agent.id)}
+    return Padding(steps(agent.agent.id), pad_token(agent, pad), edges)
 
 
 def pad_token(agent: LoadedAgent, text: str) -> int:
@@ -202,7 +215,7 @@ def lessons_of_system(system: System, agents: Mapping[str, LoadedAgent]) -> dict
         if text.agent not in found:
             raise InputError(f"{path}: a text names agent {text.agent!r}; the system has {', '.join(found)}")
         agent = agents[text.agent]
-        padding = Padding(system.latent_steps, pad_token(agent, PAD))
+        padding = padding_of(system, agent, system.training.inner.pad)
         found[text.agent].append(lesson(agent, text, padding, system.decoding.answer_prefix))
     if missing := [key for key, own in found.items() if not own]:
         raise InputError(f"{path}: has no text of agent {missing[0]!r}, so its inner link cannot learn from it")
