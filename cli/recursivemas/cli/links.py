@@ -41,7 +41,13 @@ def check_command(
 
 @links_command.command("convert")
 def convert_command(
-    source: Annotated[Path, typer.Argument(help="A recursivelink.json, a folder of .pt adapters, or nested lists.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A recursivelink.json, a folder with released links or .pt adapters, nested lists, or a system file "
+            "with released_links."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="File, or folder for .pt adapters.")],
     to: Annotated[
         Literal["recursivelink", "released", "nested"],
@@ -55,15 +61,20 @@ def convert_command(
     ] = None,
     inner: Annotated[list[str] | None, typer.Option(help="AGENT=FILE in the folder. May be repeated.")] = None,
     outer: Annotated[list[str] | None, typer.Option(help="EDGE=FILE in the folder. May be repeated.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Which released links, where a manifest has several. Default: the system's.")
+    ] = None,
 ) -> None:
     """Converts link files.
 
-    In a folder of .pt adapters, `inner_<agent>.pt` and `outer_<from>_to_<to>.pt` are read unless --inner and --outer
-    name other files.
+    Of the paper's release, `outerlink_config.json` in the folder or in one below it names the outer links; a system
+    file that `rmas import-release` wrote says where that is. An inner link lies in a subfolder named after the agent or
+    its model, or in the agent's own folder or repository. In another folder, `inner_<agent>.pt` and
+    `outer_<from>_to_<to>.pt` are read. --inner and --outer name other files.
     """
     from recursivemas.training.link_formats import to_nested, to_released
 
-    links = _read(source, system, inner or [], outer or [])
+    links = _read(source, system, inner or [], outer or [], task)
     if to == "released":
         for path in to_released(links, out):
             typer.echo(str(path))
@@ -76,18 +87,32 @@ def convert_command(
     typer.echo(str(out))
 
 
-def _read(source: Path, system: Path | None, inner: list[str], outer: list[str]) -> LinkFile:
+def _read(source: Path, system: Path | None, inner: list[str], outer: list[str], task: str | None) -> LinkFile:
     from recursivemas.training.link_formats import from_nested, from_released
+    from recursivemas.training.released_links import find_outer_folder, inner_file, outer_files, outer_folder
 
+    if source.suffix in (".yaml", ".yml"):
+        declared = load_system(source)
+        if declared.released_links is None:
+            raise InputError(f"{source}: has no released_links, which say where the release's links lie; give a folder")
+        folder = outer_folder(declared.released_links.outer, source.parent)
+        task = task or declared.released_links.task
+        agents = {agent.id: inner_file(agent, None, task) for agent in declared.agents}
+        return from_released(declared.name, agents, outer_files(declared, folder, task))
     if source.is_dir():
         declared = _needed(system, source)
+        task = task or (declared.released_links.task if declared.released_links else None)
         agents = {agent.id: source / f"inner_{agent.id}.pt" for agent in declared.agents}
         edges = {edge.id: source / f"outer_{edge.source}_to_{edge.target}.pt" for edge in declared.edges}
-        return from_released(
-            declared.name,
-            agents | _named(inner, source, agents, "--inner"),
-            edges | _named(outer, source, edges, "--outer"),
-        )
+        by_hand = _named(inner, source, agents, "--inner"), _named(outer, source, edges, "--outer")
+        manifest = find_outer_folder(source)
+        if manifest is not None and by_hand[1].keys() != edges.keys():
+            edges = outer_files(declared, manifest, task)
+        if manifest is not None:
+            agents = {
+                agent.id: by_hand[0].get(agent.id) or inner_file(agent, source, task) for agent in declared.agents
+            }
+        return from_released(declared.name, agents | by_hand[0], edges | by_hand[1])
     if source.suffix == ".pt":
         raise InputError(f"{source}: is one adapter; expected the folder that holds all adapters of the system")
     data = read_json(source, "link file")
