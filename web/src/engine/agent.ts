@@ -13,7 +13,7 @@ import { topProbabilities } from "./lens";
 import type { Library } from "./library";
 import type { Model } from "./model";
 import { type Compiled, DTYPE_BYTES, type Runtime, type Tensor, type TvmObject } from "./runtime";
-import { pickLikeliest } from "./sample";
+import { MOST_TIES, pickLikeliest } from "./sample";
 import { copyRows, floatToBytes, planChunks, States } from "./states";
 import type { AgentSpec } from "./system";
 import type { Tokenizer } from "./tokenizer";
@@ -28,8 +28,8 @@ export type Part =
 export interface Picking {
   readonly temperature: number;
   readonly topP: number;
-  /** Only so many of the likeliest tokens count; null: all do. */
-  readonly topK: number | null;
+  /** Only so many of the likeliest tokens count; 0: all do. */
+  readonly topK: number;
   /** 1 changes nothing; above 1, tokens that are in `written` become less likely. */
   readonly repetitionPenalty: number;
   /** The tokens that the penalty applies to. */
@@ -189,14 +189,14 @@ export class Agent {
 
   /**
    * Picks a token on the GPU and reads its id: one synchronisation, four bytes. With `topK` it reads so many ids and
-   * probabilities, and picks one of them here.
+   * probabilities, and a few more, and picks one of them here.
    *
    * @throws EngineError `bad-numbers` when the logits, or thoughts and hand-offs of this run so far, are not finite.
    */
   async pick(picking: Picking): Promise<number> {
     const logits = this.#expect("logits");
     const { runtime } = this;
-    const few = picking.temperature > 0 ? this.#few(picking.topK) : undefined;
+    const few = this.#few(picking);
     const picked = runtime.scoped(() => {
       this.#penalise(logits, picking);
       const tensor = this.#pickOnGpu(logits, picking, few);
@@ -213,7 +213,8 @@ export class Agent {
       if (fault) throw new EngineError("bad-numbers", fault);
       if (few === undefined) return ids[0] ?? 0;
       const probabilities = new Float32Array(buffer, few * DTYPE_BYTES.int32, few);
-      return ids[pickLikeliest(probabilities, picking.topP, picking.uniform)] ?? 0;
+      const { topK, topP, uniform } = picking;
+      return ids[pickLikeliest(probabilities, topK, topP, uniform)] ?? 0;
     } finally {
       this.runtime.free(picked);
     }
@@ -311,9 +312,11 @@ export class Agent {
     );
   }
 
-  /** How many of the likeliest tokens count; undefined: all of the vocabulary. */
-  #few(topK: number | null): number | undefined {
-    return topK !== null && topK < this.spec.vocabSize ? topK : undefined;
+  /** How many of the likeliest tokens are read; undefined if one is picked from all of the vocabulary. */
+  #few({ temperature, topK }: Picking): number | undefined {
+    const { vocabSize } = this.spec;
+    if (temperature === 0 || topK === 0 || topK >= vocabSize) return undefined;
+    return Math.min(vocabSize, topK + MOST_TIES);
   }
 
   /** The sampled token, (1,) int32; or the `few` likeliest, (2 few,): their ids, then the bits of their probabilities. */

@@ -20,6 +20,7 @@ import type {
   LoadOptions,
   LoadProgress,
   LocalFiles,
+  Pace,
   RunEvent,
   RunOptions,
   RunResult,
@@ -30,14 +31,18 @@ import { variantFor } from "./variants";
 export { EngineError, type EngineErrorCode } from "./errors";
 export { forgetFiles, type KeptFile, keptFiles } from "./kept";
 export {
+  fieldsOf,
   type Plan,
   type Plannable,
   type PlannedAgent,
   type PlannedEdge,
   type PlannedTurn,
+  type Prompts,
+  planPrompts,
   planRun,
   promptProblem,
   type RunSettings,
+  samplingOf,
 } from "./plan";
 export {
   type AgentSpec,
@@ -75,6 +80,14 @@ export interface SystemHandle {
    * @throws EngineError
    */
   run(options: RunOptions, hooks?: RunHooks): Promise<RunResult>;
+  /**
+   * Measures how fast the agents are on this GPU, with a few positions of each; an agent that is not on the GPU is left
+   * out. Like a run, it goes on alone.
+   *
+   * @returns by agent id.
+   * @throws EngineError
+   */
+  paces(signal?: AbortSignal): Promise<Readonly<Record<string, Pace>>>;
   /** Counts since loading began. */
   counters(): Promise<Counters>;
   /** Frees all GPU memory and ends the worker. @returns the last counts, in which `liveBytes` is 0. */
@@ -239,6 +252,7 @@ export async function loadSystem(
     lost: client.lost,
     run: (run, { signal, onEvent, onProgress } = {}) =>
       client.request("run", run, { signal, onEvent, onProgress }),
+    paces: (stop) => client.request("paces", null, { signal: stop }),
     counters: () => client.request("counters", null),
     dispose: async () => {
       const counters = await client.request("dispose", null);

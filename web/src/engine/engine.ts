@@ -10,6 +10,7 @@ import { openCache } from "./kept";
 import { parseLinks } from "./links";
 import { fetchLocal } from "./local-files";
 import type { LoadSettings } from "./messages";
+import { paceOf } from "./pace";
 import { LoadReporter, modelLabel } from "./progress";
 import { parseQuestions } from "./questions";
 import { runSystem } from "./recursion";
@@ -19,6 +20,7 @@ import type {
   Counters,
   DeviceInfo,
   LoadProgress,
+  Pace,
   RunEvent,
   RunOptions,
   RunResult,
@@ -143,6 +145,34 @@ export class Engine {
     } catch (error) {
       throw await this.gpu.explain(error);
     }
+  }
+
+  /**
+   * Times every agent that is on the GPU; those that share a model are timed once.
+   *
+   * @returns by agent id.
+   * @throws EngineError
+   */
+  async paces(signal: AbortSignal | undefined): Promise<Readonly<Record<string, Pace>>> {
+    this.gpu.check();
+    this.gpu.watch(() => this.finite.restart());
+    const byLibrary = new Map<string, Pace>();
+    try {
+      for (const agent of this.agents.values()) {
+        const { modelLib } = agent.spec;
+        if (byLibrary.has(modelLib)) continue;
+        byLibrary.set(modelLib, await paceOf(agent, () => performance.now()));
+        throwIfCancelled(signal);
+      }
+    } catch (error) {
+      throw await this.gpu.explain(error);
+    }
+    return Object.fromEntries(
+      this.system.agents.flatMap(({ id, modelLib }) => {
+        const pace = byLibrary.get(modelLib);
+        return pace ? [[id, pace]] : [];
+      }),
+    );
   }
 
   /** Frees all GPU memory and destroys the device. */

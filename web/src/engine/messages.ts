@@ -9,6 +9,7 @@ import type {
   DeviceInfo,
   LoadOptions,
   LoadProgress,
+  Pace,
   RunEvent,
   RunOptions,
   RunResult,
@@ -29,6 +30,7 @@ export interface Loaded {
 export interface Methods {
   load: { params: { readonly url: string; readonly settings: LoadSettings }; result: Loaded };
   run: { params: RunOptions; result: RunResult };
+  paces: { params: null; result: Readonly<Record<string, Pace>> };
   counters: { params: null; result: Counters };
   dispose: { params: null; result: Counters };
 }

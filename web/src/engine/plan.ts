@@ -9,12 +9,24 @@
 import { decodingProblem } from "../formats/decoding";
 import { MAX_LATENT_STEPS, MAX_ROUNDS, MODE_NAMES } from "../formats/generated/names";
 import { EngineError } from "./errors";
-import { type Filled, fillTemplate, latentEdges, parseTemplate, type Segment, trimEnds } from "./prompt";
+import {
+  type Filled,
+  fieldNames,
+  fillTemplate,
+  joinText,
+  latentEdges,
+  missingField,
+  parseTemplate,
+  type Segment,
+} from "./prompt";
 import type { AgentSpec, EdgeSpec, PromptSpec, System } from "./system";
-import type { Decoding, Mode, RunOptions } from "./types";
+import type { Decoding, Mode, PromptOverride, RunOptions, Sampling } from "./types";
 
 /** What a plan needs to know of an agent. */
-export type PlannedAgent = Pick<AgentSpec, "id" | "hiddenSize">;
+export type PlannedAgent = Pick<AgentSpec, "id" | "hiddenSize"> & {
+  /** Its own number of latent steps, if it has one. */
+  readonly latentSteps?: number | null;
+};
 /** What a plan needs to know of an edge. */
 export type PlannedEdge = Pick<EdgeSpec, "id" | "from" | "to" | "feedback">;
 
@@ -57,7 +69,7 @@ export interface Plan<A extends PlannedAgent = PlannedAgent, E extends PlannedEd
   /** The edges that carry something, in declared order; `feedback` follows from the order of the agents. */
   readonly edges: readonly E[];
   readonly turns: readonly PlannedTurn<E>[];
-  /** The most tokens of a thought in text mode: `decoding.textTokens`, or else as many as latent steps. */
+  /** The most tokens of the deciding agent's thought in text mode: `decoding.textTokens`, or else its latent steps. */
   readonly textTokens: number;
 }
 
@@ -81,15 +93,38 @@ export function planRun<A extends PlannedAgent, E extends PlannedEdge>(
     order: agents.map(({ id }) => id),
     edges: edges.map(({ id }) => id),
   };
-  const textTokens = settings.decoding.textTokens ?? settings.latentSteps;
-  return { settings, agents, edges, turns: planTurns(settings, edges, textTokens), textTokens };
+  const budgets = agents.map((agent) => budgetOf(agent, settings));
+  const textTokens = budgets.at(-1)?.textTokens ?? settings.latentSteps;
+  return { settings, agents, edges, turns: planTurns(settings, edges, budgets), textTokens };
+}
+
+/** What an agent may think in a turn. */
+interface Budget {
+  readonly agent: string;
+  readonly latentSteps: number;
+  readonly textTokens: number;
+}
+
+function budgetOf(agent: PlannedAgent, { latentSteps, decoding }: RunSettings): Budget {
+  const steps = agent.latentSteps ?? latentSteps;
+  return { agent: agent.id, latentSteps: steps, textTokens: decoding.textTokens ?? steps };
+}
+
+/** How an agent picks tokens: the run's settings, and what its checkpoint says where these are null. */
+export function samplingOf(decoding: Decoding, { sampling }: Pick<AgentSpec, "sampling">): Sampling {
+  return {
+    temperature: decoding.temperature ?? sampling.temperature,
+    topP: decoding.topP ?? sampling.topP,
+    topK: decoding.topK ?? sampling.topK,
+    repetitionPenalty: decoding.repetitionPenalty ?? sampling.repetitionPenalty,
+  };
 }
 
 /** Every mode's turns, in order. Exactly one of them answers, the last one. */
 function planTurns<E extends PlannedEdge>(
   { mode, rounds, latentSteps, decoding, order }: RunSettings,
   edges: readonly E[],
-  textTokens: number,
+  budgets: readonly Budget[],
 ): readonly PlannedTurn<E>[] {
   const alone = (steps: number): PlannedTurn<E> => ({
     round: 0,
@@ -102,15 +137,15 @@ function planTurns<E extends PlannedEdge>(
   if (mode === "single") return [alone(0)];
   if (mode === "loop") return [alone(rounds * latentSteps * order.length)];
   return Array.from({ length: rounds }, (_, round) =>
-    order.map((agent, index): PlannedTurn<E> => {
+    budgets.map(({ agent, ...budget }, index): PlannedTurn<E> => {
       const last = round === rounds - 1;
       const answers = last && index === order.length - 1;
       const thinks = !answers || decoding.thinkBeforeAnswer;
       return {
         round,
         agent,
-        latentSteps: thinks && mode === "latent" ? latentSteps : 0,
-        textTokens: thinks && mode === "text" ? textTokens : 0,
+        latentSteps: thinks && mode === "latent" ? budget.latentSteps : 0,
+        textTokens: thinks && mode === "text" ? budget.textTokens : 0,
         answers,
         sends: answers ? [] : edges.filter(({ from, feedback }) => from === agent && !(feedback && last)),
       };
@@ -200,60 +235,110 @@ function checkReplacements(
 /** Gives an agent's prompt with the question filled in; `round` counts from 0. It knows whether the agent is alone. */
 export type Prompts = (agent: string, round: number) => readonly Filled[];
 
+/** Options that prompts depend on. */
+type PromptOptions = Pick<RunOptions, "question" | "fields" | "prompts" | "mode" | "order">;
+
 /**
- * Parses and fills every agent's prompts, the run's own prompts in place of the system's.
+ * Parses every agent's prompts, the run's own prompts in place of the system's, and fills those that the run will read.
  *
- * @throws EngineError `bad-option` for an unknown agent, `bad-prompt` for a prompt that cannot be filled.
+ * @throws EngineError `bad-option` for an unknown agent or a field that a prompt needs and the question lacks,
+ *   `bad-prompt` for a prompt that cannot be filled.
  */
-export function planPrompts(
-  system: Pick<System, "agents" | "edges">,
-  { question, prompts: overrides = {}, mode }: Pick<RunOptions, "question" | "prompts" | "mode">,
-): Prompts {
+export function planPrompts(system: Pick<System, "agents" | "edges">, options: PromptOptions): Prompts {
+  const { question, fields, prompts: overrides = {}, order } = options;
   const ids = system.agents.map(({ id }) => id);
   const unknown = Object.keys(overrides).find((id) => !ids.includes(id));
   if (unknown !== undefined)
     throw bad(`prompts names an unknown agent '${unknown}'; agents are ${ids.join(", ")}`);
-  const alone = mode === "single" || mode === "loop";
+  const alone = isAlone(options);
+  const taking = (order ?? ids).slice(alone ? -1 : 0);
+  const values = { ...fields, question };
   const filled = new Map(
     system.agents.map((agent) => {
-      const arriving = system.edges.flatMap((edge) => (edge.to === agent.id ? [edge.id] : []));
-      const { prompt, firstRoundPrompt, singlePrompt } = overrides[agent.id] ?? {};
-      const fill = (spec: PromptSpec, template = spec.template): readonly Filled[] =>
-        fillTemplate(parsePrompt(agent, spec, template, arriving), question);
-      if (alone && (agent.singlePrompt || singlePrompt !== undefined)) {
-        const single = fill(agent.singlePrompt ?? agent.prompt, singlePrompt);
-        return [agent.id, { firstRound: single, laterRounds: single }];
-      }
-      const laterRounds = fill(agent.prompt, prompt);
-      // null in the run's own prompts means that the first round has no prompt of its own.
-      const own = firstRoundPrompt === null ? null : agent.firstRoundPrompt;
-      const firstRound =
-        own || typeof firstRoundPrompt === "string"
-          ? fill(own ?? agent.prompt, firstRoundPrompt ?? undefined)
-          : laterRounds;
-      return [agent.id, { firstRound, laterRounds }];
+      const parsed = parsePrompts(system, agent, overrides[agent.id], alone);
+      const fill = ({ spec, segments }: ParsedPrompt): readonly Filled[] => {
+        if (!taking.includes(agent.id)) return [];
+        const missing = missingField(segments, values);
+        if (missing !== undefined) {
+          throw bad(
+            `agent '${agent.id}': its prompt needs the field '${missing}', which the question does not have; ` +
+              "give it, if only as an empty text",
+          );
+        }
+        const { prefix, suffix, trim } = spec;
+        const message = fillTemplate(segments, values, trim);
+        return joinText([{ kind: "text", text: prefix }, ...message, { kind: "text", text: suffix }]);
+      };
+      return [agent.id, { firstRound: fill(parsed.firstRound), laterRounds: fill(parsed.laterRounds) }];
     }),
   );
   return (agent, round) => filled.get(agent)?.[round === 0 ? "firstRound" : "laterRounds"] ?? [];
 }
 
-function parsePrompt(
+/** Whether the deciding agent is asked alone. */
+function isAlone({ mode }: Pick<RunOptions, "mode">): boolean {
+  return mode === "single" || mode === "loop";
+}
+
+/** A prompt, and what the chat template puts around it. */
+interface ParsedPrompt {
+  readonly spec: PromptSpec;
+  readonly segments: readonly Segment[];
+}
+
+/** An agent's prompts by round. */
+function parsePrompts(
+  { edges }: Pick<System, "edges">,
   agent: AgentSpec,
-  { prefix, suffix, trim }: PromptSpec,
-  template: string,
-  arriving: readonly string[],
-): readonly Segment[] {
-  const problem = promptProblem(template, arriving);
-  if (problem !== undefined) throw new EngineError("bad-prompt", `agent '${agent.id}': ${problem}`);
-  const segments = parseTemplate(template);
-  const message = trim ? trimEnds(segments) : segments;
-  return [{ kind: "text", text: prefix }, ...message, { kind: "text", text: suffix }];
+  { prompt, firstRoundPrompt, singlePrompt }: PromptOverride = {},
+  alone: boolean,
+): { readonly firstRound: ParsedPrompt; readonly laterRounds: ParsedPrompt } {
+  const arriving = edges.flatMap((edge) => (edge.to === agent.id ? [edge.id] : []));
+  const parse = (spec: PromptSpec, template = spec.template): ParsedPrompt => {
+    const problem = promptProblem(template, arriving);
+    if (problem !== undefined) throw new EngineError("bad-prompt", `agent '${agent.id}': ${problem}`);
+    return { spec, segments: parseTemplate(template) };
+  };
+  if (alone && (agent.singlePrompt || singlePrompt !== undefined)) {
+    const single = parse(agent.singlePrompt ?? agent.prompt, singlePrompt);
+    return { firstRound: single, laterRounds: single };
+  }
+  const laterRounds = parse(agent.prompt, prompt);
+  // null in the run's own prompts means that the first round has no prompt of its own.
+  const own = firstRoundPrompt === null ? null : agent.firstRoundPrompt;
+  if (!own && typeof firstRoundPrompt !== "string") return { firstRound: laterRounds, laterRounds };
+  return { firstRound: parse(own ?? agent.prompt, firstRoundPrompt ?? undefined), laterRounds };
+}
+
+/**
+ * Names the columns of a question that an agent's prompts show or ask about, `question` left out, each once.
+ *
+ * @param prompts - the run's own prompts, by agent id.
+ * @returns none for a prompt that cannot be read.
+ */
+export function fieldsOf(agent: AgentSpec, prompts: RunOptions["prompts"] = {}): readonly string[] {
+  const { prompt, firstRoundPrompt, singlePrompt } = prompts[agent.id] ?? {};
+  const templates = [
+    firstRoundPrompt === undefined ? agent.firstRoundPrompt?.template : firstRoundPrompt,
+    prompt ?? agent.prompt.template,
+    singlePrompt ?? agent.singlePrompt?.template,
+  ];
+  const names = templates.flatMap((template) => (typeof template === "string" ? namesIn(template) : []));
+  return [...new Set(names)].filter((name) => name !== "question");
+}
+
+function namesIn(template: string): readonly string[] {
+  try {
+    return fieldNames(parseTemplate(template));
+  } catch {
+    return [];
+  }
 }
 
 /**
  * Says what is wrong with a prompt, without throwing: for a box that is being typed in.
  *
- * @param template - with `{question}` and `{latent:<edge id>}` slots; `{{` and `}}` are literal braces.
+ * @param template - with `{question}`, `{field}` and `{latent:<edge id>}` slots; `{{` and `}}` are literal braces.
  * @param arriving - the ids of the edges that arrive at the agent.
  * @returns one line; undefined if nothing is wrong.
  */

@@ -5,16 +5,26 @@
  * compare every hand-off with it. `agent.ts` runs the agents on the GPU.
  */
 import type { Agent, Part } from "./agent";
+import { isComplete } from "./completeness";
 import { added } from "./counters";
 import type { Fetch } from "./download";
 import { EngineError, throwIfCancelled } from "./errors";
-import { type Plan, type PlannedEdge, type PlannedTurn, type Prompts, planPrompts, planRun } from "./plan";
+import {
+  type Plan,
+  type PlannedEdge,
+  type PlannedTurn,
+  type Prompts,
+  planPrompts,
+  planRun,
+  samplingOf,
+} from "./plan";
 import { UniformSource } from "./random";
 import type { States } from "./states";
 import type { System } from "./system";
 import { StreamDecoder } from "./tokenizer";
 import { callTool } from "./tools";
 import type {
+  AnswerRetry,
   Counters,
   HandoffSummary,
   Matrix,
@@ -22,6 +32,7 @@ import type {
   RunOptions,
   RunResult,
   StopReason,
+  ToolCall,
   TurnSummary,
 } from "./types";
 
@@ -59,6 +70,17 @@ interface Decoded {
   readonly reason: StopReason;
   /** The last tokens, if they have not been fed yet. */
   readonly unfed: readonly number[];
+}
+
+/** What is being decoded. */
+interface Writing {
+  readonly stream: StreamDecoder;
+  /** The most sampled tokens. */
+  readonly limit: number;
+  /** Whether it is the answer, not a thought. */
+  readonly answer: boolean;
+  /** Whether tools may be called. */
+  readonly tools: boolean;
 }
 
 /** What a turn did, without its time and counts. */
@@ -103,6 +125,10 @@ class Run {
   readonly #uniform: UniformSource;
   /** What reading back for the trace has taken; the run's own time and counts leave it out. */
   readonly #tracing: Spent[] = [];
+  /** Positions of this turn that its agent computed in a context before the present one. */
+  #earlier = 0;
+  /** Calls to tools so far. */
+  #calls = 0;
 
   constructor(
     private readonly stage: Stage,
@@ -178,7 +204,7 @@ class Run {
   async #textTurn(agent: Performer, turn: PlannedTurn, parts: readonly Part[]): Promise<void> {
     await this.#turn(agent, turn, parts, async () => {
       agent.feed(parts, "logits");
-      const { text, sampled } = await this.#decode(agent, turn, turn.textTokens, false);
+      const { text, sampled } = await this.#decode(agent, turn, this.#thought(agent, turn));
       for (const edge of turn.sends) this.#carry(edge, { text });
       return { decodedTokens: sampled, text, sent: turn.sends.map((edge) => ({ edge, rows: 0, text })) };
     });
@@ -188,7 +214,7 @@ class Run {
   async #answerTurn(agent: Performer, turn: PlannedTurn, parts: readonly Part[]): Promise<Decoded> {
     let answer: Decoded | undefined;
     await this.#turn(agent, turn, parts, async (room) => {
-      const { answerPrefix, maxNewTokens } = this.plan.settings.decoding;
+      const { answerPrefix, maxNewTokens, stopStrings, answerRetry } = this.plan.settings.decoding;
       const prefix = agent.tokenizer.encode(answerPrefix);
       let written = 0;
       if (turn.latentSteps > 0) {
@@ -199,17 +225,49 @@ class Run {
         this.#feedTokens(agent, prefix);
       } else if (turn.textTokens > 0) {
         agent.feed(parts, "logits");
-        const before = await this.#decode(agent, turn, turn.textTokens, false);
+        const before = await this.#decode(agent, turn, this.#thought(agent, turn));
         written = before.sampled;
         this.#feedTokens(agent, [...before.unfed, ...prefix]);
       } else {
         agent.feed([...parts, { kind: "tokens", ids: prefix }], "logits");
       }
       agent.logits();
-      answer = await this.#decode(agent, turn, maxNewTokens, true);
+      const stream = new StreamDecoder(agent.tokenizer, stopStrings);
+      answer = await this.#decode(agent, turn, { stream, limit: maxNewTokens, answer: true, tools: true });
+      if (answerRetry && !isComplete(answer.text, answerRetry.needs))
+        answer = await this.#retry(agent, turn, answer, answerRetry, stream);
       return { decodedTokens: written + answer.sampled, text: answer.text };
     });
     return answer as Decoded;
+  }
+
+  /** A thought in text mode. */
+  #thought(agent: Performer, { textTokens }: PlannedTurn): Writing {
+    return {
+      stream: new StreamDecoder(agent.tokenizer),
+      limit: textTokens,
+      answer: false,
+      tools: false,
+    };
+  }
+
+  /** Goes on from the text of an incomplete answer, in a context that holds nothing else (rule 5). */
+  async #retry(
+    agent: Performer,
+    turn: PlannedTurn,
+    before: Decoded,
+    { append, maxNewTokens }: AnswerRetry,
+    stream: StreamDecoder,
+  ): Promise<Decoded> {
+    await this.#pause();
+    this.#earlier += agent.position;
+    agent.begin();
+    const ids = agent.tokenizer.encode(`${before.text}${append}`);
+    agent.feed([{ kind: "tokens", ids }], "logits");
+    stream.restart(ids);
+    const writing = { stream, limit: maxNewTokens, answer: true, tools: false };
+    const after = await this.#decode(agent, turn, writing);
+    return { ...after, sampled: before.sampled + after.sampled };
   }
 
   #feedTokens(agent: Performer, ids: readonly number[]): void {
@@ -223,7 +281,7 @@ class Run {
       const spent = this.#clock();
       if (step > 0) agent.think();
       agent.recordThought(thoughts, step);
-      const forwardPositions = agent.position;
+      const forwardPositions = this.#positions(agent);
       this.emit({ kind: "step", round, agent: agent.spec.id, step, of, forwardPositions, ...spent() });
       await this.#pause();
     }
@@ -282,10 +340,10 @@ class Run {
     this.emit({ kind: "handoff", ...summary });
   }
 
-  /** Decodes until a stop token, a stop string, `limit` sampled tokens or the end of the context. The logits must be there. */
-  async #decode(agent: Performer, turn: PlannedTurn, limit: number, answer: boolean): Promise<Decoded> {
+  /** Decodes until a stop token, a stop string, the limit or the end of the context. The logits must be there. */
+  async #decode(agent: Performer, turn: PlannedTurn, writing: Writing): Promise<Decoded> {
+    const { stream, limit } = writing;
     const stop = new Set(agent.spec.stopTokenIds);
-    const stream = new StreamDecoder(agent.tokenizer, answer ? this.plan.settings.decoding.stopStrings : []);
     let sampled = 0;
     let unfed: readonly number[] = [];
     const finish = (reason: StopReason): Decoded => ({
@@ -296,11 +354,12 @@ class Run {
       unfed,
     });
     for (;;) {
-      const picked = await this.#pick(agent, turn, unfed, answer, stop, stream);
-      unfed = picked;
-      if (picked.length === 0) return finish("stop-token");
+      const picked = await this.#pick(agent, turn, unfed, writing, stop);
+      unfed = picked.ids;
+      if (picked.ids.length === 0) return finish("stop-token");
       sampled += 1;
       if (stream.stopped) return finish("stop-string");
+      if (picked.refused) return finish("max-tool-calls");
       if (sampled >= limit) return finish("max-new-tokens");
       if (agent.position + unfed.length > agent.contextWindowSize) return finish("context-full");
       await this.#pause();
@@ -310,40 +369,24 @@ class Run {
   /**
    * Feeds the tokens that have not been fed yet, and samples a token.
    *
-   * @returns the token and, if it completes a call, the tool's result (rule 8); nothing for a stop token.
+   * @returns the token and, if it completes a call, the tool's result (rule 8); nothing for a stop token. `refused` if
+   *   the call was one too many.
    */
   async #pick(
     agent: Performer,
     { round }: PlannedTurn,
     unfed: readonly number[],
-    answer: boolean,
+    { stream, answer, tools }: Writing,
     stop: ReadonlySet<number>,
-    stream: StreamDecoder,
-  ): Promise<readonly number[]> {
-    const { temperature, topP } = this.plan.settings.decoding;
-    const [topK, repetitionPenalty] = [null, 1];
+  ): Promise<{ readonly ids: readonly number[]; readonly refused: boolean }> {
     const spent = this.#clock();
     const [single] = unfed;
     if (unfed.length > 1) this.#feedTokens(agent, unfed);
     else if (single !== undefined) agent.decode(single);
-    const uniform = temperature > 0 ? this.#uniform.next() : 0;
-    const written = stream.ids;
-    const tokenId = await agent.pick({ temperature, topP, topK, repetitionPenalty, written, uniform });
-    const { id, vocabSize } = agent.spec;
-    if (!(tokenId >= 0 && tokenId < vocabSize)) {
-      throw new EngineError(
-        "bad-numbers",
-        `agent '${id}' picked token ${tokenId}, its vocabulary has ids from 0 to ${vocabSize - 1}; ` +
-          "load the system again, and update the browser or the graphics driver if that does not help",
-      );
-    }
-    if (stop.has(tokenId)) return [];
+    const tokenId = await this.#sample(agent, stream.ids);
+    if (stop.has(tokenId)) return { ids: [], refused: false };
     stream.ids.push(tokenId);
-    const { search } = this.options;
-    const reach = { search, fetch: this.stage.fetch, signal: this.signal };
-    const tool =
-      answer && !stream.stopped ? await callTool(stream.text.trim(), agent.spec.tools, reach) : undefined;
-    throwIfCancelled(this.signal);
+    const tool = tools && !stream.stopped ? await this.#call(agent, stream.text.trim()) : undefined;
     const fed = tool ? agent.tokenizer.encode(tool.text) : [];
     const text = stream.push(...fed);
     this.emit({
@@ -354,11 +397,41 @@ class Run {
       text,
       ...(stream.replaces > 0 ? { replaces: stream.replaces } : {}),
       answer,
-      forwardPositions: agent.position,
+      forwardPositions: this.#positions(agent),
       ...spent(),
       ...(tool ? { tool } : {}),
     });
-    return [tokenId, ...fed];
+    return { ids: [tokenId, ...fed], refused: tool?.refused ?? false };
+  }
+
+  /** Samples a token as the run's settings or the agent's checkpoint say. */
+  async #sample(agent: Performer, written: readonly number[]): Promise<number> {
+    const sampling = samplingOf(this.plan.settings.decoding, agent.spec);
+    const uniform = sampling.temperature > 0 ? this.#uniform.next() : 0;
+    const tokenId = await agent.pick({ ...sampling, written, uniform });
+    const { id, vocabSize } = agent.spec;
+    if (tokenId >= 0 && tokenId < vocabSize) return tokenId;
+    throw new EngineError(
+      "bad-numbers",
+      `agent '${id}' picked token ${tokenId}, its vocabulary has ids from 0 to ${vocabSize - 1}; ` +
+        "load the system again, and update the browser or the graphics driver if that does not help",
+    );
+  }
+
+  /** Answers a call to a tool at the end of a text. */
+  async #call(agent: Performer, text: string): Promise<ToolCall | undefined> {
+    const { search } = this.options;
+    const { maxToolCalls: most } = this.plan.settings.decoding;
+    const reach = { search, fetch: this.stage.fetch, signal: this.signal, most, made: this.#calls };
+    const call = await callTool(text, agent.spec.tools, reach);
+    throwIfCancelled(this.signal);
+    if (call) this.#calls += 1;
+    return call;
+  }
+
+  /** Positions that this turn has computed so far. */
+  #positions(agent: Performer): number {
+    return this.#earlier + agent.position;
   }
 
   /** The turn's prompt as tokens and rows. A slot in which nothing arrived is empty. */
@@ -388,6 +461,7 @@ class Run {
       parts.reduce((sum, part) => sum + (part.kind === kind ? rowsOf(part) : 0), 0);
     const promptTokens = count("tokens");
     this.emit({ kind: "turn-start", round, agent: agent.spec.id, promptTokens, latentRows: count("states") });
+    this.#earlier = 0;
     agent.begin();
     const rooms: States[] = [];
     const room: Room = (rows) => {
@@ -402,7 +476,7 @@ class Run {
         agent: agent.spec.id,
         promptTokens,
         latentSteps,
-        forwardPositions: agent.position,
+        forwardPositions: this.#positions(agent),
         ...outcome,
         ...spent(),
       };

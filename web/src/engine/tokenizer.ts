@@ -173,6 +173,11 @@ export class StreamDecoder {
     private readonly stops: readonly string[] = [],
   ) {}
 
+  /** Goes on with other tokens before the next ones; what was shown then is replaced as far as it differs. */
+  restart(ids: readonly number[]): void {
+    this.ids.splice(0, this.ids.length, ...ids);
+  }
+
   /** @returns the text that the tokens add; empty if it ends in an incomplete character. */
   push(...ids: readonly number[]): string {
     this.ids.push(...ids);

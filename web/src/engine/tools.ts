@@ -14,6 +14,10 @@ export interface Reach {
   readonly search: SearchOptions | undefined;
   readonly fetch: Fetch;
   readonly signal: AbortSignal | undefined;
+  /** How many calls the answer may make; null: any number. */
+  readonly most: number | null;
+  /** How many it has made. */
+  readonly made: number;
 }
 
 /** Gives a tool's result: plain text, or `error: …`. */
@@ -22,8 +26,11 @@ type Perform = (input: string) => string | Promise<string>;
 /** By name of the tool; undefined if the run does not allow it. */
 const PERFORM: Readonly<Record<Tool, (reach: Reach) => Perform | undefined>> = {
   calculator: () => calculate,
+  // The page has no Python: an interpreter is a download of more than 10 MB.
+  python: () => undefined,
   search: ({ search, ...reach }) => search && ((query) => searchFor(query, search, reach)),
 };
+
 /**
  * Answers the call at the end of a text, if there is one.
  *
@@ -42,8 +49,9 @@ export async function callTool(
   const call = findCall(text, names);
   const perform = call && PERFORM[call.tool](reach);
   if (!perform) return undefined;
-  const output = await perform(call.input);
-  return { ...call, output, text: ` <result> ${output} </result>` };
+  const refused = reach.most !== null && reach.made >= reach.most;
+  const output = refused ? `error: no more than ${reach.most} calls` : await perform(call.input);
+  return { ...call, output, text: ` <result> ${output} </result>`, ...(refused ? { refused } : {}) };
 }
 
 /**

@@ -7,6 +7,7 @@
 import type { Counters, HandoffSummary, TurnSummary } from "../formats/generated/types";
 
 export type {
+  AnswerRetry,
   Counters,
   Decoding,
   HandoffSummary,
@@ -14,6 +15,7 @@ export type {
   Mode,
   QuestionRecord as TaskQuestion,
   RunResult,
+  Sampling,
   SearchOptions,
   StopReason,
   TokenProbability,
@@ -29,6 +31,8 @@ export interface ToolCall {
   readonly output: string;
   /** The text that joins the context and the answer: ` <result> … </result>`. */
   readonly text: string;
+  /** Whether it was one call too many, so that nothing was computed and the answer ends. */
+  readonly refused?: boolean;
 }
 
 /** What a run reports while it goes on. `round` and `step` count from 0. */
@@ -110,6 +114,16 @@ export interface LoadOptions {
    * as a whole. Hand-offs wait on the CPU. Default false.
    */
   readonly oneByOne?: boolean;
+}
+
+/** How long an agent takes on this GPU, in ms. */
+export interface Pace {
+  /** For a position of a prompt. */
+  readonly positionMs: number;
+  /** For a latent step. */
+  readonly stepMs: number;
+  /** For the LM head, which each decoded token needs besides its step. */
+  readonly headMs: number;
 }
 
 /** The GPU that the system runs on. */

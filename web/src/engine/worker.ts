@@ -19,7 +19,7 @@ class Server {
     const { id } = message;
     const controller = new AbortController();
     try {
-      if (this.#running.size > 0 && (message.kind === "run" || message.kind === "load")) {
+      if (this.#running.size > 0 && ["run", "paces", "load"].includes(message.kind)) {
         throw new EngineError("busy", "the engine is busy with another request; wait for it or cancel it");
       }
       this.#running.set(id, controller);
@@ -46,6 +46,8 @@ class Server {
           (event) => this.send({ kind: "event", id: message.id, event }),
           (progress) => this.send({ kind: "progress", id: message.id, progress }),
         );
+      case "paces":
+        return await this.#loaded.paces(signal);
       case "counters":
         return this.#loaded.counters();
       case "dispose":

@@ -18,11 +18,15 @@ describe("the plan of a run", () => {
       maxNewTokens: 4,
       temperature: 0,
       topP: 1,
+      topK: 0,
+      repetitionPenalty: null,
       seed: 0,
       thinkBeforeAnswer: false,
       answerPrefix: "=",
       textTokens: null,
       stopStrings: [],
+      answerRetry: null,
+      maxToolCalls: null,
     });
     expect(agents).toEqual(system().agents);
     expect(textTokens).toBe(3);

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
+import type { Picking } from "../../src/engine/agent";
 import { added } from "../../src/engine/counters";
 import { runSystem, type Stage } from "../../src/engine/recursion";
 import type { Counters, RunEvent } from "../../src/engine/types";
 import { failure, says } from "./errors";
-import { type FakeOptions, fakeStage, Log } from "./fake-agent";
+import { type FakeAgent, type FakeOptions, fakeStage, Log } from "./fake-agent";
 import { agentJson, system } from "./fixtures";
 
 const A = 65;
@@ -238,6 +239,103 @@ describe("agents that are loaded one after another", () => {
     ]);
     expect(result.handoffs.every(({ states }) => states?.rows === 1)).toBe(true);
     expect(log.alive).toBe(0);
+  });
+});
+
+describe("what a system says of its agents", () => {
+  const solo = (changes: object, more: object = {}) =>
+    system({ agents: [{ ...agentJson("a", 8, []), ...changes }], edges: [], ...more });
+
+  test("fields stand in the prompts of the agents that name them; a missing one is refused", async () => {
+    const log = new Log();
+    const facts = solo({ prompt: { template: "{facts} {if kind = sum}add{else}look{end} {question}" } });
+    const options = { question: "q", rounds: 1, fields: { facts: "a {b}", kind: "sum" } };
+    await runSystem(fakeStage(facts, log, fresh()), options);
+    expect(feeds(log)).toEqual(['a feed "a {b} add q" "=" for logits']);
+    const { facts: _, ...fewer } = options.fields;
+    const said = await failure(() =>
+      runSystem(fakeStage(facts, log, fresh()), { ...options, fields: fewer }),
+    );
+    expect(said).toMatch(says("bad-option", "agent 'a': its prompt needs the field 'facts'"));
+  });
+
+  test("an agent's own number of latent steps stands, whatever the run's is", async () => {
+    const agents = [{ ...agentJson("a", 8, []), latent_steps: 5 }, agentJson("b", 12, ["a->b"])];
+    const edges = [{ id: "a->b", from: "a", to: "b" }];
+    const two = system({ agents, edges });
+    const options = { question: "q", rounds: 2, latentSteps: 2 };
+    const { turns } = await runSystem(fakeStage(two, new Log(), fresh()), options);
+    expect(turns.map(({ latentSteps }) => latentSteps)).toEqual([5, 2, 5, 0]);
+  });
+
+  test("a setting that is null is what the agent's checkpoint says", async () => {
+    const sampling = { temperature: 0.6, top_p: 0.9, top_k: 20, repetition_penalty: 1.1 };
+    const own = solo({ sampling }, { decoding: { temperature: null, top_p: 0.5, top_k: null } });
+    const stage = fakeStage(own, new Log(), fresh());
+    const picks: Picking[] = [];
+    const agent = stage.agents.get("a") as FakeAgent;
+    const { pick } = agent;
+    agent.pick = (picking?: Picking) => {
+      picks.push({ ...(picking as Picking), written: [...(picking?.written ?? [])] });
+      return pick();
+    };
+    await runSystem(stage, { question: "q", rounds: 1 });
+    expect(picks.map(({ uniform: _, ...rest }) => rest)).toEqual(
+      [[], [A], [A, B]].map((written) => ({
+        temperature: 0.6,
+        topP: 0.5,
+        topK: 20,
+        repetitionPenalty: 1.1,
+        written,
+      })),
+    );
+  });
+
+  const codes = (text: string): number[] => [...text].map((letter) => letter.charCodeAt(0));
+  const retry = { needs: "box", append: "! \\boxed{", max_new_tokens: 3 };
+
+  test("an answer without a box goes on from its own text, in a context of its own", async () => {
+    const log = new Log();
+    const events: RunEvent[] = [];
+    const boxed = solo({}, { decoding: { answer_retry: retry } });
+    const stage = fakeStage(boxed, log, { decodes: [codes("it is 4"), codes("4}")] });
+    const hooks = { onEvent: (event: RunEvent) => events.push(event) };
+    const result = await runSystem(stage, { question: "q", rounds: 1 }, hooks);
+    expect(feeds(log)).toEqual(['a feed "<a q >" "" for logits', 'a feed "it is 4! \\\\boxed{" for logits']);
+    expect(result).toMatchObject({
+      answer: "it is 4! \\boxed{4}",
+      decodedTokens: 9,
+      stopReason: "stop-token",
+    });
+    expect(result.answerTokenIds).toEqual(codes(result.answer));
+    const shown = events.reduce(
+      (text, event) =>
+        event.kind === "token" ? text.slice(0, text.length - (event.replaces ?? 0)) + event.text : text,
+      "",
+    );
+    expect(shown).toBe(result.answer);
+    // The prompt and seven tokens; then sixteen tokens of the text, and two more.
+    expect(result.turns[0]?.forwardPositions).toBe("<a q >".length + 7 + "it is 4! \\boxed{".length + 2);
+  });
+
+  test("an answer with a box is complete", async () => {
+    const boxed = solo({}, { decoding: { answer_retry: retry, max_new_tokens: 20 } });
+    const stage = fakeStage(boxed, new Log(), { decodes: [codes("\\boxed{4}")] });
+    expect((await runSystem(stage, { question: "q", rounds: 1 })).decodedTokens).toBe(9);
+  });
+
+  test("a call to a tool beyond the limit gives an error and ends the answer", async () => {
+    const call = "<calculator>1+1</calculator>";
+    const limited = solo(
+      { tools: ["calculator"], context_window_size: 500 },
+      { decoding: { max_tool_calls: 1, max_new_tokens: 100 } },
+    );
+    const options = { decodes: [codes(call), codes(`${call} and more`)] };
+    const result = await runSystem(fakeStage(limited, new Log(), options), { question: "q", rounds: 1 });
+    expect(result.answer).toBe(
+      `${call} <result> 2 </result>${call} <result> error: no more than 1 calls </result>`,
+    );
+    expect(result.stopReason).toBe("max-tool-calls");
   });
 });
 

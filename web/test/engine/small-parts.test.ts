@@ -205,5 +205,10 @@ test.each([
   [0.8, 0.999, 1],
   [0.1, 0.999, 0],
 ])("of the likeliest tokens, top p %d and the draw %d take number %d", (topP, uniform, index) => {
-  expect(pickLikeliest([0.4, 0.2, 0.1], topP, uniform)).toBe(index);
+  expect(pickLikeliest([0.4, 0.2, 0.1], 3, topP, uniform)).toBe(index);
+});
+
+test("tokens as likely as the last of the k likeliest stay", () => {
+  expect(pickLikeliest([0.4, 0.2, 0.2, 0.1], 2, 1, 0.999)).toBe(2);
+  expect(pickLikeliest([0.4, 0.2, 0.1, 0.1], 2, 1, 0.999)).toBe(1);
 });

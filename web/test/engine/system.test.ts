@@ -20,11 +20,15 @@ describe("system.json", () => {
       maxNewTokens: 4,
       temperature: 0,
       topP: 1,
+      topK: 0,
+      repetitionPenalty: null,
       seed: 0,
       thinkBeforeAnswer: false,
       answerPrefix: "=",
       textTokens: null,
       stopStrings: [],
+      answerRetry: null,
+      maxToolCalls: null,
     });
     expect(requiredLimits).toEqual({ maxStorageBuffersPerShaderStage: 10 });
     expect(provenance).toEqual({ made_by: "hand" });

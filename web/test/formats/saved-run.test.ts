@@ -17,6 +17,7 @@ async function record(mode: "latent" | "text"): Promise<Finished> {
   const decoding = { ...handle.system.decoding };
   const options = {
     question: asked?.question ?? "",
+    fields: { critic_facts: "a road", constructor: "none" },
     mode,
     rounds: 2,
     latentSteps: 3,
@@ -67,7 +68,7 @@ describe("a saved run", () => {
     const text = writeSavedRun(await record("latent"));
     expect(() => readSavedRun("not JSON")).toThrow(FormatError);
     expect(() => readSavedRun("{}")).toThrow(/not a saved run/);
-    expect(() => readSavedRun(altered(text, (file) => Object.assign(file, { version: 4 })))).toThrow(
+    expect(() => readSavedRun(altered(text, (file) => Object.assign(file, { version: 5 })))).toThrow(
       /newer than this page/,
     );
     expect(() => readSavedRun(altered(text, (file) => Object.assign(file, { extra: 1 })))).toThrow(
