@@ -8,13 +8,14 @@ import { DropTarget } from "./parts/bring";
 import { LoadPanel } from "./parts/loading";
 import { ProblemBanner } from "./parts/problem";
 import { QuestionCard } from "./parts/question";
-import { MainButton, Settings } from "./parts/settings";
+import { AskButton, MainButton, Settings } from "./parts/settings";
 import { SystemDialog } from "./parts/system-dialog";
 import { SystemLine } from "./parts/system-line";
 import { Top } from "./parts/top";
 import type { Phase } from "./state/session";
 import { useStore } from "./state/store";
 import { ChangeView } from "./views/change";
+import { ChatComposer, ChatView } from "./views/chat";
 import { CompareView } from "./views/compare";
 import { ExplainView } from "./views/explain";
 import { InsideView } from "./views/inside";
@@ -23,6 +24,7 @@ import { WatchView } from "./views/watch";
 
 const VIEWS: Record<View, ComponentType> = {
   watch: WatchView,
+  chat: ChatView,
   inside: InsideView,
   compare: CompareView,
   measure: MeasureView,
@@ -32,16 +34,24 @@ const VIEWS: Record<View, ComponentType> = {
 
 export function App(): JSX.Element {
   const store = useStore();
-  const { page, watch, asked, session } = store;
+  const { page, watch, chat, asked, chatAsked, session } = store;
   const dialog = useRef<HTMLDialogElement>(null);
   const sheet = useRef<HTMLDivElement>(null);
   const { view } = page.state.value;
   const Current = VIEWS[view];
   const chooseSystem = (): void => dialog.current?.showModal();
+  const showSheet = (): void => {
+    if (window.matchMedia("(max-width: 900px)").matches) sheet.current?.scrollIntoView({ block: "start" });
+  };
+  const ask = (): void => {
+    if (!chatAsked.value) return;
+    showSheet();
+    void chat.ask(chatAsked.value);
+  };
   const run = (): void => {
     if (!asked.value) return;
     if (view !== "watch" && view !== "inside" && view !== "explain") page.set({ view: "watch" });
-    if (window.matchMedia("(max-width: 900px)").matches) sheet.current?.scrollIntoView({ block: "start" });
+    showSheet();
     void watch.start(asked.value);
   };
   return (
@@ -54,10 +64,16 @@ export function App(): JSX.Element {
         <SystemLine />
         <ProblemBanner onChooseSystem={chooseSystem} />
         <div class="rail">
-          <QuestionCard />
-          <Settings />
+          {view === "chat" ? (
+            <ChatComposer onAsk={ask} />
+          ) : (
+            <>
+              <QuestionCard />
+              <Settings />
+            </>
+          )}
           <div class="main-button">
-            <MainButton onRun={run} />
+            {view === "chat" ? <AskButton onAsk={ask} /> : <MainButton onRun={run} />}
           </div>
         </div>
         <div class="sheet" id="sheet" ref={sheet} tabIndex={-1}>
@@ -74,6 +90,7 @@ export function App(): JSX.Element {
 
 /** Announced when a job of many runs begins and when it ends. */
 const LONG = {
+  chat: ["Asking.", "Both have answered."],
   compare: ["Comparing the modes.", "The comparison has ended."],
   measure: ["Measuring.", "The measurement has ended."],
   ablate: ["Cutting the edges, one at a time.", "The cuts have ended."],

@@ -17,7 +17,7 @@ import {
 } from "../../src/engine/api";
 import type { Backend } from "../../src/ui/state/backend";
 import { parseRing } from "../../src/ui/task/hop";
-import { fakeSystem } from "./fake-system";
+import { factSystem, fakeSystem } from "./fake-system";
 
 const SYMBOLS = "abcdefghijkl".split("");
 const KINDS = [">", "~", "-"];
@@ -72,6 +72,25 @@ export function fakeQuestions(count: number): TaskQuestion[] {
       question: `${edges.join(" ")} ? ${ring[0]}@${hops}`,
       answer: ring[hops % ring.length] ?? "",
       group: String(hops),
+      fields: {},
+    };
+  });
+}
+
+/** Questions of `factSystem`. */
+export function factQuestions(count: number): TaskQuestion[] {
+  const people = ["Anna Keller", "Tom Hart", "Rosa Kim", "Ivo Santos"];
+  const places = ["Buenos Aires", "Oslo", "Ulm", "San José"];
+  return Array.from({ length: count }, (_, index) => {
+    const [one, other] = [people[index % 4], people[(index + 1) % 4]];
+    return {
+      question: `Where does ${one}'s boss live?`,
+      answer: places[index % 4] ?? "",
+      group: "2",
+      fields: {
+        reader_facts: `${other} lives in ${places[index % 4]}. ${one} lives in ${places[(index + 2) % 4]}.`,
+        solver_facts: `${one}'s boss is ${other}. ${other}'s boss is ${people[(index + 3) % 4]}.`,
+      },
     };
   });
 }
@@ -241,7 +260,7 @@ class FakeRun {
   /** Each agent knows one kind of way, and stays where another begins. */
   #hop(agent: number): string {
     const ring = parseRing(this.options.question);
-    if (!ring) return ["it", "seems", "that", "perhaps"][this.#steps % 4] ?? "it";
+    if (!ring) return [" it", " seems", " that", " Oslo", " perhaps"][this.#steps % 5] ?? " it";
     if (ring.ways[this.#place % ring.ring.length] === WAYS[agent] && this.#place < ring.hops)
       this.#place += 1;
     return `${ring.ring[this.#place % ring.ring.length]}@${ring.hops - this.#place}`;
@@ -276,6 +295,8 @@ function matrix(rows: readonly Float32Array[]): Matrix {
 
 export function fakeBackend(fake: FakeOptions): Backend {
   const system = fakeSystem(fake.pattern);
+  const systemAt = (url: string): System =>
+    url.includes("/b/") ? fakeSystem("mixture") : url.includes("/c/") ? factSystem() : system;
   return {
     readCatalog: async () => [
       {
@@ -292,13 +313,20 @@ export function fakeBackend(fake: FakeOptions): Backend {
         url: "https://fake.invalid/b/system.json",
         sizeBytes: 15_100_000,
       },
+      {
+        name: "split-facts",
+        description: factSystem().description,
+        pattern: "deliberation",
+        url: "https://fake.invalid/c/system.json",
+        sizeBytes: 111_000_000,
+      },
     ],
     readSystem: async (url) => {
       await pause(30);
-      return String(url).includes("/b/") ? fakeSystem("mixture") : system;
+      return systemAt(String(url));
     },
     loadSystem: async (url, options = {}) => {
-      const loaded = String(url).includes("/b/") ? fakeSystem("mixture") : system;
+      const loaded = systemAt(String(url));
       const totalBytes = loaded.files.reduce((sum, file) => sum + file.sizeBytes, 0);
       let loadedBytes = 0;
       for (const file of loaded.files) {
@@ -334,10 +362,12 @@ function handleOf(system: System, fake: FakeOptions): SystemHandle {
       fallback: false,
       features: [],
     },
-    questions: fakeQuestions(360),
+    questions: system.name === "split-facts" ? factQuestions(200) : fakeQuestions(360),
     lost: new Promise(() => {}),
     run: (options, hooks = {}) =>
       new FakeRun(system, options, fake, hooks.onEvent ?? (() => {}), hooks.signal).perform(),
+    paces: async () =>
+      Object.fromEntries(system.agents.map(({ id }) => [id, { positionMs: 2, stepMs: 40, headMs: 10 }])),
     counters: async () => COUNTERS,
     dispose: async () => ({ ...COUNTERS, liveBytes: 0 }),
   };

@@ -33,6 +33,87 @@ const SHAPES: Record<string, Shape> = {
   },
 };
 
+/** Two language models that have facts of their own, as a manifest. */
+export function factSystem(): System {
+  const agent = (id: string, template: string, from: string): unknown => ({
+    id,
+    role: id,
+    model: "HuggingFaceTB/SmolLM2-135M-Instruct",
+    architecture: "llama",
+    path: "smollm2/",
+    model_lib: "smollm2/smollm2-q4f32_1-webgpu.wasm",
+    quantization: "q4f32_1",
+    dtype: "float32",
+    hidden_size: 576,
+    num_hidden_layers: 30,
+    vocab_size: 49152,
+    context_window_size: 1024,
+    prefill_chunk_size: 512,
+    memory_bytes: 210_000_000,
+    stop_token_ids: [2],
+    prompt: { template: `${template} {latent:${from}->${id}}` },
+  });
+  const cell = { control: "none", latent_steps: 8, questions: 600, decoded_tokens: 3.1 };
+  return parseSystem(
+    JSON.stringify({
+      format: "recursivemas.system",
+      version: 1,
+      name: "split-facts",
+      description:
+        "A reader and a solver each know half of the facts, and answer together what neither knows alone.",
+      pattern: "deliberation",
+      rounds: 3,
+      latent_steps: 8,
+      decoding: { max_new_tokens: 12 },
+      agents: [
+        agent("reader", "Facts:\n{reader_facts}\nRequest:", "solver"),
+        agent("solver", "Facts:\n{solver_facts}\nQuestion: {question}\nNotes:", "reader"),
+      ],
+      edges: [
+        { id: "reader->solver", from: "reader", to: "solver" },
+        { id: "solver->reader", from: "solver", to: "reader", feedback: true },
+      ],
+      task: {
+        name: "split",
+        description:
+          "Each agent knows some facts about people and places, and the question needs several of them.",
+        scoring: "contains",
+        questions: "questions.json",
+      },
+      links: "recursivelink.json",
+      memory_bytes: 214_000_000,
+      files: [
+        ["smollm2/smollm2-q4f32_1-webgpu.wasm", 4_100_000],
+        ["smollm2/params_shard_0.bin", 95_000_000],
+        ["smollm2/tensor-cache.json", 60_000],
+        ["smollm2/tokenizer.json", 2_100_000],
+        ["recursivelink.json", 9_400_000],
+        ["questions.json", 161_000],
+      ].map(([path, size_bytes]) => ({ path, size_bytes, sha256: "0".repeat(64) })),
+      provenance: {
+        links: {
+          data: "generator:split",
+          seed: 0,
+          rounds: 3,
+          latent_steps: 8,
+          training: { variant: "ln_res" },
+        },
+        measured: {
+          split: {
+            data: "split-test.jsonl",
+            seed: 0,
+            cells: [
+              { ...cell, mode: "latent", rounds: 3, accuracy: 0.91, low: 0.885, high: 0.93 },
+              { ...cell, mode: "single", rounds: 1, accuracy: 0.04, low: 0.03, high: 0.06 },
+            ],
+          },
+        },
+      },
+    }),
+    "made up",
+  );
+}
+
 const SIZES = [96, 128, 160];
 const MODELS = ["Qwen/Qwen3-0.6B", "HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen2.5-Math-1.5B-Instruct"];
 const FAMILIES = ["qwen3", "llama", "qwen2"];

@@ -152,7 +152,7 @@ describe("?system=", () => {
       expect(session.phase.value).toBe("failed");
       expect(session.problem.value).toMatchObject({
         title: "There is no such system",
-        advice: `The page looked for “${asked}” and found nothing. The list beside this page has hop-sequential, hop-mixture. Choose one of them, or enter the address of another system.json.`,
+        advice: `The page looked for “${asked}” and found nothing. The list beside this page has hop-sequential, hop-mixture, split-facts. Choose one of them, or enter the address of another system.json.`,
       });
       await session.open("");
       expect([session.phase.value, session.problem.value]).toEqual(["unloaded", undefined]);

@@ -1,6 +1,6 @@
 /** Numbers as people write them, with a thin space before the unit. */
 
-const THIN = "\u202f";
+export const THIN = "\u202f";
 
 /** 1234567 → `1.2 MB`. Units are powers of ten, as is usual for downloads. */
 export function formatBytes(bytes: number): string {

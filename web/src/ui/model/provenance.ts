@@ -66,6 +66,12 @@ export function measuredTables(provenance: Readonly<Record<string, unknown>>): M
   });
 }
 
+/** @returns the data that the links were trained on, as `rmas train` was told; undefined if the manifest does not say. */
+export function linkData(provenance: Readonly<Record<string, unknown>>): string | undefined {
+  const parsed = v.safeParse(links, provenance.links);
+  return parsed.success ? parsed.output.data || undefined : undefined;
+}
+
 /** @returns how the links were trained, as a list of facts; undefined if the manifest does not say. */
 export function linkTraining(provenance: Readonly<Record<string, unknown>>): string | undefined {
   const parsed = v.safeParse(links, provenance.links);

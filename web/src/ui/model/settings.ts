@@ -54,11 +54,18 @@ export function arranged(system: System, state: PageState): SystemView {
 }
 
 /** @returns complete options of a run, so that a saved run says exactly what was asked. */
-export function runOptions(system: System, state: PageState, question: string, search = false): RunOptions {
+export function runOptions(
+  system: System,
+  state: PageState,
+  question: string,
+  search = false,
+  fields: Readonly<Record<string, string>> = {},
+): RunOptions {
   const { order, ...settings } = planOf(system, state).settings;
   const prompts = promptOverrides(system, state);
   return {
     question,
+    ...(Object.keys(fields).length > 0 ? { fields } : {}),
     ...settings,
     ...(state.order.length > 0 ? { order } : {}),
     ...(search ? { search: { url: SEARCH_URL } } : {}),

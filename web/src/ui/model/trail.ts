@@ -90,7 +90,7 @@ export function destination({ ring, hops }: RingQuestion): string {
 const CONVINCING = 5;
 
 /** @returns whether the task asks where the walk ends, judging by its own questions and answers. */
-export function asksForDestination(held: readonly TaskQuestion[]): boolean {
+export function asksForDestination(held: readonly Pick<TaskQuestion, "question" | "answer">[]): boolean {
   const some = held.slice(0, CONVINCING);
   return (
     some.length > 0 &&

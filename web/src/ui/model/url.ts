@@ -119,7 +119,7 @@ const DECODING_FIELDS = Object.fromEntries(
 ) as unknown as DecodingFields;
 
 /** What the page shows. */
-export const VIEWS = ["watch", "inside", "compare", "measure", "change", "explain"] as const;
+export const VIEWS = ["watch", "chat", "inside", "compare", "measure", "change", "explain"] as const;
 export type View = (typeof VIEWS)[number];
 
 /** The table. */
@@ -131,6 +131,8 @@ const FIELDS = {
   number: number("n", 1, 1e9, true),
   /** The visitor's own question; takes precedence over `number`. */
   question: optionalText("q"),
+  /** The visitor's own texts for other columns of the question, by name. */
+  fields: record("field"),
   mode: choice("mode", MODE_NAMES),
   rounds: number("rounds", 1, MAX_ROUNDS, true),
   latentSteps: number("steps", 1, MAX_LATENT_STEPS, true),
@@ -174,7 +176,13 @@ export function printQuery(state: PageState): string {
 }
 
 /** The fields that a reset keeps. */
-export const KEPT_ON_RESET = ["system", "view", "number", "question"] as const satisfies (keyof PageState)[];
+export const KEPT_ON_RESET = [
+  "system",
+  "view",
+  "number",
+  "question",
+  "fields",
+] as const satisfies (keyof PageState)[];
 
 /** @returns whether anything differs from the system's own settings. */
 export function isChanged(state: PageState): boolean {

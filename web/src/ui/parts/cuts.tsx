@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { planRun, type TaskQuestion } from "../../engine/api";
 import { formatPercent } from "../lib/format";
+import { isAsked } from "../model/fields";
 import { type Finished, verdict } from "../model/recording";
 import type { EdgeView } from "../model/system-view";
 import type { Cut, Instead } from "../state/ablate";
@@ -20,7 +21,7 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
   const instead = useSignal<Instead["kind"]>("nothing");
   const { turns } = planRun(finished.system, finished.options);
   const text = turns.some(({ textTokens }) => textTokens > 0);
-  const other = otherQuestion(session.questions.value, finished.options.question);
+  const other = otherQuestion(session.questions.value, finished);
   if (turns.length === 1)
     return <p class="view-empty">A single agent hands nothing over, so there is nothing to cut.</p>;
   return (
@@ -51,7 +52,7 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
             void ablate.start(
               finished,
               edges.map(({ id }) => id),
-              instead.value === "other" ? { kind: "other", question: other ?? "" } : { kind: instead.value },
+              replacement(instead.value, other),
             )
           }
         >
@@ -121,10 +122,15 @@ function whyNot(
 }
 
 /** @returns another question, of the same group if possible. */
-function otherQuestion(held: readonly TaskQuestion[], question: string): string | undefined {
-  const group = held.find((each) => each.question === question)?.group;
-  const others = held.filter((each) => each.question !== question);
-  return (others.find((each) => each.group === group) ?? others[0])?.question;
+function otherQuestion(held: readonly TaskQuestion[], { options }: Finished): TaskQuestion | undefined {
+  const group = held.find((each) => isAsked(each, options))?.group;
+  const others = held.filter((each) => !isAsked(each, options));
+  return others.find((each) => each.group === group) ?? others[0];
+}
+
+function replacement(kind: Instead["kind"], other: TaskQuestion | undefined): Instead {
+  if (kind !== "other") return { kind };
+  return other ? { kind, question: other } : { kind: "nothing" };
 }
 
 interface CutRowProps {

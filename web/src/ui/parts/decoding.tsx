@@ -1,6 +1,6 @@
 /** The decoding settings, one control for each entry of the table. */
 import type { JSX } from "preact";
-import type { System } from "../../engine/api";
+import { type System, samplingOf } from "../../engine/api";
 import type { DecodingSetting } from "../../formats/decoding";
 import { DECODING } from "../../formats/generated/names";
 import { planOf } from "../model/settings";
@@ -26,9 +26,13 @@ function Control({ setting, system }: { setting: DecodingSetting; system: System
   const { page } = useStore();
   const { name, type, title, description } = setting;
   const valueIn = (state: PageState): number | string | boolean => {
-    const { settings, textTokens } = planOf(system, state);
-    // A system may leave this limit open; the plan then derives it from the latent steps.
-    return settings.decoding[name] ?? textTokens;
+    const { settings, agents, textTokens } = planOf(system, state);
+    const { decoding } = settings;
+    const decider = agents.at(-1);
+    // A system may leave a setting open; it then follows from the checkpoint of the agent that answers, or this limit
+    // from the latent steps.
+    const sampling: Partial<Record<typeof name, number>> = decider ? samplingOf(decoding, decider) : {};
+    return decoding[name] ?? sampling[name] ?? textTokens;
   };
   const value = valueIn(page.state.value);
   const own = valueIn({ ...page.state.value, [name]: null });

@@ -1,7 +1,7 @@
 /** What loading the agents involves: which files, how large they are and how far it has come. */
 import type { JSX } from "preact";
-import type { FileSpec, System } from "../../engine/api";
-import { formatBytes, totalBytes } from "../lib/format";
+import { type FileSpec, memoryOf, type System } from "../../engine/api";
+import { formatBytes, THIN, totalBytes } from "../lib/format";
 import { printQuery } from "../model/url";
 import { useStore } from "../state/store";
 import { Bar } from "./controls";
@@ -24,14 +24,15 @@ export function LoadPanel(): JSX.Element | null {
   if (!system || phase === "ready" || phase === "opening") return null;
   const { latest } = session.loading.value;
   const total = totalBytes(system.files);
+  const { togetherBytes, oneByOneBytes } = memoryOf(system);
+  const memory = session.oneByOne.value ? oneByOneBytes : togetherBytes;
   return (
     <section class="load" aria-label="Loading">
       <div class="load-head">
         <h2>{phase === "loading" ? "Loading the agents" : "Load the agents first"}</h2>
-        <p aria-live="polite">
-          {phase === "loading" ? words(latest?.phase) : offer(total, system.memoryBytes)}
-        </p>
+        <p aria-live="polite">{phase === "loading" ? words(latest?.phase) : offer(total, memory)}</p>
       </div>
+      {phase !== "loading" && <OneByOne system={system} />}
       {phase !== "loading" && (
         <p class="load-guide">
           New here?{" "}
@@ -51,8 +52,37 @@ export function LoadPanel(): JSX.Element | null {
   );
 }
 
+/** What few graphics cards can give a page: most have 8 GB, and the system uses some of it. */
+const USUAL_BYTES = 6e9;
+/** Smaller systems fit wherever a browser runs. */
+const SMALL_BYTES = 1e9;
+
 function offer(bytes: number, memory: number): string {
-  return `The page downloads ${formatBytes(bytes)} once, checks every file’s fingerprint and keeps the files in this browser. The agents need about ${formatBytes(memory)} of graphics memory. Nothing you type leaves this page.`;
+  const large =
+    memory > USUAL_BYTES
+      ? ` That is more than most cards can give: they have 8${THIN}GB, and other programs use some of it.`
+      : "";
+  return `The page downloads ${formatBytes(bytes)} once, checks every file’s fingerprint and keeps the files in this browser. The agents need about ${formatBytes(memory)} of graphics memory.${large} Nothing you type leaves this page.`;
+}
+
+/** Offers to load the agents one after another, if that makes a difference. */
+function OneByOne({ system }: { system: System }): JSX.Element | null {
+  const { session } = useStore();
+  const { togetherBytes, oneByOneBytes } = memoryOf(system);
+  if (togetherBytes < SMALL_BYTES || oneByOneBytes >= togetherBytes) return null;
+  return (
+    <label class="check one-by-one">
+      <input
+        type="checkbox"
+        checked={session.oneByOne.value}
+        onChange={(event) => void session.setOneByOne(event.currentTarget.checked)}
+      />
+      <span>
+        Load the agents one after another, each for its turns. This needs {formatBytes(oneByOneBytes)} of
+        graphics memory instead of {formatBytes(togetherBytes)}, but every turn waits for its agent.
+      </span>
+    </label>
+  );
 }
 
 function words(phase: string | undefined): string {
@@ -63,6 +93,8 @@ function words(phase: string | undefined): string {
       return "Compiling the agents’ shaders for your graphics card.";
     case "upload":
       return "Copying the weights to your graphics card.";
+    case "ready":
+      return "Measuring how fast the agents are here, so that the page can say how long a run takes.";
     default:
       return "Reading the list of files.";
   }

@@ -1,5 +1,6 @@
 /** Shows what went wrong and what the visitor can do about it. */
 import type { JSX } from "preact";
+import { memoryOf } from "../../engine/api";
 import type { Remedy } from "../state/problems";
 import { useStore } from "../state/store";
 
@@ -7,6 +8,7 @@ const LABELS: Record<Remedy, string> = {
   "reload-system": "Load the agents again and go on",
   "try-again": "Try again",
   "own-links": "Use the system’s own links",
+  "one-by-one": "Load the agents one after another",
   "reset-settings": "Use the system’s own settings",
   "choose-system": "Choose another system",
   dismiss: "OK",
@@ -15,6 +17,10 @@ const LABELS: Record<Remedy, string> = {
 export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }): JSX.Element {
   const { session, page, watch } = useStore();
   const problem = session.problem.value;
+  const system = session.system.value;
+  const memory = system && memoryOf(system);
+  const helps = !session.oneByOne.value && memory && memory.oneByOneBytes < memory.togetherBytes;
+  const remedies = (problem?.remedies ?? []).filter((remedy) => remedy !== "one-by-one" || helps);
   const actions: Record<Remedy, () => void> = {
     "reload-system": () =>
       void session.load().then(() => (session.phase.value === "ready" ? watch.resume() : undefined)),
@@ -23,6 +29,7 @@ export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }
       page.reset();
       session.dismissProblem();
     },
+    "one-by-one": () => void session.setOneByOne(true).then(() => session.load()),
     "own-links": () => void session.useLinks(undefined),
     "choose-system": onChooseSystem,
     dismiss: () => session.dismissProblem(),
@@ -38,7 +45,7 @@ export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }
             <code>{problem.detail}</code>
           </details>
           <div class="problem-actions">
-            {problem.remedies.map((remedy) => (
+            {remedies.map((remedy) => (
               <button key={remedy} type="button" onClick={actions[remedy]}>
                 {LABELS[remedy]}
               </button>

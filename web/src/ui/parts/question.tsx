@@ -2,11 +2,14 @@
 import type { JSX } from "preact";
 import { useId, useMemo } from "preact/hooks";
 import type { TaskQuestion } from "../../engine/api";
+import { planFields } from "../model/fields";
 import { lensesOf } from "../model/recording";
+import { arranged } from "../model/settings";
 import { askAgain, footsteps } from "../model/trail";
 import { useStore } from "../state/store";
 import { parseRing, type RingQuestion as RingQuestionShape } from "../task/hop";
 import { spokenAnswer } from "../task/tools";
+import { FieldBoxes } from "./field-boxes";
 import { Ring } from "./ring";
 
 /** A menu does not get longer than this. */
@@ -25,8 +28,9 @@ export function QuestionCard(): JSX.Element {
       </div>
       {ring ? <RingQuestionView /> : <div class="question-blank">{text === "" && <Waiting />}</div>}
       <Words open={!ring && held.length > 0} />
+      <Facts />
       {index === undefined && held.length > 0 && (
-        <button type="button" class="link" onClick={() => page.set({ question: null })}>
+        <button type="button" class="link" onClick={() => page.set({ question: null, fields: {} })}>
           Back to the system’s questions
         </button>
       )}
@@ -68,7 +72,7 @@ function Chooser({ held, index }: ChooserProps): JSX.Element {
   );
   const busy = session.busy.value;
   const choose = (number: number): void =>
-    page.set({ number: ((number - 1 + held.length) % held.length) + 1, question: null });
+    page.set({ number: ((number - 1 + held.length) % held.length) + 1, question: null, fields: {} });
   const at = (index ?? -1) + 1;
   return (
     <div class="chooser">
@@ -197,10 +201,29 @@ function TaskWords(): JSX.Element | null {
   return description ? <p class="task-words">{description}</p> : null;
 }
 
+/** What agents read beside the question; the visitor can edit it. */
+function Facts(): JSX.Element | null {
+  const { page, question, session } = useStore();
+  const system = session.system.value;
+  if (!system) return null;
+  const state = page.state.value;
+  return (
+    <FieldBoxes
+      plan={planFields(system, state)}
+      system={arranged(system, state)}
+      values={question.value.fields}
+      disabled={session.busy.value}
+      onChange={(name, text) => page.set({ fields: { ...page.state.value.fields, [name]: text } })}
+    />
+  );
+}
+
 /** The question as the agents read it; the visitor can edit it. */
 function Words({ open }: { open: boolean }): JSX.Element {
   const { page, question, session } = useStore();
   const id = useId();
+  // Agents that read facts of their own leave less room for the question, which is short then.
+  const rows = Object.keys(question.value.fields).length > 0 ? 3 : 7;
   const area = (
     <>
       <label for={id} class={open ? "" : "visually-hidden"}>
@@ -208,7 +231,7 @@ function Words({ open }: { open: boolean }): JSX.Element {
       </label>
       <textarea
         id={id}
-        rows={open ? 7 : 4}
+        rows={open ? rows : 4}
         spellcheck={false}
         value={question.value.text}
         disabled={session.busy.value}

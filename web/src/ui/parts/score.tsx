@@ -165,7 +165,7 @@ function Turn(props: TurnProps): JSX.Element {
       )}
       {placed.answers && (
         <text
-          class={spoken === "" ? "score-answer wait" : "score-answer"}
+          class={`score-answer${spoken === "" ? " wait" : spoken.length > 4 ? " long" : ""}`}
           x={placed.outX + 12}
           y={placed.y - 9}
         >

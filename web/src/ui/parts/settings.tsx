@@ -4,8 +4,11 @@ import { MAX_LATENT_STEPS, MAX_ROUNDS, MODES } from "../../formats/generated/nam
 import { formatBytes, formatPercent, totalBytes } from "../lib/format";
 import { modeOf } from "../model/modes";
 import { isChanged } from "../model/url";
+import type { Job } from "../state/job";
+import type { ReadOnly } from "../state/read-only";
 import { useStore } from "../state/store";
 import { Segments, Stepper } from "./controls";
+import { Estimate } from "./estimate";
 
 export function Settings(): JSX.Element {
   const { page, session } = useStore();
@@ -56,9 +59,39 @@ export function Settings(): JSX.Element {
   );
 }
 
-/** Downloads, runs or cancels, whichever comes next, always in the same place. */
+/** Loads, runs the task's question or cancels. */
 export function MainButton({ onRun }: { onRun: () => void }): JSX.Element {
-  const { session, watch, question } = useStore();
+  const { watch, question, asked, session } = useStore();
+  return (
+    <>
+      <NextButton
+        job={watch.job}
+        disabled={question.value.text.trim() === ""}
+        label={watch.recording.value ? "Run again" : "Run"}
+        onRun={onRun}
+      />
+      {asked.value && !session.busy.value && <Estimate runs={[asked.value.options]} />}
+    </>
+  );
+}
+
+/** Loads, asks the visitor's own question or cancels. */
+export function AskButton({ onAsk }: { onAsk: () => void }): JSX.Element {
+  const { chat } = useStore();
+  return <NextButton job={chat.job} disabled={chat.draft.value.trim() === ""} label="Ask" onRun={onAsk} />;
+}
+
+interface NextButtonProps {
+  readonly job: ReadOnly<Job>;
+  /** Whether there is nothing to run. */
+  readonly disabled: boolean;
+  readonly label: string;
+  readonly onRun: () => void;
+}
+
+/** Downloads, runs or cancels, whichever comes next, always in the same place. */
+function NextButton({ job, disabled, label, onRun }: NextButtonProps): JSX.Element {
+  const { session } = useStore();
   const system = session.system.value;
   const phase = session.phase.value;
   if (phase === "loading") {
@@ -69,10 +102,10 @@ export function MainButton({ onRun }: { onRun: () => void }): JSX.Element {
       </button>
     );
   }
-  if (watch.job.running.value) {
+  if (job.running.value) {
     return (
-      <button type="button" class="primary cancel" onClick={() => watch.job.cancel()}>
-        Cancel
+      <button type="button" class="primary cancel" onClick={() => job.cancel()}>
+        Cancel {session.entering.value && <small>{session.entering.value.label}</small>}
       </button>
     );
   }
@@ -90,13 +123,8 @@ export function MainButton({ onRun }: { onRun: () => void }): JSX.Element {
     );
   }
   return (
-    <button
-      type="button"
-      class="primary"
-      disabled={session.busy.value || question.value.text.trim() === ""}
-      onClick={onRun}
-    >
-      {watch.recording.value ? "Run again" : "Run"}
+    <button type="button" class="primary" disabled={session.busy.value || disabled} onClick={onRun}>
+      {label}
     </button>
   );
 }

@@ -1,5 +1,6 @@
 /** Which system is open, how large it is and which GPU it runs on. */
 import type { JSX } from "preact";
+import { memoryOf } from "../../engine/api";
 import { formatBytes, totalBytes } from "../lib/format";
 import { useStore } from "../state/store";
 
@@ -18,12 +19,14 @@ export function SystemLine(): JSX.Element {
     );
   }
   const size = totalBytes(system.files);
+  const { togetherBytes, oneByOneBytes } = memoryOf(system);
   const facts = [
     `${system.agents.length} agents`,
     `${formatBytes(size)} to download`,
     handle && session.liveBytes.value > 0
       ? `${formatBytes(session.liveBytes.value)} of GPU memory in use`
-      : `${formatBytes(system.memoryBytes)} of GPU memory`,
+      : `${formatBytes(session.oneByOne.value ? oneByOneBytes : togetherBytes)} of GPU memory`,
+    ...(session.oneByOne.value ? ["agents one after another"] : []),
     ...(handle ? [deviceName(handle.device)] : []),
     ...(links ? [`links from ${links.name}`] : []),
   ];

@@ -7,6 +7,7 @@ import { currentTheme, setTheme, type Theme } from "./theme";
 
 const LABELS: Record<View, string> = {
   watch: "Watch",
+  chat: "Chat",
   inside: "Look inside",
   compare: "Compare",
   measure: "Measure",

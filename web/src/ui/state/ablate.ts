@@ -1,6 +1,7 @@
 /** What an edge is worth: the same run again without what the edge carries. */
 import { signal } from "@preact/signals";
-import type { HandoffSummary, RunOptions } from "../../engine/api";
+import type { HandoffSummary, RunOptions, TaskQuestion } from "../../engine/api";
+import { askInstead } from "../model/fields";
 import { likelyOverlap } from "../model/likely";
 import type { Recording } from "../model/recording";
 import { Job } from "./job";
@@ -12,7 +13,7 @@ export type Instead =
   | { readonly kind: "nothing" }
   | { readonly kind: "zeros" }
   /** What the same edge carried for another question. */
-  | { readonly kind: "other"; readonly question: string };
+  | { readonly kind: "other"; readonly question: TaskQuestion };
 
 /** A run without the thoughts of one edge. */
 export interface Cut {
@@ -48,7 +49,11 @@ export class Ablate {
     await this.job.start(async (run) => {
       const other =
         instead.kind === "other"
-          ? await run({ ...whole.options, question: instead.question, trace: { handoffs: true } })
+          ? await run({
+              ...whole.options,
+              ...askInstead(instead.question, whole.options),
+              trace: { handoffs: true },
+            })
           : undefined;
       for (const edge of edges) {
         this.edge.value = edge;

@@ -1,6 +1,7 @@
 /** Many held-out questions in several modes and numbers of rounds. */
 import { signal } from "@preact/signals";
 import type { TaskQuestion } from "../../engine/api";
+import { askInstead } from "../model/fields";
 import type { Asked } from "../model/recording";
 import { sample } from "../model/sample";
 import { cellsOf, type Survey, type Trial } from "../model/tally";
@@ -34,7 +35,7 @@ export class Measure {
         if (!question) continue;
         const done: Trial[] = [];
         for (const cell of cells) {
-          const { result } = await run({ ...asked.options, ...cell, question: question.question });
+          const { result } = await run({ ...asked.options, ...cell, ...askInstead(question, asked.options) });
           const { answer, decodedTokens, ms } = result;
           const right = isRight(answer, question, asked.scoring);
           done.push({ question: index, group: question.group, ...cell, right, decodedTokens, ms });

@@ -10,6 +10,7 @@ import type { Store } from "./store";
 const OF_A_SYSTEM = [
   "number",
   "question",
+  "fields",
   "order",
   "roles",
   "off",

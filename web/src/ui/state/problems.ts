@@ -10,6 +10,7 @@ export type Remedy =
   | "try-again"
   | "reset-settings"
   | "own-links"
+  | "one-by-one"
   | "choose-system"
   | "dismiss";
 
@@ -61,7 +62,7 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
   "out-of-memory": words(
     "The graphics card ran out of memory",
     "Close other tabs that use the graphics card, or choose fewer latent steps or a smaller system. Then load the agents again.",
-    RELOAD,
+    ["one-by-one", "reload-system"],
   ),
   "device-lost": words(
     "The browser lost the graphics card",

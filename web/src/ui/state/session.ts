@@ -2,7 +2,9 @@
 import { batch, signal } from "@preact/signals";
 import {
   EngineError,
+  type LoadProgress,
   type LocalFiles,
+  type Pace,
   type RunEvent,
   type RunOptions,
   type RunResult,
@@ -13,6 +15,7 @@ import {
 import { type Catalog, UnknownSystemError } from "../model/catalog";
 import { advanceLoading, type Loading, NOT_LOADING } from "../model/file-progress";
 import { FOLDER, type Folder, FolderError, type ForeignLinks } from "../model/folder";
+import { hasWords } from "../model/words";
 import type { Backend } from "./backend";
 import { type Problem, problemOf } from "./problems";
 import type { Remembered } from "./remembered";
@@ -47,6 +50,12 @@ export class Session {
   readonly liveBytes = signal(0);
   /** Links that the visitor opened; they replace the system's own. */
   readonly links = signal<ForeignLinks | undefined>(undefined);
+  /** Whether agents are loaded one after another, because together they may not fit. */
+  readonly oneByOne = signal(false);
+  /** How fast the agents are here, by id; empty if it was not measured. */
+  readonly paces = signal<Readonly<Record<string, Pace>>>({});
+  /** What a run waits for: an agent that is loaded for its turn. */
+  readonly entering = signal<LoadProgress | undefined>(undefined);
   /** Whether the tab was asleep during the last run, which makes its time meaningless. */
   readonly slept = signal(false);
   /** Folders that the visitor opened, by the address that stands for each. They live as long as the page. */
@@ -85,6 +94,14 @@ export class Session {
       this.problem.value = undefined;
     });
     if (wanted) await this.load();
+  }
+
+  /** Loads agents one after another from now on, or all together. Frees what is loaded. */
+  async setOneByOne(oneByOne: boolean): Promise<void> {
+    this.oneByOne.value = oneByOne;
+    if (this.phase.value !== "ready") return;
+    await this.unload();
+    this.phase.value = "unloaded";
   }
 
   /** To be called when the tab was asleep. */
@@ -176,11 +193,13 @@ export class Session {
         signal: controller.signal,
         ...(this.#files ? { files: this.#files } : {}),
         ...(this.links.value ? { links: this.links.value.text } : {}),
+        ...(this.oneByOne.value ? { oneByOne: true } : {}),
         onProgress: (progress) => {
           if (this.#loadController !== controller) return;
           this.loading.value = advanceLoading(this.loading.value, progress);
         },
       });
+      const paces = await this.#measure(handle, controller.signal);
       if (controller.signal.aborted) {
         await handle.dispose();
         return;
@@ -188,6 +207,7 @@ export class Session {
       if (!this.#files) this.remembered.add(this.#url);
       batch(() => {
         this.handle.value = handle;
+        this.paces.value = paces;
         this.questions.value = handle.questions;
         this.phase.value = "ready";
       });
@@ -198,6 +218,18 @@ export class Session {
       if (this.handle.value === handle) this.liveBytes.value = liveBytes;
     } catch (error) {
       if (this.#loadController === controller) this.fail(error);
+    }
+  }
+
+  /** Measures how fast language models are here; tiny agents always are fast enough. */
+  async #measure(handle: SystemHandle, stop: AbortSignal): Promise<Readonly<Record<string, Pace>>> {
+    if (!hasWords(handle.system) || stop.aborted) return {};
+    try {
+      return await handle.paces(stop);
+    } catch (error) {
+      if (stop.aborted) return {};
+      await handle.dispose().catch(() => {});
+      throw error;
     }
   }
 
@@ -212,6 +244,7 @@ export class Session {
     const handle = this.handle.value;
     this.cancelLoading();
     this.handle.value = undefined;
+    this.paces.value = {};
     this.liveBytes.value = 0;
     try {
       await handle?.dispose();
@@ -237,11 +270,17 @@ export class Session {
       this.problem.value = undefined;
     });
     try {
-      const result = await keepAwake(() => handle.run(options, hooks));
+      const onProgress = (progress: LoadProgress): void => {
+        this.entering.value = progress.fraction < 1 ? progress : undefined;
+      };
+      const result = await keepAwake(() => handle.run(options, { ...hooks, onProgress }));
       this.liveBytes.value = result.counters.liveBytes;
       return result;
     } finally {
-      this.busy.value = false;
+      batch(() => {
+        this.busy.value = false;
+        this.entering.value = undefined;
+      });
     }
   }
 

@@ -3,13 +3,23 @@ import { computed, effect, type ReadonlySignal, type Signal, signal, untracked }
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { TaskQuestion } from "../../engine/api";
+import {
+  chooseFields,
+  type FieldPlan,
+  type Fields,
+  fieldsOfRecord,
+  NO_FIELDS,
+  planFields,
+} from "../model/fields";
 import type { Asked } from "../model/recording";
 import { openingQuestion } from "../model/sample";
 import { arranged, runOptions } from "../model/settings";
 import { asksForDestination, destination } from "../model/trail";
+import type { PageState } from "../model/url";
 import { parseRing } from "../task/hop";
 import { Ablate } from "./ablate";
 import type { Backend } from "./backend";
+import { Chat } from "./chat";
 import { Compare } from "./compare";
 import { Measure } from "./measure";
 import { createPage, type Page } from "./page";
@@ -18,6 +28,9 @@ import { type Remembered, rememberIn } from "./remembered";
 import { Session } from "./session";
 import { Watch } from "./watch";
 
+/** An answer to a free question may be at least this long, however short those of the system's task are. */
+const CHAT_TOKENS = 48;
+
 /** The current question. */
 export interface CurrentQuestion {
   readonly text: string;
@@ -25,6 +38,8 @@ export interface CurrentQuestion {
   readonly choices: readonly string[] | undefined;
   /** The index in the held-out set; undefined for the visitor's own question. */
   readonly index: number | undefined;
+  /** The other columns that prompts show: none if they show only the question. */
+  readonly fields: Fields;
 }
 
 export interface Store {
@@ -32,6 +47,7 @@ export interface Store {
   readonly session: ReadOnly<Session>;
   readonly remembered: Remembered;
   readonly watch: ReadOnly<Watch>;
+  readonly chat: ReadOnly<Chat>;
   readonly compare: ReadOnly<Compare>;
   readonly measure: ReadOnly<Measure>;
   readonly ablate: ReadOnly<Ablate>;
@@ -40,6 +56,8 @@ export interface Store {
   readonly question: ReadonlySignal<CurrentQuestion>;
   /** What a run would ask now; undefined before a system is open. */
   readonly asked: ReadonlySignal<Asked | undefined>;
+  /** What the Chat view would ask now; undefined before a system is open. */
+  readonly chatAsked: ReadonlySignal<Asked | undefined>;
   /** Forgets all runs, because another system or other links are open now. */
   clear(): void;
 }
@@ -51,22 +69,39 @@ export function createStore(backend: Backend): Store {
   const search = signal(false);
   const parts = {
     watch: new Watch(session),
+    chat: new Chat(session),
     compare: new Compare(session),
     measure: new Measure(session),
     ablate: new Ablate(session),
   };
   const question = computed(() => {
-    const { question: own, number } = page.state.value;
-    return currentQuestion(session.questions.value, own, number);
+    const state = page.state.value;
+    const system = session.system.value;
+    return currentQuestion(session.questions.value, state, system ? planFields(system, state) : NO_FIELDS);
   });
   const asked = computed((): Asked | undefined => {
     const system = session.system.value;
     if (!system) return undefined;
-    const { text, expected, choices } = question.value;
+    const { text, expected, choices, fields } = question.value;
     const scoring = system.task?.scoring ?? "exact";
-    const options = runOptions(system, page.state.value, text, search.value);
+    const options = runOptions(system, page.state.value, text, search.value, fields);
     const origin = { manifest: system.sha256, links: session.links.value?.name };
     return { system: arranged(system, page.state.value), origin, expected, choices, scoring, options };
+  });
+  const chatAsked = computed((): Asked | undefined => {
+    const system = session.system.value;
+    if (!system || !asked.value) return undefined;
+    const state: PageState = { ...page.state.value, mode: "latent" };
+    const fields = chooseFields(planFields(system, state), {}, parts.chat.fields.value);
+    const options = runOptions(system, state, parts.chat.draft.value.trim(), search.value, fields);
+    const longest = Math.max(CHAT_TOKENS, options.decoding?.maxNewTokens ?? 0);
+    const decoding = state.maxNewTokens === null ? { maxNewTokens: longest } : {};
+    return {
+      ...asked.value,
+      expected: undefined,
+      choices: undefined,
+      options: { ...options, decoding: { ...options.decoding, ...decoding } },
+    };
   });
   const clear = (): void => {
     for (const part of Object.values(parts)) part.clear();
@@ -89,28 +124,38 @@ export function createStore(backend: Backend): Store {
     // Results of other links must not be mistaken for results of these.
     untracked(clear);
   });
-  return { page, session, remembered, ...parts, search, question, asked, clear };
+  return { page, session, remembered, ...parts, search, question, asked, chatAsked, clear };
 }
 
 function currentQuestion(
   held: readonly TaskQuestion[],
-  own: string | null,
-  number: number | null,
+  { question: own, number, fields: edited }: PageState,
+  plan: FieldPlan,
 ): CurrentQuestion {
+  const place = Math.min(number === null ? openingQuestion(held) : number - 1, Math.max(0, held.length - 1));
+  const chosen = held[place];
+  const fields = chooseFields(plan, fieldsOfRecord(chosen), edited);
+  const untouched = Object.keys(edited).every((name) => !(name in fields));
   if (own !== null) {
-    const known = held.find(({ question }) => question === own.trim());
+    // Only with the same facts is the right answer the same.
+    const same = (each: TaskQuestion): boolean =>
+      each.question === own.trim() && sameTexts(chooseFields(plan, fieldsOfRecord(each), {}), fields);
+    const known = held.find(same);
     const ring = parseRing(own);
     const expected = known?.answer ?? (ring && asksForDestination(held) ? destination(ring) : undefined);
-    return { text: own, expected, choices: known?.choices, index: undefined };
+    return { text: own, expected, choices: known?.choices, index: undefined, fields };
   }
-  const index = Math.min(number === null ? openingQuestion(held) : number - 1, Math.max(0, held.length - 1));
-  const chosen = held[index];
   return {
     text: chosen?.question ?? "",
-    expected: chosen?.answer,
+    expected: untouched ? chosen?.answer : undefined,
     choices: chosen?.choices,
-    index: chosen ? index : undefined,
+    index: chosen && untouched ? place : undefined,
+    fields,
   };
+}
+
+function sameTexts(one: Fields, other: Fields): boolean {
+  return Object.keys(other).every((name) => one[name] === other[name]);
 }
 
 export const StoreContext = createContext<Store | undefined>(undefined);

@@ -9,6 +9,7 @@ import { modeOf } from "../model/modes";
 import { cellsOf, type Score, type Survey, scores, toCsv } from "../model/tally";
 import { AccuracyChart, GroupChart } from "../parts/accuracy";
 import { Bar, JobButton } from "../parts/controls";
+import { Estimate } from "../parts/estimate";
 import { useStore } from "../state/store";
 import { isComplete } from "../task/score";
 
@@ -135,6 +136,12 @@ function SurveyForm(): JSX.Element {
           Measure
         </JobButton>
         <SurveyProgress runs={runs} />
+        {current && !running && (
+          <Estimate
+            runs={cellsOf(survey).map((cell) => ({ ...current.options, ...cell }))}
+            times={survey.questions}
+          />
+        )}
       </div>
     </section>
   );

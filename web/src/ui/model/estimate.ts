@@ -1,0 +1,48 @@
+/** How long a run will take, from the pace that was measured on this machine. Pure. */
+import { type Pace, planPrompts, planRun, type RunOptions, type System } from "../../engine/api";
+
+/** Characters of English in a token of a language model. */
+const CHARACTERS = 4;
+/** An answer is rarely as long as it may be. */
+const ANSWER_TOKENS = 24;
+
+/**
+ * @param paces - by agent id.
+ * @returns in ms; undefined if a pace is unknown or the run cannot be planned.
+ */
+export function estimateRun(
+  system: System,
+  options: RunOptions,
+  paces: Readonly<Record<string, Pace>>,
+): number | undefined {
+  try {
+    const { turns, settings } = planRun(system, options);
+    const prompts = planPrompts(system, options);
+    let total = 0;
+    for (const { agent, round, latentSteps, textTokens, answers } of turns) {
+      const pace = paces[agent];
+      if (!pace) return undefined;
+      const prompt = prompts(agent, round);
+      const characters = prompt.reduce((sum, part) => sum + (part.kind === "text" ? part.text.length : 0), 0);
+      const slots = round === 0 ? 0 : prompt.filter(({ kind }) => kind === "latent").length;
+      const tokens = textTokens + (answers ? Math.min(settings.decoding.maxNewTokens, ANSWER_TOKENS) : 0);
+      const positions = characters / CHARACTERS + slots * settings.latentSteps;
+      const lens = latentSteps > 0 ? pace.headMs : 0;
+      total +=
+        positions * pace.positionMs + latentSteps * pace.stepMs + tokens * (pace.stepMs + pace.headMs) + lens;
+    }
+    return total;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A time in round numbers: `5 s`, `40 s`, `3 minutes`, `2 hours`; undefined for what is over at once. */
+export function aboutTime(ms: number): string | undefined {
+  const seconds = ms / 1000;
+  if (seconds < 3) return undefined;
+  if (seconds < 55) return `${Math.max(5, Math.round(seconds / 5) * 5)} seconds`;
+  const minutes = Math.max(1, Math.round(seconds / 60));
+  if (minutes < 100) return minutes === 1 ? "1 minute" : `${minutes} minutes`;
+  return `${Math.round(minutes / 60)} hours`;
+}
