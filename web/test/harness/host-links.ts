@@ -165,7 +165,7 @@ async function decode(agent: Agent, limit: number): Promise<readonly number[]> {
     const id = await agent.pick({
       temperature: 0,
       topP: 1,
-      topK: null,
+      topK: 0,
       repetitionPenalty: 1,
       written: ids,
       uniform: 0,
