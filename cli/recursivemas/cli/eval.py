@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,10 +20,12 @@ from recursivemas.cli.options import (
     use_threads,
 )
 from recursivemas.cli.phases import shown_phases
+from recursivemas.cli.released import chosen_set, chosen_settings, eval_released
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
 from recursivemas.system.names import MODES
 from recursivemas.system.questions import QuestionRecord
+from recursivemas.system.released_settings import SET_NAMES, STYLES
 from recursivemas.system.system import load_system
 
 if TYPE_CHECKING:
@@ -49,15 +51,35 @@ def eval_command(
     temperature: Annotated[
         float | None, typer.Option(min=0, help="Temperature of decoding. Default: the system's.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of sampling. Default: 0; the profile's: 42.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only this many questions, from the first.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions asked at once.")] = 128,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Questions asked at once. Default: 128; the profile has its own.")
+    ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     weights: WeightsOption = "checkpoint",
     threads: ThreadsOption = None,
     wrong: Annotated[int, typer.Option(min=0, help="Show up to this many wrong answers of each mode.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and eval.png.")] = None,
+    profile: Annotated[
+        Literal["released"] | None,
+        typer.Option(
+            help="released: a data set of the paper, with the settings and both scores of its authors' runner."
+        ),
+    ] = None,
+    set_name: Annotated[str | None, typer.Option("--set", help=f"With --profile: {', '.join(SET_NAMES)}.")] = None,
+    style: Annotated[
+        str | None,
+        typer.Option(help=f"With --profile: whose settings, of {', '.join(STYLES)}. Default: by the system's name."),
+    ] = None,
+    rollouts: Annotated[
+        int | None, typer.Option(min=1, help="With --profile: k of pass@k, the samples of each question.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="With --profile: the longest answer.")] = None,
+    run_code: Annotated[
+        bool, typer.Option("--run-code", help="With --profile: run the programs of answers, in a limited process.")
+    ] = False,
 ) -> None:
     """Asks every question in every chosen mode and round; the intervals are Wilson's at 95%."""
     from recursivemas.training.evaluation.evaluate import CONTROLS, Control, evaluate
@@ -67,6 +89,28 @@ def eval_command(
 
     use_threads(threads)
     declared = load_system(system)
+    if profile is not None:
+        given = {
+            "latent_steps": _one(latent_steps, "--latent-steps"),
+            "rounds": _one(rounds, "--rounds"),
+            "temperature": temperature,
+            "seed": seed,
+            "batch_size": batch_size,
+            "rollouts": rollouts,
+            "max_new_tokens": max_new_tokens,
+        }
+        modes = _names(mode, {each.name: each for each in MODES}, "--mode")
+        if len(modes) > 1 or control != "none" or wrong or out is None:
+            raise InputError(
+                "--profile released needs --out FOLDER, where a later run goes on, and takes one --mode and neither "
+                "--control nor --wrong"
+            )
+        name = chosen_set(set_name, run_code)
+        settings = chosen_settings(name, style, declared, given)
+        eval_released(declared, links, name, settings, modes[0], data, limit, device, precision, weights, out)
+        return
+    if set_name or style or rollouts or max_new_tokens or run_code:
+        raise InputError("--set, --style, --rollouts, --max-new-tokens and --run-code need --profile released")
     source = data or (declared.task.data if declared.task else None)
     if source is None:
         raise InputError(f"{system}: names no questions; set task.data or pass --data")
@@ -87,12 +131,12 @@ def eval_command(
     with shown_phases() as start:
         for each, r, m, c in grid:
             report = start(f"{each} r={r} m={m}")
-            cells.append(evaluate(recursion, records, each, r, m, c, temperature, seed, batch_size, report))
+            cells.append(evaluate(recursion, records, each, r, m, c, temperature, seed or 0, batch_size or 128, report))
     Console().print(_table(cells))
     if wrong:
         Console().print(_wrong_table(cells, records, wrong))
     if out is not None:
-        save_report(out, declared, links, source, seed, cells, records)
+        save_report(out, declared, links, source, seed or 0, cells, records)
         typer.echo(f"{out / 'eval.json'}, {out / 'eval.png'}")
 
 
@@ -124,6 +168,15 @@ def _wrong_table(cells: "Sequence[Cell]", records: Sequence[QuestionRecord], mos
             texts = (escape(str(each[name])) for name in ("question", "right_answer", "answer"))
             table.add_row(cell.mode, cell.control, str(cell.rounds), str(cell.latent_steps), *texts)
     return table
+
+
+def _one(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    numbers = _numbers(text, 1, option)
+    if len(numbers) > 1:
+        raise InputError(f"{option} {text!r}: --profile takes one number")
+    return numbers[0]
 
 
 def _numbers(text: str | None, default: int, option: str) -> list[int]:

@@ -14,7 +14,9 @@ from torch import Tensor
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Mode
 from recursivemas.system.progress import Progress
-from recursivemas.system.questions import QuestionRecord
+from recursivemas.system.prompt import field_names, parse_template
+from recursivemas.system.questions import Asked, QuestionRecord, check_fields
+from recursivemas.system.system import System
 from recursivemas.training.evaluation.statistics import wilson
 from recursivemas.training.recursion import HandOffHook, Recursion
 from recursivemas.training.tasks.scoring import is_right
@@ -137,11 +139,13 @@ def evaluate(
         progress: Called with (questions done, questions).
 
     Raises:
-        InputError: When the control is `other_question` and there is no other question.
+        InputError: When the control is `other_question` and there is no other question, or a question lacks a column
+            that a prompt shows.
     """
     if control == "other_question" and len(records) == 1:
         raise InputError("control 'other_question' needs at least 2 questions, got 1; give more, or leave it out")
     system = recursion.system
+    check_fields(system, records)
     scoring = system.task.scoring if system.task is not None else "exact"
     asked = Recursion(system, recursion.agents, recursion.links, CONTROLS[control] or recursion.hook)
     sampler = asked.sampler(seed)
@@ -155,7 +159,7 @@ def evaluate(
         batch = list(records[begin : begin + batch_size])
         # A question alone in its batch has no neighbour, so the question before it joins in and is not counted.
         extra = [records[begin - 1]] if control == "other_question" and len(batch) == 1 else []
-        questions = [record.question for record in [*extra, *batch]]
+        questions = asked_of(system, [*extra, *batch])
         answers = asked.run(questions, rounds, latent_steps, mode, sampler)
         texts = answers.texts[len(extra) :]
         written += texts
@@ -178,6 +182,13 @@ def evaluate(
         correct=tuple(correct),
         answers=tuple(written),
     )
+
+
+def asked_of(system: System, records: Sequence[QuestionRecord]) -> list[Asked]:
+    """What the agents are asked: records where a prompt shows other columns than the question, else texts."""
+    templates = (template for agent in system.agents for template in agent.prompts.values())
+    shown = {name for template in templates for name in field_names(parse_template(template))}
+    return [record if shown - {"question"} else record.question for record in records]
 
 
 def _by_group(records: Iterable[QuestionRecord], correct: Iterable[bool]) -> dict[str, float]:

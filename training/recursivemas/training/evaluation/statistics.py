@@ -9,7 +9,7 @@ Z_95 = 1.959963984540054
 RESAMPLES = 2000
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
+def wilson(right: float, total: int) -> tuple[float, float]:
     """Wilson score interval of a proportion at 95%. Source: E. B. Wilson, JASA 22 (1927).
 
     Returns:

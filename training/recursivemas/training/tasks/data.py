@@ -25,17 +25,18 @@ FIRST_TRAINING_SEED = 1_000_000
 
 
 def load_records(source: str) -> list[QuestionRecord]:
-    """Questions of a JSONL file, or of a hub data set (`owner/name[/config][:split]`).
+    """Questions of a JSONL, JSON or CSV file, or of a hub data set (`owner/name[/config][:split]`).
 
     Raises:
         InputError: When neither can be read.
     """
     path = Path(source)
-    if path.exists() or path.suffix == ".jsonl" or path.is_absolute():
+    local = path.exists() or path.suffix == ".jsonl" or path.is_absolute()
+    if local and path.suffix not in (".json", ".csv", ".parquet"):
         return load_questions(path)
-    from recursivemas.training.tasks.hub_data import hub_records
+    from recursivemas.training.tasks.hub_data import file_rows, hub_records, records_of_rows
 
-    return hub_records(source)
+    return records_of_rows(file_rows(path), source) if local else hub_records(source)
 
 
 class TrainingData:

@@ -1,13 +1,15 @@
-"""Questions of a hub data set `owner/name[/config][:split]`, from its JSONL files or through the `datasets` library.
+"""Rows of data files and of hub data sets `owner/name[/config][:split]`, and questions from them.
 
-Columns are those of our JSONL: question (or problem), answer, and optionally choices and group; other columns are
-ignored. If there are choices, an answer that is a number is the index of the right choice, as in many such sets.
+Columns are those of our JSONL: question (or problem), answer, and optionally choices and group; other columns become
+fields. If there are choices, an answer that is a number is the index of the right choice, as in many such sets. JSON
+lines, JSON lists and CSV are read directly, other formats through the `datasets` library.
 """
 
+import csv
 import importlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.questions import QuestionRecord
 
 DEFAULT_SPLIT = "test"
+Row = Mapping[str, Any]
 _SHARD = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")
 
 
@@ -29,6 +32,19 @@ def hub_records(source: str) -> list[QuestionRecord]:
     Raises:
         InputError: When the data set cannot be fetched, or has no questions and answers.
     """
+    return records_of_rows(hub_rows(source), source)
+
+
+def hub_rows(source: str, files: Sequence[str] = ()) -> Iterable[Row]:
+    """Rows of a hub data set.
+
+    Args:
+        source: `owner/name[/config][:split]`; the default split is `test`.
+        files: Names of the JSONL files that hold the split, where their names do not say so.
+
+    Raises:
+        InputError: When the data set cannot be fetched, or a line of it is broken.
+    """
     path, _, split = source.partition(":")
     name, config = "/".join(path.split("/")[:2]), "/".join(path.split("/")[2:])
     split = split or DEFAULT_SPLIT
@@ -38,10 +54,46 @@ def hub_records(source: str) -> list[QuestionRecord]:
         raise InputError(
             f"data {source!r}: neither a file nor an available hub data set: {_first_line(error)}"
         ) from None
-    files = _split_files(folder, config, split)
-    if files:
-        return records_of_rows((row for file in files for row in _json_rows(file)), source)
+    named = [folder / each for each in files]
+    found = [file for file in named if file.is_file()] if named else _split_files(folder, config, split)
+    if found:
+        return (row for file in found for row in file_rows(file))
     return _from_datasets(source, name, config or None, split)
+
+
+def file_rows(path: Path) -> Iterator[Row]:
+    """Rows of a JSONL file, a JSON list of objects, a CSV file, or a file that the `datasets` library reads.
+
+    Raises:
+        InputError: The file is missing or broken, which the error says with the line.
+    """
+    try:
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8", newline="") as lines:
+                yield from csv.DictReader(lines)
+        elif path.suffix == ".json":
+            yield from _json_list(path)
+        elif path.suffix == ".jsonl":
+            yield from _json_rows(path)
+        else:
+            rows = _datasets(f"{path}: neither JSON nor CSV").load_dataset(
+                path.suffix[1:], data_files=str(path), split="train"
+            )
+            yield from rows
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such data file; expected .jsonl, .json, .csv or .parquet") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {_first_line(error)}") from None
+
+
+def _json_list(path: Path) -> list[Row]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: expected a list of objects; one object a line has the suffix .jsonl")
+    return rows
 
 
 def _split_files(folder: Path, config: str, split: str) -> list[Path]:
@@ -64,7 +116,7 @@ def _has_part(name: str, part: str) -> bool:
     return re.search(rf"(?<![^\W_]){re.escape(part)}(?![^\W_])", name) is not None
 
 
-def _json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+def _json_rows(file: Path) -> Iterator[Row]:
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -78,23 +130,26 @@ def _json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
             yield row
 
 
-def _from_datasets(source: str, name: str, config: str | None, split: str) -> list[QuestionRecord]:
+def _datasets(what: str) -> Any:
     try:
-        library = importlib.import_module("datasets")
+        return importlib.import_module("datasets")
     except ImportError:
         raise InputError(
-            f"data set {name!r} has no JSONL file named like {split!r}; its other formats are read by the `datasets` "
-            "library: pip install 'recursivemas[data]'"
+            f"{what}; other formats are read by the `datasets` library: pip install 'recursivemas[data]'"
         ) from None
+
+
+def _from_datasets(source: str, name: str, config: str | None, split: str) -> Iterable[Row]:
+    library = _datasets(f"data set {name!r} has no JSONL file named like {split!r}")
     try:
-        rows = library.load_dataset(name, config, split=split)
+        rows: Iterable[Row] = library.load_dataset(name, config, split=split)
     except Exception as error:  # many kinds again
         raise InputError(f"data {source!r}: {_first_line(error)}") from None
-    return records_of_rows(rows, source)
+    return rows
 
 
-def records_of_rows(rows: Iterable[Mapping[str, Any]], source: str) -> list[QuestionRecord]:
-    """Rows of a table as questions; other columns are ignored.
+def records_of_rows(rows: Iterable[Row], source: str) -> list[QuestionRecord]:
+    """Rows of a table as questions; columns that no key of a record names become fields.
 
     Raises:
         InputError: For a row without question or answer, with the names of its columns.
@@ -112,12 +167,10 @@ def records_of_rows(rows: Iterable[Mapping[str, Any]], source: str) -> list[Ques
             if not 0 <= answer < len(choices):
                 raise InputError(f"{source}, row {number}: answer {answer} is no index of {len(choices)} choices")
             answer = choices[answer]
-        data: dict[str, Any] = {"question": str(question), "answer": str(answer)}
-        if choices:
-            data["choices"] = tuple(choices)
-        if row.get("group") is not None:
-            data["group"] = str(row["group"])
-        records.append(QuestionRecord.parse(data, f"{source}, row {number}"))
+        data: dict[str, Any] = {**row, "question": str(question), "answer": str(answer)}
+        data["choices"] = tuple(choices) if choices else None
+        data["group"] = None if row.get("group") is None else str(row["group"])
+        records.append(QuestionRecord.of_row(data, f"{source}, row {number}"))
     if not records:
         raise InputError(f"{source}: holds no questions")
     return records

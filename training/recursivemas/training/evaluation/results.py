@@ -1,0 +1,98 @@
+"""A results file that grows question by question, survives being killed, and is shared by several processes.
+
+`run.json` says what was asked; `results.jsonl` has a line for each question, in order. While they work, processes
+append to `results.<rank>.jsonl`; the next start, or the end, merges these. A line that was cut off is dropped and asked
+again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json, write_text_atomic
+
+RUN_FILE = "run.json"
+RESULTS_FILE = "results.jsonl"
+Line = Mapping[str, Any]
+
+
+def digest(value: object) -> str:
+    """A short name for what a run depends on: sha256 of its JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class Results:
+    """The results of one run in a folder.
+
+    Args:
+        folder: Gets the files.
+        identity: What the results depend on; JSON values.
+        rank: Number of this process.
+
+    Raises:
+        InputError: The folder holds the results of another run.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], rank: int = 0) -> None:
+        self.folder, self.rank = folder, rank
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity))
+        path = folder / RUN_FILE
+        if not path.exists():
+            return
+        found = read_json(path, "run file of rmas eval")
+        differing = [
+            key for key in self.identity if not isinstance(found, dict) or found.get(key) != self.identity[key]
+        ]
+        if differing:
+            here, there = (json.dumps(each.get(differing[0])) for each in (self.identity, dict(found)))
+            raise InputError(
+                f"{folder}: holds results of another run: {differing[0]} is {_cut(there)}, here it is {_cut(here)}; "
+                "choose another --out, or delete the folder"
+            )
+
+    def gather(self) -> None:
+        """Merges what processes have written; call it in one process while no other one writes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = self.lines()
+        write_text_atomic(self.folder / RUN_FILE, json.dumps(self.identity, indent=1, ensure_ascii=False) + "\n")
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        write_text_atomic(self.folder / RESULTS_FILE, text)
+        for part in self._parts():
+            part.unlink()
+
+    def lines(self) -> list[Line]:
+        """Every result so far, in the order of the questions."""
+        found: dict[int, Line] = {}
+        for path in (self.folder / RESULTS_FILE, *self._parts()):
+            if path.exists():
+                for line in _whole_lines(path):
+                    found.setdefault(line["index"], line)
+        return [found[index] for index in sorted(found)]
+
+    def append(self, lines: Iterable[Line]) -> None:
+        """Writes results through to the disk."""
+        with (self.folder / f"results.{self.rank}.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("results.*.jsonl"))
+
+
+def _whole_lines(path: Path) -> Iterable[Line]:
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:  # empty, or cut off when a process was killed
+            continue
+        if isinstance(line, dict) and "index" in line:
+            yield line
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
