@@ -164,6 +164,18 @@ def test_site_with_gzip_has_every_compressed_form(page: Path, system: Path, tmp_
     assert {path: path.read_bytes() for path in precompress(page) if path in first} == first
 
 
+def test_site_keeps_the_users_own_files(page: Path, system: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    assemble_site(page, [system], site, gzip=True)
+    (site / "CNAME").write_text("example.org")
+    (site / ".git").mkdir()
+    (site / ".git/HEAD").write_text("ref")
+    (site / "systems/walk/old.bin").write_text("of an earlier build")
+    assemble_site(page, [system], site)
+    assert (site / "CNAME").read_text() == "example.org" and (site / ".git/HEAD").read_text() == "ref"
+    assert not (site / "index.html.gz").exists() and not (site / "systems/walk/old.bin").exists()
+
+
 def serve_command(*places: object, port: int = 0) -> list[str]:
     """`rmas serve` as people start it."""
     return [sys.executable, "-m", "recursivemas.cli.app", "serve", *map(str, places), "--port", str(port)]

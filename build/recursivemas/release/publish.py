@@ -11,6 +11,7 @@ from recursivemas.release.hub_upload import contents, hub_address, publish_to_hu
 from recursivemas.release.release_assets import pack_assets, packed_assets
 from recursivemas.release.release_folder import MANIFEST, ReleaseFolder, check_release_folder
 from recursivemas.release.release_notes import release_notes
+from recursivemas.system.atomic import scratch_folder
 from recursivemas.system.errors import InputError
 from recursivemas.system.progress import Say
 
@@ -102,8 +103,8 @@ def _release(checked: ReleaseFolder, tag: str, where: Destination, dry_run: bool
 @contextmanager
 def _assets_folder(keep: Path | None) -> Iterator[Path]:
     if keep is None:
-        with tempfile.TemporaryDirectory(prefix="rmas-release-") as folder:
-            yield Path(folder)
+        with scratch_folder(Path(tempfile.gettempdir()), "rmas-release") as folder:
+            yield folder
         return
     if keep.exists() and not keep.is_dir():
         raise InputError(f"--assets {keep}: is a file; expected a folder")

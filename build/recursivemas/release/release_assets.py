@@ -5,12 +5,13 @@ sha256, so no two builds share a name, and several systems fit into one release.
 """
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from recursivemas.release.model_card import model_card
 from recursivemas.release.release_folder import SBOM, ReleaseFolder
+from recursivemas.system.atomic import scratch_folder
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
 
@@ -43,6 +44,10 @@ class Asset:
         """Measures and hashes a file."""
         return cls(path, path.stat().st_size, sha256_of(path))
 
+    def moved(self, folder: Path) -> "Asset":
+        """Moves the file into another folder of the same disk."""
+        return replace(self, path=self.path.replace(folder / self.path.name))
+
 
 def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES) -> list[Asset]:
     """Packs a system.
@@ -59,17 +64,16 @@ def pack_assets(release: ReleaseFolder, out: Path, part_bytes: int = PART_BYTES)
     Raises:
         InputError: The disk is full or refuses to be written. No incomplete file is left.
     """
-    _remove(release, out)
     try:
-        return _pack(release, out, part_bytes)
-    except BaseException as error:
-        _remove(release, out)
-        if isinstance(error, OSError):
-            raise InputError(
-                f"{out}: {release.label} cannot be packed there ({error.strerror or error}); it takes twice the "
-                f"system's {release.size_bytes / 1e6:.0f} MB: make room, or give another folder with --assets"
-            ) from error
-        raise
+        with scratch_folder(out, ".packing") as scratch:
+            packed = _pack(release, scratch, part_bytes)
+            _remove(release, out)
+            return [asset.moved(out) for asset in packed]  # the sums come last and say that everything is there
+    except OSError as error:
+        raise InputError(
+            f"{out}: {release.label} cannot be packed there ({error.strerror or error}); it takes twice the "
+            f"system's {release.size_bytes / 1e6:.0f} MB: make room, or give another folder with --assets"
+        ) from error
 
 
 def packed_assets(release: ReleaseFolder, out: Path) -> list[Asset]:

@@ -69,6 +69,8 @@ def check_page(page: Path) -> None:
 def assemble_site(page: Path, systems: Sequence[Path], out: Path, *, gzip: bool = False) -> list[str]:
     """Copies the page and systems into one folder, whole or not at all.
 
+    Files of the user's own at the top of an earlier site, such as `CNAME`, are kept.
+
     Args:
         page: The built page.
         systems: Folders with a `system.json`, or folders of such folders.
@@ -100,4 +102,16 @@ def assemble_site(page: Path, systems: Sequence[Path], out: Path, *, gzip: bool 
         (site / _INDEX).write_text(index.model_dump_json(indent=1) + "\n", encoding="utf-8")
         if gzip:
             precompress(site)
+        _keep_others(out, site)
     return names
+
+
+def _keep_others(earlier: Path, site: Path) -> None:
+    """Copies what lies at the top of an earlier site and not of this one, except for compressed files of this one's."""
+    for path in sorted(earlier.iterdir()) if earlier.is_dir() else ():
+        if (site / path.name).exists() or (path.suffix in (".gz", ".br") and (site / path.stem).exists()):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, site / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, site / path.name, follow_symlinks=False)

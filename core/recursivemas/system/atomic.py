@@ -1,9 +1,10 @@
-"""Writes folders whole or not at all."""
+"""Writes folders whole or not at all, and cleans up after processes that were killed."""
 
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     """Yields an empty folder beside `out`, which replaces `out` if the block succeeds.
 
     On any exception, Ctrl-C included, the new folder is removed and `out` stays as it was. Folders that killed
-    processes left behind are removed too.
+    processes left behind are removed too; if such a process had just moved `out` away, it is moved back first.
 
     Args:
         out: The folder to write; an existing one is replaced.
@@ -28,7 +29,7 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     out = out.absolute()
     made = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(out)
+    _recover(out)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     partial.mkdir()
     try:
@@ -52,22 +53,45 @@ def atomic_folder(out: Path) -> Iterator[Path]:
         raise
 
 
-def check_replaceable(out: Path, mark: str, kind: str) -> None:
-    """Refuses to replace a folder that is neither empty nor an earlier artifact.
+@contextmanager
+def scratch_folder(parent: Path, kind: str) -> Iterator[Path]:
+    """Yields an empty folder for temporary files, which is removed at the end.
+
+    Folders that killed processes left there under the same name are removed at the beginning.
+
+    Args:
+        parent: Where to make it.
+        kind: The beginning of its name; the number of this process follows.
+    """
+    _remove_abandoned(parent, f"{kind}-")
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{kind}-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def check_replaceable(out: Path, mark: str, kind: str, belongs: Callable[[str], bool] = lambda name: True) -> None:
+    """Refuses to replace a folder that is neither empty nor an earlier artifact, or that has other files in it.
 
     Args:
         out: The folder to write.
         mark: Path of a file that every such artifact has, relative to it.
         kind: The name of such an artifact, with its article.
+        belongs: Whether a file, by its path relative to `out`, is part of the artifact.
 
     Raises:
-        InputError: `out` is another folder, or a file.
+        InputError: `out` is another folder, or a file, or has a file that would be lost.
     """
+    _recover(out.absolute())
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise InputError(f"{nearest}: is a file; --out must be a folder, new or {kind}")
     if out.exists() and any(out.iterdir()) and not (out / mark).is_file():
         raise InputError(f"{out}: exists and is not {kind} (no {mark}); choose another --out")
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir())
+    if foreign := next((name for name in names if not belongs(name)), None):
+        raise InputError(
+            f"{out / foreign}: is not part of {kind} and would be lost when the folder is replaced; move it elsewhere, "
+            "or choose another --out"
+        )
 
 
 @contextmanager
@@ -96,12 +120,26 @@ def copy_folder(source: Path, target: Path) -> None:
             shutil.copy2(path, target / path.name)
 
 
-def _remove_abandoned(out: Path) -> None:
+def _recover(out: Path) -> None:
+    """Undoes a replacement in which a process was killed, and removes what it left."""
+    if not out.exists():
+        for earlier in _abandoned(out.parent, f".{out.name}.old-"):
+            earlier.replace(out)
+            break
     for kind in ("partial", "old"):
-        for path in out.parent.glob(f".{out.name}.{kind}-*"):
-            owner = path.name.rsplit("-", 1)[1]
-            if owner.isdigit() and not _runs(int(owner)):
-                shutil.rmtree(path, ignore_errors=True)
+        _remove_abandoned(out.parent, f".{out.name}.{kind}-")
+
+
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    for path in _abandoned(parent, prefix):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _abandoned(parent: Path, prefix: str) -> list[Path]:
+    """Folders `<prefix><process number>…` whose process runs no more."""
+    found = [path for path in parent.iterdir() if path.name.startswith(prefix)] if parent.is_dir() else []
+    owners = {path: path.name.removeprefix(prefix).partition("-")[0] for path in found}
+    return [path for path, owner in owners.items() if owner.isdigit() and not _runs(int(owner))]
 
 
 def _runs(pid: int) -> bool:

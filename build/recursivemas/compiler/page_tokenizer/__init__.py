@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 from recursivemas.system import probe_texts
+from recursivemas.system.atomic import scratch_folder
 from recursivemas.system.cache import cache_folder, damage, remove, seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, write_text_atomic
@@ -194,8 +194,8 @@ def _install(folder: Path, version: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise InputError("npm is not on the PATH; it comes with Node.js (nodejs.org)")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".installing-") as scratch:
-        made = Path(scratch, "made")
+    with scratch_folder(folder.parent, ".installing") as scratch:
+        made = scratch / "made"
         made.mkdir()
         for name in ("package.json", "package-lock.json"):
             shutil.copyfile(_HERE / name, made / name)

@@ -1,7 +1,6 @@
 """The compiled runtime: built on first use, afterwards read from the cache."""
 
 import hashlib
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from filelock import FileLock
 
 from recursivemas.compiler.runtime.sources import Sources, find_sources
 from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
+from recursivemas.system.atomic import scratch_folder
 from recursivemas.system.cache import cache_folder, damage, remove, seal
 from recursivemas.system.progress import Say, silent
 
@@ -84,8 +84,8 @@ def _key(emscripten: Emscripten, sources: Sources) -> str:
 
 
 def _build(emscripten: Emscripten, sources: Sources, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as scratch:
-        root, made = Path(scratch, "tree"), Path(scratch, "objects")
+    with scratch_folder(folder.parent, ".building") as scratch:
+        root, made = scratch / "tree", scratch / "objects"
         sources.lay_out(root)
         made.mkdir()
         includes = [f"-I{root / each}" for each in _INCLUDES]
