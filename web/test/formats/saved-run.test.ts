@@ -17,7 +17,7 @@ async function record(mode: "latent" | "text"): Promise<Finished> {
   const decoding = { ...handle.system.decoding };
   const options = {
     question: asked?.question ?? "",
-    fields: { critic_facts: "a road", constructor: "none" },
+    fields: { critic_facts: "a road", mapKey: "" },
     mode,
     rounds: 2,
     latentSteps: 3,
