@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from recursivemas.training.evidence import cross_entropy
 from recursivemas.training.evidence.jobs import EXPERIMENTS, found_so_far, run_job
 from recursivemas.training.evidence.report import write_evidence
 
@@ -14,8 +15,14 @@ def measure(names: Sequence[str], seeds: Sequence[int], work: Path, systems: Pat
     """Runs every job that is not done, side by side."""
     work.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for job in [pool.submit(run_job, name, seed, work, systems) for name in names for seed in seeds]:
-            job.result()
+        pending = []
+        for name in names:
+            for seed in seeds:
+                curve = name == cross_entropy.NAME
+                job = (cross_entropy.run_seed, seed) if curve else (run_job, name, seed)
+                pending.append(pool.submit(*job, work, systems))
+        for done in pending:
+            done.result()
 
 
 def main() -> None:
@@ -26,7 +33,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/evidence"), help="Folder for tables and pictures.")
     parser.add_argument("--work", type=Path, default=Path("dist/.evidence"), help="Training runs and raw results.")
     parser.add_argument("--systems", type=Path, default=Path("systems"), help="Folder with the systems' YAML files.")
-    parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
+    names = [*EXPERIMENTS, cross_entropy.NAME]
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="Processes, one thread each.")
     parser.add_argument("--report", action="store_true", help="Only write what has been measured so far.")
@@ -34,6 +42,10 @@ def main() -> None:
     if not given.report:
         measure(given.only, given.seeds, given.work, given.systems, given.jobs)
     for name in given.only:
+        if name == cross_entropy.NAME:
+            if cross_entropy.write_curve(given.seeds, given.work, given.out):
+                print(given.out / f"{name}.json")
+            continue
         found = [found_so_far(name, seed, given.work, given.systems) for seed in given.seeds]
         if raw := [record for record in found if record is not None]:
             write_evidence(name, EXPERIMENTS[name].system, raw, given.out)
