@@ -9,15 +9,20 @@ import pytest
 
 from recursivemas.compiler.runtime import ensure_runtime
 from recursivemas.compiler.runtime.sources import OURS, find_sources
+from recursivemas.compiler.runtime.toolchain import Emscripten
 from recursivemas.system.errors import InputError
 
+OBJECT = b"\0asm\1\0\0\0" + b"\0\2ab"
+"""WebAssembly with one section, which means nothing."""
+
 # Stands in for the compiler only: writes its output file and notes that it was called.
-FAKE = """#!/bin/bash
+FAKE = r"""#!/bin/bash
 if [ "$1" = --version ]; then echo "emcc (Emscripten gcc/clang-like replacement) {version} (deadbeef)"; exit 0; fi
 echo "$@" >> "{log}"
 {behaviour}
 for last; do :; done
-echo object > "$last"
+printf '\0asm\1\0\0\0\0\2ab' > "$last"
+{after}
 """
 
 
@@ -28,13 +33,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def _emcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str = "3.1.6", behaviour: str = "") -> Path:
+def _emcc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str = "3.1.6", behaviour: str = "", after: str = ""
+) -> Path:
     """Puts a fake emcc on the PATH; returns its log."""
     folder, log = tmp_path / "bin", tmp_path / "log"
     folder.mkdir(exist_ok=True)
     log.touch()
     program = folder / "emcc"
-    program.write_text(FAKE.format(version=version, log=log, behaviour=behaviour), encoding="utf-8")
+    program.write_text(FAKE.format(version=version, log=log, behaviour=behaviour, after=after), encoding="utf-8")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     return log
@@ -76,7 +83,7 @@ def test_ensure_runtime_compiles_once(
     log = _emcc(tmp_path, monkeypatch, version)
     said: list[str] = []
     first = ensure_runtime(said.append)
-    assert [path.read_text(encoding="utf-8") for path in first.objects] == ["object\n"] * 3
+    assert [path.read_bytes() for path in first.objects] == [OBJECT] * 3
     assert len(said) == 1
     compiled = log.read_text(encoding="utf-8")
     assert compiled.count(" -c ") == 3
@@ -96,15 +103,39 @@ def test_ensure_runtime_compiles_again_for_another_emcc(
     assert all(path.is_file() for path in (*first.objects, *second.objects))
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "after", "words"),
+    [
+        (
+            "echo 'x.cc:1: error: no such luck' >&2; exit 1",
+            "",
+            X,
+        ),
+        ("exit 7", "", r"failed \(status 7\)"),
+        ("kill -KILL $$", "", r"was killed by signal 9 \(out of memory\?\)"),
+        ("exit 0", "", r"wrote no whole file \(disk full\?\): webgpu_runtime.o"),
+        ("", 'truncate -s 0 "$last"', "wrote no whole file"),
+        ("", 'truncate -s 11 "$last"', "wrote no whole file"),
+        ("", 'echo "<html>" > "$last"', "wrote no whole file"),
+    ],
+)
 def test_ensure_runtime_leaves_nothing_when_compilation_fails(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, after: str, words: str
 ) -> None:
-    _emcc(tmp_path, monkeypatch, behaviour="case \"$*\" in *webgpu*) echo 'error: no such luck' >&2; exit 1;; esac")
-    with pytest.raises(RuntimeError, match="no such luck"):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    only = 'case "$*" in *webgpu*) {};; esac'.format
+    _emcc(tmp_path, monkeypatch, behaviour=only(behaviour or ":"), after=only(after or ":"))
+    with pytest.raises(InputError, match=words) as caught:
         ensure_runtime()
+    assert "\n" not in str(caught.value)
     assert [path.suffix for path in (cache / "runtime").iterdir()] == [".lock"]
     _emcc(tmp_path, monkeypatch)
     assert all(path.is_file() for path in ensure_runtime().objects)
+
+
+def test_emcc_that_vanished_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"emcc does not start \(No such file or directory\); install it with"):
+        Emscripten(tmp_path / "emcc", "3.1.6").run(["-o", tmp_path / "x.o"], "linking")
 
 
 def _build_and_count(_: int) -> str:

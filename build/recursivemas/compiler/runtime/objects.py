@@ -49,8 +49,7 @@ def ensure_runtime(say: Say = silent) -> RuntimeObjects:
         say: Called with one line before long work.
 
     Raises:
-        InputError: Emscripten or the sources are missing or too old.
-        RuntimeError: The sources do not compile; has the compiler's message.
+        InputError: Emscripten or the sources are missing or too old, or the sources do not compile.
     """
     emscripten, sources = find_emscripten(), find_sources()
     key = _key(emscripten, sources)
