@@ -9,6 +9,7 @@ import typer
 from recursivemas.cli.options import DeviceOption, PrecisionOption, ThreadsOption, use_threads
 from recursivemas.cli.phases import shown_phases
 from recursivemas.system.errors import InputError
+from recursivemas.system.names import Quantization
 from recursivemas.system.system import Agent, System, load_system
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ def adapt_command(
         int | None, typer.Option(min=0, help="Fixed length of hand-offs; 0: as they are. Default: latent steps, or 0.")
     ] = None,
     pad: Annotated[str, typer.Option(help="Text of one token that fills hand-offs up.")] = "\n",
+    quantization: Annotated[
+        Quantization | None,
+        typer.Option(help="Train with the weights that a build of this quantization stores after the merge."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint in --out.")] = False,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
     measure_every: Annotated[int, typer.Option(min=1, help="Steps between measurements on held-out texts.")] = 50,
@@ -75,7 +80,8 @@ def adapt_command(
     chosen = _chosen(system, texts, agents) if is_system else [system.agents[0].id]
     base = _base(system, chosen)
     place = chosen_device(device)
-    loaded = load_agents(base, place, agents_dtype(precision, place))
+    # What a build stores is computed from float32 weights.
+    loaded = load_agents(base, place, agents_dtype("float32" if quantization else precision, place))
     prefix = system.decoding.answer_prefix
 
     def read(found: "list[RoleText]") -> "list[Lesson]":
@@ -92,7 +98,7 @@ def adapt_command(
 
     settings = AdapterSettings(
         *(rank, alpha, tuple(name.strip() for name in targets.split(","))),
-        *(steps, batch, learning_rate, warmup, noise_scale, noise, noise_share, seed),
+        *(steps, batch, learning_rate, warmup, noise_scale, noise, noise_share, seed, quantization),
     )
     with shown_phases() as start:
         figures = train_adapter(

@@ -23,14 +23,18 @@ from torch.nn.utils.rnn import pad_sequence
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
+from recursivemas.system.names import Quantization
 from recursivemas.system.progress import Say, silent
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.rollout import logits
 from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule
 from recursivemas.training.train.role_texts import Lesson
+from recursivemas.training.train.rounded import RoundedBase
 
 HELD_OUT_SHARE = 16
 """One text in so many is held out, unless a file of held-out texts is given."""
+ROUNDING_STEPS = 10
+"""Steps after which the base of an adapter for 4-bit weights is rounded anew."""
 POOL = 8
 """Batches that are drawn at once and sorted by length, so that texts of like length come together."""
 
@@ -51,6 +55,7 @@ class AdapterSettings:
         noise: It also gets Gaussian noise whose size, relative to its norm, is drawn from U(0, noise).
         noise_share: Share of the texts whose hand-offs are noisy.
         seed: Of everything random.
+        quantization: Of the build that merges the adapter, if the adapter is to learn with the weights that it stores.
     """
 
     rank: int = 8
@@ -64,6 +69,7 @@ class AdapterSettings:
     noise: float = 0.5
     noise_share: float = 0.7
     seed: int = 0
+    quantization: Quantization | None = None
 
 
 @dataclass
@@ -76,6 +82,7 @@ class _Adapted:
         settings: How it is trained.
         base: What the adapter's configuration names as its base model.
         parameters: The adapter's, by name.
+        rounded: Keeps the base as a build stores it; None if the base stays as it is.
     """
 
     agent: LoadedAgent
@@ -83,6 +90,7 @@ class _Adapted:
     settings: AdapterSettings
     base: str = ""
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
+    rounded: RoundedBase | None = None
 
     def scores(self, lessons: Sequence[Lesson], generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (N, V) at completions, their ids (N,) and the text (N,) that each belongs to; noise if seeded."""
@@ -163,7 +171,13 @@ def train_adapter(
     run.start(resume)
     figures: dict[str, float] = {}
 
+    def round_base() -> None:
+        if adapted.rounded is not None:
+            adapted.rounded.update(adapted.model)
+
     def loss(step: int, _micro: int) -> Loss:
+        if step % ROUNDING_STEPS == 0:
+            round_base()
         batch = _batch(lessons, settings, step)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         scores, wanted, _ = adapted.scores(batch, generator)
@@ -173,6 +187,7 @@ def train_adapter(
     def measure(step: int, _loss: float) -> None:
         if step % measure_every == 0 or step == settings.steps:
             figures.clear()
+            round_base()
             figures.update(held_out_accuracy(adapted, held_out))
             run.log(phase="held out", at=step, **figures)
             say(f"step {step}: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()))
@@ -181,12 +196,17 @@ def train_adapter(
     run.optimise("adapter", module, schedule, loss, after=measure)
     if accelerator.is_main_process:
         _save(adapted, out)
+    if not figures:
+        round_base()
     return figures or held_out_accuracy(adapted, held_out)
 
 
 def _with_adapter(agent: LoadedAgent, settings: AdapterSettings, base: str) -> _Adapted:
     """Puts an untrained adapter into an agent's model; its output is zero."""
     torch.manual_seed(settings.seed)
+    rounded = None
+    if settings.quantization is not None:
+        rounded = RoundedBase(agent.model, settings.targets, settings.quantization)
     config = peft.LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -198,7 +218,7 @@ def _with_adapter(agent: LoadedAgent, settings: AdapterSettings, base: str) -> _
     except ValueError as error:
         raise InputError(f"--targets {','.join(settings.targets)}: {str(error).splitlines()[0]}") from None
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return _Adapted(agent, model, settings, base, parameters)
+    return _Adapted(agent, model, settings, base, parameters, rounded)
 
 
 def _batch(lessons: Sequence[Lesson], settings: AdapterSettings, step: int) -> list[Lesson]:
