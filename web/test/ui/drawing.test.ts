@@ -138,7 +138,7 @@ describe("progress", () => {
 
   test("the guide ends each chapter at its moment", async () => {
     const { events } = await run();
-    const chapters = chaptersOf(events);
+    const chapters = chaptersOf({ agents: fakeSystem().agents, apart: false }, events);
     expect(chapters).toHaveLength(6);
     const untils = chapters.map(({ until }) => until);
     expect(untils).toEqual([...untils].sort((a, b) => a - b));

@@ -1,6 +1,7 @@
 /** The chapters of the guided run: the text, the part of the graph it explains, and where its replay ends. Pure. */
 import type { RunEvent } from "../../engine/api";
 import type { TimedEvent } from "./progress";
+import type { AgentView } from "./system-view";
 
 /** A part of the graph that a chapter points at. */
 export type GraphPart = "agents" | "inner" | "outer" | "feedback" | "answer";
@@ -23,11 +24,18 @@ interface Template {
   readonly nth?: number;
 }
 
-const TEMPLATES: readonly Template[] = [
+/** What the chapters say of a system. */
+export interface Guided {
+  readonly agents: readonly AgentView[];
+  /** Whether agents read facts that no other agent reads. */
+  readonly apart: boolean;
+}
+
+const templates = ({ agents, apart }: Guided): readonly Template[] => [
   {
     title: "Several agents, one question",
     words: [
-      "Each circle is a complete language model, with its own family, size and vocabulary. All of them read the question.",
+      `${circles(agents)} ${apart ? "Each has facts that the others do not see, so none can answer alone." : "All of them read the question."}`,
       "The models are frozen. Only the links between them were trained.",
     ],
     point: "agents",
@@ -36,7 +44,7 @@ const TEMPLATES: readonly Template[] = [
   {
     title: "A latent thought",
     words: [
-      "A language model turns its last hidden state into one word and discards the rest. Here the agent keeps the state itself, a vector of a hundred numbers or more. This is a latent thought: the bead that has just filled.",
+      `A language model turns its last hidden state into one word and discards the rest. Here the agent keeps the state itself, a vector of ${sizes(agents)} numbers. This is a latent thought: the bead that has just filled.`,
       "A thought never becomes a word. The page only looks up the closest word, so that you have something to read.",
     ],
     point: "inner",
@@ -54,7 +62,7 @@ const TEMPLATES: readonly Template[] = [
   {
     title: "The outer link",
     words: [
-      "Now the thoughts go to the next agent. Its vector space is different, and even has another number of dimensions. Each edge has its own outer link, which translates the thoughts. They then take the place of words in the next agent’s prompt.",
+      `Now the thoughts go to the next agent. ${spaces(agents)} Each edge has its own outer link, which translates the thoughts. They then take the place of words in the next agent’s prompt.`,
       "Nothing was decoded, and no words passed between the agents.",
     ],
     point: "outer",
@@ -78,19 +86,43 @@ const TEMPLATES: readonly Template[] = [
   },
 ];
 
+/** Whether the agents are one model in several roles. */
+function isOneModel(agents: readonly AgentView[]): boolean {
+  const [first, ...others] = agents;
+  return first?.model !== undefined && others.every(({ model }) => model === first.model);
+}
+
+function circles(agents: readonly AgentView[]): string {
+  if (isOneModel(agents))
+    return "The circles are one language model in several roles: each role reads another prompt.";
+  return "Each circle is a complete language model, with its own family, size and vocabulary.";
+}
+
+/** `576`, or `96 to 160`. */
+function sizes(agents: readonly AgentView[]): string {
+  const all = agents.map(({ hiddenSize }) => hiddenSize);
+  const [least, most] = [Math.min(...all), Math.max(...all)];
+  return least === most ? String(least) : `${least} to ${most}`;
+}
+
+function spaces(agents: readonly AgentView[]): string {
+  if (isOneModel(agents))
+    return "It is the same model, but a last hidden state is nothing that a model can read.";
+  const all = new Set(agents.map(({ hiddenSize }) => hiddenSize)).size === agents.length;
+  return `Its vector space is different${all ? ", and even has another number of dimensions" : ""}.`;
+}
+
 /** @param events - of a finished run. A chapter is left out if the event that ends it never happened. */
-export function chaptersOf(events: readonly TimedEvent[]): Chapter[] {
-  return TEMPLATES.flatMap(({ title, words, point, ends, nth = 1 }, index): Chapter[] => {
-    if (index === TEMPLATES.length - 1) return [{ title, words, point, until: events.length }];
+export function chaptersOf(guided: Guided, events: readonly TimedEvent[]): Chapter[] {
+  const all = templates(guided);
+  return all.flatMap(({ title, words, point, ends, nth = 1 }, index): Chapter[] => {
+    if (index === all.length - 1) return [{ title, words, point, until: events.length }];
     const found = events.flatMap(({ event }, at) => (ends(event) ? [at + 1] : []))[nth - 1];
     return found === undefined ? [] : [{ title, words, point, until: found }];
   });
 }
 
 /** All chapters without a run, so there is nothing to replay. */
-export const CHAPTERS_UNPLAYED: readonly Chapter[] = TEMPLATES.map(({ title, words, point }) => ({
-  title,
-  words,
-  point,
-  until: 0,
-}));
+export function unplayedChapters(guided: Guided): readonly Chapter[] {
+  return templates(guided).map(({ title, words, point }) => ({ title, words, point, until: 0 }));
+}

@@ -61,7 +61,7 @@ export function Settings(): JSX.Element {
 
 /** Loads, runs the task's question or cancels. */
 export function MainButton({ onRun }: { onRun: () => void }): JSX.Element {
-  const { watch, question, asked, session } = useStore();
+  const { watch, question, asked } = useStore();
   return (
     <>
       <NextButton
@@ -70,7 +70,7 @@ export function MainButton({ onRun }: { onRun: () => void }): JSX.Element {
         label={watch.recording.value ? "Run again" : "Run"}
         onRun={onRun}
       />
-      {asked.value && !session.busy.value && <Estimate runs={[asked.value.options]} />}
+      {asked.value && <Estimate runs={[asked.value.options]} />}
     </>
   );
 }

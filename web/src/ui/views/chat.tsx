@@ -10,6 +10,7 @@ import { firstLarge, hasWords } from "../model/words";
 import { Estimate } from "../parts/estimate";
 import { FieldBoxes } from "../parts/field-boxes";
 import { Thoughts } from "../parts/thoughts";
+import { useLarge } from "../parts/use-large";
 import { type Exchange, VOICES, type Voice, type VoiceMode } from "../state/chat";
 import { openSystem } from "../state/open";
 import { useStore } from "../state/store";
@@ -17,6 +18,7 @@ import { spokenAnswer } from "../task/tools";
 
 export function ChatView(): JSX.Element {
   const { chat, session } = useStore();
+  useLarge();
   const system = session.system.value;
   if (!system) return <div class="stage-blank" />;
   const exchanges = chat.exchanges.value;
@@ -111,7 +113,7 @@ export function ChatComposer({ onAsk }: { onAsk: () => void }): JSX.Element {
             disabled={busy}
             onChange={(name, text) => chat.setField(name, text)}
           />
-          {asked && !busy && <Estimate runs={VOICES.map((mode) => ({ ...asked.options, mode }))} />}
+          {asked && <Estimate runs={VOICES.map((mode) => ({ ...asked.options, mode }))} />}
         </>
       )}
     </section>

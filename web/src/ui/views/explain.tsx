@@ -2,21 +2,28 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { CHAPTERS_UNPLAYED, type Chapter, chaptersOf } from "../model/chapters";
+import { type Chapter, chaptersOf, unplayedChapters } from "../model/chapters";
+import { planFields } from "../model/fields";
 import { type Finished, isFinished, lensesOf, type Recording } from "../model/recording";
+import { firstLarge, firstSmall, hasWords } from "../model/words";
 import { Graph } from "../parts/graph";
 import { Provenance } from "../parts/provenance";
 import { Score } from "../parts/score";
+import { useLarge } from "../parts/use-large";
 import { openSystem } from "../state/open";
 import { useStore } from "../state/store";
 
 export function ExplainView(): JSX.Element {
-  const { watch, asked } = useStore();
+  const { watch, asked, session, page } = useStore();
+  useLarge();
   const recording = watch.recording.value;
   const base = recording ?? asked.value;
   const chapter = useSignal(0);
   const guided = isGuidable(recording);
-  const chapters = guided ? chaptersOf(recording.events) : CHAPTERS_UNPLAYED;
+  const system = session.system.value;
+  const apart = system !== undefined && planFields(system, page.state.value).own.length > 1;
+  const about = { agents: base?.system.agents ?? [], apart };
+  const chapters = guided ? chaptersOf(about, recording.events) : unplayedChapters(about);
   const at = Math.min(chapter.value, chapters.length - 1);
   const current = chapters[at];
   useSignalEffect(() => {
@@ -119,7 +126,7 @@ function ChapterText({ chapter, at, of, go, replay, guided }: ChapterTextProps):
         ) : (
           <>
             <Begin />
-            <Smaller />
+            <Others />
           </>
         )}
       </div>
@@ -152,15 +159,23 @@ function Begin(): JSX.Element {
   );
 }
 
-/** Offers the first system of the list: the guide was written for it, and it is small. */
-function Smaller(): JSX.Element | null {
+/** Offers tiny agents, which answer at once, if language models are open, and language models otherwise. */
+function Others(): JSX.Element | null {
   const { session, page } = useStore();
-  const first = session.catalog.value[0];
   const open = session.system.value;
-  if (!first || !open || open.name === first.name) return null;
+  const catalog = session.catalog.value;
+  const small = open && hasWords(open) ? firstSmall(catalog, open.name) : undefined;
+  const large = open && !hasWords(open) ? firstLarge(catalog, open.name) : undefined;
+  const other = small ?? large;
+  if (!other) return null;
   return (
-    <button type="button" class="link" disabled={session.busy.value} onClick={() => openSystem({ page }, "")}>
-      {`Open ${first.name}, for which this guide was written`}
+    <button
+      type="button"
+      class="link"
+      disabled={session.busy.value}
+      onClick={() => openSystem({ page }, other.url)}
+    >
+      {`Open ${other.name}, whose agents ${small ? "are tiny and answer at once" : "are language models"}`}
     </button>
   );
 }

@@ -1,0 +1,157 @@
+/** Facts beside the question, free questions, and how long they take. */
+import { beforeAll, describe, expect, test, vi } from "vitest";
+import { planRun } from "../../src/engine/api";
+import { aboutTime, estimateRun } from "../../src/ui/model/estimate";
+import {
+  askInstead,
+  chooseFields,
+  fieldLabel,
+  fieldsOfRecord,
+  isAsked,
+  planFields,
+} from "../../src/ui/model/fields";
+import { limitsOf, measuredWords, trainedOn } from "../../src/ui/model/honest";
+import { runOptions } from "../../src/ui/model/settings";
+import { viewOf } from "../../src/ui/model/system-view";
+import { INITIAL, parseQuery, printQuery } from "../../src/ui/model/url";
+import { firstLarge, firstSmall, hasWords } from "../../src/ui/model/words";
+import { Chat } from "../../src/ui/state/chat";
+import { Session } from "../../src/ui/state/session";
+import { factQuestions, fakeBackend } from "./fake-engine";
+import { factSystem, fakeSystem } from "./fake-system";
+
+const system = factSystem();
+const plan = planFields(system, INITIAL);
+const [record] = factQuestions(1);
+
+describe("columns of a question", () => {
+  test("belong to the only agent that reads them, or to all", () => {
+    expect(plan).toEqual({
+      shared: [],
+      own: [
+        { agent: "reader", names: ["reader_facts"] },
+        { agent: "solver", names: ["solver_facts"] },
+      ],
+    });
+    const prompts = { reader: "{solver_facts} {if kind}x{end} {latent:solver->reader}" };
+    const changed = planFields(system, { ...INITIAL, prompts });
+    expect(changed).toEqual({ shared: ["solver_facts"], own: [{ agent: "reader", names: ["kind"] }] });
+    expect(planFields(fakeSystem(), INITIAL)).toEqual({ shared: [], own: [] });
+  });
+
+  test("come from the visitor, else from the record, else are empty", () => {
+    const fields = fieldsOfRecord(record);
+    expect(chooseFields(plan, fields, { reader_facts: "mine" })).toEqual({
+      reader_facts: "mine",
+      solver_facts: record?.fields.solver_facts,
+    });
+    expect(chooseFields(plan, {}, {})).toEqual({ reader_facts: "", solver_facts: "" });
+  });
+
+  test("include the choices, a line each, and the group", () => {
+    const asked = { question: "q", answer: "b", choices: ["a", "b"], group: "2", fields: {} };
+    expect(fieldsOfRecord(asked)).toEqual({ choices: "A. a\nB. b", group: "2" });
+  });
+
+  test("of another question take the place of a run's own", () => {
+    const [one, other] = factQuestions(2);
+    if (!one || !other) throw new Error("there are two");
+    const options = { ...askInstead(one, { fields: { reader_facts: "" } }) };
+    expect(options).toEqual({ question: one.question, fields: { reader_facts: one.fields.reader_facts } });
+    expect(isAsked(one, options)).toBe(true);
+    expect(isAsked(other, options)).toBe(false);
+    expect(askInstead(other, {})).toEqual({ question: other.question });
+  });
+
+  test("are kept in the address and named without the agent", () => {
+    const state = { ...INITIAL, fields: { reader_facts: "a & b" } };
+    expect(parseQuery(`?${printQuery(state)}`)).toEqual(state);
+    expect(fieldLabel("reader_facts", "reader")).toBe("facts");
+    expect(fieldLabel("map_key")).toBe("map key");
+  });
+});
+
+describe("a run's time", () => {
+  const pace = { positionMs: 10, stepMs: 1000, headMs: 200 };
+  const options = runOptions(system, INITIAL, "q", false, { reader_facts: "", solver_facts: "" });
+
+  test("is the sum of prompts, thoughts and the answer, once the pace is known", () => {
+    const paces = { reader: pace, solver: pace };
+    expect(estimateRun(system, options, {})).toBeUndefined();
+    const steps = planRun(system, options).turns.reduce((sum, turn) => sum + turn.latentSteps, 0);
+    const time = estimateRun(system, options, paces) ?? 0;
+    expect(time).toBeGreaterThan(steps * 1000 + 12 * 1200);
+    expect(time).toBeLessThan(1.3 * (steps * 1000 + 12 * 1200));
+  });
+
+  test("is said in round numbers, and not at all if it is short", () => {
+    expect([1_000, 7_000, 42_000, 61_000, 400_000, 9e6].map(aboutTime)).toEqual([
+      undefined,
+      "5 seconds",
+      "40 seconds",
+      "1 minute",
+      "7 minutes",
+      "3 hours",
+    ]);
+  });
+});
+
+describe("what the page says of a system", () => {
+  test("names the task, what was measured and the size of its agents", () => {
+    expect(trainedOn(system)).toContain("trained on one task, split: “Each agent knows");
+    expect(measuredWords(system)).toMatch(
+      /On 600 held-out questions .* 91.% right, and the solver alone 4.%\./,
+    );
+    expect(limitsOf(system)).toContain("about 150 million parameters");
+    expect(limitsOf(fakeSystem())).toContain("know this one puzzle");
+    expect(hasWords(system)).toBe(true);
+  });
+
+  test("offers the other kind of system", async () => {
+    const backend = fakeBackend({ stepMs: 0, fail: null, failWhen: "run", pattern: "sequential" });
+    const catalog = await backend.readCatalog();
+    expect(firstLarge(catalog)?.name).toBe("split-facts");
+    expect(firstLarge(catalog, "split-facts")).toBeUndefined();
+    expect(firstSmall(catalog, "hop-sequential")?.name).toBe("hop-mixture");
+  });
+});
+
+describe("a free question", () => {
+  beforeAll(() => {
+    vi.stubGlobal("requestAnimationFrame", (draw: () => void) => setTimeout(draw, 0));
+    vi.stubGlobal("cancelAnimationFrame", clearTimeout);
+    vi.stubGlobal("document", { baseURI: "https://page.invalid/", visibilityState: "visible" });
+  });
+
+  test("is answered by the system and by the deciding agent alone, and the thoughts stay readable", async () => {
+    const backend = fakeBackend({ stepMs: 0, fail: null, failWhen: "run", pattern: "sequential" });
+    const session = new Session(backend, { has: () => false, add: () => {}, clear: () => {} });
+    await session.open("split-facts");
+    await session.load();
+    expect(Object.keys(session.paces.value)).toEqual(["reader", "solver"]);
+    const chat = new Chat(session);
+    const options = runOptions(system, INITIAL, "Why?", false, { reader_facts: "x", solver_facts: "" });
+    const asked = {
+      system: viewOf(system),
+      origin: undefined,
+      expected: undefined,
+      choices: undefined,
+      scoring: "exact" as const,
+      options,
+    };
+    await chat.ask(asked);
+    await chat.ask({ ...asked, options: { ...options, question: "And?" } });
+    expect(chat.exchanges.value.map((each) => [each.number, each.asked.options.question])).toEqual([
+      [2, "And?"],
+      [1, "Why?"],
+    ]);
+    const [last] = chat.exchanges.value;
+    expect(last?.voices.latent.recording?.options).toMatchObject({
+      mode: "latent",
+      fields: { reader_facts: "x" },
+    });
+    expect(last?.voices.single.recording?.options.mode).toBe("single");
+    expect(last?.voices.latent.recording?.result?.turns.every(({ lens }) => lens !== undefined)).toBe(true);
+    expect(last?.voices.single.state).toBe("done");
+  });
+});
