@@ -8,6 +8,7 @@ size, N tokens that count, H noisy positions.
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,8 +36,8 @@ HELD_OUT_SHARE = 16
 """One text in so many is held out, unless a file of held-out texts is given."""
 ROUNDING_STEPS = 10
 """Steps after which the base of an adapter for 4-bit weights is rounded anew."""
-POOL = 8
-"""Batches that are drawn at once and sorted by length, so that texts of like length come together."""
+LONGEST_TO_SHORTEST = 1.3
+"""Texts whose lengths differ by no more than this factor are padded to one length and read together."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ def train_adapter(
             round_base()
         batch = _batch(lessons, settings, step)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-        scores, wanted, _ = adapted.scores(batch, generator)
+        parts = [adapted.scores(part, generator)[:2] for part in _of_like_length(batch)]
+        scores, wanted = (torch.cat(each) for each in zip(*parts, strict=True))
         found = (scores.argmax(1) == wanted).float().mean()
         return functional.cross_entropy(scores, wanted), {"accuracy": found.item()}
 
@@ -214,7 +216,9 @@ def _with_adapter(agent: LoadedAgent, settings: AdapterSettings, base: str) -> _
         task_type="CAUSAL_LM",
     )
     try:
-        model = peft.get_peft_model(agent.model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
+            model = peft.get_peft_model(agent.model, config)
     except ValueError as error:
         raise InputError(f"--targets {','.join(settings.targets)}: {str(error).splitlines()[0]}") from None
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -222,14 +226,20 @@ def _with_adapter(agent: LoadedAgent, settings: AdapterSettings, base: str) -> _
 
 
 def _batch(lessons: Sequence[Lesson], settings: AdapterSettings, step: int) -> list[Lesson]:
-    """The texts of a step: those of several steps are drawn at once and sorted by length."""
-    pool, place = divmod(step, POOL)
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + pool)
-    drawn = torch.randint(0, len(lessons), (POOL * settings.batch_size,), generator=generator).tolist()
-    drawn.sort(key=lambda index: len(lessons[index].ids))
-    order = torch.randperm(POOL, generator=generator).tolist()  # not from short to long
-    begin = order[place] * settings.batch_size
-    return [lessons[index] for index in drawn[begin : begin + settings.batch_size]]
+    """The texts of a step, which depend on seed and step alone."""
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+    drawn = torch.randint(0, len(lessons), (settings.batch_size,), generator=generator)
+    return [lessons[index] for index in drawn.tolist()]
+
+
+def _of_like_length(lessons: Sequence[Lesson]) -> list[list[Lesson]]:
+    """The texts in groups of like length, so that little is padded."""
+    groups: list[list[Lesson]] = []
+    for each in sorted(lessons, key=lambda lesson: len(lesson.ids)):
+        if not groups or len(each.ids) > LONGEST_TO_SHORTEST * len(groups[-1][0].ids):
+            groups.append([])
+        groups[-1].append(each)
+    return groups
 
 
 @torch.no_grad()
