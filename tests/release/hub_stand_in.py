@@ -320,6 +320,9 @@ ROUTES = (
     ("PUT", r"/storage/([0-9a-f]{64})", _store),
     ("GET|HEAD", r"/storage/([0-9a-f]{64})", _stored),
     ("GET|HEAD", rf"/{_REPO}/resolve/([^/]+)/(.+)", _resolve),
+    ("GET", rf"/api/datasets/{_REPO}/revision/(.+)", _info),
+    ("GET", rf"/api/datasets/{_REPO}/tree/([^/]+)/?", _tree),
+    ("GET|HEAD", rf"/datasets/{_REPO}/resolve/([^/]+)/(.+)", _resolve),
     ("GET|HEAD", rf"/api/resolve-cache/models/{_REPO}/([^/]+)/(.+)", _cached),
 )
 

@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -7,7 +9,9 @@ from typing import Any
 import pytest
 
 from recursivemas.system.errors import InputError
+from recursivemas.training.tasks.data import load_records
 from recursivemas.training.tasks.hub_data import hub_records, records_of_rows
+from tests.release.hub_stand_in import TOKEN, Commit, Repository, running_hub
 
 
 @pytest.fixture
@@ -95,3 +99,39 @@ def test_hub_records_of_other_formats_come_from_the_datasets_library(
 def test_records_of_rows_refuses_other_tables(rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         records_of_rows(rows, "someone/things")
+
+
+def test_load_set_fetches_a_data_set_from_a_hub(tmp_path: Path) -> None:
+    """The real client against the stand-in, in a process of its own, because the client reads its address once."""
+    content = b'{"problem": "1 + 1?", "answer": 2}\n'
+    with running_hub() as hub:
+        hub.small["1"] = content
+        tree = {"test.jsonl": (False, "1", len(content)), "notes.bin": (False, "2", 1)}
+        hub.repositories["math-ai/aime25"] = Repository([Commit("1" * 40, "data", tree)])
+        program = (
+            "from recursivemas.training.evaluation.released_sets import load_set\n"
+            "print([(each.record.question, each.record.answer) for each in load_set('aime25')])\n"
+            "try: load_set('aime26')\n"
+            "except ValueError as error: print(error)\n"
+        )
+        environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        fetched = [path for _, path in hub.requests]
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "[('1 + 1?', '2')]"
+    assert second.startswith("data 'math-ai/aime26:test': neither a file nor an available hub data set: ")
+    assert not any("notes.bin" in path for path in fetched)
+
+
+def test_load_records_reads_lists_and_tables_with_their_other_columns(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text(json.dumps([{"question": "?", "answer": "A", "facts": "none", "year": 3}]))
+    (tmp_path / "table.csv").write_text('question,answer,facts\n"Which, now?",B,some\n')
+    (listed,), (row,) = (load_records(str(tmp_path / name)) for name in ("list.json", "table.csv"))
+    assert (listed.answer, listed.fields) == ("A", {"facts": "none", "year": "3"})
+    assert (row.question, row.answer, row.fields) == ("Which, now?", "B", {"facts": "some"})
+    (tmp_path / "no.json").write_text('{"question": "?"}')
+    with pytest.raises(InputError, match=r"no\.json: expected a list of objects"):
+        load_records(str(tmp_path / "no.json"))
+    with pytest.raises(InputError, match=r"gone\.csv: no such data file"):
+        load_records(str(tmp_path / "gone.csv"))
