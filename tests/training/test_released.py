@@ -1,177 +1,168 @@
-"""`rmas eval --profile released`: settings, both scores, interrupted and shared runs."""
+"""The paper's own runner and ours, on the same tiny agents and links in the release's files: hand-offs and answers.
 
+It takes a copy of the authors' repository that the variable RECURSIVEMAS_SOURCE_DIR names; nothing of it is kept here.
+Every prompt, setting and name comes through `rmas import-release` and `rmas links convert`.
+"""
+
+import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import yaml
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from harness.released import make_style
 from recursivemas.cli.app import app
-from recursivemas.system.errors import InputError
-from recursivemas.system.released_settings import released_settings, style_of
-from recursivemas.system.settings import AnswerRetry
-from recursivemas.system.system import System
-from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.evaluation.code_process import refusal
-from recursivemas.training.evaluation.released import judge, released_system, scores
-from recursivemas.training.evaluation.released_sets import load_set
-from recursivemas.training.evaluation.results import Results
-from recursivemas.training.tasks import hop
-from tests.training.conftest import make_links
+from recursivemas.system.links_file import load_links
+from recursivemas.system.released_code import code_folder
+from recursivemas.system.released_settings import SetName
+from recursivemas.system.system import System, load_system
+from recursivemas.training.evaluation.released_sets import SETS
+from recursivemas.training.loading import load_recursion
 
-QUESTIONS = 7
-Command = Callable[..., list[str]]
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+STEPS, TOKENS = 6, 24
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "math500": [
+        {"problem": "What is 2 + 2?", "answer": "4"},
+        {"problem": "For which x is \\frac{x}{2} = {x}?\nSay it at once, please.", "answer": "0"},
+        {"problem": "7 · 8", "answer": "56"},
+    ],
+    "gpqa": [
+        {
+            "Question": stem,
+            "Correct Answer": "one",
+            **{f"Incorrect Answer {number}": f"no {number}" for number in (1, 2, 3)},
+        }
+        for stem in ("Which?", "Which of these four is it, if it is any of them?", "Now?")
+    ],
+    "mbppplus": [
+        {"prompt": "Add two numbers.", "test": "assert add(1, 2) == 3", "test_list": ["assert add(1, 2) == 3"]},
+        {"prompt": "Say {}.", "test": "pass", "test_list": []},
+        {
+            "prompt": "Sort a list.\nIn place.",
+            "test": "assert put(1)",
+            "test_list": [f"assert put({n})" for n in range(5)],
+        },
+    ],
+}
+CASES: list[tuple[str, SetName]] = [
+    ("sequential-light", "math500"),
+    ("sequential-light", "gpqa"),
+    ("sequential-light", "mbppplus"),
+    ("sequential-scaled", "math500"),
+    ("mixture", "gpqa"),
+    ("distillation", "mbppplus"),
+    ("deliberation", "math500"),
+]
 
 
 @pytest.fixture
-def command(system: System, agents: dict[str, LoadedAgent], tmp_path: Path) -> Command:
-    """The command line of a run of seven questions, three samples each, two at a time."""
-    declared = tmp_path / "system.yaml"
-    declared.write_text(yaml.safe_dump(system.model_dump(mode="json", by_alias=True, exclude={"edges"})))
-    links = tmp_path / "links.json"
-    make_links(system, agents).to_file(system.name, {}).save(links)
-    data = tmp_path / "math.jsonl"
-    rows = [{"problem": each.question, "answer": each.answer, "level": 1} for each in hop.questions(1, QUESTIONS)]
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def make(out: Path, *more: str) -> list[str]:
-        every = ["eval", str(declared), "--links", str(links), "--profile", "released", "--set", "math500"]
-        every += ["--data", str(data), "--style", "sequential-light", "--rollouts", "3", "--batch-size", "2"]
-        every += ["--latent-steps", "2", "--rounds", "2", "--max-new-tokens", "4", "--temperature", "0.8"]
-        return [*every, "--device", "cpu", "--out", str(out), *more]
-
-    return make
+def copy() -> Path:
+    """The copy of the authors' repository."""
+    if "RECURSIVEMAS_SOURCE_DIR" not in os.environ:
+        pytest.skip("RECURSIVEMAS_SOURCE_DIR names no copy of the authors' repository; forks of it are public")
+    return Path(os.environ["RECURSIVEMAS_SOURCE_DIR"])
 
 
-def invoke(arguments: list[str]) -> str:
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
+@dataclass(frozen=True)
+class Theirs:
+    """What the authors' runner did.
+
+    Attributes:
+        hand_offs: (B, M, D_target) in the order in which links were run.
+        ids: Greedy ids of each answer, stop token excluded.
+        texts: The answers with their continuations.
+    """
+
+    hand_offs: list[NDArray[np.float32]]
+    ids: list[list[int]]
+    texts: list[str]
 
 
-def results(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+def their_run(copy: Path, folder: Path, style: str, dataset: str, folders: dict[str, Path]) -> Theirs:
+    code = code_folder(copy)
+    spec = importlib.util.spec_from_file_location("load_from_repo", code / "load_from_repo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    repositories = module.STYLE_SPECS[style.replace("-", "_")]["repos"]
+    request = {
+        "code": str(code.resolve()),
+        "style": style.replace("-", "_"),
+        "dataset": dataset,
+        "rows": ROWS[dataset],
+        "folders": {repositories[role]: str(folder) for role, folder in folders.items()},
+        "flags": {
+            "latent_steps": STEPS,
+            "max_new_tokens": TOKENS,
+            "dtype": "float32",
+            "outer_dtype": "float32",
+            "batch_size": 8,
+        },
+    }
+    (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    program = [sys.executable, str(ROOT / "harness/released_runner.py")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*program, str(folder / "request.json"), str(folder / "theirs")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(folder / "theirs.npz") as arrays:
+        hand_offs = [arrays[name] for name in arrays.files]
+    answers = json.loads((folder / "theirs.json").read_text(encoding="utf-8"))
+    return Theirs(hand_offs, answers["ids"], answers["texts"])
 
 
-def test_profile_writes_both_scores_and_a_line_for_each_question(command: Command, tmp_path: Path) -> None:
-    output = invoke(command(tmp_path / "out"))
-    assert "[####################] 21 of 21" in output
-    lines = results(tmp_path / "out")
-    assert [line["index"] for line in lines] == list(range(QUESTIONS))
-    assert [line["question"] for line in lines] == [each.question for each in hop.questions(1, QUESTIONS)]
-    for line in lines:
-        for key in ("answers", "released", "ours", "decoded_tokens", "forward_positions"):
-            assert len(line[key]) == 3
-        assert min(line["forward_positions"]) > 10
-    assert any(len(set(line["answers"])) > 1 for line in lines), "samples of a question differ"
-    report = json.loads((tmp_path / "out" / "eval.json").read_text())
-    assert [score["rules"] for score in report["scores"]] == ["released", "ours"]
-    assert (report["settings"]["rollouts"], report["settings"]["latent_steps"], report["questions"]) == (3, 2, 7)
+def imported(copy: Path, folder: Path, style: str, dataset: str, folders: dict[str, Path]) -> System:
+    """Our system and its links in `folder`, with nothing typed by hand."""
+    out = folder / "ours.yaml"
+    agents = [f"--agents={role}={place}" for role, place in folders.items() if role != "outer"]
+    options = ["--style", style, "--task", dataset, "--outer", str(folders["outer"]), *agents]
+    for command in (
+        ["import-release", str(copy), "--out", str(out), *options],
+        ["links", "convert", str(out), "--out", str(folder / "links.json")],
+    ):
+        result = CliRunner().invoke(app, command)
+        assert result.exception is None, result.exception
+    system = load_system(out)
+    decoding = system.decoding.model_copy(update={"temperature": 0.0, "max_new_tokens": TOKENS})
+    return system.model_copy(update={"latent_steps": STEPS, "decoding": decoding})
 
 
-def test_profile_goes_on_where_it_was_stopped(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("style", "dataset"), CASES, ids=["-".join(case) for case in CASES])
+def test_hand_offs_and_answers_are_those_of_the_authors_runner(
+    copy: Path, tmp_path: Path, style: str, dataset: SetName
 ) -> None:
-    invoke(command(tmp_path / "whole"))
-    append = Results.append
-    calls = []
-
-    def stopped(self: Results, lines: Any) -> None:
-        calls.append(1)
-        if len(calls) == 3:
-            with (self.folder / "results.0.jsonl").open("a") as file:
-                file.write('{"index": 4, "question": "cut o')
-            raise RuntimeError("killed")
-        append(self, lines)
-
-    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
-        patched.setattr(Results, "append", stopped)
-        invoke(command(tmp_path / "again"))
-    assert (tmp_path / "again" / "results.0.jsonl").read_text().count("\n") == 4
-    assert "9 of 9" in invoke(command(tmp_path / "again")), "only two batches, of two questions and of one, are left"
-    assert (tmp_path / "again" / "results.jsonl").read_bytes() == (tmp_path / "whole" / "results.jsonl").read_bytes()
-    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["eval.json", "results.jsonl", "run.json"]
-    with pytest.raises(InputError, match=r"holds results of another run: settings is .*; choose another --out"):
-        invoke(command(tmp_path / "again", "--seed", "7"))
-
-
-@pytest.mark.slow
-def test_two_processes_finish_what_a_killed_one_began(command: Command, tmp_path: Path) -> None:
-    invoke(command(tmp_path / "one"))
-    program = [sys.executable, "-m", "recursivemas.cli.app", *command(tmp_path / "two"), "--threads", "1"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    part = tmp_path / "two" / "results.0.jsonl"
-    while first.poll() is None and not (part.exists() and part.read_text()):
-        time.sleep(0.01)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--no-python"]
-    done = subprocess.run([*launch, *program], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("eval.json") == 1, "only the main process writes and says so"
-    assert (tmp_path / "two" / "results.jsonl").read_bytes() == (tmp_path / "one" / "results.jsonl").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (["--set", "gsm8k"], "--set 'gsm8k': expected one of math500, aime25"),
-        (["--set", "mbppplus"], "pass --run-code"),
-        (["--style", "large"], "--style 'large': expected one of sequential-light"),
-        (["--mode", "latent,text"], "takes one --mode"),
-        (["--rounds", "1,2"], "--profile takes one number"),
-    ],
-)
-def test_profile_refuses_what_it_cannot_use(command: Command, tmp_path: Path, more: list[str], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        invoke(command(tmp_path / "out", *more))
-
-
-def test_style_of_reads_the_name_of_a_system() -> None:
-    assert style_of("sequential-scaled-math") == "sequential-scaled"
-    with pytest.raises(InputError, match="pass --style, one of sequential-light"):
-        style_of("mine")
-
-
-def test_released_system_decodes_as_the_set_says_and_keeps_its_own_retry(system: System) -> None:
-    decoding = released_system(system, released_settings("gpqa", "sequential-scaled")).decoding
-    assert (decoding.max_new_tokens, decoding.temperature, decoding.top_p, decoding.top_k) == (4000, 0.6, 0.95, None)
-    assert decoding.answer_retry is not None and decoding.answer_retry.needs == "choice"
-    own = AnswerRetry(needs="code", append="\nOnly the code:\n")
-    declared = system.model_copy(update={"decoding": system.decoding.model_copy(update={"answer_retry": own})})
-    kept = released_system(declared, released_settings("mbppplus", "mixture")).decoding.answer_retry
-    assert kept is not None and (kept.append, kept.max_new_tokens) == ("\nOnly the code:\n", 256)
-
-
-def test_scores_count_samples_and_questions() -> None:
-    lines = [
-        {"released": [True, True], "ours": [True, False]},
-        {"released": [False, False], "ours": [False, False]},
+    folders = make_style(tmp_path, style)
+    theirs = their_run(copy, tmp_path, style, dataset, folders)
+    system = imported(copy, tmp_path, style, dataset, folders)
+    recursion = load_recursion(system, load_links(tmp_path / "links.json"))
+    records = [SETS[dataset].read(row, 42).record for row in ROWS[dataset]]
+    continued = recursion.run(records)
+    handed = [value.numpy() for turn in continued.turns for value in turn.hand_offs.values()]
+    assert system.rounds == 3
+    assert len(handed) == len(theirs.hand_offs) == sum(system.rounds - edge.feedback for edge in system.edges)
+    errors = [
+        float(np.linalg.norm(ours - other) / np.linalg.norm(other))
+        for ours, other in zip(handed, theirs.hand_offs, strict=True)
     ]
-    released, ours = scores(lines)
-    assert (released.accuracy, released.pass_at_k) == (0.5, 0.5)
-    assert (ours.accuracy, ours.pass_at_k) == (0.25, 0.5)
-    assert ours.low < 0.25 < ours.high
-
-
-@pytest.mark.skipif(refusal() is not None, reason=str(refusal()))
-def test_judge_gives_both_verdicts_of_each_kind(tmp_path: Path) -> None:
-    def question(name: Any, **row: Any) -> Any:
-        path = tmp_path / f"{name}.jsonl"
-        path.write_text(json.dumps(row) + "\n")
-        return load_set(name, str(path))[0], released_settings(name, "sequential-light")
-
-    assert judge(r"\boxed{3.9}", *question("math500", problem="?", answer="3.1")) == (True, False)
-    medqa = question("medqa", question="?", options=["one", "two", "three", "four"], answer="one")
-    assert judge("I do not know.", *medqa) == (True, False)
-    program = question("mbppplus", prompt="Add.", test="assert plus(1, 2) == 3", test_list=[])
-    assert judge("def plus(a, b): return a + b", *program) == (False, True)
+    print(f"{style}, {dataset}: largest relative error of a hand-off {max(errors):.1e}")
+    assert max(errors) < 1e-5
+    assert continued.texts == [text.strip() for text in theirs.texts]
+    once = system.decoding.model_copy(update={"answer_retry": None})
+    recursion.system = system.model_copy(update={"decoding": once})
+    assert recursion.run(records).token_ids == theirs.ids
