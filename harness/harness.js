@@ -103,6 +103,12 @@ async function call(id, fn, args) {
   return result(id, callee(...args.map((spec) => argument(instance, spec))));
 }
 
+// Keeps what a function returns without reading it, such as a tuple of tensors on the GPU.
+function hold(id, fn, args) {
+  const { instance, vm } = libraries.get(id);
+  return keep(id, vm.getFunction(fn)(...args.map((spec) => argument(instance, spec))));
+}
+
 // Uploads arguments once, so that calls can refer to them.
 function upload(id, spec) {
   return keep(id, argument(libraries.get(id).instance, spec));
@@ -113,4 +119,4 @@ function read(id, ref) {
   return result(id, kept.get(ref).value);
 }
 
-window.harness = { openDevice, load, params, unload, call, upload, read, complaints: () => complaints.splice(0) };
+window.harness = { openDevice, load, params, unload, call, hold, upload, read, complaints: () => complaints.splice(0) };

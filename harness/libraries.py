@@ -123,17 +123,20 @@ class Library:
         script = "([id, fn, args]) => harness.call(id, fn, args)"
         return _decode(self._libraries.evaluate(script, [self._name, function, specs]))
 
+    def hold(self, function: str, *arguments: Any) -> Ref:
+        """Calls a function whose result stays in the page, such as a tuple of tensors."""
+        specs = [_encode(argument) for argument in arguments]
+        script = "([id, fn, args]) => harness.hold(id, fn, args)"
+        return Ref(self._libraries.evaluate(script, [self._name, function, specs])["ref"])
+
     def upload(self, argument: Any) -> Ref:
         """Uploads an argument once, for several calls."""
         script = "([id, spec]) => harness.upload(id, spec)"
         return Ref(self._libraries.evaluate(script, [self._name, _encode(argument)])["ref"])
 
-    def read(self, ref: Ref) -> NDArray[Any]:
-        """Reads back what an uploaded tensor holds now."""
-        array: NDArray[Any] = _decode(
-            self._libraries.evaluate("([id, ref]) => harness.read(id, ref)", [self._name, ref.number])
-        )
-        return array
+    def read(self, ref: Ref) -> Any:
+        """Reads back what an uploaded tensor, or each tensor of a tuple, holds now."""
+        return _decode(self._libraries.evaluate("([id, ref]) => harness.read(id, ref)", [self._name, ref.number]))
 
     def kv_cache(self, *, max_total: int | None = None) -> "KVCache":
         """Creates a KV cache with one empty sequence."""
@@ -155,18 +158,25 @@ class Library:
 
 
 class KVCache:
-    """A KV cache with one sequence."""
+    """A KV cache with one sequence, and a recurrent state if the library has one.
+
+    Attributes:
+        ref: The KV cache.
+        state: The recurrent state in a list, which is empty if there is none.
+    """
 
     def __init__(self, library: Library, ref: Ref) -> None:
         self._library = library
         self.ref = ref
+        recurrent = "recurrent_state_bytes" in library.metadata["recursivemas"]
+        self.state = [library.hold("create_recurrent_state")] if recurrent else []
         library.call("global:vm.builtin.kv_state_add_sequence", ref, 0)
 
     def forward(self, function: str, embed: NDArray[Any], *arguments: Any) -> NDArray[Any]:
         """Calls a function that appends the (1, T, D) positions of `embed`; returns its tensor."""
         length = int(embed.shape[1])
         self._library.call("global:vm.builtin.kv_state_begin_forward", self.ref, Shape((0,)), Shape((length,)))
-        tensor, _ = self._library.call(function, embed, self.ref, *arguments)
+        tensor, _ = self._library.call(function, embed, self.ref, *self.state, *arguments)
         self._library.call("global:vm.builtin.kv_state_end_forward", self.ref)
         array: NDArray[Any] = tensor
         return array

@@ -57,6 +57,24 @@ def _shape(
     }
 
 
+# Three value heads to a key head, heads of different widths, and a state that forgets at every pace.
+LINEAR = {
+    "layer_types": ["linear_attention", "full_attention", "linear_attention", "linear_attention", "full_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 12,
+    "linear_value_head_dim": 20,
+    "linear_conv_kernel_dim": 4,
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 1e7,
+        "partial_rotary_factor": 0.25,
+        "mrope_section": [1, 1, 1],
+        "mrope_interleaved": True,
+    },
+    "tie_word_embeddings": True,
+}
+
 # Odd layer counts, one and several key-value heads, heads that are not hidden_size / heads wide, widths and
 # vocabularies that are no multiples of 32.
 CASES = (
@@ -64,6 +82,7 @@ CASES = (
     Case("qwen3", "Qwen3ForCausalLM", _shape(64, 96, 1, 4, 4, 24, 1031, attention_bias=True), 2),
     Case("llama", "LlamaForCausalLM", _shape(72, 104, 3, 6, 3, 32, 97, rope_parameters=LLAMA3_ROPE), 3),
     Case("mistral", "MistralForCausalLM", _shape(40, 72, 5, 10, 2, 8, 75, sliding_window=None), 4),
+    Case("qwen3_5", "Qwen3_5ForCausalLM", _shape(60, 88, 5, 6, 3, 24, 101, **LINEAR), 5),
 )
 
 
@@ -75,8 +94,12 @@ def make_model(case: Case) -> torch.nn.Module:
     torch.manual_seed(case.seed)
     model: torch.nn.Module = architecture(config).float().eval()
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
+        for name, parameter in model.named_parameters():
+            if name.endswith("A_log"):
+                parameter.uniform_(-4, 2)
+            elif name.endswith("dt_bias"):
+                parameter.normal_(-2, 2)
+            elif parameter.ndim > 1:
                 parameter.normal_(std=1.5 / parameter.shape[1] ** 0.5)
             else:
                 parameter.copy_(1 + 0.2 * torch.randn_like(parameter))

@@ -1,5 +1,6 @@
 """Adds to a model's module every function of docs/abi.md that is the same for all models."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from tvm.relax.frontend.nn import Tensor
 from recursivemas.compiler.export import HEAD_STEP, HIDDEN_STEP
 from recursivemas.compiler.links import Weights, inner_link, link_type, outer_link, unpack
 from recursivemas.compiler.models.attention_kernels import MERGE, merge_state_kernel
+from recursivemas.compiler.models.recurrent_state import STATE
 from recursivemas.compiler.relax_functions import define
 from recursivemas.compiler.sampling import add_sampling
 from recursivemas.system.names import LINK_VARIANTS, LinkVariant, LinkVariantInfo
@@ -25,17 +27,27 @@ class Signature:
         hidden_size: D.
         dtype: The model dtype.
         params: Type of the packed parameters.
+        state: Type of the recurrent state; None if the model has none.
     """
 
     hidden_size: int
     dtype: str
     params: relax.TupleType
+    state: relax.TupleType | None
+
+    @property
+    def state_bytes(self) -> int:
+        """Size of the recurrent state, which is float32."""
+        return sum(4 * math.prod(int(size) for size in each.shape) for each in self.state.fields) if self.state else 0
 
 
 def signature_of(mod: tvm.IRModule) -> Signature:
-    """Reads a model's dimensions off its ``get_last_hidden`` (input_embed (1, T, D), paged_kv_cache, packed_params)."""
-    embed, _, params = mod["get_last_hidden"].params
-    return Signature(int(embed.ty.shape[2]), str(embed.ty.dtype), params.ty)
+    """Reads a model's dimensions off its ``get_last_hidden``.
+
+    It takes input_embed (1, T, D), paged_kv_cache, recurrent_state if it has one, and packed_params.
+    """
+    embed, _, *state, params = mod["get_last_hidden"].params
+    return Signature(int(embed.ty.shape[2]), str(embed.ty.dtype), params.ty, state[0].ty if state else None)
 
 
 def complete(mod: tvm.IRModule) -> tvm.IRModule:
@@ -85,8 +97,10 @@ def _embed_argument(signature: Signature, name: str, positions: int | tirx.Var) 
     return relax.Var(name, relax.TensorType((1, positions, signature.hidden_size), signature.dtype))
 
 
-def _model_arguments(signature: Signature) -> tuple[relax.Var, relax.Var]:
-    return relax.Var("paged_kv_cache", relax.AnyType()), relax.Var("packed_params", signature.params)
+def _model_arguments(signature: Signature) -> list[relax.Var]:
+    """The arguments between the embeddings and a link."""
+    state = [relax.Var(STATE, signature.state)] if signature.state else []
+    return [relax.Var("paged_kv_cache", relax.AnyType()), *state, relax.Var("packed_params", signature.params)]
 
 
 def _call_model(
@@ -116,29 +130,29 @@ def _add_logits(
 ) -> None:
     """``prefill`` or ``decode``: (1, T, D) to the (1, 1, V) logits after the last position."""
     embed = _embed_argument(signature, "input_embed", 1 if name == "decode" else tirx.Var("seq_len", "int64"))
-    cache, params = _model_arguments(signature)
+    model = _model_arguments(signature)
 
     def body() -> relax.Expr:
-        hidden, cache_after = _call_model(builder, hidden_function, embed, cache, params)
+        hidden, cache_after = _call_model(builder, hidden_function, embed, *model)
         last = _last_position(builder, hidden)
         row = builder.emit(relax.op.reshape(last, (1, signature.hidden_size)))
-        logits = builder.emit(relax.Call(head_function, [row, params]))
+        logits = builder.emit(relax.Call(head_function, [row, model[-1]]))
         logits = builder.emit(relax.op.reshape(logits, (1, 1, logits.ty.shape[1])))
         return relax.Tuple([logits, cache_after])
 
-    define(builder, name, [embed, cache, params], body)
+    define(builder, name, [embed, *model], body)
 
 
 def _add_latent_prefill(builder: relax.BlockBuilder, signature: Signature) -> None:
     embed = _embed_argument(signature, "input_embed", tirx.Var("seq_len", "int64"))
-    cache, params = _model_arguments(signature)
+    model = _model_arguments(signature)
     function = builder.get().get_global_var("get_last_hidden")
 
     def body() -> relax.Expr:
-        hidden, cache_after = _call_model(builder, function, embed, cache, params)
+        hidden, cache_after = _call_model(builder, function, embed, *model)
         return relax.Tuple([_last_position(builder, hidden), cache_after])
 
-    define(builder, "latent_prefill", [embed, cache, params], body)
+    define(builder, "latent_prefill", [embed, *model], body)
 
 
 def _add_links(
@@ -162,15 +176,15 @@ def _add_links(
     add_link("inner_link", inner_link, inner)
     add_link("outer_link", outer_link, outer)
     hidden = _embed_argument(signature, "hidden", 1)
-    cache, params = _model_arguments(signature)
+    model = _model_arguments(signature)
     link = relax.Var("inner_link", inner)
 
     def body() -> relax.Expr:
         row = builder.emit(relax.op.reshape(hidden, (1, size)))
         embed = builder.emit(relax.op.reshape(run(inner_link, row, link), (1, 1, size)))
-        return relax.Tuple(list(_call_model(builder, step, embed, cache, params)))
+        return relax.Tuple(list(_call_model(builder, step, embed, *model)))
 
-    define(builder, f"latent_step_{form.name}", [hidden, cache, params, link], body)
+    define(builder, f"latent_step_{form.name}", [hidden, *model, link], body)
 
 
 def vocabulary_of(mod: tvm.IRModule) -> int:

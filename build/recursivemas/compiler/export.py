@@ -3,7 +3,7 @@
 Both backends export their models here; `abi.complete` then adds what is the same for every model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
 from recursivemas.compiler.models import ModelConfig, make_model, param_specs
 from recursivemas.compiler.models.layers import quantize
+from recursivemas.compiler.models.recurrent_state import STATE, add_state_functions
 from recursivemas.compiler.weights import StoredTensor, stored_tensors
 from recursivemas.system.quantize import Scheme
 
@@ -30,8 +31,13 @@ class LanguageModel(Protocol):
     def embed(self, input_ids: Tensor) -> Tensor:
         """(T,) int32 to (T, D)."""
 
-    def get_last_hidden(self, input_embed: Tensor, paged_kv_cache: PagedKVCache) -> Tensor:
-        """(1, T, D) to the hidden states after the final norm, (1, T, D); the cache grows by T positions."""
+    def get_last_hidden(
+        self, input_embed: Tensor, paged_kv_cache: PagedKVCache, *recurrent_state: list[Tensor]
+    ) -> Tensor:
+        """(1, T, D) to the hidden states after the final norm, (1, T, D); the cache grows by T positions.
+
+        A model with a recurrent state gets its tensors too and updates them in place.
+        """
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(M, D) to (M, V) float32."""
@@ -69,14 +75,20 @@ def export_config(config: ModelConfig, scheme: Scheme, target: tvm.target.Target
     model.to(scheme.dtype)
     if scheme.group:
         quantize(model)
-    exported = export(model, model, config.hidden_size, scheme.dtype, target)
+    exported = export(model, model, config.hidden_size, scheme.dtype, target, config.recurrent_state_shapes)
     tensors = tuple(tensor for spec in param_specs(config) for tensor in stored_tensors(spec, scheme))
     assert [(each.shape, each.dtype) for each in tensors] == [(each.shape, each.dtype) for each in exported.tensors]
-    return Exported(exported.module, tensors)
+    module = add_state_functions(exported.module, config.recurrent_state_shapes)
+    return Exported(module, tensors)
 
 
 def export(
-    parameters: nn.Module, model: LanguageModel, hidden_size: int, dtype: str, target: tvm.target.Target
+    parameters: nn.Module,
+    model: LanguageModel,
+    hidden_size: int,
+    dtype: str,
+    target: tvm.target.Target,
+    state_shapes: Sequence[Sequence[int]] = (),
 ) -> Exported:
     """Exports any model.
 
@@ -86,17 +98,22 @@ def export(
         hidden_size: D.
         dtype: The model dtype.
         target: The GPU; attention kernels are scheduled for it.
+        state_shapes: Shapes of the recurrent state's float32 tensors, if the model has one.
     """
 
-    def get_last_hidden(input_embed: Tensor, paged_kv_cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
-        return model.get_last_hidden(input_embed, paged_kv_cache), paged_kv_cache
+    def get_last_hidden(
+        input_embed: Tensor, paged_kv_cache: PagedKVCache, *recurrent_state: list[Tensor]
+    ) -> tuple[Tensor, PagedKVCache]:
+        return model.get_last_hidden(input_embed, paged_kv_cache, *recurrent_state), paged_kv_cache
 
     def create_tir_paged_kv_cache(*sizes: tirx.Var) -> PagedKVCache:
         return model.create_paged_kv_cache(**dict(zip(_CACHE_SIZES, sizes, strict=True)))
 
     def hidden_arguments(positions: int | str) -> dict[str, Any]:
         cache = nn.spec.Object(object_type=PagedKVCache)
-        return {"input_embed": nn.spec.Tensor([1, positions, hidden_size], dtype), "paged_kv_cache": cache}
+        state = nn.spec.Tuple(STATE, [nn.spec.Tensor(shape, "float32") for shape in state_shapes])
+        embed = nn.spec.Tensor([1, positions, hidden_size], dtype)
+        return {"input_embed": embed, "paged_kv_cache": cache, **({STATE: state} if state_shapes else {})}
 
     def head_arguments(rows: int | str) -> dict[str, Any]:
         return {"hidden": nn.spec.Tensor([rows, hidden_size], dtype)}

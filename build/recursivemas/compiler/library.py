@@ -97,6 +97,7 @@ def compile_module(
         "hidden_size": signature.hidden_size,
         "vocab_size": abi.vocabulary_of(mod),
         "dtype": signature.dtype,
+        **({"recurrent_state_bytes": signature.state_bytes} if signature.state else {}),
     }
     say("compiling the model's functions for WebGPU")
     executable = build_executable(
@@ -130,7 +131,7 @@ def library_metadata(facts: ModelFacts, tensors: Iterable[StoredTensor], scheme:
         "prefill_chunk_size": facts.prefill_chunk_size,
         "tensor_parallel_shards": 1,
         "pipeline_parallel_stages": 1,
-        "kv_state_kind": "kv_cache",
+        "kv_state_kind": "hybrid" if facts.recurrent_state_bytes else "kv_cache",
         "max_batch_size": 1,
         "params": [
             {"name": each.name, "shape": list(each.shape), "dtype": each.dtype, "preprocs": []} for each in tensors

@@ -12,6 +12,9 @@ KV_PAGE_POSITIONS = 16
 """Positions per KV-cache page, as the engine creates the cache; the runtime keeps one page more than the context
 fills."""
 
+_OF_SOME_FAMILIES = ("rotary_dim", "layer_types", "linear")
+"""Fields of `ModelConfig` that `model_config` has only where they say something."""
+
 
 @dataclass(frozen=True)
 class CacheShape:
@@ -52,6 +55,8 @@ class ModelFacts:
         kv_cache: What the KV cache holds.
         kv_cache_bytes: Its size at the full context.
         model_config: MLC's `model_config`.
+        recurrent_state_bytes: Size of the state that layers with linear attention keep.
+        linear_layers: Their number.
     """
 
     backend: str
@@ -63,17 +68,20 @@ class ModelFacts:
     kv_cache: CacheShape
     kv_cache_bytes: int
     model_config: Mapping[str, Any]
+    recurrent_state_bytes: int = 0
+    linear_layers: int = 0
 
     @property
     def num_hidden_layers(self) -> int:
         """Layers."""
-        return self.kv_cache.num_hidden_layers
+        return self.kv_cache.num_hidden_layers + self.linear_layers
 
 
 def relax_facts(config: ModelConfig, scheme: Scheme) -> ModelFacts:
     """The dimensions of a model of `recursivemas.compiler.models`."""
     heads = (config.num_attention_heads, config.num_key_value_heads)
-    cache = CacheShape(config.num_hidden_layers, *heads, config.head_dim, config.head_dim)
+    cache = CacheShape(config.num_attention_layers, *heads, config.head_dim, config.head_dim)
+    absent = [name for name in _OF_SOME_FAMILIES if getattr(config, name) is None]
     return ModelFacts(
         backend="relax",
         architecture=config.model_type,
@@ -83,5 +91,7 @@ def relax_facts(config: ModelConfig, scheme: Scheme) -> ModelFacts:
         prefill_chunk_size=config.prefill_chunk_size,
         kv_cache=cache,
         kv_cache_bytes=cache.nbytes(config.context_window_size, scheme),
-        model_config=dataclasses.asdict(config),
+        model_config={name: value for name, value in dataclasses.asdict(config).items() if name not in absent},
+        recurrent_state_bytes=config.recurrent_state_bytes,
+        linear_layers=config.num_linear_layers,
     )

@@ -14,6 +14,7 @@ class ParamSpec:
         sources: The checkpoint's tensors whose concatenation along axis 0 makes the parameter.
         source_shapes: The expected shape of each source.
         quantize: Whether the ``q4*`` schemes quantize it: linear and embedding weights, not norms and biases.
+        dtype: The dtype that it has in every scheme; None for the scheme's.
     """
 
     name: str
@@ -21,3 +22,4 @@ class ParamSpec:
     sources: tuple[str, ...]
     source_shapes: tuple[tuple[int, ...], ...]
     quantize: bool
+    dtype: str | None = None

@@ -10,8 +10,8 @@ from typing import Any
 from recursivemas.compiler.models.config import ModelConfig
 from recursivemas.compiler.models.families import FAMILIES
 from recursivemas.compiler.models.hf_config import read_config
+from recursivemas.compiler.models.text_part import text_config
 from recursivemas.compiler.params import ParamSpec
-from recursivemas.system.errors import InputError
 
 __all__ = ["FAMILIES", "ModelConfig", "load_model_config", "make_model", "param_specs"]
 
@@ -30,18 +30,8 @@ def load_model_config(
     Raises:
         InputError: The architecture is unknown, a value is missing, or the model would be computed wrongly.
     """
-    model_type = config.get("model_type")
-    supported = ", ".join(f"{each.model_type} ({each.architecture})" for each in FAMILIES.values())
-    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
-    if family is None:
-        raise InputError(
-            f"config.json: model_type {model_type!r} is not implemented; supported: {supported}; MLC-LLM has more "
-            "families (--backend mlc, with MLC_LLM_SOURCE_DIR set to its sources)"
-        )
-    architectures = config.get("architectures") or [family.architecture]
-    if architectures != [family.architecture]:
-        raise InputError(f"config.json: architectures {architectures} are not implemented; supported: {supported}")
-    return read_config(family, config, context_window_size, prefill_chunk_size)
+    family, text = text_config(config)
+    return read_config(family, text, context_window_size, prefill_chunk_size)
 
 
 def make_model(config: ModelConfig) -> Any:

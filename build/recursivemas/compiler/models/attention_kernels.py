@@ -59,14 +59,30 @@ def sine_and_cosine(angle: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
     return tirx.Select(swapped, cosine, sine) * sign_of_sine, tirx.Select(swapped, sine, cosine) * sign_of_cosine
 
 
-def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str) -> tirx.PrimFunc:
+def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str, rotary_dim: int) -> tirx.PrimFunc:
     """The kernel that splits the fused projection into queries, keys and values and rotates the first two.
 
     Source: RoFormer, equation 34, with the halves of a head paired as in transformers' `rotate_half`; sine and cosine
     are Cephes's `sinf` and `cosf`.
+
+    Args:
+        q_heads: Query heads.
+        kv_heads: Key (or value) heads.
+        head_dim: Width of a head.
+        dtype: Of queries, keys and values.
+        rotary_dim: How many of a head's first values are rotated.
     """
     half = head_dim // 2
+    pairs = rotary_dim // 2
     heads = q_heads + 2 * kv_heads
+
+    def first(d: tirx.Expr) -> tirx.Expr:
+        """Where pair `d` of a head begins; after the rotated pairs come pairs of values that stay."""
+        return d if pairs == half else d + tirx.Select(d < pairs, 0, pairs)
+
+    def second(d: tirx.Expr) -> tirx.Expr:
+        """The other value of pair `d`."""
+        return d + half if pairs == half else d + tirx.Select(d < pairs, pairs, half)
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def split_rotary(
@@ -85,7 +101,7 @@ def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str) 
         q = T.match_buffer(var_q, (length, q_heads, head_dim), dtype)
         k = T.match_buffer(var_k, (length, kv_heads, head_dim), dtype)
         v = T.match_buffer(var_v, (length, kv_heads, head_dim), dtype)
-        frequencies = T.match_buffer(var_frequencies, (half,), "float32")
+        frequencies = T.match_buffer(var_frequencies, (pairs,), "float32")
         for group in T.thread_binding((length * heads * half + _THREADS - 1) // _THREADS, "blockIdx.x"):
             for thread in T.thread_binding(_THREADS, "threadIdx.x"):
                 with T.sblock("split_rotary"):
@@ -99,9 +115,9 @@ def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str) 
                     turn = T.sblock_alloc_buffer((2,), "float32", scope="local")
                     quadrant = T.sblock_alloc_buffer((1,), "int32", scope="local")
                     pair = T.sblock_alloc_buffer((2,), "float32", scope="local")
-                    pair[0] = T.Cast("float32", qkv[t, h, d])
-                    pair[1] = T.Cast("float32", qkv[t, h, d + half])
-                    if h < q_heads + kv_heads:
+                    pair[0] = T.Cast("float32", qkv[t, h, first(d)])
+                    pair[1] = T.Cast("float32", qkv[t, h, second(d)])
+                    if (h < q_heads + kv_heads) and (d < pairs):
                         angle[0] = T.Cast("float32", positions[t]) * frequencies[d]
                         angle[1] = T.round(angle[0] * T.float32(QUARTERS_PER_RADIAN))
                         quadrant[0] = T.bitwise_and(T.Cast("int32", angle[1]), 3)
@@ -121,14 +137,14 @@ def split_rotary_kernel(q_heads: int, kv_heads: int, head_dim: int, dtype: str) 
                         pair[0] = near[0]
                         pair[1] = near[1]
                     if h < q_heads:
-                        q[t, h, d] = T.Cast(dtype, pair[0])
-                        q[t, h, d + half] = T.Cast(dtype, pair[1])
+                        q[t, h, first(d)] = T.Cast(dtype, pair[0])
+                        q[t, h, second(d)] = T.Cast(dtype, pair[1])
                     elif h < q_heads + kv_heads:
-                        k[t, h - q_heads, d] = T.Cast(dtype, pair[0])
-                        k[t, h - q_heads, d + half] = T.Cast(dtype, pair[1])
+                        k[t, h - q_heads, first(d)] = T.Cast(dtype, pair[0])
+                        k[t, h - q_heads, second(d)] = T.Cast(dtype, pair[1])
                     else:
-                        v[t, h - (q_heads + kv_heads), d] = T.Cast(dtype, pair[0])
-                        v[t, h - (q_heads + kv_heads), d + half] = T.Cast(dtype, pair[1])
+                        v[t, h - (q_heads + kv_heads), first(d)] = T.Cast(dtype, pair[0])
+                        v[t, h - (q_heads + kv_heads), second(d)] = T.Cast(dtype, pair[1])
 
     return split_rotary
 

@@ -1,5 +1,6 @@
 """The configuration of a decoder: one typed record for all families."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,52 @@ class Llama3Scaling:
 
 
 @dataclass(frozen=True)
+class LinearAttention:
+    """The shape of the gated delta networks that take the place of attention in some layers.
+
+    Attributes:
+        num_key_heads: Heads of queries and keys.
+        num_value_heads: Heads of values; a multiple of `num_key_heads`.
+        key_head_dim: Width of a query or key head.
+        value_head_dim: Width of a value head.
+        conv_kernel_dim: Positions that the causal convolution sees.
+    """
+
+    num_key_heads: int
+    num_value_heads: int
+    key_head_dim: int
+    value_head_dim: int
+    conv_kernel_dim: int
+
+    @property
+    def value_heads_per_key_head(self) -> int:
+        """How many value heads share a key head; they follow each other."""
+        return self.num_value_heads // self.num_key_heads
+
+    @property
+    def first_value_channel(self) -> int:
+        """Where the values begin among the convolved channels, after queries and keys."""
+        return 2 * self.num_key_heads * self.key_head_dim
+
+    @property
+    def value_size(self) -> int:
+        """Width of all value heads together."""
+        return self.num_value_heads * self.value_head_dim
+
+    @property
+    def conv_channels(self) -> int:
+        """Channels that are convolved: queries, keys, values."""
+        return self.first_value_channel + self.value_size
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What a layer carries from position to position, in float32: the convolution's last inputs, and the heads'
+        memories."""
+        memory = (self.num_value_heads * self.key_head_dim, self.value_head_dim)
+        return (self.conv_kernel_dim - 1, self.conv_channels), memory
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A decoder-only transformer with RMSNorm, RoPE, grouped-query attention and a gated SiLU MLP.
 
@@ -46,6 +93,9 @@ class ModelConfig:
         context_window_size: Longest context of the compiled library, in tokens.
         prefill_chunk_size: Longest input of one call of the compiled library, in tokens.
         rope_scaling: None for plain RoPE.
+        rotary_dim: How many of a head's values RoPE rotates, from the first on; None for all.
+        layer_types: `full_attention` or `linear_attention` for each layer; None if every layer has full attention.
+        linear: The layers with linear attention; None if there are none.
     """
 
     model_type: str
@@ -67,6 +117,29 @@ class ModelConfig:
     prefill_chunk_size: int
     rope_theta: float
     rope_scaling: Llama3Scaling | None = None
+    rotary_dim: int | None = None
+    layer_types: tuple[str, ...] | None = None
+    linear: LinearAttention | None = None
+
+    @property
+    def num_linear_layers(self) -> int:
+        """Layers with linear attention, which have a recurrent state."""
+        return (self.layer_types or ()).count("linear_attention")
+
+    @property
+    def num_attention_layers(self) -> int:
+        """Layers with a KV cache."""
+        return self.num_hidden_layers - self.num_linear_layers
+
+    @property
+    def recurrent_state_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Shapes of the recurrent state's float32 tensors, layer by layer."""
+        return () if self.linear is None else self.linear.state_shapes * self.num_linear_layers
+
+    @property
+    def recurrent_state_bytes(self) -> int:
+        """Size of the recurrent state."""
+        return sum(4 * math.prod(shape) for shape in self.recurrent_state_shapes)
 
     @property
     def q_size(self) -> int:
@@ -85,8 +158,9 @@ class ModelConfig:
         transformers, because a different rounding shows at long positions.
 
         Returns:
-            (head_dim / 2,) float32, radians per position.
+            (rotary_dim / 2,) float32, radians per position.
         """
-        exponent = np.arange(0, self.head_dim, 2, dtype=np.float32) / np.float32(self.head_dim)
+        width = self.rotary_dim or self.head_dim
+        exponent = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
         plain = np.asarray(np.float32(1) / np.power(np.float32(self.rope_theta), exponent), np.float32)
         return plain if self.rope_scaling is None else self.rope_scaling.stretch(plain)

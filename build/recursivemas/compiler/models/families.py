@@ -10,11 +10,26 @@ from recursivemas.compiler.models.config_keys import NULL, Inert
 
 
 @dataclass(frozen=True)
+class Multimodal:
+    """A model that holds a family's text model beside parts for pictures; those are left out.
+
+    Attributes:
+        model_type: As in config.json, whose `text_config` is the family's own.
+        architecture: Its class.
+        inert: Keys beside `text_config`, in addition to `config_keys.COMMON`.
+    """
+
+    model_type: str
+    architecture: str
+    inert: Mapping[str, Inert]
+
+
+@dataclass(frozen=True)
 class Family:
     """One architecture of Hugging Face.
 
     Attributes:
-        model_type: As in config.json.
+        model_type: The module of this package that defines it.
         architecture: Its only supported class.
         qkv_name: MLC's name of the fused query, key and value projection.
         qkv_bias: Whether that projection has biases; None if the key ``attention_bias`` decides (for the output
@@ -26,6 +41,14 @@ class Family:
         kv_heads_required: Whether config.json must give num_key_value_heads.
         default_window: The sliding window without the key ``sliding_window``.
         layer_types: Whether the key may be there; transformers takes it for a sign of another family otherwise.
+        config_type: `model_type` in config.json, where it is not the module's name.
+        linear_attention: Whether some layers have gated delta networks in place of attention.
+        default_rotary: The part of a head that RoPE rotates without the key ``partial_rotary_factor``; None if the key
+            is not read and the whole head is rotated.
+        rope_inert: Keys of the RoPE table that change nothing for text.
+        multimodal: The model with pictures that this family's model is a part of.
+        text_prefixes: What the names of the checkpoint's tensors may begin with in place of `model.`.
+        left_out: What the names of tensors begin with that belong to other parts, such as the one for pictures.
         inert: What differs from `config_keys.COMMON`.
     """
 
@@ -40,6 +63,13 @@ class Family:
     kv_heads_required: bool = True
     default_window: int | None = None
     layer_types: bool = True
+    config_type: str | None = None
+    linear_attention: bool = False
+    default_rotary: float | None = None
+    rope_inert: frozenset[str] = frozenset()
+    multimodal: Multimodal | None = None
+    text_prefixes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     inert: Mapping[str, Inert] = field(default_factory=dict)
 
 
@@ -48,6 +78,9 @@ _NO_WINDOW = {
     "sliding_window": Inert("use_sliding_window is false", types=(int, NULL)),
     "max_window_layers": Inert("use_sliding_window is false", types=(int,)),
 }
+
+_PICTURES = Inert("it belongs to the part for pictures and videos")
+_PREDICTION = Inert("it belongs to the part that predicts several tokens at once")
 
 
 def _fixed_bias(bias: bool) -> dict[str, Inert]:
@@ -93,6 +126,37 @@ FAMILIES: dict[str, Family] = {
             default_window=4096,
             layer_types=False,
             inert=_fixed_bias(False),
+        ),
+        Family(
+            "qwen3_5",
+            "Qwen3_5ForCausalLM",
+            qkv_name="c_attn",
+            head_dim_required=True,
+            config_type="qwen3_5_text",
+            linear_attention=True,
+            default_rotary=0.25,
+            # Text has the same number in all three of its position numbers.
+            rope_inert=frozenset({"mrope_section", "mrope_interleaved"}),
+            multimodal=Multimodal(
+                "qwen3_5",
+                "Qwen3_5ForConditionalGeneration",
+                {
+                    **dict.fromkeys(("image_token_id", "video_token_id"), _PICTURES),
+                    **dict.fromkeys(("vision_start_token_id", "vision_end_token_id", "vision_config"), _PICTURES),
+                    "language_model_only": _PICTURES,
+                    "model_name": Inert("it says where the checkpoint comes from or what wrote it"),
+                },
+            ),
+            text_prefixes=("model.language_model.",),
+            left_out=("model.visual.", "mtp."),
+            inert={
+                **_NO_WINDOW,
+                "attn_output_gate": Inert("every layer with attention has the gate", values=(True,)),
+                "mamba_ssm_dtype": Inert("the recurrent state is always float32", values=(None, "float32")),
+                "mtp_num_hidden_layers": _PREDICTION,
+                "mtp_use_dedicated_embeddings": _PREDICTION,
+                "mlp_only_layers": Inert("every layer has the same MLP", values=([],)),
+            },
         ),
     )
 }

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recursivemas.compiler.models.config import Llama3Scaling, ModelConfig
+from recursivemas.compiler.models.config import LinearAttention, Llama3Scaling, ModelConfig
 from recursivemas.compiler.models.config_keys import COMMON
 from recursivemas.compiler.models.families import Family
 from recursivemas.system.errors import InputError
@@ -35,6 +35,8 @@ _LARGEST = {
     "intermediate_size": 1 << 20,
     "vocab_size": 1 << 22,
 }
+# The kernels of gated delta networks are written for these sizes; published models have 128, 128 and 4.
+_LINEAR_SIZES = {"key_head_dim": (1, 256), "value_head_dim": (1, 1024), "conv_kernel_dim": (2, 16)}
 _LARGEST_POSITION = (1 << 31) - 1
 _LARGEST_NUMBER = 1e30
 
@@ -69,10 +71,11 @@ def read_config(
     bias = keys.flag("attention_bias") if family.qkv_bias is None else family.qkv_bias
     longest = keys.positive("max_position_embeddings")
     context, chunk = library_sizes(family.model_type, longest, context_window_size, prefill_chunk_size)
-    keys.check_layer_types(layers)
+    types = keys.layer_types(layers)
     keys.check_sliding_window(context)
     keys.check_pad_token(vocab)
-    theta, scaling = keys.rope(longest)
+    theta, scaling, rotary = keys.rope(longest)
+    head_dim = keys.head_dim(hidden, heads)
     config = ModelConfig(
         model_type=family.model_type,
         qkv_name=family.qkv_name,
@@ -81,7 +84,7 @@ def read_config(
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
-        head_dim=keys.head_dim(hidden, heads),
+        head_dim=head_dim,
         vocab_size=vocab,
         rms_norm_eps=keys.epsilon(),
         tie_word_embeddings=keys.flag("tie_word_embeddings"),
@@ -93,6 +96,9 @@ def read_config(
         prefill_chunk_size=chunk,
         rope_theta=theta,
         rope_scaling=scaling,
+        rotary_dim=keys.rotary_dim(head_dim, rotary),
+        layer_types=types,
+        linear=keys.linear_attention(),
     )
     keys.refuse_the_rest()
     return config
@@ -236,21 +242,66 @@ class _Keys:
         if not self.family.layer_types and "layer_types" in self.raw:
             raise self.refuse("layer_types: transformers takes the model for another family because of it; take it out")
 
-    def check_layer_types(self, layers: int) -> None:
-        """Refuses layers that do not attend to the whole context."""
+    def layer_types(self, layers: int) -> tuple[str, ...] | None:
+        """The kind of each layer, or None if all have full attention; others than those and linear ones are refused."""
         self.check_family()
         types = self.value("layer_types", None)
         if types is None:
-            return
+            return self._default_layer_types(layers)
         if not isinstance(types, list) or not all(isinstance(each, str) for each in types):
             raise self.refuse(f"layer_types: a list of names was expected, got {_shown(types)}")
         if "sliding_attention" in types:
             window = _shown(self.raw.get("sliding_window"))
             raise self.refuse(f"layer_types: sliding_attention (sliding_window {window}) is not implemented")
-        if other := set(types) - {"full_attention", "attention"}:  # "attention" is an older name of the same.
-            raise self.refuse(f"layer_types {sorted(other)} are not implemented; supported: full_attention")
+        linear = self.family.linear_attention
+        # "attention" is an older name of the second kind, which transformers' hybrid models do not know.
+        supported = {"linear_attention", "full_attention"} if linear else {"full_attention", "attention"}
+        if other := set(types) - supported:
+            shown = " and ".join(sorted(supported - {"attention"}))
+            raise self.refuse(f"layer_types {sorted(other)} are not implemented; supported: {shown}")
         if len(types) != layers:
             raise self.refuse(f"layer_types has {len(types)} entries, num_hidden_layers is {layers}")
+        if linear and "full_attention" not in types:
+            raise self.refuse("layer_types: at least one full_attention was expected")
+        if linear:
+            self.value("full_attention_interval", None)  # transformers reads it only where layer_types is absent.
+        return tuple(types) if linear else None
+
+    def _default_layer_types(self, layers: int) -> tuple[str, ...] | None:
+        if not self.family.linear_attention:
+            return None
+        interval = self.positive("full_attention_interval", 4)
+        if interval > layers:
+            raise self.refuse(f"full_attention_interval ({interval}) is more than num_hidden_layers ({layers})")
+        return tuple("linear_attention" if (layer + 1) % interval else "full_attention" for layer in range(layers))
+
+    def linear_attention(self) -> LinearAttention | None:
+        """The shape of the gated delta networks, if the family has some."""
+        if not self.family.linear_attention:
+            return None
+        names = ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim", "conv_kernel_dim")
+        sizes = {name: self.positive(f"linear_{name}") for name in names}
+        for name, (least, most) in _LINEAR_SIZES.items():
+            if not least <= sizes[name] <= most:
+                raise self.refuse(f"linear_{name}: {least} to {most} was expected, got {sizes[name]}")
+        linear = LinearAttention(**sizes)
+        if linear.num_value_heads % linear.num_key_heads != 0:
+            raise self.refuse(
+                f"linear_num_value_heads ({linear.num_value_heads}) is not a multiple of linear_num_key_heads "
+                f"({linear.num_key_heads})"
+            )
+        return linear
+
+    def rotary_dim(self, head_dim: int, part: float | None) -> int | None:
+        """How many of a head's values RoPE rotates; None for all."""
+        if part is None:
+            return None
+        rotary = int(head_dim * part)
+        if rotary % 2 != 0 or not 2 <= rotary <= head_dim:
+            raise self.refuse(
+                f"partial_rotary_factor {part}: an even number of a head's {head_dim} values was expected, got {rotary}"
+            )
+        return rotary
 
     def check_sliding_window(self, context: int) -> None:
         """Refuses a window that is shorter than the context; a longer one never hides anything.
@@ -268,8 +319,8 @@ class _Keys:
                 f"implemented; compile with a context window of at most {window}"
             )
 
-    def rope(self, longest: int) -> tuple[float, Llama3Scaling | None]:
-        """Base and scaling.
+    def rope(self, longest: int) -> tuple[float, Llama3Scaling | None, float | None]:
+        """Base, scaling, and the part of a head that is rotated; None for the whole head.
 
         ``rope_scaling`` replaces ``rope_parameters``. A base in the table counts more than one beside it.
         """
@@ -279,16 +330,28 @@ class _Keys:
         if any(isinstance(value, dict) for value in table.values()):
             raise self.refuse("RoPE parameters that differ between layers are not implemented")
         kind = table.get("rope_type", table.get("type", "default"))
-        if kind not in ROPE_TYPES:
-            raise self.refuse(f"rope type {_shown(kind)} is not implemented; supported: {', '.join(ROPE_TYPES)}")
-        if "partial_rotary_factor" in table and table["partial_rotary_factor"] != 1:
-            raise self.refuse("RoPE on a part of the head only (partial_rotary_factor) is not implemented")
-        known = _ROPE_KEYS | (_LLAMA3_KEYS if kind == "llama3" else set())
+        kinds = ROPE_TYPES if self.family.default_rotary is None else ("default",)
+        if kind not in kinds:
+            raise self.refuse(f"rope type {_shown(kind)} is not implemented; supported: {', '.join(kinds)}")
+        part = self._rotary_part(table)
+        known = _ROPE_KEYS | (_LLAMA3_KEYS if kind == "llama3" else set()) | self.family.rope_inert
         for key in sorted(table.keys() - known):
             raise self.refuse(f"{name}.{key} is not implemented for the rope type {kind!r}")
         beside = self.value("rope_theta", 10000.0)
         theta = self.check_number("rope_theta", table.get("rope_theta", beside))
-        return theta, self._llama3(table, longest) if kind == "llama3" else None
+        return theta, self._llama3(table, longest) if kind == "llama3" else None, part
+
+    def _rotary_part(self, table: Mapping[str, Any]) -> float | None:
+        key = "partial_rotary_factor"
+        if self.family.default_rotary is None:
+            if table.get(key, 1) != 1:
+                raise self.refuse("RoPE on a part of the head only (partial_rotary_factor) is not implemented")
+            return None
+        beside = self.value(key, self.family.default_rotary)
+        part = self.check_number(key, table.get(key, beside))
+        if part > 1:
+            raise self.refuse(f"{key}: at most 1 was expected, got {part}")
+        return part
 
     def _table(self, key: str) -> dict[str, Any]:
         table = self.value(key, None)

@@ -33,7 +33,8 @@ def create_kv_cache(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Va
     """
     builder = relax.BlockBuilder.current()
     creation = builder.lookup_binding(_create(config, dtype, sizes)._expr)
-    rotary = split_rotary_kernel(config.num_attention_heads, config.num_key_value_heads, config.head_dim, dtype)
+    heads = (config.num_attention_heads, config.num_key_value_heads)
+    rotary = split_rotary_kernel(*heads, config.head_dim, dtype, config.rotary_dim or config.head_dim)
     builder.update_func(builder.get().get_global_var(_ROTARY), rotary)
     return PagedKVCache(_expr=_without_unused_kernels(creation), _name="paged_kv_cache")
 
@@ -43,8 +44,8 @@ def _create(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> T
         return TIRPagedKVCache(
             attn_kind="mha",
             **sizes,
-            layer_partition=relax.ShapeExpr([0, config.num_hidden_layers]),
-            num_hidden_layers=config.num_hidden_layers,
+            layer_partition=relax.ShapeExpr([0, config.num_attention_layers]),
+            num_hidden_layers=config.num_attention_layers,
             num_attention_heads=config.num_attention_heads,
             num_key_value_heads=config.num_key_value_heads,
             qk_head_dim=config.head_dim,

@@ -8,7 +8,7 @@ sums of thousands of float16 terms would lose the precision that hidden states a
 Shape letters: N rows of a weight, K columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tvm import relax, te, tirx
 from tvm.relax.frontend import nn
@@ -70,6 +70,53 @@ class Embedding(_Matrix):
     def forward(self, ids: Tensor) -> Tensor:
         """(T,) int32 to (T, K). An id beyond the table reads its last row."""
         return op.wrap_nested(relax.op.take(self.table()._expr, ids._expr, axis=0, mode="clip"), "take")
+
+
+class Float32Parameter(nn.Parameter):
+    """A parameter that stays float32 whatever the model dtype."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__(shape, "float32")
+        self.attrs["dtype"] = "float32"
+
+    def to(self, dtype: str | None = None) -> None:
+        """Does nothing."""
+
+
+class ZeroCentredRMSNorm(nn.Module):
+    """RMSNorm over the last axis, times 1 + weight, in float32 and rounded once."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        self.weight = nn.Parameter((size,))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., size) to the same shape and dtype."""
+
+        def norm(x: te.Tensor, weight: te.Tensor) -> te.Tensor:
+            mean = mean_of_squares(x)
+
+            def value(*at: tirx.Var) -> tirx.Expr:
+                scale = tirx.rsqrt(mean[at[:-1]] + tirx.const(self.eps, "float32"))
+                scale = scale * (tirx.const(1.0, "float32") + weight[at[-1]].astype("float32"))
+                return (x[at].astype("float32") * scale).astype(x.dtype)
+
+            return te.compute(x.shape, value, name="zero_centred_rms_norm")
+
+        return op.tensor_expr_op(norm, "zero_centred_rms_norm", [x, self.weight])
+
+
+def mean_of_squares(x: te.Tensor) -> te.Tensor:
+    """Over the last axis, in float32: (..., size) to (...)."""
+    k = te.reduce_axis((0, x.shape[-1]), "k")
+
+    def square(*at: tirx.Var) -> tirx.Expr:
+        value = x[(*at, k)].astype("float32")
+        return te.sum(value * value, axis=k)
+
+    total = te.compute(x.shape[:-1], square, name="squares")
+    size = tirx.const(float(int(x.shape[-1])), "float32")
+    return te.compute(x.shape[:-1], lambda *at: total[at] / size, name="mean_of_squares")
 
 
 class _Quantized(_Matrix):

@@ -24,4 +24,5 @@ def specs_of(model: nn.Module, config: ModelConfig) -> Iterator[ParamSpec]:
             sources=tuple(f"{parent}.{part}.{kind}" for part in parts) or (path,),
             source_shapes=tuple((rows, *shape[1:]) for rows in parts.values()) or (shape,),
             quantize="quantize" in parameter.attrs,
+            dtype=parameter.attrs.get("dtype"),
         )
