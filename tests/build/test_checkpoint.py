@@ -136,9 +136,9 @@ def _with(name: str, text: str) -> object:
     ("change", "message"),
     [
         (_without("config.json"), r"config.json: no such file; a checkpoint folder holds config.json"),
-        (_without("config.json", "model.Q4_K_M.gguf"), r"Q4_K_M.gguf: a GGUF file cannot be converted"),
+        (_without("config.json", "model.Q4_K_M.gguf"), r"the weights are in a GGUF file; name the file .*Q4_K_M.gguf"),
         (_without("model.safetensors"), r"no model.safetensors in it"),
-        (_without("model.safetensors", "model.gguf"), r"a GGUF file cannot be converted"),
+        (_without("model.safetensors", "model.gguf"), r"the weights are in a GGUF file"),
         (_without("model.safetensors", "pytorch_model.bin"), r"only pickled weights \(pytorch_model.bin\)"),
         (_without("model.safetensors", "adapter_model.safetensors"), r"holds a LoRA adapter only"),
         (_without("model.safetensors", "other.safetensors"), r"found only other.safetensors"),
@@ -207,5 +207,5 @@ def test_checkpoint_refuses_no_folder_and_a_file(folder: Path) -> None:
         Checkpoint(folder / "config.json")
     gguf = folder / "m.gguf"
     gguf.write_bytes(b"GGUF")
-    with pytest.raises(InputError, match="GGUF"):
-        Checkpoint(gguf)
+    with pytest.raises(InputError, match="ends at byte 4"):
+        Checkpoint(folder, gguf)

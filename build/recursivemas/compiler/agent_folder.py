@@ -151,7 +151,7 @@ def compile_agent(
     """Compiles a checkpoint.
 
     Args:
-        model: The checkpoint folder.
+        model: The checkpoint, with the adapter that is merged into it if there is one.
         out: The agent folder; an earlier one is replaced once this one is complete.
         options: How to compile.
         say: Called with one line before each step.
@@ -164,8 +164,10 @@ def compile_agent(
     scheme = find_scheme(options.quantization)
     check_out(out)
     emscripten = find_emscripten()
-    say(f"Reading {model.source or model.folder}")
-    checkpoint = Checkpoint(model.folder)
+    say(f"Reading {model.source or model.gguf or model.folder}")
+    if model.adapter is not None:
+        say(f"Merging the adapter {model.adapter.source}")
+    checkpoint = Checkpoint.of(model)
     prepared = prepare(
         checkpoint,
         scheme,
@@ -173,6 +175,8 @@ def compile_agent(
         context_window_size=options.context_window_size,
         prefill_chunk_size=options.prefill_chunk_size,
     )
+    if prepared.note is not None:
+        say(prepared.note)
     tokenizer = read_tokenizer(model.folder, prepared.facts.vocab_size)
     special = compare_with_page(model.folder, prepared.facts.vocab_size)
     tokenizer = dataclasses.replace(tokenizer, special_ids={text: token_id for token_id, text in special.items()})
@@ -245,7 +249,8 @@ def _ours(
         "model": model.source or model.name,
         "revision": model.revision,
         "license": declared_licence(model),
-        "weights_sha256": _weights_sha256(model.folder),
+        "weights_sha256": _weights_sha256(model),
+        **({} if model.adapter is None else {"adapter": model.adapter.record}),
         "backend": facts.backend,
         "model_lib": library.name,
         "dtype": scheme.dtype,
@@ -269,10 +274,10 @@ def _ours(
     }
 
 
-def _weights_sha256(checkpoint: Path) -> str:
+def _weights_sha256(model: ResolvedModel) -> str:
     """Sha256 over the sha256 of each of the checkpoint's weight files, in the order of their names."""
     digest = hashlib.sha256()
-    for path in sorted(checkpoint.glob("*.safetensors")):
+    for path in model.weight_files:
         digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
 

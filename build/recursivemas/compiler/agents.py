@@ -12,7 +12,7 @@ from recursivemas.compiler.runtime.toolchain import find_emscripten
 from recursivemas.compiler.stamp import compiler, stamp_of
 from recursivemas.system.cache import cache_folder, damage, remove, seal
 from recursivemas.system.errors import InputError
-from recursivemas.system.hub import ResolvedModel, resolve_model
+from recursivemas.system.hub import CheckpointRef, ResolvedModel, checkpoint_of
 from recursivemas.system.progress import Say, silent
 from recursivemas.system.system import Agent, System
 
@@ -53,9 +53,10 @@ class BuiltAgent:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Origin of the weights: hub id and revision, licence, sha256 over the weight files, versions."""
+        """Origin of the weights: model and revision, licence, sha256 over the weight files, adapter, versions."""
         names = ("model", "revision", "license", "weights_sha256", "backend", "versions")
-        return {name: self.compiled.ours[name] for name in names}
+        adapter = {"adapter": self.compiled.ours["adapter"]} if "adapter" in self.compiled.ours else {}
+        return {**{name: self.compiled.ours[name] for name in names}, **adapter}
 
 
 def built_agents(
@@ -78,15 +79,15 @@ def built_agents(
     """
     if prebuilt is None:
         find_emscripten()  # before a download that may take long
-    models: dict[tuple[str, str | None], BuiltAgent] = {}
+    models: dict[CheckpointRef, BuiltAgent] = {}
     built: dict[str, BuiltAgent] = {}
     for agent in system.agents:
-        key = (agent.model, agent.revision)
+        key = checkpoint_of(agent)
         if key not in models:
             if prebuilt is not None:
                 compiled = _prebuilt(agent, prebuilt / agent.id, options)
             else:
-                compiled = _compiled(resolve_model(agent.model, agent.revision), options, say)
+                compiled = _compiled(key.resolve(say), options, say)
             models[key] = BuiltAgent(compiled, f"agents/{agent.id}-{compiled.content_digest()[:12]}")
         built[agent.id] = models[key]
     return built
@@ -95,10 +96,11 @@ def built_agents(
 def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolder:
     """Reads an agent folder and checks that it fits the system and the options."""
     compiled = read_agent_folder(folder)
-    expected = agent.model if not Path(agent.model).is_dir() else Path(agent.model).name
+    checkpoint, adapter = checkpoint_of(agent), compiled.ours.get("adapter", {}).get("adapter", "none")
     commit = agent.revision if re.fullmatch(r"[0-9a-f]{40}", agent.revision or "") else None  # a branch moves
     facts = (
-        ("model", expected, compiled.ours["model"]),
+        ("model", checkpoint.shown, compiled.ours["model"]),
+        ("adapter", checkpoint.shown_adapter or "none", adapter),
         ("revision", commit, compiled.ours["revision"]),
         ("backend", None if options.backend == "auto" else options.backend, compiled.ours["backend"]),
         ("quantization", options.quantization, compiled.config["quantization"]),
@@ -115,11 +117,13 @@ def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolde
 
 def _compiled(model: ResolvedModel, options: CompileOptions, say: Say) -> AgentFolder:
     names = [path for path in sorted(model.folder.iterdir()) if path.is_file()]
+    names += [model.gguf] if model.gguf else []
     backend = chosen_backend(read_config(model.folder), options.backend)
     stamp = stamp_of(
         names,
         options=vars(options),
         model=[model.name, model.source, model.revision],
+        adapter=model.adapter and model.adapter.record,
         compiler=compiler([backend]),
     )
     folder = cache_folder() / "agents" / stamp[:32]

@@ -1,11 +1,12 @@
-"""Reads a Hugging Face checkpoint folder tensor by tensor, without torch and without holding the checkpoint.
+"""Reads a checkpoint tensor by tensor, without torch and without holding the checkpoint.
 
-It reads at offsets instead of mapping the files, because mapped pages count as the process's memory.
+The weights are in safetensors or in a GGUF file, and an adapter may be merged into them. Files are read at offsets
+instead of mapped, because mapped pages count as the process's memory.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from safetensors import SafetensorError, safe_open
 from recursivemas.compiler.params import ParamSpec
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
+from recursivemas.system.gguf_model import GgufModel
+from recursivemas.system.hub import ResolvedModel
+from recursivemas.system.lora import LoraAdapter
 from recursivemas.system.quantize import row_blocks
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -41,10 +45,10 @@ class TensorInfo:
 
     Attributes:
         name: Its name in the checkpoint.
-        dtype: float32, float16 or bfloat16; None for any other.
-        stored_dtype: In the spelling of safetensors, e.g. `BF16`.
+        dtype: float32, float16 or bfloat16; None for any other. What GGUF packs is unpacked to float32.
+        stored_dtype: In the spelling of safetensors or GGUF, e.g. `BF16` or `Q4_K`.
         shape: Its shape.
-        file: The safetensors file.
+        file: The file that has it.
         offset_bytes: Of its first byte from the start of the file.
     """
 
@@ -57,26 +61,51 @@ class TensorInfo:
 
 
 class Checkpoint:
-    """An opened checkpoint folder: its configuration, and where its tensors are stored.
+    """An opened checkpoint: its configuration, and where its tensors are stored.
 
     Attributes:
-        folder: The folder.
+        folder: The folder with its configuration and tokenizer.
         config: `config.json`.
         tensors: Every tensor by name.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Opens a folder and reads the headers of its safetensors files.
+    def __init__(self, folder: Path, gguf: Path | None = None, adapter: LoraAdapter | None = None) -> None:
+        """Opens a checkpoint and reads the headers of its weight files.
+
+        Args:
+            folder: The folder.
+            gguf: The file with the weights, if they are not in the folder.
+            adapter: What to merge into them.
 
         Raises:
-            InputError: The folder, `config.json` or the weights are missing, damaged, or in another format, or
-                two files have different values for a tensor.
+            InputError: The folder, `config.json` or the weights are missing, damaged, or in another format, two files
+                have different values for a tensor, or the adapter does not fit.
         """
         self.folder = folder
+        self._gguf = None if gguf is None else GgufModel(gguf)
+        self._adapter = adapter
         _check_folder(folder)
         self.config = read_config(folder)
         self.tensors: dict[str, TensorInfo] = {}
-        for file, expected in _weight_files(folder).items():
+        if self._gguf is None:
+            self._read_safetensors()
+        else:
+            self._read_gguf(self._gguf)
+        if adapter is not None:
+            adapter.check_fits({name: info.shape for name, info in self.tensors.items()}, self._is_tied())
+
+    @classmethod
+    def of(cls, model: ResolvedModel) -> "Checkpoint":
+        """Opens what a user has named."""
+        return cls(model.folder, model.gguf, model.adapter)
+
+    @property
+    def origin(self) -> Path:
+        """The folder or file that the user knows, for messages."""
+        return self.folder if self._gguf is None else self._gguf.file.path
+
+    def _read_safetensors(self) -> None:
+        for file, expected in _weight_files(self.folder).items():
             found = _read_header(file)
             for name in expected - found.keys():
                 raise InputError(
@@ -89,9 +118,28 @@ class Checkpoint:
                 # transformers reads the last file, whatever the index says.
                 if other is not info and not self._equal(info, other):
                     raise InputError(
-                        f"{folder}: tensor {name!r} is in {other.file.name} and in {file.name} with different values; "
-                        "leave it in one file only"
+                        f"{self.folder}: tensor {name!r} is in {other.file.name} and in {file.name} with different "
+                        "values; leave it in one file only"
                     )
+
+    def _read_gguf(self, model: GgufModel) -> None:
+        float32 = np.dtype(np.float32)
+        for name, source in model.sources.items():
+            stored = source.stored
+            file, offset = model.file.path, stored.offset_bytes
+            self.tensors[name] = TensorInfo(name, float32, stored.type_name, source.shape, file, offset)
+
+    def _is_tied(self) -> bool:
+        text = self.config.get("text_config")
+        inner = text.get("tie_word_embeddings") if isinstance(text, dict) else None
+        return bool(self.config.get("tie_word_embeddings", inner))
+
+    def nbytes(self, name: str) -> int:
+        """Bytes of all blocks that `read` yields for a tensor."""
+        info = self.tensors[name]
+        assert info.dtype is not None, name
+        itemsize = 4 if self._is_adapted(name) else info.dtype.itemsize
+        return int(np.prod(info.shape, dtype=np.int64)) * itemsize
 
     def read(self, name: str, max_values: int) -> Iterator[NDArray[Any]]:
         """Reads a tensor in blocks of whole rows.
@@ -101,12 +149,25 @@ class Checkpoint:
             max_values: The most values in a block (a single row may have more).
 
         Yields:
-            (R, ...) arrays in the stored dtype, one block after the other. Each is valid until the next.
+            (R, ...) arrays, one block after the other, in the stored dtype, or in float32 if an adapter changes the
+            tensor. Each is valid until the next.
         """
-        yield from self._blocks(self.tensors[name], max_values)
+        adapter, first = self._adapter if self._is_adapted(name) else None, 0
+        for rows in self._blocks(self.tensors[name], max_values):
+            if adapter is None:
+                yield rows
+            else:
+                yield rows.astype(np.float32) + adapter.change(name, first, len(rows))
+            first += len(rows)
+
+    def _is_adapted(self, name: str) -> bool:
+        return self._adapter is not None and name in self._adapter.modules
 
     def _blocks(self, info: TensorInfo, max_values: int) -> Iterator[NDArray[Any]]:
         assert info.dtype is not None, info.name
+        if self._gguf is not None:
+            yield from self._gguf.blocks(info.name, max_values)
+            return
         row_shape = info.shape[1:]
         width = int(np.prod(row_shape, dtype=np.int64))
         buffer = np.empty(0, info.dtype)
@@ -118,6 +179,14 @@ class Checkpoint:
                 values = buffer[: rows * width]
                 _read_exactly(stream, values.view(np.uint8).data, info)
                 yield values.reshape(rows, *row_shape)
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Keeps some tensors alone, under the names that a model's definition uses.
+
+        Args:
+            names: The new name by the name in the files.
+        """
+        self.tensors = {new: self.tensors[old] for old, new in names.items()}
 
     def check(self, specs: Iterable[ParamSpec]) -> None:
         """Checks that the checkpoint has exactly the tensors that a model definition needs, with the right shapes.
@@ -151,7 +220,7 @@ class Checkpoint:
             InputError: A tensor is missing, or has another dtype.
         """
         if missing := [name for name in dict.fromkeys(wanted) if name not in self.tensors]:
-            raise InputError(f"{self.folder}: {listing(missing)} missing that {who}")
+            raise InputError(f"{self.origin}: {listing(missing)} missing that {who}")
         for info in (self.tensors[name] for name in wanted):
             if info.dtype is None:
                 raise InputError(
@@ -173,7 +242,7 @@ class Checkpoint:
         extra = [name for name in names if not _HARMLESS.search(name) and not self._is_copy(name, wanted)]
         if extra:
             raise InputError(
-                f"{self.folder}: {listing(extra)} present that {who} has no use for; "
+                f"{self.origin}: {listing(extra)} present that {who} has no use for; "
                 "leaving them out could change what it computes"
             )
 
@@ -201,15 +270,13 @@ def listing(names: Sequence[str]) -> str:
 
 def _check_folder(folder: Path) -> None:
     if folder.is_file():
-        if folder.suffix == ".gguf":
-            raise InputError(_gguf(folder))
         raise InputError(f"{folder}: expected a checkpoint folder, this is a file")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such checkpoint folder")
 
 
 def _gguf(path: Path) -> str:
-    return f"{path}: a GGUF file cannot be converted; give the folder of the model's original safetensors checkpoint"
+    return f"{path.parent}: the weights are in a GGUF file; name the file instead of the folder: {path}"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -257,7 +324,7 @@ def _weight_files(folder: Path) -> dict[Path, set[str]]:
 
 def _no_weights(folder: Path) -> str:
     if (folder / "adapter_model.safetensors").is_file():
-        return f"{folder}: holds a LoRA adapter only; merge it into its base model first (peft's merge_and_unload)"
+        return f"{folder}: holds a LoRA adapter only; name its base as the model and this folder as the adapter"
     others = sorted(folder.glob("*.safetensors"))
     if others:
         return f"{folder}: expected model.safetensors or model.safetensors.index.json, found only {others[0].name}"

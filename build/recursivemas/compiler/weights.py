@@ -71,7 +71,7 @@ class WeightsSummary:
 def stored_tensors(spec: ParamSpec, scheme: Scheme) -> tuple[StoredTensor, ...]:
     """The tensors that a parameter becomes: itself, or its `q_weight` and `q_scale`."""
     if not (scheme.group and spec.quantize):
-        return (StoredTensor(spec.name, spec.shape, scheme.dtype),)
+        return (StoredTensor(spec.name, spec.shape, spec.dtype or scheme.dtype),)
     stem = spec.name.removesuffix("weight")
     assert stem != spec.name, spec.name
     weight_shape, scale_shape = quantized_shapes(spec.shape)
@@ -109,7 +109,9 @@ def write_weights(
         InputError: The checkpoint lacks a tensor of the specs, or a weight cannot be stored.
     """
     checkpoint.check(specs)
-    converter = _Converter(checkpoint, scheme, sum(_source_nbytes(checkpoint, spec) for spec in specs), progress)
+    converter = _Converter(
+        checkpoint, scheme, sum(checkpoint.nbytes(source) for spec in specs for source in spec.sources), progress
+    )
     writer = ShardWriter(folder)
     stored: list[StoredTensor] = []
     for spec in specs:
@@ -137,10 +139,10 @@ class _Converter:
         self._progress = progress
 
     def plain(self, spec: ParamSpec) -> Iterator[NDArray[Any]]:
-        """The parameter in the model dtype."""
+        """The parameter in the model dtype, or its own."""
         for source, rows in self._rows(spec):
             with _naming(self._checkpoint, source):
-                yield cast(rows, self._scheme.dtype)
+                yield cast(rows, spec.dtype or self._scheme.dtype)
 
     def quantized(self, spec: ParamSpec) -> tuple[Iterator[NDArray[Any]], Iterator[NDArray[Any]]]:
         """The parameter's `q_weight`, and its `q_scale`, which must be read after it."""
@@ -242,8 +244,3 @@ class ShardWriter:
 
 def _bytes(piece: NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-
-
-def _source_nbytes(checkpoint: Checkpoint, spec: ParamSpec) -> int:
-    infos = [checkpoint.tensors[source] for source in spec.sources]
-    return sum(int(np.prod(info.shape, dtype=np.int64)) * info.dtype.itemsize for info in infos if info.dtype)

@@ -25,6 +25,7 @@ from recursivemas.system.chat_template import end_of_turn, wrap_prompts
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
 from recursivemas.system.generation_config import eos_token, stop_tokens
+from recursivemas.system.hub import checkpoint_of
 from recursivemas.system.links_file import LinkFile, load_links
 from recursivemas.system.manifest import (
     AgentRecord,
@@ -161,12 +162,13 @@ def _stamp(
     variants: Sequence[str],
 ) -> str:
     checkpoints = [Path(agent.model) for agent in system.agents if Path(agent.model).is_dir()]
-    inputs = [system_path, links_path, *checkpoints]
+    local = [path for agent in system.agents for path in checkpoint_of(agent).local_paths]
+    inputs = [system_path, links_path, *local]
     if system.task is not None and system.task.data is not None:
         inputs.append(Path(system.task.data))
     inputs += [*supplied.measured, *([supplied.agents] if supplied.agents else [])]
     backends = {chosen_backend(read_config(folder), options.backend) for folder in checkpoints}
-    if len(checkpoints) < len(system.agents):  # only a build asks the Hub for configurations
+    if len(checkpoints) < len(system.agents):  # only a build downloads configurations or reads GGUF files
         backends |= set(installed_backends()) if options.backend == "auto" else {options.backend}
     return stamp_of(
         [path for path in inputs if path.exists()],

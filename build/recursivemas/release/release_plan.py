@@ -1,5 +1,6 @@
 """Lists what a release has to build, for a workflow's matrix: every agent of every system in every quantization."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.hub import CheckpointRef, checkpoint_of
 from recursivemas.system.names import Quantization
 from recursivemas.system.quantize import find_scheme
 from recursivemas.system.system import System, load_system
@@ -20,8 +22,8 @@ class ReleasePlan:
     """Work for two matrices; the second needs the results of the first.
 
     Attributes:
-        agents: One entry per compilation: `system`, `agent`, `model`, `revision`, `quantization`, and whether the model
-            is `large`, that is, comes from the Hub.
+        agents: One entry per compilation: `system`, `agent`, `quantization`, the fields of a `CheckpointRef`, and
+            whether the model is `large`, that is, has to be downloaded.
         systems: One entry per built system: `system`, `links`, `quantization`.
     """
 
@@ -79,26 +81,26 @@ def check_tag(tag: str) -> None:
 
 
 def _agents(name: str, system: System, quantization: str) -> list[dict[str, Any]]:
-    seen: set[tuple[str, str | None]] = set()
+    seen: set[CheckpointRef] = set()
     entries = []
     for agent in system.agents:
-        if (agent.model, agent.revision) in seen:
+        checkpoint = checkpoint_of(agent)
+        if checkpoint in seen:
             continue  # agents of the same checkpoint share one folder
-        seen.add((agent.model, agent.revision))
-        path = Path(agent.model)
-        local = path.is_absolute()
+        seen.add(checkpoint)
         entries.append(
             {
                 "system": name,
                 "agent": agent.id,
-                "model": _relative(path) if local else agent.model,
-                "revision": agent.revision or "",
+                **{key: _relative(value or "") for key, value in dataclasses.asdict(checkpoint).items()},
                 "quantization": quantization,
-                "large": not local,
+                "large": not Path(agent.model).is_absolute(),
             }
         )
     return entries
 
 
-def _relative(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+def _relative(name: str) -> str:
+    """A path on this machine, relative to the current folder; other names stay as they are."""
+    path = Path(name)
+    return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else name

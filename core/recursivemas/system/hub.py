@@ -105,10 +105,12 @@ class CheckpointRef:
     @property
     def shown(self) -> str:
         """The model as manifests name it, without the folders of this machine."""
-        path = Path(self.model)
-        if path.is_file():
-            return path.stem
-        return path.resolve().name if path.is_dir() else self.model
+        return _shown(self.model)
+
+    @property
+    def shown_adapter(self) -> str | None:
+        """The adapter as manifests name it."""
+        return None if self.adapter is None else _shown(self.adapter)
 
     @property
     def local_paths(self) -> list[Path]:
@@ -221,6 +223,13 @@ def _tokenizer_folder(tokenizer: str) -> Path:
     if not is_hub_id(tokenizer):
         raise InputError(f"{tokenizer}: no such folder with a tokenizer, and not a hub id (owner/name) either")
     return _download(tokenizer, None, TOKENIZER_PATTERNS)
+
+
+def _shown(name: str) -> str:
+    path = Path(name)
+    if path.is_file():
+        return path.stem
+    return path.resolve().name if path.is_dir() else name
 
 
 def _hub_file(model: str) -> tuple[str, str] | None:

@@ -20,7 +20,8 @@ from recursivemas.system.generation_config import (
     read_generation_config,
     stop_tokens,
 )
-from recursivemas.system.hub import resolve_model
+from recursivemas.system.hub import CheckpointRef, ResolvedModel, checkpoint_of
+from recursivemas.system.lora import LoraAdapter
 from recursivemas.system.manifest import Sampling
 from recursivemas.system.prompt import Latent, Text, fill, joined, parse_template
 from recursivemas.system.questions import Asked, values_of
@@ -129,14 +130,14 @@ class LoadedAgent:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
-def resolve_checkpoint(agent: Agent) -> Path:
-    """The folder of an agent's checkpoint; a hub id is downloaded into the hub's cache.
+def resolve_checkpoint(agent: Agent) -> ResolvedModel:
+    """An agent's checkpoint, downloaded if it is not on this machine, and its adapter.
 
     Raises:
-        InputError: When it is neither a folder nor available from the hub.
+        InputError: When it is not available or cannot be used.
     """
     try:
-        return resolve_model(agent.model, agent.revision).folder
+        return checkpoint_of(agent).resolve()
     except InputError as error:
         raise InputError(f"agent {agent.id!r}: {error}") from None
 
@@ -149,12 +150,13 @@ def _has_recurrent_state(config: Any) -> bool:
 
 
 def load_agent(agent: Agent, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedAgent:
-    """Loads a checkpoint as a frozen agent.
+    """Loads a checkpoint as a frozen agent, with its adapter merged.
 
     Raises:
         InputError: When the checkpoint cannot be read, or its layers keep a recurrent state.
     """
-    folder = resolve_checkpoint(agent)
+    resolved = resolve_checkpoint(agent)
+    folder = resolved.folder
     transformers.utils.logging.disable_progress_bar()
     unreadable = f"agent {agent.id!r}: {folder} is not a readable checkpoint"
     try:
@@ -168,23 +170,51 @@ def load_agent(agent: Agent, device: torch.device | str = "cpu", dtype: torch.dt
             "with a KV cache alone, such as qwen3, llama or gemma3_text"
         )
     try:
-        # With peft installed, transformers would load an adapter whose configuration lies beside full weights, unless
-        # it looks for one in another folder.
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            adapter_kwargs={"subfolder": "no adapter"},
-        )
+        model = _load_model(resolved, config, dtype)
     except (OSError, ValueError) as error:
         raise InputError(f"{unreadable}: {error}") from None
+    if resolved.adapter is not None:
+        try:
+            merge_adapter(model, resolved.adapter)
+        except InputError as error:
+            raise InputError(f"agent {agent.id!r}: {error}") from None
     try:
         tokenizer = load_tokenizer(folder)
     except InputError as error:
         raise InputError(f"agent {agent.id!r}: {error}") from None
     model = model.to(device).eval().requires_grad_(False)
     return _with_prompts(agent, LoadedAgent(agent, model, tokenizer, folder))
+
+
+def _load_model(resolved: ResolvedModel, config: Any, dtype: torch.dtype) -> Any:
+    """The model of transformers; it unpacks the weights of a GGUF file itself."""
+    options = {"config": config, "dtype": dtype, "attn_implementation": "sdpa"}
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    if resolved.gguf is not None:
+        return load(resolved.gguf.parent, gguf_file=resolved.gguf.name, **options)
+    # With peft installed, transformers would load an adapter whose configuration lies beside full weights, unless it
+    # looks for one in another folder.
+    return load(resolved.folder, use_safetensors=True, adapter_kwargs={"subfolder": "no adapter"}, **options)
+
+
+@torch.no_grad()
+def merge_adapter(model: torch.nn.Module, adapter: LoraAdapter) -> None:
+    """Adds an adapter's changes to a model's weights, in float32, as a build does.
+
+    Args:
+        model: On any device, in any dtype; changed in place.
+        adapter: The adapter.
+
+    Raises:
+        InputError: When it does not fit the model.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    tied = bool(getattr(model.config, "tie_word_embeddings", False))
+    adapter.check_fits({name: tuple(each.shape) for name, each in parameters.items()}, tied)
+    for name in adapter.modules:
+        weight = parameters[name]
+        change = torch.from_numpy(adapter.change(name, 0, len(weight))).to(weight.device)
+        weight.copy_(weight.float() + change)
 
 
 def _with_prompts(agent: Agent, loaded: LoadedAgent) -> LoadedAgent:
@@ -205,9 +235,9 @@ def load_agents(
 ) -> dict[str, LoadedAgent]:
     """All agents of a system by id; agents that share a checkpoint share its weights in memory."""
     loaded: dict[str, LoadedAgent] = {}
-    by_checkpoint: dict[tuple[str, str | None], LoadedAgent] = {}
+    by_checkpoint: dict[CheckpointRef, LoadedAgent] = {}
     for agent in system.agents:
-        checkpoint = (agent.model, agent.revision)
+        checkpoint = checkpoint_of(agent)
         if checkpoint not in by_checkpoint:
             by_checkpoint[checkpoint] = load_agent(agent, device, dtype)
         first = by_checkpoint[checkpoint]
