@@ -1,14 +1,17 @@
 """Tiny random agents of three families, made once per test session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+from recursivemas.system.manifest import Sampling
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.links import Links
+from recursivemas.training.rollout import Sampler
 from recursivemas.training.tasks import hop
 from recursivemas.training.tiny.models import AgentSpec, build_model, build_tokenizer, save_agent
 
@@ -85,6 +88,20 @@ def system(make_system: MakeSystem) -> System:
 @pytest.fixture(scope="session")
 def agents(system: System) -> dict[str, LoadedAgent]:
     return load_agents(system)
+
+
+class Scripted(Sampler):
+    """A sampler that picks given tokens, (B,) at a time."""
+
+    def __init__(self, picks: Iterable[Tensor]) -> None:
+        object.__setattr__(self, "picks", iter(picks))
+
+    def of(self, checkpoint: Sampling) -> "Scripted":
+        return self
+
+    def __call__(self, scores: Tensor, seen: Sequence[Sequence[int]] = ()) -> Tensor:
+        picked: Tensor = next(self.picks)  # type: ignore[attr-defined]
+        return picked
 
 
 def make_links(system: System, agents: dict[str, LoadedAgent], variant: str = "ln_res") -> Links:

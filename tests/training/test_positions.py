@@ -13,7 +13,7 @@ from torch import Tensor
 from recursivemas.system.system import System
 from recursivemas.training import recursion
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.rollout import Written, write
+from recursivemas.training.rollout import Interjection, Written, write
 from recursivemas.training.tiny.models import AgentSpec, build_model, build_tokenizer
 from tests.training.conftest import make_links
 from tests.training.test_recursion import count_positions
@@ -33,7 +33,10 @@ class Script:
         self.words = iter(words)
         self.ignored = 0
 
-    def __call__(self, _scores: Tensor) -> Tensor:
+    def of(self, _checkpoint: object) -> "Script":
+        return self
+
+    def __call__(self, _scores: Tensor, _seen: object) -> Tensor:
         if self.ignored:  # what a tool gave is fed instead
             self.ignored -= 1
             return torch.tensor([STOP])
@@ -48,9 +51,9 @@ def scripted(decodes: Iterator[Sequence[str]]) -> Any:
         script = Script(next(decodes))
         interject = options.get("interject")
 
-        def counted(ids: Sequence[int]) -> list[int]:
-            given: list[int] = interject(ids)
-            script.ignored = len(given)
+        def counted(ids: Sequence[int], calls: int) -> Interjection | None:
+            given: Interjection | None = interject(ids, calls)
+            script.ignored = 0 if given is None else len(given.ids)
             return given
 
         if interject is not None:
@@ -64,6 +67,7 @@ def system_of(case: dict[str, Any]) -> System:
     decoding = {"max_new_tokens": 20, **case.get("decoding", {})}
     agents = [
         {"id": name, "role": name, "model": name, "prompt": prompt, "tools": case.get("tools", [])}
+        | case.get("own", {}).get(name, {})
         for name, prompt in FIXTURE["agents"].items()
     ]
     shape = {key: case[key] for key in ("rounds", "latent_steps")}

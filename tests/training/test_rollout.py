@@ -1,10 +1,20 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from transformers import (
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from harness.recomputing import think_recomputing
+from recursivemas.system.manifest import Sampling
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import InnerLink
-from recursivemas.training.rollout import Sampler, begin, extend, logits, think, write
+from recursivemas.training.rollout import Interjection, Sampler, begin, extend, logits, think, write
+from tests.training.conftest import Scripted
 
 
 def inner_of(agent: LoadedAgent) -> InnerLink:
@@ -85,10 +95,10 @@ def test_write_excludes_the_stop_token_and_keeps_other_samples_going(agents: dic
     agent = agents["planner"]
     prompts = prompts_of(agent, 5, 8)
     stop = min(agent.stop_tokens)
-    calls = iter([torch.tensor([4, stop]), torch.tensor([5, 9]), torch.tensor([stop, 9])])
+    picks = [torch.tensor([4, stop]), torch.tensor([5, 9]), torch.tensor([stop, 9])]
     with torch.no_grad():
         first, context = begin(agent, prompts)
-        written = write(agent, first, context, 5, lambda _: next(calls))  # type: ignore[arg-type]
+        written = write(agent, first, context, 5, Scripted(picks))
     assert written.ids == [[4, 5], []]
     assert written.forward_positions == [2, 0]
     assert written.sampled == [2, 0]
@@ -100,13 +110,11 @@ def test_write_feeds_what_is_interjected_without_counting_it(agents: dict[str, L
     stop = min(agent.stop_tokens)
     with torch.no_grad():
         first, context = begin(agent, [prompt])
-        calls = iter(
-            [torch.tensor([4]), torch.tensor([99]), torch.tensor([99]), torch.tensor([6]), torch.tensor([stop])]
-        )
+        picks = [torch.tensor([each]) for each in (4, 99, 99, 6, stop)]
         written = write(
-            agent, first, context, 5, lambda _: next(calls),  # type: ignore[arg-type]
-            interject=lambda ids: [7, 8] if ids[-1] == 4 else [],
-        )  # fmt: skip
+            *(agent, first, context, 5, Scripted(picks)),
+            interject=lambda ids, _: Interjection([7, 8]) if ids[-1] == 4 else None,
+        )
         assert written.ids == [[4, 7, 8, 6]]
         assert written.sampled == [2]
         whole, _ = begin(agent, [torch.cat([prompt, agent.embed([4, 7, 8, 6])])])
@@ -128,3 +136,37 @@ def test_logits_are_the_models_own(agents: dict[str, LoadedAgent]) -> None:
         first, _ = begin(agent, [agent.embed(ids[0])])
         expected = agent.model(ids).logits[:, -1]
     torch.testing.assert_close(logits(agent, first), expected)
+
+
+def test_write_with_a_repetition_penalty_equals_transformers_generate(agents: dict[str, LoadedAgent]) -> None:
+    agent = agents["critic"]
+    (prompt,) = prompts_of(agent, 7)
+    checkpoint = Sampling(temperature=0.0, repetition_penalty=3.0)
+    with torch.no_grad():
+        first, context = begin(agent, [prompt])
+        own = replace(agent, sampling=checkpoint)
+        written = write(own, first, context, 8, Sampler(repetition_penalty=None))
+        expected = agent.model.generate(
+            inputs_embeds=prompt[None], max_new_tokens=8, do_sample=False, repetition_penalty=3.0
+        )[0].tolist()
+        first, context = begin(agent, [prompt])
+        plain = write(agent, first, context, 8, Sampler())
+    assert written.ids[0] == [token for token in expected if token not in agent.stop_tokens]
+    assert written.ids != plain.ids
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (5, 1.0), (0, 0.6), (7, 0.5), (1, 0.9), (900, 0.9)])
+def test_sampler_draws_from_transformers_distribution(top_k: int, top_p: float) -> None:
+    scores = torch.randn(1, 40, generator=torch.Generator().manual_seed(1)) * 2
+    scores[0, 3] = scores[0, 11]  # a tie
+    seen = [5, 11, 5]
+    expected = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([seen]), scores.clone())
+    warpers = [TemperatureLogitsWarper(0.7), *([TopKLogitsWarper(top_k)] if top_k else [])]
+    for warper in [*warpers, *([TopPLogitsWarper(top_p)] if top_p < 1 else [])]:
+        expected = warper(None, expected)
+    probabilities = expected.softmax(-1)[0]
+    count = 4000
+    sampler = Sampler(0.7, top_p, torch.Generator().manual_seed(0), top_k, 1.3)
+    drawn = sampler(scores.expand(count, -1), [seen] * count).bincount(minlength=40) / count
+    assert not drawn[probabilities == 0].any()
+    assert torch.allclose(drawn, probabilities, atol=4 * float((probabilities.max() / count).sqrt()))

@@ -213,6 +213,8 @@ class AgentView(Sparse):
     """The model's family."""
     hidden_size: Count
     """The hidden size D."""
+    latent_steps: Count | None = None
+    """Latent steps of its turns, if it has a number of its own."""
 
 
 class SystemView(Closed):

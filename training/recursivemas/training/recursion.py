@@ -14,20 +14,33 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from recursivemas.system.completeness import is_complete
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Mode
 from recursivemas.system.prompt import Text
 from recursivemas.system.questions import Asked, check_fields
+from recursivemas.system.settings import AnswerRetry
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import Links
-from recursivemas.training.rollout import Context, Inner, Sampler, Written, begin, extend, not_finite, think, write
-from recursivemas.training.tools import answer_call
+from recursivemas.training.rollout import (
+    Context,
+    Inner,
+    Interjection,
+    Sampler,
+    Written,
+    begin,
+    extend,
+    not_finite,
+    think,
+    write,
+)
+from recursivemas.training.tools import ToolAccess, answer_call
 
 HandOff: TypeAlias = Tensor | list[str]
 # (edge id, round, hand-off) -> the hand-off that the receiver gets
 HandOffHook: TypeAlias = Callable[[str, int, Tensor], Tensor]
-# (agent, what it wrote, with states): called after every turn of text mode
+# (agent, what it wrote, with states): called after every written thought of text mode
 Listener: TypeAlias = Callable[[LoadedAgent, Written], None]
 
 
@@ -97,6 +110,23 @@ class Answers:
     turns: list[Turn] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """The deciding agent's answers to a batch.
+
+    Attributes:
+        texts: B answers.
+        ids: B lists of ids.
+        sampled: (B,) tokens sampled for them.
+        forward_positions: (B,) positions fed for them.
+    """
+
+    texts: list[str]
+    ids: list[list[int]]
+    sampled: list[int]
+    forward_positions: list[int]
+
+
 class Recursion:
     """A system with its agents and links, ready to run or to be trained.
 
@@ -105,12 +135,20 @@ class Recursion:
         agents: Frozen agents by id.
         links: Their links; only text and single mode work without.
         hook: Sees and may replace every hand-off; controls and training use it.
+        access: Tools that the deciding agent may use beside those that only compute.
     """
 
     def __init__(
-        self, system: System, agents: Mapping[str, LoadedAgent], links: Links | None, hook: HandOffHook | None = None
+        self,
+        system: System,
+        agents: Mapping[str, LoadedAgent],
+        links: Links | None,
+        hook: HandOffHook | None = None,
+        access: ToolAccess | None = None,
     ) -> None:
         self.system, self.agents, self.links, self.hook = system, agents, links, hook
+        self.access = access or ToolAccess()
+        self.access.check(system.deciding_agent)
 
     @property
     def deciding(self) -> LoadedAgent:
@@ -200,7 +238,7 @@ class Recursion:
         Args:
             questions: B questions; records, if prompts show other columns than the question.
             rounds: R.
-            latent_steps: M.
+            latent_steps: M of agents that have no number of their own.
             every_round: Whether the deciding agent opens an answer in every round, not only in the last one.
             checkpointing: Recompute turns in the backward pass, except those that open an answer.
             turns: Collects what each agent did.
@@ -208,19 +246,20 @@ class Recursion:
         Yields:
             The deciding agent's openings: one, or one a round.
         """
-        steps_before_answer = latent_steps if self.system.decoding.think_before_answer else 0
+        thinks_before = self.system.decoding.think_before_answer
         hand_offs: dict[str, Tensor] = {}
         for round_index, agent, final in self.order(rounds):
             began = time.perf_counter()
             prompts = self.prompts(agent, round_index, questions, hand_offs)
             thoughts, handed = None, {}
+            steps = steps_of(agent, latent_steps)
             if final or (every_round and agent is self.deciding):
-                opening = self.open_answer(agent, prompts, steps_before_answer, round_index)
+                opening = self.open_answer(agent, prompts, steps if thinks_before else 0, round_index)
                 thoughts = opening.thoughts
                 yield opening
             if not final:
                 if thoughts is None:
-                    thoughts = self._think(agent, prompts, latent_steps, checkpointing)
+                    thoughts = self._think(agent, prompts, steps, checkpointing)
                 handed = self.hand_off(agent, round_index, thoughts)
                 hand_offs |= handed
             if turns is not None:
@@ -258,15 +297,16 @@ class Recursion:
         Args:
             questions: B questions; records, if prompts show other columns than the question.
             rounds: R; the system's by default.
-            latent_steps: M; the system's by default.
+            latent_steps: M of agents that have no number of their own; the system's by default.
             mode: latent, or one of the baselines (rules 6 and 7).
             sampler: How tokens are picked; the system's decoding settings by default.
-            listener: Called after every turn of text mode.
+            listener: Called after every written thought of text mode.
 
         Raises:
-            InputError: When an agent computes NaN or infinity.
+            InputError: When a question lacks a column that a prompt shows, or an agent computes NaN or infinity.
         """
-        rounds, latent_steps = rounds or self.system.rounds, latent_steps or self.system.latent_steps
+        rounds, latent_steps = rounds or self.system.rounds, latent_steps or self.system.default_latent_steps
+        check_fields(self.system, questions)
         sampler = sampler or self.sampler()
         began = time.perf_counter()
         if mode == "text":
@@ -279,25 +319,52 @@ class Recursion:
         """The sampler of the system's decoding settings."""
         decoding = self.system.decoding
         generator = torch.Generator(self.deciding.device).manual_seed(decoding.seed if seed is None else seed)
-        return Sampler(decoding.temperature, decoding.top_p, generator)
+        return Sampler(decoding.temperature, decoding.top_p, generator, decoding.top_k, decoding.repetition_penalty)
 
-    def _write_answer(self, hidden: Tensor, context: Context, sampler: Sampler) -> Written:
+    def _answer(self, hidden: Tensor, context: Context, sampler: Sampler) -> _Answer:
         """Decodes the answer; a tool that is called answers into the context (rule 8)."""
-        agent, tools = self.deciding, self.deciding.agent.tools
+        agent, tools, decoding = self.deciding, self.deciding.agent.tools, self.system.decoding
+        most = decoding.max_tool_calls
 
-        def interject(ids: Sequence[int]) -> list[int]:
-            result = answer_call(agent.decode(ids), tools)
-            return [] if result is None else agent.token_ids(result)
+        def interject(ids: Sequence[int], calls: int) -> Interjection | None:
+            result = answer_call(agent.decode(ids), tools, self.access, calls, most)
+            last = most is not None and calls >= most
+            return None if result is None else Interjection(agent.token_ids(result), last)
 
-        def ends(ids: Sequence[int]) -> bool:
-            return self._stop(agent.raw_text(ids)) is not None
-
-        decoding = self.system.decoding
-        return write(
+        written = write(
             *(agent, hidden, context, decoding.max_new_tokens, sampler),
             interject=interject if tools else None,
-            ends=ends if decoding.stop_strings else None,
+            ends=self._ends if decoding.stop_strings else None,
         )
+        texts = [self._answer_text(ids) for ids in written.ids]
+        answer = _Answer(texts, written.ids, written.sampled, written.forward_positions)
+        return answer if decoding.answer_retry is None else self._retried(answer, decoding.answer_retry, sampler)
+
+    def _retried(self, answer: _Answer, retry: AnswerRetry, sampler: Sampler) -> _Answer:
+        """Goes on from the text of each answer that is not complete, in an empty context (rule 5)."""
+        open_ones = [index for index, text in enumerate(answer.texts) if not is_complete(text, retry.needs)]
+        if not open_ones:
+            return answer
+        agent = self.deciding
+        read = [answer.texts[index].rstrip() + retry.append for index in open_ones]
+        prompts = [agent.token_ids(text) for text in read]
+        hidden, context = begin(agent, [agent.embed(ids) for ids in prompts])
+        written = write(
+            *(agent, hidden, context, retry.max_new_tokens, sampler),
+            ends=self._ends if self.system.decoding.stop_strings else None,
+            before=prompts,
+        )
+        texts, ids = list(answer.texts), list(answer.ids)
+        sampled, positions = list(answer.sampled), list(answer.forward_positions)
+        for at, index in enumerate(open_ones):
+            texts[index] = (read[at] + self._until_stop(agent.raw_text(written.ids[at]))).strip()
+            ids[index] = prompts[at] + written.ids[at]
+            sampled[index] += written.sampled[at]
+            positions[index] += len(prompts[at]) + written.forward_positions[at]
+        return _Answer(texts, ids, sampled, positions)
+
+    def _ends(self, ids: Sequence[int]) -> bool:
+        return self._stop(self.deciding.raw_text(ids)) is not None
 
     def _stop(self, text: str) -> int | None:
         """Where the first stop string in an answer begins; None if there is none."""
@@ -306,8 +373,10 @@ class Recursion:
 
     def _answer_text(self, ids: Sequence[int]) -> str:
         """The text of an answer, up to the first stop string."""
-        text = self.deciding.raw_text(ids)
-        return text[: self._stop(text)].strip()
+        return self._until_stop(self.deciding.raw_text(ids)).strip()
+
+    def _until_stop(self, text: str) -> str:
+        return text[: self._stop(text)]
 
     def _run_latent(
         self, questions: Sequence[Asked], rounds: int, latent_steps: int, mode: Mode, sampler: Sampler
@@ -318,23 +387,24 @@ class Recursion:
             (opening,) = self.unroll(questions, rounds, latent_steps, turns=turns)
         else:
             began = time.perf_counter()
-            steps = rounds * latent_steps * len(self.agents) if mode == "loop" else 0
+            each_round = sum(steps_of(agent, latent_steps) for agent in self.agents.values())
+            steps = rounds * each_round if mode == "loop" else 0
             prompts = self.prompts(self.deciding, 0, questions, {}, alone=True)
             opening = self.open_answer(self.deciding, prompts, steps, 0)
             lengths = [len(prompt) for prompt in prompts]
             turns.append(Turn(self.deciding.agent.id, 0, lengths, _elapsed_ms(began), opening.thoughts))
         self._check_finite(turns)
-        written = self._write_answer(opening.hidden, opening.context, sampler)
+        answer = self._answer(opening.hidden, opening.context, sampler)
         thoughts = sum(turn.thoughts.shape[1] for turn in turns if turn.thoughts is not None)
         # Every turn but the last one stops at h_M, whose R_in is handed over instead of being fed.
         beside_prompts = thoughts - (len(turns) - 1) + self._prefix_tokens()
         return Answers(
-            texts=[self._answer_text(ids) for ids in written.ids],
-            token_ids=written.ids,
-            decoded_tokens=written.sampled,
+            texts=answer.texts,
+            token_ids=answer.ids,
+            decoded_tokens=answer.sampled,
             forward_positions=[
                 sum(turn.prompt_tokens[index] for turn in turns) + beside_prompts + fed
-                for index, fed in enumerate(written.forward_positions)
+                for index, fed in enumerate(answer.forward_positions)
             ],
             turns=turns,
         )
@@ -353,18 +423,18 @@ class Recursion:
         self, questions: Sequence[Asked], rounds: int, latent_steps: int, sampler: Sampler, listener: Listener | None
     ) -> Answers:
         """Text mode: agents write to each other (rule 6)."""
-        budget = self.system.decoding.text_tokens or latent_steps
         decoded, positions = [0] * len(questions), [0] * len(questions)
         hand_offs: dict[str, HandOff] = {}
         turns: list[Turn] = []
         for round_index, agent, final in self.order(rounds):
             began = time.perf_counter()
             prompts = self.prompts(agent, round_index, questions, hand_offs)
-            pieces = self._write_turn(agent, prompts, final, budget, sampler, listener is not None)
-            if listener is not None:
-                listener(agent, pieces[0])
-            text_of = self._answer_text if final and len(pieces) == 1 else agent.decode
-            texts = [text_of(ids) for ids in pieces[0].ids]
+            budget = self.system.decoding.text_tokens or steps_of(agent, latent_steps)
+            thought, answer = self._write_turn(agent, prompts, final, budget, sampler, listener)
+            pieces: list[Written | _Answer] = [piece for piece in (thought, answer) if piece is not None]
+            texts = [] if answer is None else answer.texts
+            if thought is not None:
+                texts = [agent.decode(ids) for ids in thought.ids]
             hand_offs |= {edge.id: texts for edge in self.system.outgoing(agent.agent.id)}
             prefix = self._prefix_tokens() if final else 0
             lengths = [len(prompt) for prompt in prompts]
@@ -372,8 +442,8 @@ class Recursion:
                 decoded[index] += sum(piece.sampled[index] for piece in pieces)
                 positions[index] += length + prefix + sum(piece.forward_positions[index] for piece in pieces)
             turns.append(Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), texts=texts))
-        answer = pieces[-1].ids
-        return Answers([self._answer_text(ids) for ids in answer], answer, decoded, positions, turns=turns)
+        assert answer is not None
+        return Answers(answer.texts, answer.ids, decoded, positions, turns=turns)
 
     def _write_turn(
         self,
@@ -382,22 +452,30 @@ class Recursion:
         final: bool,
         budget: int,
         sampler: Sampler,
-        keep_states: bool = False,
-    ) -> list[Written]:
+        listener: Listener | None = None,
+    ) -> tuple[Written | None, _Answer | None]:
         """What an agent writes in one turn: a thought of at most `budget` tokens, the answer, or both in this order."""
         decoding = self.system.decoding
         hidden, context = begin(agent, prompts)
-        pieces = []
+        thought = answer = None
         if not final or decoding.think_before_answer:
-            pieces.append(write(agent, hidden, context, budget, sampler, keep_last=final, keep_states=keep_states))
-            hidden = pieces[0].hidden
+            keep_states = listener is not None
+            thought = write(agent, hidden, context, budget, sampler, keep_last=final, keep_states=keep_states)
+            hidden = thought.hidden
+            if listener is not None:
+                listener(agent, thought)
         if final:
             hidden = self.read(agent, hidden, context, decoding.answer_prefix)
-            pieces.append(self._write_answer(hidden, context, sampler))
-        return pieces
+            answer = self._answer(hidden, context, sampler)
+        return thought, answer
 
     def _prefix_tokens(self) -> int:
         return len(self.deciding.token_ids(self.system.decoding.answer_prefix))
+
+
+def steps_of(agent: LoadedAgent, latent_steps: int) -> int:
+    """M of an agent: its own number, or else the run's."""
+    return agent.agent.latent_steps or latent_steps
 
 
 def _elapsed_ms(began: float) -> float:

@@ -6,7 +6,7 @@ letters: B batch, T positions so far, Q new positions, M latent steps, D hidden 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.manifest import Sampling
 from recursivemas.training.agents import LoadedAgent
 
 NOT_FINITE = -1
@@ -146,22 +147,62 @@ def logits(agent: LoadedAgent, hidden: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Greedy at temperature 0, else nucleus sampling with its own generator."""
+    """Greedy at temperature 0, else nucleus sampling with its own generator.
 
-    temperature: float = 0.0
-    top_p: float = 1.0
+    Source: docs/recursion.md, rule 5. The settings work in the order of transformers' `generate`: repetition penalty,
+    temperature, top k, top p. One that is None is taken from the checkpoint.
+
+    Attributes:
+        temperature: 0 always takes the likeliest token.
+        top_p: Total probability of the likeliest tokens that are sampled from.
+        generator: Of the random numbers.
+        top_k: How many of the likeliest tokens are sampled from; 0 for all.
+        repetition_penalty: Divides positive logits of tokens that were written before, and multiplies negative ones.
+    """
+
+    temperature: float | None = 0.0
+    top_p: float | None = 1.0
     generator: torch.Generator | None = None
+    top_k: int | None = 0
+    repetition_penalty: float | None = 1.0
 
-    def __call__(self, scores: Tensor) -> Tensor:
-        """(B, V) logits to (B,) ids; `NOT_FINITE` where a row of logits holds NaN or infinity."""
+    def of(self, checkpoint: Sampling) -> "Sampler":
+        """The sampler for an agent, with nothing left to its checkpoint."""
+        names = ("temperature", "top_p", "top_k", "repetition_penalty")
+        return replace(self, **{name: getattr(checkpoint, name) for name in names if getattr(self, name) is None})
+
+    def __call__(self, scores: Tensor, seen: Sequence[Sequence[int]] = ()) -> Tensor:
+        """(B, V) logits to (B,) ids; `NOT_FINITE` where a row of logits holds NaN or infinity.
+
+        Args:
+            scores: (B, V) float32.
+            seen: B lists of ids that the repetition penalty counts.
+        """
         finite = scores.isfinite().all(-1)  # (B,)
-        return self._pick(scores.masked_fill(~finite[:, None], 0.0)).masked_fill(~finite, NOT_FINITE)
+        scores = scores.masked_fill(~finite[:, None], 0.0)
+        return self._pick(self._penalised(scores, seen)).masked_fill(~finite, NOT_FINITE)
+
+    def _penalised(self, scores: Tensor, seen: Sequence[Sequence[int]]) -> Tensor:
+        penalty = self.repetition_penalty
+        assert penalty is not None, "`of` comes first"
+        if penalty == 1:
+            return scores
+        met = torch.zeros_like(scores, dtype=torch.bool)
+        for row, ids in enumerate(seen):
+            met[row, torch.tensor(ids, dtype=torch.long, device=scores.device)] = True
+        changed = torch.where(scores < 0, scores * penalty, scores / penalty)
+        return torch.where(met, changed, scores)
 
     def _pick(self, scores: Tensor) -> Tensor:
         """(B, V) finite logits to (B,) ids."""
+        assert self.temperature is not None and self.top_k is not None, "`of` comes first"
         if self.temperature == 0:
             return scores.argmax(-1)
-        probabilities = torch.softmax(scores / self.temperature, -1)  # (B, V)
+        scores = scores / self.temperature
+        if 0 < self.top_k < scores.shape[-1]:
+            least = scores.topk(self.top_k, -1).values[:, -1:]  # (B, 1)
+            scores = scores.masked_fill(scores < least, -torch.inf)
+        probabilities = torch.softmax(scores, -1)  # (B, V)
         ordered, indices = probabilities.sort(-1, descending=True)
         outside = ordered.cumsum(-1) - ordered >= self.top_p  # likelier tokens alone reach top_p
         picked = torch.multinomial(ordered.masked_fill(outside, 0.0), 1, generator=self.generator)  # (B, 1)
@@ -178,8 +219,21 @@ def not_finite(agent: LoadedAgent, what: str) -> InputError:
     )
 
 
-# What an agent has written so far -> ids that follow in its context without being sampled, such as a tool's result
-Interject: TypeAlias = Callable[[Sequence[int]], list[int]]
+@dataclass(frozen=True)
+class Interjection:
+    """Ids that follow in an agent's context without being sampled, such as a tool's result.
+
+    Attributes:
+        ids: At least one.
+        last: Whether they end what the agent writes; nothing reads them then.
+    """
+
+    ids: list[int]
+    last: bool = False
+
+
+# What an agent has written so far, and how often something was interjected -> what follows
+Interject: TypeAlias = Callable[[Sequence[int], int], Interjection | None]
 # What an agent has written so far -> whether it is complete
 Ends: TypeAlias = Callable[[Sequence[int]], bool]
 
@@ -210,6 +264,7 @@ class _Sample:
     Attributes:
         ids: What it has written.
         waiting: Interjected ids that are fed before the next one is sampled.
+        calls: How often something was interjected.
         sampled: Tokens sampled, the stop token excluded.
         fed: Positions fed.
         running: Whether the last id of `ids` is still to be fed.
@@ -217,6 +272,7 @@ class _Sample:
 
     ids: list[int] = field(default_factory=list)
     waiting: list[int] = field(default_factory=list)
+    calls: int = 0
     sampled: int = 0
     fed: int = 0
     running: bool = True
@@ -236,8 +292,11 @@ class _Sample:
             if ends is not None and ends(self.ids):
                 self.running = False
                 return
-            if interject is not None:
-                self.waiting = interject(self.ids)
+            if interject is not None and (said := interject(self.ids, self.calls)) is not None:
+                self.waiting = list(said.ids)
+                self.calls += 1
+                if said.last:
+                    budget = self.sampled
         self.running = keep_last or self.sampled < budget
         if not self.running:
             self.ids += self.waiting  # no token is sampled after these, so they are not fed
@@ -254,6 +313,7 @@ def write(
     interject: Interject | None = None,
     ends: Ends | None = None,
     keep_states: bool = False,
+    before: Sequence[Sequence[int]] | None = None,
 ) -> Written:
     """Decodes from the hidden state of the last position until a stop token or `max_new_tokens` sampled tokens.
 
@@ -267,16 +327,20 @@ def write(
         interject: Called after every sampled token.
         ends: Called before it; if it says so, that token is the last one.
         keep_states: Whether the states are kept, from which the tokens were sampled; not together with `interject`.
+        before: B lists of ids that the repetition penalty counts beside what is written; none by default.
 
     Raises:
         InputError: When the logits are not finite.
     """
     samples = [_Sample() for _ in range(len(hidden))]
+    pick = sampler.of(agent.sampling)
     trail: list[Tensor] = []  # of (B, D)
     while True:
         if keep_states:
             trail.append(hidden)
-        for sample, token in zip(samples, sampler(logits(agent, hidden)).tolist(), strict=True):
+        written = [sample.ids for sample in samples]
+        seen = [[*first, *ids] for first, ids in zip(before, written, strict=True)] if before else written
+        for sample, token in zip(samples, pick(logits(agent, hidden), seen).tolist(), strict=True):
             if sample.running:
                 if token == NOT_FINITE:
                     raise not_finite(agent, "its logits are")

@@ -100,6 +100,8 @@ export interface AgentView {
   readonly architecture: string;
   /** The hidden size D. */
   readonly hiddenSize: number;
+  /** Latent steps of its turns, if it has a number of its own. */
+  readonly latentSteps?: number;
 }
 
 export type Complete = "box" | "choice" | "code";

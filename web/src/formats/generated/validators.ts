@@ -74,6 +74,7 @@ const agentView = v.strictObject({
   model: v.optional(v.string()),
   architecture: v.string(),
   hidden_size: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  latent_steps: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
 });
 const complete = v.picklist(["box", "choice", "code"]);
 const answerRetry = v.strictObject({
