@@ -143,13 +143,20 @@ def make_style(root: Path, name: str) -> dict[str, Path]:
         The folders by role, and `outer`.
     """
     style = STYLES[name]
+    for seed, (role, family) in enumerate(style.families.items()):
+        make_agent(root / role, family, _HIDDEN[seed], seed)
+    make_links(root, name)
+    return {role: root / role for role in (*style.families, "outer")}
+
+
+def make_links(root: Path, name: str) -> None:
+    """Writes the links of a system alone, as its download would have them."""
+    style = STYLES[name]
     sizes = dict(zip(style.families, _HIDDEN, strict=False))
     tasks = ("math", "code") if style.scoped else (None,)
-    for seed, (role, family) in enumerate(style.families.items()):
-        make_agent(root / role, family, sizes[role], seed)
+    for seed, role in enumerate(style.families):
         _write_inner(root / role, sizes[role], tasks, seed)
     _write_outer(root / "outer", style, sizes, tasks)
-    return {role: root / role for role in (*style.families, "outer")}
 
 
 def make_agent(folder: Path, family: str, hidden: int, seed: int) -> None:
@@ -206,6 +213,7 @@ def _random(shapes: Mapping[str, tuple[str, ...]], sizes: Mapping[str, int], see
 
 
 def _write_inner(folder: Path, size: int, tasks: Sequence[str | None], seed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     files = {task: "adapter.pt" if task is None else f"adapter({task}).pt" for task in tasks}
     for number, file in enumerate(files.values()):
         torch.save(_random(_INNER_SHAPES, {"d": size}, 1000 + 10 * seed + number), folder / file)

@@ -13,6 +13,7 @@ from typing import Any
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
+from recursivemas.system.folder_check import check_files
 from recursivemas.system.hub import resolve_files
 from recursivemas.system.system import Agent, System
 
@@ -37,6 +38,7 @@ def inner_file(agent: Agent, downloads: Path | None, task: str | None) -> Path:
     folder = next((each for each in places if _has_inner_link(each)), None)
     if folder is None:
         folder = resolve_files(agent.model, Path(), (INNER_MANIFEST, "*.pt"))
+    check_files(folder)
     manifest = folder / INNER_MANIFEST
     data = read_json(manifest, "manifest of inner links") if manifest.is_file() else {}
     tasks = _object(data, "tasks", manifest)
@@ -73,6 +75,7 @@ def outer_files(system: System, folder: Path, task: str | None) -> dict[str, Pat
     Raises:
         InputError: The manifest is broken, has no such task, lacks an edge, or names a file that is not there.
     """
+    check_files(folder)
     manifest = folder / OUTER_MANIFEST
     data = read_json(manifest, "manifest of outer links")
     tasks = _object(data, "tasks", manifest)
