@@ -24,7 +24,7 @@ def fetch_command(
     tokenizer: TokenizerOption = None,
 ) -> None:
     """Downloads models and adapters into the cache and shows where they are and which licence they declare."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     if what.endswith((".yaml", ".yml")):
         checkpoints = dict.fromkeys(checkpoint_of(agent) for agent in load_system(Path(what)).agents)
     else:

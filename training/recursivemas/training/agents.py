@@ -1,6 +1,8 @@
 """Frozen agents: a checkpoint, its tokenizer, and what the recursion asks of them."""
 
+import contextlib
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,7 +193,8 @@ def _load_model(resolved: ResolvedModel, config: Any, dtype: torch.dtype) -> Any
     options = {"config": config, "dtype": dtype, "attn_implementation": "sdpa"}
     load = transformers.AutoModelForCausalLM.from_pretrained
     if resolved.gguf is not None:
-        return load(resolved.gguf.parent, gguf_file=resolved.gguf.name, **options)
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that transformers does not let one turn off
+            return load(resolved.gguf.parent, gguf_file=resolved.gguf.name, **options)
     # With peft installed, transformers would load an adapter whose configuration lies beside full weights, unless it
     # looks for one in another folder.
     return load(resolved.folder, use_safetensors=True, adapter_kwargs={"subfolder": "no adapter"}, **options)
