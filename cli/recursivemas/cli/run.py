@@ -1,6 +1,7 @@
 """`rmas run`: one question through the PyTorch reference."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +18,11 @@ from recursivemas.cli.options import (
     WeightsOption,
     use_threads,
 )
+from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.links_file import load_links
 from recursivemas.system.names import Mode
+from recursivemas.system.questions import QuestionRecord, check_fields
 from recursivemas.system.system import load_system
 
 
@@ -27,6 +30,9 @@ def run_command(
     system: SystemArgument,
     question: Annotated[str, typer.Option(help="The question.")],
     links: LinksOption = None,
+    field: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=TEXT", help="Another column of the question. Can be repeated.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Default: the system's.")] = None,
     latent_steps: Annotated[int | None, typer.Option(min=1, help="Latent steps a turn. Default: the system's.")] = None,
     mode: Annotated[Mode, typer.Option(help="How the agents answer.")] = "latent",
@@ -34,16 +40,30 @@ def run_command(
     precision: PrecisionOption = "auto",
     weights: WeightsOption = "checkpoint",
     threads: ThreadsOption = None,
+    python: Annotated[bool, typer.Option("--python", help="Let the agent's tool 'python' run programs.")] = False,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Let the agent's tool 'search' run this; it reads a query from standard input and prints an answer.",
+        ),
+    ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write all thoughts and hand-offs to this JSON file.")] = None,
 ) -> None:
     """Answers a question and shows each turn, the number of decoded tokens and the time."""
     from recursivemas.training.loading import load_recursion
+    from recursivemas.training.tools import ToolAccess
     from recursivemas.training.trace import trace_record, turn_rows
 
     use_threads(threads)
+    declared = load_system(system)
+    row = {**_fields(field or []), "question": question, "answer": ""}
+    asked = QuestionRecord.of_row(row, "--question and --field")
+    check_fields(declared, [asked])
     loaded = load_links(links) if links is not None else None
-    recursion = load_recursion(load_system(system), loaded, device, precision, weights)
-    answers = recursion.run([question], rounds, latent_steps, mode)
+    access = ToolAccess(python, None if search is None else _words(search))
+    recursion = load_recursion(declared, loaded, device, precision, weights, access)
+    answers = recursion.run([asked], rounds, latent_steps, mode)
     table = Table("round", "agent", "prompt tokens", "thoughts", "hands over", "ms")
     for row in turn_rows(recursion, answers):
         table.add_row(*row)
@@ -56,3 +76,21 @@ def run_command(
     )
     if trace is not None:
         write_text_atomic(trace, json.dumps(trace_record(recursion, question, answers)) + "\n")
+
+
+def _fields(given: list[str]) -> dict[str, str]:
+    """Columns from NAME=TEXT."""
+    fields = {}
+    for each in given:
+        name, sign, text = each.partition("=")
+        if not sign or not name:
+            raise InputError(f"--field {each!r}: expected NAME=TEXT")
+        fields[name] = text
+    return fields
+
+
+def _words(command: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise InputError(f"--search {command!r}: not a command line: {error}") from None

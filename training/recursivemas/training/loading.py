@@ -10,6 +10,7 @@ from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.shipped_weights import ship_weights
+from recursivemas.training.tools import ToolAccess
 
 
 def chosen_device(device: Device) -> torch.device:
@@ -53,6 +54,7 @@ def load_recursion(
     device: Device = "cpu",
     precision: Precision = "float32",
     weights: Weights = "checkpoint",
+    access: ToolAccess | None = None,
 ) -> Recursion:
     """Loads a system's agents and puts its links beside them; links compute in float32 in any precision.
 
@@ -62,16 +64,20 @@ def load_recursion(
         device: Of agents and links.
         precision: Of the agents.
         weights: Those of the checkpoints, or `dequantised`, those that a build stores.
+        access: Tools that the deciding agent may use beside those that only compute.
 
     Raises:
-        InputError: When the links do not fit the agents, or the device is not available.
+        InputError: When the links do not fit the agents, or the device or a tool is not available.
     """
+    if access is not None:
+        access.check(system.deciding_agent)  # before weights are loaded
     place = chosen_device(device)
     agents = load_weights(system, place, precision, weights)
     if links is None:
-        return Recursion(system, agents, None)
+        return Recursion(system, agents, None, access=access)
     links.check_fits(
         {key: agent.hidden_size for key, agent in agents.items()},
         {edge.id: (edge.source, edge.target) for edge in system.edges},
     )
-    return Recursion(system, agents, Links.from_file(links).to(place).requires_grad_(False))
+    loaded = Links.from_file(links).to(place).requires_grad_(False)
+    return Recursion(system, agents, loaded, access=access)
