@@ -195,7 +195,7 @@ class System(Closed):
         for name, template in agent.prompts.items():
             segments = parse_template(template)
             slots = latent_edges(segments)
-            if not field_names(segments):
+            if not field_names(segments) and not slots:  # a hand-off alone may be all that an agent reads
                 raise InputError(f"agent {agent.id!r}: {name} has no {{question}} slot, nor one of another field")
             for slot in slots:
                 if slot not in incoming:
