@@ -16,7 +16,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.files import is_hub_id, refuse_newer
 from recursivemas.system.graph import Edge, pattern_edges, resolve_edges
 from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Pattern, Quantization, Scoring, StopRule, Tool
-from recursivemas.system.prompt import field_names, latent_edges, parse_template
+from recursivemas.system.prompt import Text, field_names, latent_edges, parse_template
 from recursivemas.system.settings import Decoding, Training
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
@@ -195,7 +195,9 @@ class System(Closed):
         for name, template in agent.prompts.items():
             segments = parse_template(template)
             slots = latent_edges(segments)
-            if not field_names(segments) and not slots:  # a hand-off alone may be all that an agent reads
+            # Hand-offs may be all that an agent reads, if text stands beside their slots: a slot may be empty.
+            has_text = any(isinstance(each, Text) and each.text.strip() for each in segments)
+            if not field_names(segments) and not (slots and has_text):
                 raise InputError(f"agent {agent.id!r}: {name} has no {{question}} slot, nor one of another field")
             for slot in slots:
                 if slot not in incoming:
