@@ -15,6 +15,7 @@ from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.rollout import logits
 from recursivemas.training.train import outer_loop, trainer, watch
+from recursivemas.training.train.graphs import RecordedRounds, Scored
 from recursivemas.training.train.initialise import share_embeddings
 from recursivemas.training.train.outer_loop import GradientWatch, first_answerable, outer_loss
 from recursivemas.training.train.prefix import PrefixRecursion
@@ -89,6 +90,45 @@ def test_prefix_is_read_once_for_all_rounds(make_system: MakeSystem) -> None:
         handle.remove()
     prefix = len(used["planner"].token_ids(f"<bos> plan {QUESTIONS[0]} "))
     assert positions[0] - positions[1] == 2 * 2 * prefix  # two agents, in two of three rounds
+
+
+@pytest.mark.parametrize("scored", [Scored(False, 0.5), Scored(True, 0.0), Scored(False, 0.0)])
+def test_recorded_rounds_give_the_losses_and_gradients_of_running_them(make_system: MakeSystem, scored: Scored) -> None:
+    system = make_system("sequential", rounds=3)
+    agents = load_agents(system)
+    links, plain_links = make_links(system, agents), make_links(system, agents)
+    recorded = RecordedRounds(PrefixRecursion(system, agents, links), [*links.parameters()], scored, 2, capture=False)
+    longer = QuestionRecord(question=" ".join(QUESTIONS), answer="a b c d e f")
+    for batch in (records(), [*records()[:2], longer], records()[::-1]):
+        answerable = [0, 2, 1]
+        found = recorded(batch, 3, answerable)
+        assert found is not None
+        loss, figures = found
+        wanted, wanted_figures = outer_loss(
+            *(Recursion(system, agents, plain_links), batch, [record.answer for record in batch], 3, 2),
+            every_round=scored.every_round,
+            early_weight=scored.early_weight,
+            answerable=answerable,
+        )
+        for each in (loss, wanted):
+            torch.autograd.backward(each)
+        torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=0)
+        assert figures == pytest.approx(wanted_figures, rel=1e-5)
+        for gradient, expected in zip(gradients(links), gradients(plain_links), strict=True):
+            torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-6)
+        for module in (links, plain_links):
+            module.zero_grad()
+
+
+def test_recorded_rounds_leave_prompts_that_differ_behind_the_slot_to_others(
+    make_system: MakeSystem,
+) -> None:
+    system = with_prompts(make_system("distillation"), prompt="<bos> plan {latent:planner->solver} {question} go")
+    system = system.model_copy(update={"agents": (make_system("distillation").agents[0], system.agents[1])})
+    agents = load_agents(system)
+    links = make_links(system, agents)
+    recursion = PrefixRecursion(system, agents, links)
+    assert RecordedRounds(recursion, [*links.parameters()], Scored(False, 0.0), 2, False)(records(), 2, [0] * 3) is None
 
 
 def test_outer_loss_weights_earlier_rounds_that_can_answer(

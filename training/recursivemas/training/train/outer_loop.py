@@ -52,6 +52,19 @@ def text_before_answer(recursion: Recursion, round_index: int, question: Asked =
     return prefix or (last.text if isinstance(last, Text) else "")
 
 
+def answer_rows(agent: LoadedAgent, answers: Sequence[str], before: Sequence[str]) -> list[list[int]]:
+    """The tokens of each answer and the stop token after them; `before` are the texts that the agent has read last."""
+    stop = [] if agent.closing_token is None else [agent.closing_token]
+    return [[*answer_ids(agent, text, answer), *stop] for text, answer in zip(before, answers, strict=True)]
+
+
+def answer_labels(recursion: Recursion, records: Sequence[QuestionRecord], round_index: int) -> Tensor:
+    """(B, L) ids of the answers and the stop token, `IGNORED` after them, on the CPU."""
+    before = [text_before_answer(recursion, round_index, record) for record in records]
+    rows = answer_rows(recursion.deciding, [record.answer for record in records], before)
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=IGNORED)
+
+
 def answer_losses(agent: LoadedAgent, opening: Opening, answers: Sequence[str], before: Sequence[str] = ()) -> Tensor:
     """Cross-entropy of each answer's tokens and the stop token after them.
 
@@ -64,9 +77,8 @@ def answer_losses(agent: LoadedAgent, opening: Opening, answers: Sequence[str], 
     Returns:
         (B,) sums over tokens, divided by the mean number of tokens of an answer; so their mean is the mean over tokens.
     """
-    stop = [] if agent.closing_token is None else [agent.closing_token]
-    texts = zip(before or [""] * len(answers), answers, strict=True)
-    rows = [torch.tensor([*answer_ids(agent, *each), *stop], device=agent.device) for each in texts]
+    ids = answer_rows(agent, answers, before or [""] * len(answers))
+    rows = [torch.tensor(row, device=agent.device) for row in ids]
     labels = pad_sequence(rows, batch_first=True, padding_value=IGNORED)  # (B, L)
     hidden = opening.hidden[:, None]  # (B, 1, D), which predicts the first token
     if labels.shape[1] > 1:
@@ -97,7 +109,7 @@ class GradientWatch:
 
     def __init__(self, clip: float) -> None:
         self.clip = clip
-        self.norms: dict[tuple[str, int], float] = {}
+        self.norms: dict[tuple[str, int], Tensor] = {}
 
     def __call__(self, edge: str, round_index: int, value: Tensor) -> Tensor:
         """Watches one hand-off (B, M, D)."""
@@ -110,7 +122,7 @@ class GradientWatch:
         """The gradient (B, M, D) with each sample's norm clipped to `clip` / B; 0 does not clip."""
         norms = gradient.float().flatten(1).norm(dim=1)  # (B,)
         batch = len(norms)
-        self.norms[(edge, round_index)] = float(norms.square().mean().sqrt()) * batch
+        self.norms[(edge, round_index)] = norms.square().mean().sqrt() * batch
         if self.clip == 0:
             return gradient
         scale: Tensor = (self.clip / batch / norms.clamp(min=1e-12)).clamp(max=1.0)  # (B,)
@@ -119,7 +131,8 @@ class GradientWatch:
     def figures(self) -> dict[str, float]:
         """The norms for the log: `handoff_gradient/<edge>/<round>`, rounds counted from 1."""
         return {
-            f"handoff_gradient/{edge}/{round_number(index)}": norm for (edge, index), norm in sorted(self.norms.items())
+            f"handoff_gradient/{edge}/{round_number(index)}": float(norm)
+            for (edge, index), norm in sorted(self.norms.items())
         }
 
 

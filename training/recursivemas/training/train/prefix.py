@@ -39,16 +39,46 @@ class Prefix:
 
     def fork(self) -> Context:
         """A context that goes on from here and leaves this one as it is; keys and values are not copied."""
-        if self.context is None:
-            return Context(transformers.DynamicCache())
-        cache = copy.copy(self.context.cache)
-        # A layer's keys and values grow by concatenation into new tensors, so its copy may share the old ones.
-        cache.layers = [copy.copy(layer) for layer in cache.layers]
-        return Context(cache, self.context.valid, self.context.length)
+        return Context(transformers.DynamicCache()) if self.context is None else _fork(self.context)
+
+
+def _fork(context: Context) -> Context:
+    cache = copy.copy(context.cache)
+    # A layer's keys and values grow by concatenation into new tensors, so its copy may share the old ones.
+    cache.layers = [copy.copy(layer) for layer in cache.layers]
+    return Context(cache, context.valid, context.length)
+
+
+def _changes_in_place(context: Context) -> bool:
+    """Whether a context cannot be shared, because windows and recurrent states may change in place."""
+    return any(type(layer) is not DynamicLayer for layer in context.cache.layers)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A turn's beginning, for when the same agent both answers and thinks from there.
+
+    Attributes:
+        prompt: The first of its prompts, which tells it from others.
+        hidden: (B, D) h_1.
+        context: What the agent has read.
+    """
+
+    prompt: Tensor
+    hidden: Tensor
+    context: Context
 
 
 class PrefixRecursion(Recursion):
-    """A recursion that serves training alone: from `read_prefixes` on, its prompts begin behind the prefix."""
+    """A recursion that serves training alone: from `read_prefixes` on, its prompts begin behind the prefix.
+
+    Attributes:
+        prefixes: By agent id, what it has read of the prompts of the present batch.
+        embedded: By agent id and ids, the embeddings of the batch's texts that do not differ from question to question.
+    """
+
+    prefixes: dict[str, Prefix]
+    embedded: dict[tuple[str, tuple[int, ...]], Tensor]
 
     def unroll(
         self,
@@ -71,8 +101,9 @@ class PrefixRecursion(Recursion):
             for key, agent in self.agents.items()
             for first in ((True, False) if rounds > 1 else (True,))
         }
-        self._embedded: dict[tuple[str, tuple[int, ...]], Tensor] = {}
-        self._prefixes = {key: self._prefix(agent) for key, agent in self.agents.items()}
+        self.embedded = {}
+        self._begun: _Begun | None = None
+        self.prefixes = {key: self._prefix(agent) for key, agent in self.agents.items()}
 
     def prompts(
         self,
@@ -83,13 +114,36 @@ class PrefixRecursion(Recursion):
         alone: bool = False,
     ) -> list[Tensor]:
         """What follows the prefix in the filled prompts of a turn, as B tensors (T_b, D)."""
-        key = agent.agent.id
-        rows = self._pieces[(key, round_index == 0)]
-        rest = [_behind(row, length) for row, length in zip(rows, self._prefixes[key].lengths, strict=True)]
+        rest = self.behind_prefix(agent, round_index)
+        if all(row == rest[0] for row in rest[1:]) and all(isinstance(each, Tensor) for each in hand_offs.values()):
+            return self._alike(agent, rest[0], hand_offs, len(rest))
         return [
             torch.cat([part for piece in row if (part := self._part(agent, piece, hand_offs, index)) is not None])
             for index, row in enumerate(rest)
         ]
+
+    def forget_turn(self) -> None:
+        """Makes the next turn read its prompt itself."""
+        self._begun = None
+
+    def behind_prefix(self, agent: LoadedAgent, round_index: int) -> list[list[Piece]]:
+        """What follows the prefix in the B prompts of a turn, in pieces."""
+        rows = self._pieces[(agent.agent.id, round_index == 0)]
+        lengths = self.prefixes[agent.agent.id].lengths
+        return [_behind(row, length) for row, length in zip(rows, lengths, strict=True)]
+
+    def _alike(
+        self, agent: LoadedAgent, row: Sequence[Piece], hand_offs: Mapping[str, HandOff | Sequence[Tensor]], batch: int
+    ) -> list[Tensor]:
+        """The same pieces for every question, in a few operations for the whole batch."""
+        parts = []
+        for piece in row:
+            handed = hand_offs.get(piece) if isinstance(piece, str) else None
+            if isinstance(handed, Tensor):
+                parts.append(handed.to(agent.device, agent.dtype))  # (B, M, D)
+            elif (part := self._part(agent, piece, hand_offs, 0)) is not None:
+                parts.append(part.expand(batch, -1, -1))  # (B, T, D)
+        return list(torch.cat(parts, dim=1).unbind(0))
 
     def _part(
         self, agent: LoadedAgent, piece: Piece, hand_offs: Mapping[str, HandOff | Sequence[Tensor]], index: int
@@ -99,15 +153,29 @@ class PrefixRecursion(Recursion):
             handed = hand_offs.get(piece)
             return None if handed is None else handed[index].to(agent.device, agent.dtype)
         known = (agent.agent.id, piece)
-        if known not in self._embedded:  # the same words follow the slot of every question
-            self._embedded[known] = agent.embed(piece)
-        return self._embedded[known]
+        if known not in self.embedded:  # the same words follow the slot of every question
+            self.embedded[known] = agent.embed(piece)
+        return self.embedded[known]
 
     def begin(self, agent: LoadedAgent, prompts: Sequence[Tensor]) -> tuple[Tensor, Context]:
-        """Reads what follows the prefix, B tensors (T_b, D)."""
-        embeds, valid = left_pad(prompts)
-        context = self._prefixes[agent.agent.id].fork()
-        return extend(agent, context, embeds, valid)[:, -1], context
+        """Reads what follows the prefix, B tensors (T_b, D), once for answering and thinking."""
+        if self._begun is None or prompts[0] is not self._begun.prompt:
+            embeds, valid = left_pad(prompts)
+            context = self.prefixes[agent.agent.id].fork()
+            begun = _Begun(prompts[0], extend(agent, context, embeds, valid)[:, -1], context)
+            if _changes_in_place(context):
+                return begun.hidden, context
+            self._begun = begun
+        return self._begun.hidden, _fork(self._begun.context)
+
+    def read(self, agent: LoadedAgent, hidden: Tensor, context: Context, text: str) -> Tensor:
+        """As `Recursion.read`; the text is embedded once."""
+        ids = tuple(agent.token_ids(text)) if text else ()
+        if not ids:
+            return hidden
+        embeds = self._part(agent, ids, {}, 0)
+        assert embeds is not None
+        return extend(agent, context, embeds.expand(len(hidden), -1, -1))[:, -1]
 
     @torch.no_grad()
     def _prefix(self, agent: LoadedAgent) -> Prefix:
@@ -120,9 +188,7 @@ class PrefixRecursion(Recursion):
         embeds, valid = left_pad([agent.embed(row) for row in common])
         context = Context(transformers.DynamicCache())
         extend(agent, context, embeds, valid)
-        if any(type(layer) is not DynamicLayer for layer in context.cache.layers):
-            return nothing  # windows and recurrent states may change in place
-        return Prefix(context, [len(row) for row in common])
+        return nothing if _changes_in_place(context) else Prefix(context, [len(row) for row in common])
 
 
 def _pieces(agent: LoadedAgent, round_index: int, question: Asked) -> tuple[Piece, ...]:

@@ -29,6 +29,7 @@ from recursivemas.training.loading import chosen_device, load_weights
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData
 from recursivemas.training.train.columns import characters
+from recursivemas.training.train.graphs import RecordedRounds, Scored
 from recursivemas.training.train.initialise import matched_thoughts, share_embeddings, start_outer
 from recursivemas.training.train.inner_loop import InnerObjective, embedding_loss, held_out_figures, start_inner
 from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule, save_atomic
@@ -288,18 +289,23 @@ class Trainer:
         if self.run.steps_done("outer") == 0 and "outer" not in self.run.done:
             self._keep_step(0)
 
+        module = self._outer_module()
+        recorded = self._recorded(recursion, module)
+
         def loss(step: int, micro: int) -> Loss:
             records = self._outer_records(step, micro)
-            return outer_loss(
+            answerable = first_answerable(records, settings.answerable_field)
+            found = recorded(records, self._rounds(step), answerable) if recorded else None
+            return found or outer_loss(
                 recursion,
                 records,
                 [record.answer for record in records],
                 self._rounds(step),
-                self.system.latent_steps,
+                self.system.default_latent_steps,
                 every_round=settings.supervision == "every",
                 checkpointing=settings.gradient_checkpointing,
                 early_weight=settings.early_weight,
-                answerable=first_answerable(records, settings.answerable_field),
+                answerable=answerable,
             )
 
         def after(step: int, loss: float) -> None:
@@ -313,7 +319,16 @@ class Trainer:
             settings.gradient_clip,
             settings.gradient_accumulation,
         )
-        self.run.optimise("outer", self._outer_module(), schedule, loss, watch.figures, after)
+        self.run.optimise("outer", module, schedule, loss, watch.figures, after)
+
+    def _recorded(self, recursion: Recursion, module: nn.Module) -> RecordedRounds | None:
+        """The outer loop as CUDA graphs, where they work."""
+        settings = self.system.training.outer
+        wanted = settings.cuda_graphs and not settings.gradient_checkpointing
+        if not wanted or recursion.deciding.device.type != "cuda" or type(recursion) is not PrefixRecursion:
+            return None
+        scored = Scored(settings.supervision == "every", settings.early_weight)
+        return RecordedRounds(recursion, list(module.parameters()), scored, self.system.default_latent_steps)
 
     def _outer_recursion(self, watch: GradientWatch) -> Recursion:
         """What runs the rounds in training."""
