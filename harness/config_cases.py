@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5TextRotaryEmbedding
 from tvm import tirx
 
 from recursivemas.architectures.cpu_model import CpuModel, cpu_target
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.export import export_config
 from recursivemas.compiler.models import FAMILIES, ModelConfig, load_model_config, param_specs
+from recursivemas.compiler.models.config import LinearAttention
 from recursivemas.compiler.models.config_keys import COMMON
+from recursivemas.compiler.models.families import Family
+from recursivemas.compiler.models.text_part import text_config
 from recursivemas.system.errors import InputError
 from recursivemas.system.quantize import SCHEMES
 
@@ -125,6 +129,19 @@ _TOGETHER: tuple[Config, ...] = (
     {"architectures": None},
 )
 
+_OF_FAMILIES: Mapping[str, Config] = {
+    "mistral": {"sliding_window": None},
+    "qwen3_5": {
+        "layer_types": ["linear_attention", "full_attention"],
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 12,
+        "linear_conv_kernel_dim": 4,
+        "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5},
+    },
+}
+
 # Families whose configurations have keys that a converted checkpoint may carry along.
 _OTHERS = ("cohere", "deepseek_v3", "gemma2", "gemma3_text", "gpt_neox", "gpt2", "granite", "llama4_text", "mixtral")
 _OTHERS += (
@@ -161,7 +178,7 @@ def token_ids(vocab_size: int) -> NDArray[np.int32]:
 def base_config(family: str) -> Config:
     """The `config.json` that changes start from."""
     config = {
-        "model_type": family,
+        "model_type": FAMILIES[family].config_type or family,
         "architectures": [FAMILIES[family].architecture],
         "hidden_size": 32,
         "intermediate_size": 48,
@@ -176,13 +193,13 @@ def base_config(family: str) -> Config:
         "tie_word_embeddings": False,
         "rope_theta": 100.0,
     }
-    return config | ({"sliding_window": None} if family == "mistral" else {})
+    return config | _OF_FAMILIES.get(family, {})
 
 
 def keys() -> list[str]:
-    """Every key of the four families' classes, of `PreTrainedConfig`, of other families, and of our own tables."""
+    """Every key of the families' classes, of `PreTrainedConfig`, of other families, and of our own tables."""
     names = set(COMMON) | set(_MORE)
-    for model_type in (*FAMILIES, *_OTHERS):
+    for model_type in (*FAMILIES, *(each.config_type or each.model_type for each in FAMILIES.values()), *_OTHERS):
         names |= {each.name for each in dataclasses.fields(CONFIG_MAPPING[model_type])}
     for family in FAMILIES.values():
         names |= set(family.inert)
@@ -216,12 +233,17 @@ def resolved(config: Config, folder: Path) -> Config:
     assert read.hidden_act in ("silu", "swish")
     assert getattr(read, "is_causal", True) is True
     assert not getattr(read, "mlp_bias", False) or read.model_type != "llama"
-    assert set(getattr(read, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+    linear = read.model_type == "qwen3_5_text"
+    assert linear or set(getattr(read, "layer_types", None) or ["full_attention"]) == {"full_attention"}
     window = getattr(read, "sliding_window", None)
     assert window is None or window >= CONTEXT, window
-    bias = getattr(read, "attention_bias", False) if read.model_type in ("llama", "qwen3") else False
+    bias = getattr(read, "attention_bias", False) if read.model_type in ("llama", "qwen3", "qwen3_5_text") else False
+    rotary = Qwen3_5TextRotaryEmbedding if linear else LlamaRotaryEmbedding
+    names = ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim", "conv_kernel_dim")
     return {
-        "model_type": read.model_type,
+        "model_type": next(each.model_type for each in FAMILIES.values() if isinstance(read, _config_class(each))),
+        "layer_types": tuple(read.layer_types) if linear else None,
+        "linear": LinearAttention(**{name: getattr(read, f"linear_{name}") for name in names}) if linear else None,
         "hidden_size": read.hidden_size,
         "intermediate_size": read.intermediate_size,
         "num_hidden_layers": read.num_hidden_layers,
@@ -234,8 +256,12 @@ def resolved(config: Config, folder: Path) -> Config:
         "qkv_bias": read.model_type == "qwen2" or bias,
         "o_bias": bias,
         "max_position_embeddings": read.max_position_embeddings,
-        "rope_frequencies": LlamaRotaryEmbedding(read).inv_freq.numpy(),
+        "rope_frequencies": rotary(read).inv_freq.numpy(),
     }
+
+
+def _config_class(family: Family) -> Any:
+    return CONFIG_MAPPING[family.config_type or family.model_type]
 
 
 def write_checkpoint(config: Config, folder: Path) -> None:
@@ -258,7 +284,7 @@ def transformers_numbers(folder: Path, config: Config) -> NDArray[np.float32]:
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
     ).eval()
-    assert isinstance(model, getattr(transformers, FAMILIES[config["model_type"]].architecture))
+    assert isinstance(model, getattr(transformers, text_config(config)[0].architecture))
     ids = torch.from_numpy(token_ids(config["vocab_size"]))[None]
     with torch.no_grad():
         first = model.model(input_ids=ids[:, :FIRST_CALL], use_cache=True)

@@ -21,7 +21,7 @@ LLAMA3 = {
 def _config(family: str = "llama", **changes: Any) -> dict[str, Any]:
     config = {
         "architectures": [FAMILIES[family].architecture],
-        "model_type": family,
+        "model_type": FAMILIES[family].config_type or family,
         "hidden_act": "silu",
         "hidden_size": 64,
         "intermediate_size": 96,
@@ -38,6 +38,10 @@ def _config(family: str = "llama", **changes: Any) -> dict[str, Any]:
     if family == "qwen2":
         # Every Qwen2 checkpoint has these keys, which have no effect.
         config |= {"use_sliding_window": False, "sliding_window": 32, "max_window_layers": 2}
+    if family == "qwen3_5":
+        sizes = {"num_key_heads": 2, "num_value_heads": 4, "key_head_dim": 8, "value_head_dim": 12}
+        config |= {f"linear_{name}": size for name, size in sizes.items()}
+        config |= {"linear_conv_kernel_dim": 4, "full_attention_interval": 2}
     config |= changes
     return {key: value for key, value in config.items() if value is not ...}
 
@@ -214,3 +218,52 @@ def test_param_specs_quantize_matrices_only() -> None:
 def test_param_specs_leave_out_a_tied_lm_head(tied: bool) -> None:
     names = {spec.name for spec in param_specs(load_model_config(_config(tie_word_embeddings=tied)))}
     assert ("lm_head.weight" in names) != tied
+
+
+def test_qwen3_5_is_read_from_a_checkpoint_for_pictures_and_text() -> None:
+    text = _config("qwen3_5", architectures=..., num_hidden_layers=4)
+    whole = {
+        "architectures": ["Qwen3_5ForConditionalGeneration"],
+        "model_type": "qwen3_5",
+        "text_config": text,
+        "vision_config": {"depth": 27},
+        "image_token_id": 90,
+        "tie_word_embeddings": False,
+    }
+    config = load_model_config(whole)
+    assert config == load_model_config(_config("qwen3_5", num_hidden_layers=4))
+    assert config.layer_types == ("linear_attention", "full_attention") * 2
+    assert (config.rotary_dim, config.num_attention_layers, config.num_linear_layers) == (4, 2, 2)
+    # Per layer: 3 positions of 2 * 16 + 48 channels, and 4 heads of 8 * 12.
+    assert config.recurrent_state_bytes == 2 * 4 * (3 * 80 + 4 * 8 * 12)
+    with pytest.raises(InputError, match=r"tie_word_embeddings differs from the one in text_config"):
+        load_model_config({**whole, "tie_word_embeddings": True})
+    with pytest.raises(InputError, match=r"audio_config beside text_config is not implemented"):
+        load_model_config({**whole, "audio_config": {}})
+    with pytest.raises(InputError, match=r"missing object 'text_config'"):
+        load_model_config({**whole, "text_config": None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"linear_num_value_heads": 3},
+            r"linear_num_value_heads \(3\) is not a multiple of linear_num_key_heads \(2\)",
+        ),
+        ({"linear_key_head_dim": 512}, "linear_key_head_dim: 1 to 256 was expected, got 512"),
+        ({"linear_conv_kernel_dim": 1}, "linear_conv_kernel_dim: 2 to 16 was expected, got 1"),
+        ({"linear_conv_kernel_dim": ...}, "missing key 'linear_conv_kernel_dim'"),
+        ({"layer_types": ["linear_attention"] * 2}, "layer_types: at least one full_attention was expected"),
+        ({"layer_types": ["linear_attention", "sliding_attention"]}, "sliding_attention"),
+        ({"full_attention_interval": 3}, r"full_attention_interval \(3\) is more than num_hidden_layers \(2\)"),
+        ({"attn_output_gate": False}, "attn_output_gate is false, which is not implemented; accepted: true"),
+        ({"mamba_ssm_dtype": "bfloat16"}, "mamba_ssm_dtype is 'bfloat16', which is not implemented"),
+        ({"partial_rotary_factor": 0.2}, "partial_rotary_factor 0.2: an even number of a head's 16 values"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope type 'yarn' is not implemented"),
+        ({"linear_key_head": 8}, "unknown key 'linear_key_head'; did you mean"),
+    ],
+)
+def test_qwen3_5_refuses_what_it_would_compute_wrongly(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_model_config(_config("qwen3_5", **changes))

@@ -30,6 +30,10 @@ class PreparedModel(Protocol):
         """The model's dimensions."""
 
     @property
+    def note(self) -> str | None:
+        """One line about what of the checkpoint is left out; None if nothing is."""
+
+    @property
     def versions(self) -> Mapping[str, str]:
         """Versions of what defines the model, besides this program and TVM."""
 

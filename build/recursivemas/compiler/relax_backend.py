@@ -6,7 +6,8 @@ from typing import Any
 
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.model_facts import ModelFacts, relax_facts
-from recursivemas.compiler.models import ModelConfig, load_model_config, param_specs
+from recursivemas.compiler.models import FAMILIES, ModelConfig, load_model_config, param_specs
+from recursivemas.compiler.models.text_part import left_out_note, text_names
 from recursivemas.compiler.weights import WeightsSummary, weights_nbytes, write_weights
 from recursivemas.system.errors import InputError
 from recursivemas.system.progress import Progress, Say
@@ -21,12 +22,17 @@ class RelaxModel:
     def __init__(self, checkpoint: Checkpoint, scheme: Scheme, config: ModelConfig) -> None:
         """Checks the checkpoint's tensors against the model; no weights are read yet.
 
+        Tensors of other parts, such as one for pictures, are left out, and `note` says so.
+
         Raises:
             InputError: The checkpoint does not fit its configuration.
         """
         self._checkpoint = checkpoint
         self._scheme = scheme
         self._config = config
+        names, left_out = text_names(FAMILIES[config.model_type], checkpoint.tensors)
+        checkpoint.rename(names)
+        self.note = left_out_note(left_out)
         self._specs = param_specs(config)
         checkpoint.check(self._specs)
         self.facts: ModelFacts = relax_facts(config, scheme)

@@ -25,6 +25,8 @@ from recursivemas.system.quantize import Scheme
 class MlcModel:
     """A checkpoint whose model MLC-LLM defines."""
 
+    note: str | None = None
+
     def __init__(self, mlc: Mlc, checkpoint: Checkpoint, scheme: Scheme, context: int | None, chunk: int | None):
         """Defines the model and checks everything that needs no weights.
 

@@ -150,7 +150,6 @@ FAMILIES: dict[str, Family] = {
             text_prefixes=("model.language_model.",),
             left_out=("model.visual.", "mtp."),
             inert={
-                **_NO_WINDOW,
                 "attn_output_gate": Inert("every layer with attention has the gate", values=(True,)),
                 "mamba_ssm_dtype": Inert("the recurrent state is always float32", values=(None, "float32")),
                 "mtp_num_hidden_layers": _PREDICTION,

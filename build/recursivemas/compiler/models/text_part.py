@@ -3,7 +3,7 @@
 Source: `AutoModelForCausalLM` of transformers, which takes a family's text model out of a model for pictures and text.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recursivemas.compiler.models.config_keys import COMMON
@@ -82,3 +82,11 @@ def text_names(family: Family, names: Iterable[str]) -> tuple[dict[str, str], li
         else:
             kept[name] = name
     return kept, left_out
+
+
+def left_out_note(names: Sequence[str]) -> str | None:
+    """One line about tensors that are left out; None if there are none."""
+    if not names:
+        return None
+    parts = sorted({name.removeprefix("model.").partition(".")[0] for name in names})
+    return f"Leaving out {len(names)} tensors that the text model does not use ({', '.join(parts)})"
