@@ -1,10 +1,12 @@
 """Chat templates against `apply_chat_template` of transformers: the same text for every question, or one line."""
 
+import contextlib
 import datetime
 import os
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 
 from recursivemas.system import chat_template
@@ -17,6 +19,12 @@ from tests.system.made_templates import EQUAL, REFUSED
 transformers = pytest.importorskip("transformers")
 DAY = datetime.date(2025, 3, 4)
 PROMPTS = ("Answer. {question} {latent:a->b} go", "\n Answer. {question}")
+SYSTEM_IN_USER = (
+    "{{ bos_token }}{% set ns = namespace(first='') %}{% if messages[0].role == 'system' %}"
+    "{% set ns.first = messages[0].content + '\n\n' %}{% set messages = messages[1:] %}{% endif %}"
+    "{% for m in messages %}<start_of_turn>{{ m.role }}\n{{ (ns.first if loop.first else '') + m.content | trim }}"
+    "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
 QUESTIONS = (
     "x",
     "  two\n words \t",
@@ -108,6 +116,53 @@ def test_enable_thinking_is_the_variable_thinking_too() -> None:
     source = EQUAL["deepseek v3"]
     wraps = wrap_prompts(agent(chat_template_options={"enable_thinking": True}), ChatTemplate(source, SPECIAL))
     assert wraps["prompt"].suffix == "<｜Assistant｜><think>"
+
+
+def rendered(tokenizer: Any, system: str, content: str) -> str:
+    """What transformers writes for a system message, or for one text of both if the template refuses that."""
+    for messages in (
+        [{"role": "system", "content": system}, {"role": "user", "content": content}],
+        [{"role": "user", "content": f"{system}\n\n{content}"}],
+    ):
+        with contextlib.suppress(jinja2.TemplateError):
+            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    raise AssertionError
+
+
+@pytest.mark.parametrize("name", ["qwen2.5", "qwen3.5", "llama3", "mistral", "gemma", "gemma 3 itself", "smollm2"])
+def test_a_system_message_is_written_as_transformers_writes_it(name: str, tokenizer: Any) -> None:
+    tokenizer.chat_template = EQUAL.get(name, SYSTEM_IN_USER)
+    system, first = " Be {brief}.\n", "Begin. "
+    declared = agent(prompt=PROMPTS[1], single_prompt=PROMPTS[0], system=system, first_round_system=first)
+    wraps = wrap_prompts(declared, ChatTemplate.of(tokenizer))
+    assert list(wraps) == ["prompt", "first_round_prompt", "single_prompt"]
+    for key, prompt in declared.prompts.items():
+        told = first if key == "first_round_prompt" else system
+        assert declared.system_message(key) == told
+        for question in QUESTIONS:
+            assert shown(wraps[key], prompt, question) == rendered(tokenizer, told, message(prompt, question))
+
+
+def test_a_system_message_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="agent 'a': the chat template leaves the system message out; write its text"):
+        wrap_prompts(agent(system="Be brief."), ChatTemplate(EQUAL["phi3"], SPECIAL))
+    for key in ("system", "first_round_system"):
+        with pytest.raises(ValueError, match=f"agent 'a': {key} needs 'chat_template: true'"):
+            agent(chat_template=False, **{key: "Be brief."})
+        with pytest.raises(ValueError, match=f"agent 'a': {key} is empty; leave it out"):
+            agent(**{key: " \n"})
+
+
+def test_a_prompt_with_conditions_is_wrapped_alike_whatever_holds() -> None:
+    prompt = "{if kind = a}Answer{else}Say{end} {question}"
+    declared = agent(prompt=prompt)
+    assert wrap_prompts(declared, ChatTemplate(EQUAL["chatml"], SPECIAL))["prompt"].prefix == "<|im_start|>user\n"
+    with pytest.raises(InputError, match="writes another text where a condition of the prompt holds"):
+        asks = "{% if messages[0].content.startswith('An') %}yes{% endif %}{{ messages[0].content }}"
+        wrap_prompts(declared, ChatTemplate(asks, SPECIAL))
+    with pytest.raises(InputError, match="has more than 64 combinations of conditions"):
+        many = "".join(f"{{if f{n}}}{n}{{end}}" for n in range(7))
+        wrap_prompts(agent(prompt="{question}" + many), ChatTemplate(EQUAL["chatml"], SPECIAL))
 
 
 def test_options_that_the_template_does_not_read_are_refused() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.saved_run import SavedRun
+from recursivemas.system.settings import AnswerRetry
 
 FIXTURES = Path(__file__).parents[1] / "fixtures/saved-runs"
 
@@ -17,7 +18,7 @@ def saved_run(version: int) -> dict[str, Any]:
     return data
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_saved_run_of_every_version_is_read(version: int) -> None:
     run = SavedRun.parse(saved_run(version), "run.json")
     assert [turn.agent for turn in run.result.turns] == ["planner", "critic", "solver"] * 2
@@ -30,6 +31,15 @@ def test_saved_run_of_version_3_keeps_every_option() -> None:
     assert options.replace is not None and options.replace["planner->critic"] == "zeros"
     assert options.search is not None and options.search.url == "https://en.wikipedia.org/w/api.php"
     assert options.trace is not None and options.trace.lens_top_k == 2
+
+
+def test_saved_run_of_version_4_keeps_fields_and_new_settings() -> None:
+    run = SavedRun.parse(saved_run(4), "run.json")
+    assert run.options.fields == {"solver_facts": "a>b {x}", "kind": "walk"}
+    assert (run.options.decoding.temperature, run.options.decoding.top_k) == (None, 20)
+    assert run.options.decoding.answer_retry == AnswerRetry()
+    assert [agent.latent_steps for agent in run.system.agents] == [None, 2, None]
+    assert SavedRun.parse(saved_run(3), "run.json").options.fields is None
 
 
 def test_saved_run_is_refused_with_the_place_of_the_problem() -> None:

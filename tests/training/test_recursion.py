@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.links import Links
@@ -232,3 +233,76 @@ def test_answer_loss_reaches_the_first_rounds_links_and_equals_teacher_forcing(
 def test_run_latent_without_links_is_refused(system: System, agents: dict[str, LoadedAgent]) -> None:
     with pytest.raises(InputError, match="needs links"):
         Recursion(system, agents, None).run(QUESTIONS)
+
+
+def changed(system: System, solver: dict[str, object], **decoding: object) -> System:
+    """The system with another deciding agent and other decoding."""
+    *others, last = system.agents
+    agents = [each.model_dump() for each in (*others, last)]
+    agents[-1] |= solver
+    return System.parse(
+        {
+            **system.model_dump(by_alias=True),
+            "agents": agents,
+            "decoding": {**system.decoding.model_dump(), **decoding},
+        },
+        "test",
+    )
+
+
+def test_run_fills_in_the_fields_of_each_question(make_system: MakeSystem) -> None:
+    prompt = "<bos> plan {question} {if facts}{facts} {end}{latent:critic->solver} go"
+    system = changed(make_system(), {"prompt": prompt})
+    agents = load_agents(system)
+    recursion = Recursion(system, agents, make_links(system, agents))
+    records = [
+        QuestionRecord(question=QUESTIONS[0], answer="", fields={"facts": "d>e e~f"}),
+        QuestionRecord(question=QUESTIONS[2], answer=""),
+    ]
+    answers = recursion.run(records)
+    plain = changed(make_system(), {"prompt": prompt.replace("{if facts}{facts} {end}", "d>e e~f ")})
+    told = Recursion(plain, agents | {"solver": load_agents(plain)["solver"]}, recursion.links)
+    assert answers.token_ids[0] == told.run([QUESTIONS[0]]).token_ids[0]
+    untold = make_system()
+    without = Recursion(untold, load_agents(untold), recursion.links)
+    assert answers.token_ids[1] == without.run([QUESTIONS[2]]).token_ids[0]
+    needs = changed(make_system(), {"prompt": "<bos> {question} {facts} {latent:critic->solver}"})
+    message = r"agent 'solver': prompt needs the field 'facts', which question 2 \('h>i \? h@1'\) does not have; it has"
+    with pytest.raises(InputError, match=message):
+        Recursion(needs, agents, recursion.links).run(records)
+
+
+def test_run_continues_an_incomplete_answer_from_its_text_alone(make_system: MakeSystem) -> None:
+    retry = {"needs": "box", "append": " so go", "max_new_tokens": 4}
+    system = changed(make_system(), {}, answer_retry=retry)
+    agents = load_agents(system)
+    links = make_links(system, agents)
+    plain = Recursion(make_system(), agents, links).run(QUESTIONS)
+    answers = Recursion(system, agents, links).run(QUESTIONS)
+    solver = agents["solver"]
+    for index, text in enumerate(plain.texts):
+        ids = solver.token_ids(f"{text} so go")
+        with torch.no_grad():
+            more = solver.model.generate(torch.tensor([ids]), max_new_tokens=4, do_sample=False)[0, len(ids) :].tolist()
+        more = [token for token in more if token not in solver.stop_tokens]
+        assert answers.token_ids[index] == ids + more
+        assert answers.texts[index] == f"{text} so go{solver.raw_text(more)}".strip()
+        assert answers.decoded_tokens[index] == plain.decoded_tokens[index] + len(more)
+
+
+def test_agents_may_have_latent_steps_of_their_own(make_system: MakeSystem) -> None:
+    system = make_system(think=False)
+    planner, critic, solver = system.agents
+    first, last = (each.model_copy(update={"latent_steps": steps}) for each, steps in ((planner, 1), (solver, 4)))
+    own = system.model_copy(update={"agents": (first, critic, last)})
+    loaded = load_agents(own)
+    answers = Recursion(own, loaded, make_links(own, loaded)).run(QUESTIONS, latent_steps=2)
+    made = [None if turn.thoughts is None else turn.thoughts.shape[1] for turn in answers.turns]
+    assert made == [1, 2, 4, 1, 2, None]
+    task = own.task.model_copy(update={"latent_steps": 5}) if own.task else None
+    assert own.model_copy(update={"task": task}).default_latent_steps == 5
+
+
+def test_stop_eos_token_is_the_tokenizers_own(make_system: MakeSystem) -> None:
+    loaded = load_agents(changed(make_system(), {"stop": "eos_token"}))["solver"]
+    assert loaded.stop_list == (loaded.tokenizer.eos_token_id,)

@@ -113,7 +113,7 @@ describe("a saved run of version", () => {
       "utf8",
     );
 
-  test.each([1, 2, 3])("%i opens, and is the same once it is saved and opened again", (version) => {
+  test.each([1, 2, 3, 4])("%i opens, and is the same once it is saved and opened again", (version) => {
     const run = readSavedRun(fixture(version));
     expect(run.result.turns.map(({ round, agent }) => [round, agent])).toEqual([
       [0, "planner"],
@@ -161,6 +161,25 @@ describe("a saved run of version", () => {
     });
     expect(result.turns.every(({ forwardPositions = 0 }) => forwardPositions > 0)).toBe(true);
     expect(events.at(-1)?.event).toEqual({ kind: "turn-end", ...result.turns.at(-1) });
+  });
+
+  test("4 keeps the fields of the question and the settings that came with them", () => {
+    const { options, result, system } = readSavedRun(fixture(4));
+    expect(options.fields).toEqual({ solver_facts: "a>b {x}", kind: "walk" });
+    expect(options.decoding).toMatchObject({
+      temperature: null,
+      topK: 20,
+      repetitionPenalty: 1.1,
+      maxToolCalls: 5,
+    });
+    expect(options.decoding?.answerRetry).toEqual({
+      needs: "box",
+      append: "\nFinal Answer: \\boxed{",
+      maxNewTokens: 16,
+    });
+    expect(system.agents.map(({ latentSteps }) => latentSteps)).toEqual([undefined, 2, undefined]);
+    expect(result.stopReason).toBe("max-tool-calls");
+    expect(readSavedRun(fixture(3)).options).not.toHaveProperty("fields");
   });
 
   test("3 is not written when its options are not complete", () => {
