@@ -1,5 +1,6 @@
 """From a name to a folder: what each failure of the hub becomes, and that being offline is found out at once."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -99,6 +100,62 @@ def test_resolve_model_says_what_the_hub_refused(
     with pytest.raises(InputError, match=message) as caught:
         resolve_model("a/b", "v9")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "answers 401 (it needs 'hf auth login'"),
+        (403, "answers 403 (it needs 'hf auth login'"),
+        (404, "answers 404 (it does not have this)"),
+        (429, "answers 429 (too many requests: wait some minutes)"),
+        (500, "answers 500 (a fault of the hub: try again later)"),
+        (503, "answers 503 (a fault of the hub: try again later)"),
+    ],
+)
+def test_what_the_hub_answers_is_not_called_offline(
+    snapshot: Path, monkeypatch: pytest.MonkeyPatch, status: int, words: str
+) -> None:
+    error = errors.LocalEntryNotFoundError("an error happened")
+    error.__cause__ = errors.HfHubHTTPError(str(status), response=response(status))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Hub(snapshot, error))
+    with pytest.raises(InputError) as caught:
+        resolve_model("a/b")
+    assert words in str(caught.value) and "offline" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_damaged_file_of_the_hubs_cache_is_downloaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mended: bool
+) -> None:
+    blob = tmp_path / "blobs" / hashlib.sha256(b"weights").hexdigest()
+    snapshot = tmp_path / "snapshots" / COMMIT
+    blob.parent.mkdir()
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").symlink_to(f"../../blobs/{blob.name}")
+    blob.write_bytes(b"weightz")
+
+    def download(model: str, **options: Any) -> Any:
+        if options.get("dry_run"):
+            return []
+        if not blob.exists():
+            blob.write_bytes(b"weights" if mended else b"weighty")
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    if mended:
+        assert (resolve_model("a/b").folder / "model.safetensors").read_bytes() == b"weights"
+    else:
+        with pytest.raises(InputError, match="is damaged, and so is a new download of it; check this disk"):
+            resolve_model("a/b")
+
+
+def test_checkpoint_with_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/LICENSE").symlink_to("/etc/passwd")
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    with pytest.raises(InputError, match="LICENSE: is a link to /etc/passwd, which is outside of the folder"):
+        resolve_model(str(tmp_path / "link"))
 
 
 def test_resolve_model_refuses_a_repository_without_safetensors(

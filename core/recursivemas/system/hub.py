@@ -26,6 +26,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import is_hub_id, sha256_of
+from recursivemas.system.folder_check import check_files, damaged_downloads
 from recursivemas.system.gguf_checkpoint import TOKENIZER_PATTERNS, gguf_folder
 from recursivemas.system.lora import CONFIG as ADAPTER_CONFIG
 from recursivemas.system.lora import WEIGHTS as ADAPTER_WEIGHTS
@@ -191,6 +192,7 @@ def resolve_model(model: str, revision: str | None = None) -> ResolvedModel:
 def _folder(model: str, revision: str | None) -> ResolvedModel:
     path = Path(model).expanduser()
     if path.exists():
+        check_files(path)
         return ResolvedModel(path, path.resolve().name)
     if not is_hub_id(model):
         raise InputError(f"{model}: no such checkpoint folder, and not a hub id (owner/name) either")
@@ -209,6 +211,7 @@ def _adapter(adapter: str, revision: str | None) -> LoraAdapter:
     if path.exists():
         if revision is not None:
             raise InputError(f"{adapter}: adapter_revision is for adapters of the hub, this is a folder here")
+        check_files(path)
         return read_adapter(path)
     if not is_hub_id(adapter):
         raise InputError(f"{adapter}: no such adapter folder, and not a hub id (owner/name) either")
@@ -219,6 +222,7 @@ def _adapter(adapter: str, revision: str | None) -> LoraAdapter:
 def _tokenizer_folder(tokenizer: str) -> Path:
     path = Path(tokenizer).expanduser()
     if path.is_dir():
+        check_files(path)
         return path
     if not is_hub_id(tokenizer):
         raise InputError(f"{tokenizer}: no such folder with a tokenizer, and not a hub id (owner/name) either")
@@ -254,7 +258,23 @@ def resolve_files(name: str, base: Path, patterns: Sequence[str]) -> Path:
 
 
 def _download(model: str, revision: str | None, patterns: Sequence[str] = _WANTED) -> Path:
-    """Downloads to the hub's cache, or finds an earlier download there if the hub cannot be reached."""
+    """Downloads to the hub's cache, or finds an earlier download there if the hub cannot be reached.
+
+    Files in the cache whose bytes are not those that the hub sent are downloaded again.
+    """
+    folder = _snapshot(model, revision, patterns)
+    check_files(folder)
+    if damaged := damaged_downloads(folder):
+        for blob in damaged:
+            blob.unlink()
+        folder = _snapshot(model, revision, patterns)
+        check_files(folder)
+        if damaged := damaged_downloads(folder):
+            raise InputError(f"{model}: {damaged[0]} is damaged, and so is a new download of it; check this disk")
+    return folder
+
+
+def _snapshot(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
     wanted: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns), "ignore_patterns": _NESTED}
     instead = f"download it where there is a network ('hf download {model}') and give that folder"
     try:
@@ -273,10 +293,10 @@ def _download(model: str, revision: str | None, patterns: Sequence[str] = _WANTE
         raise InputError(f"{model}: the hub's repository has no revision {revision!r}") from None
     except HFValidationError as error:
         raise InputError(f"{model}: no such checkpoint folder, and not a hub id either: {_line(error)}") from None
-    except LocalEntryNotFoundError:
-        raise InputError(
-            f"{model}: no such folder here, and the Hugging Face hub cannot be reached (offline?); {instead}"
-        ) from None
+    except LocalEntryNotFoundError as error:
+        status = _status(error)
+        reason = "cannot be reached (offline?)" if status is None else f"answers {status} ({_said(status)})"
+        raise InputError(f"{model}: no such folder here, and the Hugging Face hub {reason}; {instead}") from None
     except (HTTPError, XetDownloadError, OSError) as error:
         raise InputError(
             f"{model}: the download failed ({_line(error)}); run it again to resume, or {instead}"
@@ -297,6 +317,27 @@ def _check_disk(model: str, wanted: dict[str, Any]) -> None:
             f"{model}: the download needs {needed / 1e6:.0f} MB, {place} has {free / 1e6:.0f} MB free; make room or "
             "set HF_HOME to a larger disk"
         )
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status that caused an error; None if no answer came."""
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(status, int) and status >= 400:
+            return status
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _said(status: int) -> str:
+    """What a hub's status means for who reads it."""
+    if status in (401, 403):
+        return "it needs 'hf auth login', or access that this account does not have"
+    if status == 404:
+        return "it does not have this"
+    if status == 429:
+        return "too many requests: wait some minutes"
+    return "a fault of the hub: try again later" if status >= 500 else "it refuses the request"
 
 
 def _line(error: Exception) -> str:
