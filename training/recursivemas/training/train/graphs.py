@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recursivemas.system.progress import Say, silent
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.recursion import Opening, Recursion, round_number
 from recursivemas.training.rollout import Context, extend, logits
@@ -104,6 +105,7 @@ class RecordedRounds:
         scored: Which rounds count.
         latent_steps: M.
         capture: Whether CUDA records; otherwise every step is computed again in the same way, for tests.
+        say: Called if recording fails; there is no second try.
     """
 
     def __init__(
@@ -113,15 +115,19 @@ class RecordedRounds:
         scored: Scored,
         latent_steps: int,
         capture: bool = True,
+        say: Say = silent,
     ) -> None:
         self.recursion, self.parameters, self.scored = recursion, list(parameters), scored
-        self.latent_steps, self.capture = latent_steps, capture
+        self.latent_steps, self.capture, self._say = latent_steps, capture, say
+        self._given_up = False
         self._records: dict[Shape, _Record] = {}
         self._lengths: dict[str, int] = {}
         self._answer_length = 0
 
     def __call__(self, records: Sequence[QuestionRecord], rounds: int, answerable: Sequence[int]) -> Loss | None:
         """The loss of a batch and figures for the log; None if its prompts differ behind their prefixes."""
+        if self._given_up:
+            return None
         self.recursion.read_prefixes(records, rounds)
         behind = self._behind(rounds)
         if behind is None:
@@ -137,7 +143,12 @@ class RecordedRounds:
             self._records.clear()  # lengths only grow, so that an older record is of no more use
             inputs = self._empty(contexts, len(records))
             self._fill(inputs, contexts, labels, answerable)
-            record = self._records[shape] = self._record(inputs, records, rounds)
+            try:
+                record = self._records[shape] = self._record(inputs, records, rounds)
+            except RuntimeError as error:
+                self._given_up = True
+                self._say(f"steps are not recorded as CUDA graphs: {str(error).splitlines()[0]}")
+                return None
         else:
             self._fill(record.inputs, contexts, labels, answerable)
         record.replay()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from recursivemas.system.questions import Asked
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.recursion import HandOffHook, Opening, Turn
+from recursivemas.training.recursion import HandOffHook, Opening, Turn, steps_of
 from recursivemas.training.train.initialise import embedding_scale
 from recursivemas.training.train.prefix import PrefixRecursion
 
@@ -26,10 +26,14 @@ class SoftPrompts(nn.Module):
 
     def __init__(self, system: System, deciding: LoadedAgent) -> None:
         super().__init__()
-        self.edges = [edge.id for edge in system.incoming(system.deciding_agent.id)]
-        shape, scale = (system.latent_steps, deciding.hidden_size), embedding_scale(deciding)
+        incoming = system.incoming(system.deciding_agent.id)
+        self.edges = [edge.id for edge in incoming]
+        lengths = [system.agent(edge.source).latent_steps or system.default_latent_steps for edge in incoming]
+        scale = embedding_scale(deciding)
         torch.manual_seed(system.training.seed)
-        self.vectors = nn.ParameterList(nn.Parameter(torch.randn(shape) * scale) for _ in self.edges)
+        self.vectors = nn.ParameterList(
+            nn.Parameter(torch.randn(length, deciding.hidden_size) * scale) for length in lengths
+        )
 
     def hand_offs(self, batch: int) -> dict[str, Tensor]:
         """By edge id, (B, M, D) float32."""
@@ -57,7 +61,8 @@ class SoftPromptRecursion(PrefixRecursion):
     ) -> Iterator[Opening]:
         """As `Recursion.unroll`."""
         self.read_prefixes(questions, rounds)
-        thinks = latent_steps if self.system.decoding.think_before_answer else 0
+        steps = steps_of(self.deciding, latent_steps)
+        thinks = steps if self.system.decoding.think_before_answer else 0
         for round_index in range(rounds) if every_round else (rounds - 1,):
             handed = self.soft.hand_offs(len(questions))
             prompts = self.prompts(self.deciding, round_index, questions, handed)

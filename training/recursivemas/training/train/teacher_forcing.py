@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from recursivemas.system.errors import InputError
 from recursivemas.system.questions import Asked, QuestionRecord
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.recursion import Opening, Turn
+from recursivemas.training.recursion import Opening, Turn, steps_of
 from recursivemas.training.rollout import extend
 from recursivemas.training.train.columns import column
 from recursivemas.training.train.outer_loop import answer_ids, text_before_answer
@@ -38,14 +38,15 @@ class TeacherForcedRecursion(PrefixRecursion):
         assert len(records) == len(questions), "references and answers are columns of a record"
         self.read_prefixes(questions, rounds)
         settings = self.system.training.outer
-        thinks = latent_steps if self.system.decoding.think_before_answer else 0
+        own = steps_of(self.deciding, latent_steps)
+        thinks = own if self.system.decoding.think_before_answer else 0
         handed: dict[str, list[Tensor]] = {}
         for round_index, agent, final in self.order(rounds):
             prompts = self.prompts(agent, round_index, questions, handed)
             if final or (every_round and agent is self.deciding):
                 yield self.open_answer(agent, prompts, thinks, round_index)
             if not final:
-                limit = settings.reference_tokens or latent_steps
+                limit = settings.reference_tokens or steps_of(agent, latent_steps)
                 ids = [self._reference(agent, round_index, record)[:limit] for record in records]
                 states = self._states(agent, prompts, ids)  # (B, L, D)
                 for edge, value in self.hand_off(agent, round_index, states).items():

@@ -328,7 +328,8 @@ class Trainer:
         if not wanted or recursion.deciding.device.type != "cuda" or type(recursion) is not PrefixRecursion:
             return None
         scored = Scored(settings.supervision == "every", settings.early_weight)
-        return RecordedRounds(recursion, list(module.parameters()), scored, self.system.default_latent_steps)
+        steps = self.system.default_latent_steps
+        return RecordedRounds(recursion, list(module.parameters()), scored, steps, say=self.say)
 
     def _outer_recursion(self, watch: GradientWatch) -> Recursion:
         """What runs the rounds in training."""
