@@ -14,7 +14,7 @@ from recursivemas.cli.app import app
 from recursivemas.system.errors import InputError
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.evaluation.evaluate import CONTROLS, evaluate, other_question
+from recursivemas.training.evaluation.evaluate import CONTROLS, asked_of, evaluate, other_question
 from recursivemas.training.evidence import jobs as evidence
 from recursivemas.training.evidence.jobs import ShuffledAnswers, vote_of
 from recursivemas.training.evidence.report import aggregate
@@ -22,7 +22,8 @@ from recursivemas.training.loading import load_recursion
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks import data as data_module
 from recursivemas.training.tasks import hop
-from tests.training.conftest import make_links
+from recursivemas.training.tools import ToolAccess
+from tests.training.conftest import MakeSystem, make_links
 
 
 def test_evaluate_counts_what_the_system_answers(system: System, agents: dict[str, LoadedAgent]) -> None:
@@ -85,6 +86,32 @@ def test_control_other_question_reaches_a_question_alone_in_its_batch(
     assert (cell.questions, len(cell.correct)) == (3, 3)
     with pytest.raises(InputError, match="needs at least 2 questions, got 1"):
         evaluate(recursion, records[:1], control="other_question")
+
+
+def test_evaluate_shows_prompts_the_columns_that_they_name(
+    make_system: MakeSystem, agents: dict[str, LoadedAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = make_system()
+    record = plain.model_dump(mode="json", by_alias=True, exclude={"edges"})
+    record["agents"][0]["prompt"] = record["agents"][0]["prompt"].replace("{question}", "{facts} {question}")
+    system = System.parse(record, "test")
+    records = [each.model_copy(update={"fields": {"facts": "a>b"}}) for each in hop.questions(3, 2)]
+    assert asked_of(system, records) == records
+    assert asked_of(plain, records) == [each.question for each in records]
+    loaded = {**agents, "planner": replace(agents["planner"], agent=system.agents[0])}
+    access = ToolAccess()
+    used = []
+    run = Recursion.run
+
+    def watched(self: Recursion, *rest: Any) -> Any:
+        used.append(self.access)
+        return run(self, *rest)
+
+    monkeypatch.setattr(Recursion, "run", watched)
+    evaluate(Recursion(system, loaded, make_links(system, agents), access=access), records)
+    assert used == [access] and used[0] is access
+    with pytest.raises(InputError, match="needs the field 'facts', which question 2 "):
+        evaluate(Recursion(system, loaded, None), [records[0], hop.questions(3, 2)[1]], mode="text")
 
 
 def test_shuffled_answers_keep_the_questions_and_move_the_answers() -> None:

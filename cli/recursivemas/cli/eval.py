@@ -14,9 +14,12 @@ from recursivemas.cli.options import (
     DeviceOption,
     LinksOption,
     PrecisionOption,
+    PythonOption,
+    SearchOption,
     SystemArgument,
     ThreadsOption,
     WeightsOption,
+    search_words,
     use_threads,
 )
 from recursivemas.cli.phases import shown_phases
@@ -60,6 +63,8 @@ def eval_command(
     precision: PrecisionOption = "auto",
     weights: WeightsOption = "checkpoint",
     threads: ThreadsOption = None,
+    python: PythonOption = False,
+    search: SearchOption = None,
     wrong: Annotated[int, typer.Option(min=0, help="Show up to this many wrong answers of each mode.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and eval.png.")] = None,
     profile: Annotated[
@@ -86,9 +91,11 @@ def eval_command(
     from recursivemas.training.evaluation.report import save_report
     from recursivemas.training.loading import load_recursion
     from recursivemas.training.tasks.data import load_records
+    from recursivemas.training.tools import ToolAccess
 
     use_threads(threads)
     declared = load_system(system)
+    access = ToolAccess(python, search_words(search))
     if profile is not None:
         given = {
             "latent_steps": _one(latent_steps, "--latent-steps"),
@@ -107,7 +114,7 @@ def eval_command(
             )
         name = chosen_set(set_name, run_code)
         settings = chosen_settings(name, style, declared, given)
-        eval_released(declared, links, name, settings, modes[0], data, limit, device, precision, weights, out)
+        eval_released(declared, links, name, settings, modes[0], data, limit, device, precision, weights, access, out)
         return
     if set_name or style or rollouts or max_new_tokens or run_code:
         raise InputError("--set, --style, --rollouts, --max-new-tokens and --run-code need --profile released")
@@ -126,7 +133,8 @@ def eval_command(
         for c in (controls if each == "latent" else no_control)
     ]
     records = load_records(source)[:limit]
-    recursion = load_recursion(declared, load_links(links) if links is not None else None, device, precision, weights)
+    file = load_links(links) if links is not None else None
+    recursion = load_recursion(declared, file, device, precision, weights, access)
     cells = []
     with shown_phases() as start:
         for each, r, m, c in grid:

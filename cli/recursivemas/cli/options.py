@@ -1,10 +1,12 @@
 """Arguments and options that several commands take."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
+from recursivemas.system.errors import InputError
 from recursivemas.system.names import MODES, QUANTIZATIONS, Device, Precision, Weights
 
 MODE_NAMES = ", ".join(each.name for each in MODES)
@@ -24,6 +26,14 @@ WeightsOption: TypeAlias = Annotated[
     typer.Option(help="Weights of the agents: the checkpoint's, or dequantised: those that a build stores."),
 ]
 ThreadsOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
+PythonOption: TypeAlias = Annotated[bool, typer.Option("--python", help="Let the agent's tool 'python' run programs.")]
+SearchOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="Let the agent's tool 'search' run this; it reads a query from standard input and prints an answer.",
+    ),
+]
 BackendOption: TypeAlias = Annotated[
     str, typer.Option(help="Where the model's definition comes from: relax (ours), mlc (MLC-LLM's) or auto.")
 ]
@@ -48,3 +58,15 @@ def use_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def search_words(command: str | None) -> tuple[str, ...] | None:
+    """The words of --search.
+
+    Raises:
+        InputError: They are no command line.
+    """
+    try:
+        return None if command is None else tuple(shlex.split(command))
+    except ValueError as error:
+        raise InputError(f"--search {command!r}: not a command line: {error}") from None

@@ -28,6 +28,7 @@ from recursivemas.system.system import System
 if TYPE_CHECKING:
     from recursivemas.training.evaluation.released import Score
     from recursivemas.training.evaluation.results import Line
+    from recursivemas.training.tools import ToolAccess
 
 CODE_SETS = ("mbppplus", "livecodebench")
 
@@ -72,6 +73,7 @@ def eval_released(
     device: Device,
     precision: Precision,
     weights: Weights,
+    access: "ToolAccess",
     out: Path,
 ) -> None:
     """Asks a data set and shows both scores; the files of `out` are written as the questions are answered."""
@@ -89,10 +91,10 @@ def eval_released(
         "links_sha256": None if links is None else sha256_of(links),
         "precision": precision,
         "weights": weights,
+        "tools": asdict(access),
     }
-    recursion = load_recursion(
-        released_system(system, settings), None if links is None else load_links(links), device, precision, weights
-    )
+    file = None if links is None else load_links(links)
+    recursion = load_recursion(released_system(system, settings), file, device, precision, weights, access)
     with shown_phases(bars=True) as start:
         label = name if state.num_processes == 1 else f"{name}, process {state.process_index + 1}"
         lines = ask_set(recursion, name, questions[:limit], settings, mode, out, depends_on, start(label))

@@ -1,7 +1,6 @@
 """`rmas run`: one question through the PyTorch reference."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,12 @@ from recursivemas.cli.options import (
     DeviceOption,
     LinksOption,
     PrecisionOption,
+    PythonOption,
+    SearchOption,
     SystemArgument,
     ThreadsOption,
     WeightsOption,
+    search_words,
     use_threads,
 )
 from recursivemas.system.errors import InputError
@@ -40,14 +42,8 @@ def run_command(
     precision: PrecisionOption = "auto",
     weights: WeightsOption = "checkpoint",
     threads: ThreadsOption = None,
-    python: Annotated[bool, typer.Option("--python", help="Let the agent's tool 'python' run programs.")] = False,
-    search: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COMMAND",
-            help="Let the agent's tool 'search' run this; it reads a query from standard input and prints an answer.",
-        ),
-    ] = None,
+    python: PythonOption = False,
+    search: SearchOption = None,
     trace: Annotated[Path | None, typer.Option(help="Write all thoughts and hand-offs to this JSON file.")] = None,
 ) -> None:
     """Answers a question and shows each turn, the number of decoded tokens and the time."""
@@ -61,12 +57,12 @@ def run_command(
     asked = QuestionRecord.of_row(row, "--question and --field")
     check_fields(declared, [asked])
     loaded = load_links(links) if links is not None else None
-    access = ToolAccess(python, None if search is None else _words(search))
+    access = ToolAccess(python, search_words(search))
     recursion = load_recursion(declared, loaded, device, precision, weights, access)
     answers = recursion.run([asked], rounds, latent_steps, mode)
     table = Table("round", "agent", "prompt tokens", "thoughts", "hands over", "ms")
-    for row in turn_rows(recursion, answers):
-        table.add_row(*row)
+    for cells in turn_rows(recursion, answers):
+        table.add_row(*cells)
     console = Console()
     console.print(table)
     console.print(f"answer: {answers.texts[0]}", markup=False, highlight=False)
@@ -87,10 +83,3 @@ def _fields(given: list[str]) -> dict[str, str]:
             raise InputError(f"--field {each!r}: expected NAME=TEXT")
         fields[name] = text
     return fields
-
-
-def _words(command: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(command))
-    except ValueError as error:
-        raise InputError(f"--search {command!r}: not a command line: {error}") from None

@@ -39,7 +39,7 @@ class Cell:
         mode: How the agents worked together, or a baseline.
         rounds: R.
         latent_steps: M.
-        temperature: Of the sampler; 0 is greedy.
+        temperature: Of the sampler; 0 is greedy, None what each agent's checkpoint says.
         control: What was done to hand-offs.
         decoded_tokens: Mean sampled tokens a question.
         forward_positions: Mean positions that any agent computed for a question.
@@ -52,7 +52,7 @@ class Cell:
     mode: Mode
     rounds: int
     latent_steps: int
-    temperature: float
+    temperature: float | None
     control: Control
     decoded_tokens: float
     forward_positions: float
@@ -147,7 +147,7 @@ def evaluate(
     system = recursion.system
     check_fields(system, records)
     scoring = system.task.scoring if system.task is not None else "exact"
-    asked = Recursion(system, recursion.agents, recursion.links, CONTROLS[control] or recursion.hook)
+    asked = Recursion(system, recursion.agents, recursion.links, CONTROLS[control] or recursion.hook, recursion.access)
     sampler = asked.sampler(seed)
     if temperature is not None:
         sampler = replace(sampler, temperature=temperature)
