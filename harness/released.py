@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from harness.tiny_models import CASES, Case, make_model
@@ -178,6 +179,7 @@ def make_agent(folder: Path, family: str, hidden: int, seed: int) -> None:
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and "embed" not in name:
                 parameter.mul_(_CALM)
+    transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(folder)
 
 

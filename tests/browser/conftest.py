@@ -1,6 +1,7 @@
 """Built systems, once per worker, and what they compute in PyTorch."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -48,16 +49,20 @@ def build_as_shipped(name: str, folder: Path) -> Path:
     return folder / name
 
 
-@pytest.fixture(scope="session")
-def build_for_software(run_folder: Path) -> BuildSystem:
-    """Builds a system as tests/parity does, with schedules for adapters that run on the CPU.
+SoftwareSchedules = Callable[[], AbstractContextManager[None]]
 
-    Its answers are the same, and the test browser computes them in half the time, because workgroup barriers and large
-    workgroups are slow on a CPU; 128 threads are the fewest that TVM's attention kernels allow. Compiled agents are
-    kept for all workers of a run, apart from the user's cache.
+
+@pytest.fixture(scope="session")
+def software_schedules(run_folder: Path) -> SoftwareSchedules:
+    """While it is open, agents are compiled as tests/parity does, with schedules for adapters that run on the CPU.
+
+    Their answers are the same, and the test browser computes them in half the time, because workgroup barriers and
+    large workgroups are slow on a CPU; 128 threads are the fewest that TVM's attention kernels allow. Compiled agents
+    are kept for all workers of a run, apart from the user's cache.
     """
 
-    def build(name: str, folder: Path) -> Path:
+    @contextmanager
+    def schedules() -> Iterator[None]:
         ensure_runtime()
         runtime = cache_folder() / "runtime"
         with FileLock(run_folder / "software-cache.lock"), pytest.MonkeyPatch.context() as patch:
@@ -67,6 +72,17 @@ def build_for_software(run_folder: Path) -> BuildSystem:
             if not cache_folder().exists():
                 cache_folder().mkdir()
                 (cache_folder() / "runtime").symlink_to(runtime)
+            yield
+
+    return schedules
+
+
+@pytest.fixture(scope="session")
+def build_for_software(software_schedules: SoftwareSchedules) -> BuildSystem:
+    """Builds a shipped system with schedules for the test browser."""
+
+    def build(name: str, folder: Path) -> Path:
+        with software_schedules():
             return build_as_shipped(name, folder)
 
     return build
