@@ -106,6 +106,11 @@ def test_load_set_reads_medqa_with_its_options_below(tmp_path: Path, row: dict[s
     assert found.record.question == "Which drug?\nA. One\nB. Two\nC. Three\nD. Four"
     assert (found.record.answer, found.released_answer) == ("C", "C")
     assert found.record.choices == ("One", "Two", "Three", "Four")
+    assert found.record.fields == {}
+    asking = {**row, "question": f"{found.record.question}\nChoose the correct option.", "query": None}
+    (tmp_path / "medqa.json").write_text(json.dumps([asking]))
+    (asked,) = load_set("medqa", str(tmp_path / "medqa.json"))
+    assert (asked.record.question, asked.record.fields) == (asking["question"], {"instructed": "yes"})
 
 
 def test_load_set_reads_programming_tasks_with_fields_and_tests(tmp_path: Path) -> None:

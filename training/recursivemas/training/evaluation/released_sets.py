@@ -27,6 +27,7 @@ from recursivemas.training.tasks.hub_data import Row, file_rows, hub_rows
 LETTERS = "ABCD"
 SHOWN_ASSERTIONS = 3
 _LETTERED = re.compile(r"^[ \t]*[A-D][ \t]*[.):-][ \t]+", re.IGNORECASE | re.MULTILINE)
+_INSTRUCTION = "choose the correct option"
 _TESTED_NAME = (
     re.compile(r"assertion\(\s*([A-Za-z_]\w*)\s*\(", re.ASCII),
     re.compile(r"assert\s+([A-Za-z_]\w*)\s*\(", re.ASCII),
@@ -140,13 +141,18 @@ def _medqa(row: Row, _seed: int) -> SetQuestion:
 
 
 def _choice(stem: str, choices: Sequence[str], letter: str, group: object, lettered: bool = False) -> SetQuestion:
-    """A question with its choices on lines below it, unless it has them already."""
+    """A question with its choices on lines below it, unless it has them already.
+
+    The field `instructed` is there where the question itself asks to choose, as in the authors' file of MedQA: their
+    prompts then do not ask again.
+    """
     lines = [] if lettered else [f"{each}. {choice}" for each, choice in zip(LETTERS, choices, strict=True)]
     record = QuestionRecord(
         question="\n".join([stem, *lines]),
         answer=letter,
         choices=tuple(choices),
         group=None if group is None else str(group),
+        fields={"instructed": "yes"} if _INSTRUCTION in stem.lower() else {},
     )
     return SetQuestion(record, letter)
 
