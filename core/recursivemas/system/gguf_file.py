@@ -136,7 +136,8 @@ def unpack(rows: NDArray[np.uint8], type_name: str) -> NDArray[np.float32]:
     """
     import gguf  # takes a while
 
-    values = gguf.quants.dequantize(rows, gguf.GGMLQuantizationType[type_name])
+    with np.errstate(invalid="ignore", over="ignore"):  # whoever stores the weights refuses NaN and infinity
+        values = gguf.quants.dequantize(rows, gguf.GGMLQuantizationType[type_name])
     return np.asarray(values, np.float32)
 
 

@@ -180,7 +180,8 @@ def _parts(path: Path) -> dict[str, dict[str, tuple[str, NDArray[np.float32]]]]:
             for key in file.keys():  # noqa: SIM118  # it is no mapping
                 end = next((end for end in _PARTS if key.endswith(f".{end}")), None)
                 if end is None or not key.startswith(_PREFIX):
-                    raise InputError(f"{path}: tensor {key!r} is no part of a plain LoRA adapter")
+                    hint = "; save it with save_embedding_layers=False" if "base_layer" in key else ""
+                    raise InputError(f"{path}: tensor {key!r} is no part of a plain LoRA adapter{hint}")
                 module = key.removeprefix(_PREFIX).removesuffix(f".{end}")
                 values = np.asarray(file.get_tensor(key)).astype(np.float32)
                 if not np.isfinite(values).all():
