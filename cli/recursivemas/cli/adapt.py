@@ -32,7 +32,7 @@ def adapt_command(
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="Of a MODEL that comes from a package.")] = None,
     rank: Annotated[int, typer.Option(min=1, help="Rank of the adapter's matrices.")] = 8,
-    alpha: Annotated[float, typer.Option(help="The adapter's part is scaled by alpha / rank.")] = 16.0,
+    alpha: Annotated[int, typer.Option(min=1, help="The adapter's part is scaled by alpha / rank.")] = 16,
     targets: Annotated[
         str, typer.Option(help="Linear layers that get an adapter, with commas between.")
     ] = "q_proj,k_proj,v_proj,o_proj",
@@ -97,8 +97,18 @@ def adapt_command(
         ]
 
     settings = AdapterSettings(
-        *(rank, alpha, tuple(name.strip() for name in targets.split(","))),
-        *(steps, batch, learning_rate, warmup, noise_scale, noise, noise_share, seed, quantization),
+        rank=rank,
+        alpha=alpha,
+        targets=tuple(name.strip() for name in targets.split(",")),
+        steps=steps,
+        batch_size=batch,
+        learning_rate=learning_rate,
+        warmup_steps=warmup,
+        noise_scale=noise_scale,
+        noise=noise,
+        noise_share=noise_share,
+        seed=seed,
+        quantization=quantization,
     )
     with shown_phases() as start:
         figures = train_adapter(

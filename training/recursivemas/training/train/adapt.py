@@ -60,7 +60,7 @@ class AdapterSettings:
     """
 
     rank: int = 8
-    alpha: float = 16.0
+    alpha: int = 16
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     steps: int = 200
     batch_size: int = 24

@@ -153,7 +153,8 @@ class RecordedRounds:
             self._fill(record.inputs, contexts, labels, answerable)
         record.replay()
         figures = {f"loss_round/{round_number(index)}": float(loss) for index, loss in record.by_round.items()}
-        loss: Tensor = _Replayed.apply(record.loss, record.gradients, *self.parameters)
+        # torch leaves these without types.
+        loss: Tensor = _Replayed.apply(record.loss, record.gradients, *self.parameters)  # type: ignore[no-untyped-call]
         return loss, figures
 
     def _behind(self, rounds: int) -> Shape | None:
@@ -230,7 +231,7 @@ class RecordedRounds:
         if not self.capture:
             result.replay = compute
             return result
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):

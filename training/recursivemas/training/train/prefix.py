@@ -151,7 +151,11 @@ class PrefixRecursion(Recursion):
         """One piece of a prompt as embeddings (T, D); None if it is a slot without a hand-off."""
         if isinstance(piece, str):
             handed = hand_offs.get(piece)
-            return None if handed is None else handed[index].to(agent.device, agent.dtype)
+            if handed is None:
+                return None
+            own = handed[index]
+            assert isinstance(own, Tensor), "links train on latents"
+            return own.to(agent.device, agent.dtype)
         known = (agent.agent.id, piece)
         if known not in self.embedded:  # the same words follow the slot of every question
             self.embedded[known] = agent.embed(piece)

@@ -15,7 +15,7 @@ from recursivemas.system.questions import Asked
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.recursion import HandOffHook, Opening, Turn, steps_of
-from recursivemas.training.train.initialise import embedding_scale
+from recursivemas.training.train.inner_loop import embedding_scale
 from recursivemas.training.train.prefix import PrefixRecursion
 
 FILE = "soft_prompts.safetensors"
