@@ -196,6 +196,20 @@ def test_rmas_eval_writes_table_json_and_picture(
     assert (tmp_path / "out" / "eval.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_rmas_eval_thinks_as_long_as_the_task_says(
+    system: System, agents: dict[str, LoadedAgent], tmp_path: Path
+) -> None:
+    record = system.model_dump(mode="json", by_alias=True, exclude={"edges"})
+    record["task"] |= {"latent_steps": 5, "data": str(tmp_path / "q.jsonl")}
+    (tmp_path / "system.yaml").write_text(yaml.safe_dump(record))
+    make_links(system, agents).to_file(system.name, {}).save(tmp_path / "links.json")
+    (tmp_path / "q.jsonl").write_text(hop.questions(1, 1)[0].model_dump_json(exclude_none=True))
+    every = ["eval", str(tmp_path / "system.yaml"), "--links", str(tmp_path / "links.json"), "--out", str(tmp_path)]
+    assert CliRunner().invoke(app, every, catch_exceptions=False).exit_code == 0
+    (cell,) = json.loads((tmp_path / "eval.json").read_text())["cells"]
+    assert cell["latent_steps"] == 5
+
+
 @pytest.mark.parametrize("command", ["eval", "run"])
 def test_rmas_eval_and_run_take_device_and_precision(
     system: System, agents: dict[str, LoadedAgent], tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch

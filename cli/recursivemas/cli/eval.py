@@ -129,7 +129,7 @@ def eval_command(
         (each, r, m, c)
         for each in modes
         for r in (_numbers(rounds, declared.rounds, "--rounds") if known[each].rounds else [1])
-        for m in _numbers(latent_steps, declared.latent_steps, "--latent-steps")
+        for m in _numbers(latent_steps, declared.default_latent_steps, "--latent-steps")
         for c in (controls if each == "latent" else no_control)
     ]
     records = load_records(source)[:limit]

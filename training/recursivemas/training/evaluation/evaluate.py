@@ -172,7 +172,7 @@ def evaluate(
     return Cell(
         mode=mode,
         rounds=rounds or system.rounds,
-        latent_steps=latent_steps or system.latent_steps,
+        latent_steps=latent_steps or system.default_latent_steps,
         temperature=sampler.temperature,
         control=control,
         decoded_tokens=decoded / total,
