@@ -130,18 +130,6 @@ RECURRENT = {
     "rwkv": lambda: transformers.RwkvForCausalLM(
         transformers.RwkvConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2)
     ),
-    "qwen3_5_text": lambda: transformers.Qwen3_5ForCausalLM(
-        transformers.Qwen3_5TextConfig(
-            **SMALL,
-            **HEADS,
-            head_dim=16,
-            layer_types=["linear_attention", "full_attention"],
-            linear_num_key_heads=1,
-            linear_num_value_heads=2,
-            linear_key_head_dim=16,
-            linear_value_head_dim=16,
-        )
-    ),
     "lfm2": lambda: transformers.Lfm2ForCausalLM(
         transformers.Lfm2Config(**SMALL, **HEADS, layer_types=["conv", "full_attention"])
     ),

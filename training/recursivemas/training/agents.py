@@ -32,6 +32,8 @@ from recursivemas.system.tokenizer import load_tokenizer
 
 # transformers' names of layer types that need more than a cache of keys and values
 _STATEFUL_LAYERS = frozenset({"linear_attention", "conv", "hybrid", "hybrid_sliding"})
+# Families whose recurrent states `caches.LinearState` keeps
+_RECURRENT = frozenset({"qwen3_5_text"})
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,12 @@ def resolve_checkpoint(agent: Agent) -> ResolvedModel:
         raise InputError(f"agent {agent.id!r}: {error}") from None
 
 
-def _has_recurrent_state(config: Any) -> bool:
-    """Whether any layer keeps more than keys and values (Mamba, RWKV, linear attention, convolutions)."""
-    types = getattr(config.get_text_config(decoder=True), "layer_types", None) or []
+def _has_unknown_state(config: Any) -> bool:
+    """Whether any layer keeps more than keys and values (Mamba, RWKV, convolutions), except in `_RECURRENT`."""
+    text = config.get_text_config(decoder=True)
+    if text.model_type in _RECURRENT:
+        return False
+    types = getattr(text, "layer_types", None) or []
     model_class = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     return bool(getattr(model_class, "_is_stateful", False)) or not _STATEFUL_LAYERS.isdisjoint(types)
 
@@ -166,10 +171,10 @@ def load_agent(agent: Agent, device: torch.device | str = "cpu", dtype: torch.dt
     except (OSError, ValueError) as error:
         raise InputError(f"{unreadable}: {error}") from None
     # Checked before the weights, because some of these families cannot even be loaded with this attention.
-    if _has_recurrent_state(config):
+    if _has_unknown_state(config):
         raise InputError(
-            f"agent {agent.id!r}: {config.model_type} layers keep a recurrent state; the rollout needs a model "
-            "with a KV cache alone, such as qwen3, llama or gemma3_text"
+            f"agent {agent.id!r}: {config.model_type} layers keep a recurrent state; the rollout needs a model with a KV "
+            "cache alone, such as qwen3, llama or gemma3_text, or qwen3_5"
         )
     try:
         model = _load_model(resolved, config, dtype)

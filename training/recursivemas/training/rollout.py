@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import Sampling
 from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.caches import LINEAR, keep_states, lay_out, layer_kinds, masks
 
 NOT_FINITE = -1
 """What a sampler gives in place of an id when the logits hold NaN or infinity."""
@@ -32,11 +33,13 @@ class Context:
         cache: transformers' cache. It grows by concatenation, not in place, so that gradients flow through it.
         valid: (B, T) bool; False for padding. None if there is no padding.
         length: T, padding included.
+        closed: Whether a recurrent model has read padding after real positions, so that nothing may follow.
     """
 
     cache: Any
     valid: Tensor | None = None
     length: int = 0
+    closed: bool = False
 
 
 def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -73,43 +76,41 @@ def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor |
     """
     batch, new = embeds.shape[:2]
     past = context.length
+    kinds = layer_kinds(agent.model.config)
+    recurrent = LINEAR in kinds
+    if recurrent and valid is not None and past > 0 and new > 1 and not _falls(valid):
+        # Padding before or between real positions would change the states; a single position can be taken back.
+        return torch.cat([extend(agent, context, embeds[:, q : q + 1], valid[:, q : q + 1]) for q in range(new)], dim=1)
+    assert not context.closed, "the states of a recurrent model went on over padding"
     if valid is not None or context.valid is not None:
         before = context.valid if context.valid is not None else embeds.new_ones(batch, past, dtype=torch.bool)
         after = valid if valid is not None else embeds.new_ones(batch, new, dtype=torch.bool)
         context.valid = torch.cat([before, after], dim=1)  # (B, T + Q)
-    options: dict[str, Tensor] = {}
+    options: dict[str, Any] = {}
     if context.valid is not None:
         # A real position's number is the count of real positions before it; padding gets any number, as nobody sees it.
         numbers = (context.valid.long().cumsum(1) - 1).clamp(min=0)  # (B, T + Q)
         options = {
             "position_ids": numbers[:, past:],  # (B, Q)
-            "attention_mask": _mask(context.valid, past, agent.dtype),  # (B, 1, Q, T + Q)
+            "attention_mask": masks(agent.model.config, kinds, context.valid, past, agent.dtype),
         }
+    lay_out(context.cache, kinds)
+    takes_back = recurrent and valid is not None and new == 1 and past > 0
+    restore = keep_states(context.cache, valid[:, 0]) if takes_back and valid is not None else None
     hidden: Tensor = agent.model.base_model(
         inputs_embeds=embeds.to(agent.dtype), past_key_values=context.cache, use_cache=True, **options
     ).last_hidden_state
+    if restore is not None:
+        restore()
+    elif recurrent and valid is not None:
+        context.closed = not bool(valid[:, -1].all())
     context.length += new
     return hidden
 
 
-def _mask(valid: Tensor, past: int, dtype: torch.dtype) -> Tensor:
-    """Additive attention mask for the positions after `past`: causal, and padding is hidden.
-
-    A padded position sees itself, because a softmax over nothing would be NaN.
-
-    Args:
-        valid: (B, T + Q) bool.
-        past: T.
-        dtype: Of the mask.
-
-    Returns:
-        (B, 1, Q, T + Q): 0 where a query sees a key, else the dtype's smallest number.
-    """
-    keys = torch.arange(valid.shape[1], device=valid.device)  # (T + Q,)
-    queries = keys[past:, None]  # (Q, 1)
-    allowed = (valid[:, None] & (keys <= queries)) | (keys == queries)  # (B, Q, T + Q)
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=valid.device)
-    return mask.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+def _falls(valid: Tensor) -> bool:
+    """Whether all padding of (B, Q) comes after the real positions."""
+    return not bool((valid[:, 1:] & ~valid[:, :-1]).any())
 
 
 def begin(agent: LoadedAgent, prompts: Sequence[Tensor]) -> tuple[Tensor, Context]:

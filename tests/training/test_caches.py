@@ -1,0 +1,126 @@
+"""Rollouts through layers with linear attention and with a sliding window."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+import transformers
+
+from harness.recomputing import think_recomputing
+from harness.tiny_models import CASES, make_model
+from recursivemas.system.system import Agent
+from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.rollout import Context, Sampler, begin, extend, think, write
+from tests.training.test_rollout import inner_of, relative
+
+WINDOW = 5
+
+
+def _qwen3_5() -> Any:
+    (case,) = (case for case in CASES if case.name == "qwen3_5")
+    return make_model(case)
+
+
+def _gemma3() -> Any:
+    config = transformers.Gemma3TextConfig(
+        vocab_size=101,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        sliding_window=WINDOW,
+    )
+    torch.manual_seed(4)
+    model = transformers.Gemma3ForCausalLM(config).float().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4.0 if parameter.ndim > 1 else 1.0)
+    return model
+
+
+@pytest.fixture(scope="module", params=[_qwen3_5, _gemma3], ids=["qwen3_5", "gemma3_text"])
+def agent(request: pytest.FixtureRequest) -> LoadedAgent:
+    torch.set_num_threads(1)
+    declared = cast(Agent, SimpleNamespace(id="x"))
+    return LoadedAgent(declared, request.param().requires_grad_(False), None, Path())
+
+
+def _prompts(agent: LoadedAgent, *lengths: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [agent.embed(torch.randint(3, 100, (length,), generator=generator)) for length in lengths]
+
+
+def _alone(agent: LoadedAgent, rows: torch.Tensor) -> torch.Tensor:
+    """(T, D) hidden states of (T, D) embeddings by transformers, without a cache or a batch."""
+    hidden: torch.Tensor = agent.model.base_model(inputs_embeds=rows[None], use_cache=False).last_hidden_state[0]
+    return hidden
+
+
+@torch.no_grad()
+def test_a_batch_of_unequal_prompts_equals_each_alone(agent: LoadedAgent) -> None:
+    prompts, (more,) = _prompts(agent, 3, 12, 1, 40), _prompts(agent, 6)
+    first, context = begin(agent, prompts)
+    rest = [extend(agent, context, row.expand(len(prompts), 1, -1))[:, 0] for row in more]
+    together = torch.stack([first, *rest], dim=1)  # (B, 1 + 6, D)
+    for index, prompt in enumerate(prompts):
+        assert relative(together[index], _alone(agent, torch.cat([prompt, more]))[-7:]) < 1e-5
+
+
+@pytest.mark.parametrize("lengths", [(9, 9), (4, 11, 1)])
+def test_gradients_flow_through_the_states(agent: LoadedAgent, lengths: tuple[int, ...]) -> None:
+    results = []
+    for rollout in ("cached", "recomputed"):
+        link, prompts = inner_of(agent), [prompt.clone().requires_grad_() for prompt in _prompts(agent, *lengths)]
+        if rollout == "cached":
+            first, context = begin(agent, prompts)
+            thoughts = think(agent, link, first, context, 4)
+        else:
+            thoughts = think_recomputing(agent, link, prompts, 4)
+        (thoughts * torch.linspace(-1, 1, thoughts.numel()).reshape(thoughts.shape)).sum().backward()
+        results.append([thoughts.detach(), *(each.grad for each in [*link.parameters(), *prompts])])
+    for cached, recomputed in zip(*results, strict=True):
+        assert cached is not None and recomputed is not None
+        assert relative(cached, recomputed) < 1e-4
+
+
+@torch.no_grad()
+def test_padding_between_real_positions_leaves_no_trace(agent: LoadedAgent) -> None:
+    rows = _prompts(agent, 20, 20)
+    valid = torch.tensor([[True, False, True], [False, False, True]])
+    steps = torch.tensor([[True], [False]])
+    context = Context(transformers.DynamicCache())
+    extend(agent, context, torch.stack([row[:8] for row in rows]))
+    extend(agent, context, torch.stack([row[8:11] for row in rows]), valid)
+    extend(agent, context, torch.stack([row[11:12] for row in rows]), steps)
+    hidden = extend(agent, context, torch.stack([row[12:] for row in rows]))
+    real = [torch.cat([torch.ones(8, dtype=torch.bool), *pieces, torch.ones(8, dtype=torch.bool)])
+            for pieces in zip(valid, steps, strict=True)]  # fmt: skip
+    for index, row in enumerate(rows):
+        assert relative(hidden[index], _alone(agent, row[real[index]])[-8:]) < 1e-5
+
+
+@torch.no_grad()
+def test_padding_after_the_last_position_changes_nothing_before_it(agent: LoadedAgent) -> None:
+    rows = _prompts(agent, 14, 14)
+    context = Context(transformers.DynamicCache())
+    extend(agent, context, torch.stack([row[:8] for row in rows]))
+    valid = torch.arange(6)[None] < torch.tensor([[6], [2]])
+    hidden = extend(agent, context, torch.stack([row[8:] for row in rows]), valid)
+    for index, count in enumerate((6, 2)):
+        assert relative(hidden[index, :count], _alone(agent, rows[index][: 8 + count])[8:]) < 1e-5
+
+
+@torch.no_grad()
+def test_write_greedily_equals_transformers_generate(agent: LoadedAgent) -> None:
+    ids = torch.tensor([[1, 17, 30, 44, 9, 5, 8]])
+    first, context = begin(agent, [agent.embed(ids[0]), agent.embed(ids[0, 3:])])
+    written = write(agent, first, context, 9, Sampler())
+    expected = agent.model.generate(
+        ids, max_new_tokens=9, do_sample=False, attention_mask=torch.ones_like(ids), eos_token_id=None
+    )
+    assert written.ids[0] == expected[0, 7:].tolist()
