@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def measure(
     """Runs every job that is not done, side by side; `parts` are those of the townsfolk system."""
     work.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        pending = []
+        pending: list[Future[Path]] = []
         if townsfolk.NAME in names:
             # All seeds of one part before those of the next, because the first parts matter most.
             for part in parts:

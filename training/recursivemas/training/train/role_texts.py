@@ -1,4 +1,4 @@
-"""Role texts: what each agent should write after a prompt whose slots hold text (docs/training.md, 'Role texts').
+"""Role texts: what each agent should write after a prompt whose slots hold text (docs/real-agents.md).
 
 An adapter learns a role from them, and inner links learn from the hidden states there. Hand-offs have a fixed length in
 latent mode, so the texts of hand-offs are padded to it. Shape letters: T positions.
@@ -91,20 +91,29 @@ class Padding:
 
     Attributes:
         tokens: The length; longer texts are cut. None leaves texts as they are.
-        token: Id that shorter texts are filled up with.
+        token: Id that shorter texts are filled up with; None if the tokenizer has no token for it.
         by_edge: Lengths of other hand-offs than the agent's own, by edge id, if they have another length.
     """
 
     tokens: int | None
-    token: int
+    token: int | None
     by_edge: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, ids: Sequence[int], edge: str | None = None) -> list[int]:
-        """A hand-off's ids with the fixed length; an empty one stays empty."""
+        """A hand-off's ids with the fixed length; an empty one stays empty.
+
+        Raises:
+            InputError: It is shorter, and there is no token to fill it up with.
+        """
         tokens = self.tokens if edge is None else self.by_edge.get(edge, self.tokens)
-        if tokens is None or not ids:
-            return list(ids)
-        return [*ids, *[self.token] * tokens][:tokens]
+        if tokens is None or not ids or len(ids) >= tokens:
+            return list(ids[:tokens])
+        if self.token is None:
+            raise InputError(
+                f"a hand-off of {len(ids)} tokens is shorter than {tokens}, and the padding is not one token of this "
+                "agent's tokenizer; make the text longer, or change training.inner.pad"
+            )
+        return [*ids, *[self.token] * (tokens - len(ids))]
 
 
 @dataclass(frozen=True)
@@ -186,7 +195,8 @@ def padding_of(system: System, agent: LoadedAgent, pad: str) -> Padding:
         return system.agent(agent_id).latent_steps or system.default_latent_steps
 
     edges = {edge.id: steps(edge.source) for edge in system.incoming(agent.agent.id)}
-    return Padding(steps(agent.agent.id), pad_token(agent, pad), edges)
+    filler = agent.token_ids(pad)
+    return Padding(steps(agent.agent.id), filler[0] if len(filler) == 1 else None, edges)
 
 
 def pad_token(agent: LoadedAgent, text: str) -> int:
