@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from harness.tiny_models import CASES, make_model, save
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.models import load_model_config, param_specs
 from recursivemas.compiler.weights import write_weights
 from recursivemas.system.errors import InputError
-from recursivemas.system.quantize import dequantize, find_scheme
+from recursivemas.system.quantize import FLOAT32_PARAMETERS, Scheme, dequantize, find_scheme
 from recursivemas.system.system import System
 from recursivemas.training.loading import load_weights
+from recursivemas.training.shipped_weights import ship_weights
 from recursivemas.training.train.trainer import train_system
 from tests.training.conftest import MakeSystem
 
@@ -34,20 +36,38 @@ def test_dequantised_weights_are_those_of_the_build(system: System, tmp_path: Pa
     declared = system.model_copy(update={"quantization": quantization})
     scheme = find_scheme(quantization)
     for key, agent in load_weights(declared, torch.device("cpu"), "auto", "dequantised").items():
-        folder = tmp_path / key
-        folder.mkdir()
-        checkpoint = Checkpoint(agent.folder)
-        specs = param_specs(load_model_config(checkpoint.config, prefill_chunk_size=64))
-        write_weights(checkpoint, specs, scheme, folder)
-        built, trained = stored(folder), agent.model.state_dict()
-        for spec in specs:
-            mine = torch.cat([trained[source] for source in spec.sources]).numpy()
-            if spec.name in built:
-                wanted = built[spec.name]
-            else:
-                stem = spec.name.removesuffix("weight")
-                wanted = dequantize(built[f"{stem}q_weight"], built[f"{stem}q_scale"], spec.shape[1])
-            np.testing.assert_array_equal(mine, wanted.astype(np.float32))
+        assert_equal_to_a_build(agent.folder, agent.model, scheme, tmp_path / key)
+
+
+def test_dequantised_weights_of_a_recurrent_model_are_those_of_the_build(tmp_path: Path) -> None:
+    scheme = find_scheme("q4f16_1")
+    (case,) = (case for case in CASES if case.name == "qwen3_5")
+    model = make_model(case)
+    save(model, tmp_path / "checkpoint")
+    ship_weights(model, "q4f16_1")
+    assert_equal_to_a_build(tmp_path / "checkpoint", model, scheme, tmp_path / "built")
+    plain = make_model(case).state_dict()
+    for name in FLOAT32_PARAMETERS:
+        key = f"model.layers.0.linear_attn.{name}"
+        assert torch.equal(plain[key], model.state_dict()[key])
+
+
+def assert_equal_to_a_build(source: Path, model: torch.nn.Module, scheme: Scheme, folder: Path) -> None:
+    """Compares a model's weights with those that a build stores of a checkpoint."""
+    folder.mkdir()
+    checkpoint = Checkpoint(source)
+    specs = param_specs(load_model_config(checkpoint.config, prefill_chunk_size=64))
+    write_weights(checkpoint, specs, scheme, folder)
+    built, trained = stored(folder), model.state_dict()
+    for spec in specs:
+        mine = torch.cat([trained[name] for name in spec.sources]).numpy()
+        if spec.name in built:
+            wanted = built[spec.name]
+            assert wanted.dtype == (spec.dtype or scheme.dtype)
+        else:
+            stem = spec.name.removesuffix("weight")
+            wanted = dequantize(built[f"{stem}q_weight"], built[f"{stem}q_scale"], spec.shape[1])
+        np.testing.assert_array_equal(mine, wanted.astype(np.float32))
 
 
 def test_dequantised_weights_train_other_links_and_refuse_bfloat16(make_system: MakeSystem, tmp_path: Path) -> None:

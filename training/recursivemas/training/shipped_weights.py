@@ -10,6 +10,7 @@ from torch import nn
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Quantization
 from recursivemas.system.quantize import (
+    FLOAT32_PARAMETERS,
     BadWeightsError,
     GroupQuantizer,
     Scheme,
@@ -34,12 +35,13 @@ def ship_weights(model: nn.Module, quantization: Quantization) -> None:
         InputError: A weight cannot be stored, or the model has matrices other than linear layers and embeddings.
     """
     scheme = find_scheme(quantization)
-    packed = {
-        id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Linear | nn.Embedding)
-    }
+    packed = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear | nn.Embedding)}
+    plain = {id(module.weight) for module in model.modules() if isinstance(module, nn.Conv1d)}
     for name, parameter in model.named_parameters():  # a tied weight comes once
-        if parameter.ndim > 1 and id(parameter) not in packed:
+        if parameter.ndim > 1 and id(parameter) not in packed | plain:
             raise InputError(f"weights 'dequantised' know linear layers and embeddings only, not {name!r}")
+        if name.rpartition(".")[2] in FLOAT32_PARAMETERS:
+            continue
         try:
             _ship(parameter, scheme, scheme.group and id(parameter) in packed)
         except BadWeightsError as error:
