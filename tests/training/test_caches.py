@@ -12,7 +12,8 @@ from harness.recomputing import think_recomputing
 from harness.tiny_models import CASES, make_model
 from recursivemas.system.system import Agent
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.rollout import Context, Sampler, begin, extend, think, write
+from recursivemas.training.rollout import Context, Sampler, begin, extend, left_pad, think, write
+from recursivemas.training.train.prefix import Prefix
 from tests.training.test_rollout import inner_of, relative
 
 WINDOW = 5
@@ -124,3 +125,19 @@ def test_write_greedily_equals_transformers_generate(agent: LoadedAgent) -> None
         ids, max_new_tokens=9, do_sample=False, attention_mask=torch.ones_like(ids), eos_token_id=None
     )
     assert written.ids[0] == expected[0, 7:].tolist()
+
+
+@torch.no_grad()
+def test_a_prefix_is_read_once_for_several_turns(agent: LoadedAgent) -> None:
+    prompts = _prompts(agent, 4, 9, 7)
+    embeds, valid = left_pad(prompts)
+    context = Context(transformers.DynamicCache())
+    extend(agent, context, embeds, valid)
+    prefix = Prefix(context, [4, 9, 7])
+    for rest in _prompts(agent, 6, 3):
+        forked = prefix.fork()
+        found = [extend(agent, forked, part.expand(3, -1, -1))[:, -1] for part in (rest[:-1], rest[-1:])]
+        for index, prompt in enumerate(prompts):
+            alone = _alone(agent, torch.cat([prompt, rest]))
+            assert relative(torch.stack(found)[:, index], alone[-2:]) < 1e-5
+    assert context.length == 9

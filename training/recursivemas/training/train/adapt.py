@@ -1,8 +1,8 @@
 """`rmas adapt`: trains a LoRA adapter from role texts, so that an agent can do its part in text.
 
 The adapter is peft's own, in peft's format. Noise on the embeddings of hand-offs, and their fixed length, prepare an
-agent for hand-offs that are no embedding of a token (docs/real-agents.md). Shape letters: B batch, T positions, D hidden
-size, N tokens that count, H noisy positions.
+agent for hand-offs that are no embedding of a token (docs/real-agents.md). Shape letters: B batch, T positions, D
+hidden size, N tokens that count, H noisy positions.
 """
 
 import hashlib

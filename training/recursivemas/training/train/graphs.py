@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers.cache_utils import DynamicLayer
 
 from recursivemas.system.progress import Say, silent
 from recursivemas.system.questions import QuestionRecord
@@ -135,6 +136,8 @@ class RecordedRounds:
         contexts = {key: prefix.context for key, prefix in self.recursion.prefixes.items()}
         if any(context is None and self._lengths.get(key) for key, context in contexts.items()):
             return None
+        if not all(type(layer) is DynamicLayer for each in contexts.values() if each for layer in each.cache.layers):
+            return None  # a recurrent state has no room for padding that is filled in later
         labels = answer_labels(self.recursion, records, rounds - 1)
         self._grow(contexts, labels)
         shape = (rounds, len(records), tuple(sorted(self._lengths.items())), self._answer_length, behind)

@@ -8,7 +8,7 @@ those of the plain way, up to rounding. Shape letters: B batch, T positions, M l
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import transformers
@@ -18,6 +18,7 @@ from transformers.cache_utils import DynamicLayer
 from recursivemas.system.prompt import Text
 from recursivemas.system.questions import Asked
 from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.caches import LinearState
 from recursivemas.training.recursion import HandOff, Opening, Recursion, Turn
 from recursivemas.training.rollout import Context, extend, left_pad
 
@@ -44,14 +45,22 @@ class Prefix:
 
 def _fork(context: Context) -> Context:
     cache = copy.copy(context.cache)
-    # A layer's keys and values grow by concatenation into new tensors, so its copy may share the old ones.
-    cache.layers = [copy.copy(layer) for layer in cache.layers]
-    return Context(cache, context.valid, context.length)
+    cache.layers = [_fork_layer(layer) for layer in cache.layers]
+    return Context(cache, context.valid, context.length, context.closed)
+
+
+def _fork_layer(layer: Any) -> Any:
+    """A layer's copy, which may share tensors, because what changes becomes a new tensor; lists of them it may not."""
+    forked = copy.copy(layer)
+    for name, value in vars(layer).items():
+        if isinstance(value, list | dict):
+            setattr(forked, name, value.copy())
+    return forked
 
 
 def _changes_in_place(context: Context) -> bool:
-    """Whether a context cannot be shared, because windows and recurrent states may change in place."""
-    return any(type(layer) is not DynamicLayer for layer in context.cache.layers)
+    """Whether a context cannot be shared, because it has layers that may change tensors in place."""
+    return any(type(layer) not in (DynamicLayer, LinearState) for layer in context.cache.layers)
 
 
 @dataclass(frozen=True)
