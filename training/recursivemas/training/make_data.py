@@ -1,26 +1,52 @@
-"""Held-out questions of the synthetic tasks: `python -m recursivemas.training.make_data --out systems/data`."""
+"""Held-out questions and role texts of the synthetic tasks.
+
+`python -m recursivemas.training.make_data --out systems/data` writes what the repository holds, and with
+`--role-texts COUNT` a file of so many role texts of the townsfolk task, for `rmas adapt`.
+"""
 
 import argparse
+import itertools
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from recursivemas.system.files import write_text_atomic
-from recursivemas.training.tasks.data import FIRST_TRAINING_SEED, GENERATORS
+from recursivemas.training.tasks import townsfolk
+from recursivemas.training.tasks.data import FIRST_TRAINING_SEED, HELD_OUT_GENERATORS
 
 HELD_OUT_SEED = 7
-COUNTS = {"hop": 900, "hop-pair": 600, "drift": 900, "fare": 600}
+COUNTS = {"hop": 900, "hop-pair": 600, "drift": 900, "fare": 600, "townsfolk": 600}
+ROLE_TEXTS_SEED = 1
+INNER_TEXTS = 3000
+"""Role texts that inner links of the townsfolk system learn from; the guide gets a quarter as many more."""
+END = "<|im_end|>"
+"""What ends a hand-off in text: the token that ends a turn of SmolLM2's chat template."""
 
 
 def main() -> None:
     """Writes `<task>-test.jsonl` for every task, from a seed that training never draws from."""
     parser = argparse.ArgumentParser(description="Write the held-out questions.")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--role-texts", type=int, metavar="COUNT", help="Write so many role texts, and nothing else.")
     arguments = parser.parse_args()
+    if arguments.role_texts is not None:
+        roles = townsfolk.role_texts(ROLE_TEXTS_SEED, arguments.role_texts, END)
+        _write(arguments.out / "townsfolk-roles.jsonl", roles)
+        return
     assert HELD_OUT_SEED < FIRST_TRAINING_SEED
     for task, count in COUNTS.items():
-        records = GENERATORS[task](HELD_OUT_SEED, count)
-        lines = [json.dumps(record.model_dump(mode="json", exclude_none=True)) + "\n" for record in records]
-        write_text_atomic(arguments.out / f"{task}-test.jsonl", "".join(lines))
+        records = HELD_OUT_GENERATORS[task](HELD_OUT_SEED, count)
+        rows = (record.model_dump(mode="json", exclude_none=True) for record in records)
+        _write(arguments.out / f"{task}-test.jsonl", ({**row.pop("fields", {}), **row} for row in rows))
+    texts = townsfolk.role_texts(ROLE_TEXTS_SEED + 1, INNER_TEXTS, END)
+    hand_offs = (text for text in texts if text["kind"] == "hand_off")
+    guide = townsfolk.guide_texts(ROLE_TEXTS_SEED + 2, INNER_TEXTS // 4)
+    _write(arguments.out / "townsfolk-thoughts.jsonl", itertools.chain(hand_offs, guide))
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_text_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.questions import QuestionRecord, load_questions
-from recursivemas.training.tasks import drift, fare, hop
+from recursivemas.training.tasks import drift, fare, hop, townsfolk
 
 Generator: TypeAlias = Callable[[int, int], list[QuestionRecord]]
 
@@ -18,7 +18,13 @@ GENERATORS: dict[str, Generator] = {
     "hop-pair": functools.partial(hop.questions, kinds=(0, 2)),
     "drift": drift.questions,
     "fare": fare.questions,
+    "townsfolk": townsfolk.questions,
 }
+HELD_OUT_GENERATORS: dict[str, Generator] = {
+    **GENERATORS,
+    "townsfolk": functools.partial(townsfolk.questions, held_out=True),
+}
+"""Of the held-out files; where questions are about people, these are people whom no training question asks about."""
 
 # Held-out files are drawn from seeds below this one; training draws from seeds above it.
 FIRST_TRAINING_SEED = 1_000_000

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 import transformers
 
-from recursivemas.training.tasks import drift, fare, hop
+from recursivemas.training.tasks import drift, fare, hop, townsfolk
 from recursivemas.training.tiny.lessons import Pretraining, chain_accuracy, pretrain
 from recursivemas.training.tiny.models import SPECS, AgentSpec, build_model, build_tokenizer, save_agent
 
 
 def make_agent(spec: AgentSpec, out: Path, settings: Pretraining) -> float:
     """Makes one agent's folder `out/<name>`; returns its accuracy per thought after rounding to float16."""
-    words = {"hop": hop.words, "drift": drift.words, "fare": fare.words}[spec.task]()
+    words = {"hop": hop, "drift": drift, "fare": fare, "townsfolk": townsfolk}[spec.task].words()
     tokenizer = build_tokenizer(words, hop.SPECIALS, spec.seed)
     vocabulary = tokenizer.get_vocab()
     model = build_model(spec, len(vocabulary), vocabulary["<bos>"], vocabulary["<eos>"])

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recursivemas.training.tasks import drift, fare, hop
+from recursivemas.training.tasks import drift, fare, hop, townsfolk
 from recursivemas.training.tasks.sequences import Batch
 from recursivemas.training.tiny.models import AgentSpec
 from recursivemas.training.train.optimise import Schedule
 
 SHORTEST_RING = {"hop": 3, "drift": 4, "fare": 3}
 LONGEST_RING = len(hop.SYMBOLS)
+"""Rings grow from the shortest to the longest over the first half of the steps; the guide learns about none."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Pretraining:
 def draw_batch(
     spec: AgentSpec, vocabulary: Mapping[str, int], rng: np.random.Generator, batch: int, length: int
 ) -> Batch:
-    """B sequences of an agent's task on rings of `length` places."""
+    """B sequences of an agent's task, on rings of `length` places if it has any."""
+    if spec.task == "townsfolk":
+        return townsfolk.pretraining_batch(rng, vocabulary, batch)
     if spec.task == "drift":
         return drift.pretraining_batch(rng, vocabulary, batch, length)
     draw = fare.pretraining_batch if spec.task == "fare" else hop.pretraining_batch
@@ -94,7 +97,7 @@ def pretrain(
     optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
     factor = Schedule(settings.steps, 1.0, settings.warmup_steps).rate
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    shortest = SHORTEST_RING[spec.task]
+    shortest = SHORTEST_RING.get(spec.task, LONGEST_RING)
     losses, began = [], time.perf_counter()
     for step in range(settings.steps):
         length = min(LONGEST_RING, shortest + round((LONGEST_RING - shortest) * 2 * step / settings.steps))

@@ -23,7 +23,7 @@ class AgentSpec:
     """Shape, seed and peak learning rate of one tiny agent, and what it learns.
 
     Attributes:
-        task: `hop`, `drift` or `fare`.
+        task: `hop`, `drift`, `fare` or `townsfolk`.
         kind: The kind of way that an agent of the journey task knows (`hop.KINDS`).
     """
 
@@ -48,6 +48,7 @@ SPECS = (
     AgentSpec("scout", "qwen3", 96, 192, 4, 2, seed=44, learning_rate=2e-3, task="drift"),
     AgentSpec("judge", "llama", 128, 256, 4, 4, seed=55, learning_rate=2e-3, task="drift"),
     AgentSpec("clerk", "qwen2", 128, 256, 4, 4, seed=66, learning_rate=2e-3, kind=2, task="fare"),
+    AgentSpec("guide", "qwen3", 256, 512, 4, 2, seed=77, learning_rate=2e-3, task="townsfolk", head_dim=64),
 )
 
 

@@ -1,0 +1,281 @@
+"""Jobs of the townsfolk system: real agents, whose links learn from cross-entropy alone.
+
+A job is one part of one seed, so that parts run side by side. Each part keeps its measured cells, one a line, and goes
+on where it was stopped. Text of the agents does not depend on the seed, unless it is sampled.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from recursivemas.system.files import write_text_atomic
+from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.system import System, load_system
+from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.evaluation.evaluate import evaluate
+from recursivemas.training.evaluation.report import versions
+from recursivemas.training.evidence.jobs import ShuffledAnswers
+from recursivemas.training.evidence.report import aggregate, draw_rows, draw_stability
+from recursivemas.training.figures import save_figure
+from recursivemas.training.links import Links
+from recursivemas.training.loading import chosen_device, load_weights
+from recursivemas.training.recursion import HandOffHook, Recursion
+from recursivemas.training.tasks.data import load_records
+from recursivemas.training.train.soft_prompts import soft_prompt_hook
+from recursivemas.training.train.trainer import new_links, train_system
+
+NAME = "townsfolk"
+SYSTEM = "townsfolk.yaml"
+QUESTIONS = 600
+CURVE = (0, 50, 100, 200, 300, 400, 600, 800)
+"""Steps of cross-entropy after which accuracy is measured, as far as training goes."""
+BUDGETS = (1, 4)
+"""Tokens of a hand-off in text, in units of the latent steps."""
+ALONE = "Facts: {all_facts}\nQuestion: {question}\nNext:\n"
+"""The deciding agent's prompt with everybody's facts."""
+CONTROL_SHARE = 0.5
+"""Links of a control train for this share of the steps."""
+
+
+@dataclass
+class Part:
+    """One part of one seed.
+
+    Attributes:
+        name: A key of `PARTS`.
+        seed: Of links and data.
+        work: Folder of all parts.
+        system: The system, seeded.
+        questions: How many held-out questions a cell asks.
+    """
+
+    name: str
+    seed: int
+    work: Path
+    system: System
+    questions: int = QUESTIONS
+    cells: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        training = self.system.training
+        self.device = chosen_device("auto")
+        self.agents: dict[str, LoadedAgent] = load_weights(
+            self.system, self.device, training.precision, training.weights
+        )
+        assert self.system.task is not None and self.system.task.data is not None
+        self.records = load_records(self.system.task.data)[: self.questions]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.file.is_file():
+            self.cells = [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()]
+
+    @property
+    def folder(self) -> Path:
+        """Where this part trains."""
+        return self.work / f"{NAME}-{self.seed}" / self.name.replace(" ", "-")
+
+    @property
+    def file(self) -> Path:
+        """Cells measured so far."""
+        return self.folder / "cells.jsonl"
+
+    def measure(
+        self,
+        row: str,
+        links: LinkFile | None,
+        hook: HandOffHook | None = None,
+        system: System | None = None,
+        **options: Any,
+    ) -> None:
+        """Measures one cell, unless it is there already.
+
+        Args:
+            row: Its name in the table.
+            links: None in text and single mode.
+            hook: Replaces hand-offs.
+            system: In place of the part's own, with other prompts or decoding.
+            options: Of `evaluate`.
+        """
+        rounds = options.get("rounds", self.system.rounds)
+        if any((cell["row"], cell["rounds"]) == (row, rounds) for cell in self.cells):
+            return
+        module = None if links is None else Links.from_file(links).to(self.device).requires_grad_(False)
+        recursion = Recursion(system or self.system, self.agents, module, hook)
+        cell = evaluate(recursion, self.records, seed=self.seed, **options)
+        correct = "".join("01"[right] for right in cell.correct)
+        self.cells.append({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
+        with self.file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(self.cells[-1]) + "\n")
+
+    def train(self, rounds: int | None = None, share: float = 1.0, **options: Any) -> Path:
+        """Trains links into the part's folder, unless they are there; returns the folder."""
+        outer = self.system.training.outer
+        steps = max(1, round(outer.steps * share))
+        training = self.system.training.model_copy(update={"outer": outer.model_copy(update={"steps": steps})})
+        system = self.system.model_copy(update={"rounds": rounds or self.system.rounds, "training": training})
+        train_system(system, self.folder, resume=True, agents=self.agents, **options)
+        return self.folder
+
+
+def main_part(part: Part) -> None:
+    """The links that ship: by rounds, by steps, and with each edge cut."""
+    folder = part.train(keep_at=CURVE)
+    trained = load_links(folder / "recursivelink.json")
+    for rounds in (3, 2, 1, 4):
+        part.measure("trained links", trained, rounds=rounds)
+    for step in CURVE:
+        path = folder / "stages" / f"outer-{step}.json"
+        if path.is_file():
+            part.measure(f"after {step} steps of cross-entropy", load_links(path))
+    start = load_links(folder / "stages" / "outer-0.json")
+    for rounds in (1, 2):
+        part.measure("after 0 steps of cross-entropy", start, rounds=rounds)
+    for edge in part.system.edges:
+        part.measure(f"control: {edge.id} is zeros", trained, partial(_zeros, edge.id))
+        part.measure(f"control: {edge.id} of another question", trained, partial(_swapped, edge.id))
+    part.measure("untrained links", new_links(part.system, part.agents).to_file(part.system.name, {}))
+    part.measure("deciding agent looped", trained, mode="loop")
+
+
+def text_part(part: Part) -> None:
+    """Text between the same agents, and the deciding agent alone."""
+    system = part.system
+    prompt = {"single_prompt": ALONE}
+    agents = tuple(
+        agent.model_copy(update=prompt) if agent.id == system.deciding_agent.id else agent for agent in system.agents
+    )
+    full = system.model_copy(update={"agents": agents})
+    known = part.agents
+    part.agents = {key: _with_agent(each, full.agent(key)) for key, each in known.items()}
+    part.measure("deciding agent alone with all facts (ceiling)", None, system=full, mode="single", rounds=1)
+    part.agents = known
+    part.measure("deciding agent alone", None, mode="single", rounds=1)
+    for budget in BUDGETS:
+        tokens = budget * system.latent_steps
+        written = _with_text_tokens(system, tokens)
+        for rounds in (3, 2, 1):
+            part.measure(f"text, greedy, {tokens} tokens", None, system=written, mode="text", rounds=rounds)
+        part.measure(f"text, sampled, {tokens} tokens", None, system=written, mode="text", temperature=1.0)
+
+
+def shuffled_part(part: Part) -> None:
+    """Links that are trained on other questions' answers."""
+    assert part.system.task is not None and part.system.task.train is not None
+    data = ShuffledAnswers(part.system.task.train, part.seed)
+    folder = part.train(share=CONTROL_SHARE, data=data)
+    part.measure("control: trained on shuffled answers", load_links(folder / "recursivelink.json"))
+
+
+def soft_part(part: Part) -> None:
+    """Vectors of the same size in place of hand-offs, the same for every question."""
+    folder = part.train(share=CONTROL_SHARE, soft_prompts=True)
+    hook = soft_prompt_hook(folder)
+    untrained = new_links(part.system, part.agents).to_file(part.system.name, {})
+    part.measure("control: a trained soft prompt in place of hand-offs", untrained, hook)
+
+
+def shallow_part(part: Part) -> None:
+    """Training through two rounds, measured at two, three and four."""
+    folder = part.train(rounds=2)
+    links = load_links(folder / "recursivelink.json")
+    for rounds in (3, 2, 4):
+        part.measure("trained through 2 rounds", links, rounds=rounds)
+
+
+PARTS: dict[str, Callable[[Part], None]] = {
+    "main": main_part,
+    "text": text_part,
+    "shuffled": shuffled_part,
+    "soft prompts": soft_part,
+    "two rounds": shallow_part,
+}
+
+
+def _zeros(cut: str, edge: str, _round: int, value: Tensor) -> Tensor:
+    return torch.zeros_like(value) if edge == cut else value
+
+
+def _swapped(cut: str, edge: str, _round: int, value: Tensor) -> Tensor:
+    return value.roll(1, dims=0) if edge == cut else value
+
+
+def _with_text_tokens(system: System, tokens: int) -> System:
+    return system.model_copy(update={"decoding": system.decoding.model_copy(update={"text_tokens": tokens})})
+
+
+def _with_agent(loaded: LoadedAgent, agent: Any) -> LoadedAgent:
+    return LoadedAgent(
+        agent, loaded.model, loaded.tokenizer, loaded.folder, loaded.wraps, loaded.stop_list, loaded.end_of_turn
+    )
+
+
+def seeded(systems: Path, seed: int) -> System:
+    """The system with a seed for its training."""
+    system = load_system(systems / SYSTEM)
+    return system.model_copy(update={"training": system.training.model_copy(update={"seed": seed})})
+
+
+def run_part(name: str, seed: int, work: Path, systems: Path, questions: int = QUESTIONS) -> None:
+    """Runs one part of one seed, or what is left of it."""
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    PARTS[name](Part(name, seed, work, seeded(systems, seed), questions))
+
+
+def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
+    """Writes what has been measured as `townsfolk.json` and pictures; False if that is nothing."""
+    raw, logs = [], []
+    for seed in seeds:
+        cells = []
+        for path in sorted((work / f"{NAME}-{seed}").glob("*/cells.jsonl")):
+            cells += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if cells:
+            raw.append({"seed": seed, "cells": cells})
+        metrics = work / f"{NAME}-{seed}" / "main" / "metrics.jsonl"
+        if metrics.is_file():
+            lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+            logs.append([line for line in lines if line["phase"] == "outer"])
+    if not raw:
+        return False
+    rows = aggregate(raw)
+    record = {
+        "experiment": NAME,
+        "system": f"systems/{SYSTEM}",
+        "command": f"python -m recursivemas.training.evidence --only {NAME}",
+        "seeds": [each["seed"] for each in raw],
+        "versions": versions(),
+        "interval": "95%, bootstrap over seeds and questions, at least as wide as Wilson's over one seed's questions",
+        "rows": rows,
+    }
+    write_text_atomic(out / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
+    curve = [row for row in rows if row["row"].startswith("after ") and row["rounds"] == 3]
+    draw_rows(NAME, [row for row in rows if row not in curve], out / f"{NAME}.png")
+    _draw_curve(curve, logs, out / f"{NAME}-steps.png")
+    if any("handoff_gradient" in key for log in logs for line in log[:1] for key in line):
+        draw_stability(NAME, logs, out / f"{NAME}-stability.png")
+    return True
+
+
+def _draw_curve(rows: Sequence[dict[str, Any]], logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
+    """Draws accuracy at three rounds by steps of cross-entropy, and the loss of every seed."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    points = sorted((int(row["row"].split()[1]), row) for row in rows)
+    y = [row["accuracy"] for _, row in points]
+    error = [[row["accuracy"] - row["low"] for _, row in points], [row["high"] - row["accuracy"] for _, row in points]]
+    left.errorbar([step for step, _ in points], y, yerr=error, marker="o", capsize=3)
+    left.set(title=f"{NAME}: accuracy at three rounds", xlabel="steps of cross-entropy", ylim=(0, 1.03))
+    for index, log in enumerate(logs):
+        steps, losses = zip(*((line["step"], line["loss"]) for line in log), strict=True)
+        right.plot(steps, losses, linewidth=1, label=f"run {index + 1}")
+    right.set(title="loss", xlabel="step", yscale="log")
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    right.legend(fontsize=8)
+    save_figure(figure, path)
