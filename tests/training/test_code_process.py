@@ -1,6 +1,7 @@
 """The limited process for code: programs that try to break each limit."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def test_code_sees_no_files_of_the_user(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "secret").write_text("secret")
     monkeypatch.setenv("SECRET", "secret")
     places = ["/etc/passwd", "/etc/hostname", "/proc/1/environ", "/sys", str(tmp_path / "secret"), str(Path(__file__))]
-    places += [str(each) for each in Path.home().iterdir() if each.name != ".pyenv"]
+    interpreter = [Path(each) for each in (sys.prefix, sys.base_prefix)]
+    places += [str(each) for each in Path.home().iterdir() if not any(way.is_relative_to(each) for way in interpreter)]
     done = run_code(f"import os\nprint([each for each in {places} if os.path.exists(each)], os.environ.get('SECRET'))")
     assert done.stdout == "[] None\n"
 
