@@ -119,8 +119,11 @@ STYLES: Mapping[str, Style] = {
 }
 
 _HIDDEN = (64, 48, 80, 56)
-_CALM = 0.75
-"""Of `make_model`'s matrices, which are so lively that three rounds multiply the rounding errors of float32 too."""
+_CALM = {"qwen3_5": 0.3}
+"""Of `make_model`'s matrices, which are so lively that three rounds multiply the rounding errors of float32 a lot; 0.75
+by default."""
+_ONE_MORE = ("qwen3_5", "gemma3_text")
+"""Families whose norms add 1 to their weights."""
 _INNER_SHAPES = {
     **{f"{norm}.{part}": ("d",) for norm in ("pre_ln", "post_ln") for part in ("weight", "bias")},
     **{"proj1.weight": ("d", "d"), "proj1.bias": ("d",), "proj2.weight": ("d", "d"), "proj2.bias": ("d",)},
@@ -178,7 +181,9 @@ def make_agent(folder: Path, family: str, hidden: int, seed: int) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and "embed" not in name:
-                parameter.mul_(_CALM)
+                parameter.mul_(_CALM.get(family, 0.75))
+            elif family in _ONE_MORE and name.endswith("norm.weight") and "linear_attn" not in name:
+                parameter.sub_(1)
     transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(folder)
 
