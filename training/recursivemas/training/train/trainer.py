@@ -96,7 +96,7 @@ class Trainer:
     def held_out(self) -> dict[str, Pairs]:
         """Pairs of every agent's text about questions that no training pair comes from."""
         if self._held_out is None and self._lessons is not None:
-            self._held_out = self._read_pairs({k: own[self._trained_texts(own) :] for k, own in self._lessons.items()})
+            self._held_out = self._read_pairs({key: self._held_out_texts(own) for key, own in self._lessons.items()})
         elif self._held_out is None:
             known = {record.question for record in self._pair_questions()}
             count = max(1, self.system.training.inner.questions // HELD_OUT_SHARE)
@@ -111,6 +111,11 @@ class Trainer:
 
     def _trained_texts(self, lessons: Sequence[Lesson]) -> int:
         return min(self.system.training.inner.questions, len(lessons) - len(lessons) // (HELD_OUT_SHARE + 1))
+
+    def _held_out_texts(self, lessons: Sequence[Lesson]) -> list[Lesson]:
+        """The texts behind those that are trained on, one for sixteen of them."""
+        count = self._trained_texts(lessons)
+        return list(lessons[count : count + max(1, count // HELD_OUT_SHARE)])
 
     def _read_pairs(
         self, lessons: dict[str, list[Lesson]], varieties: dict[str, Variety] | None = None
