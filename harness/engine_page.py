@@ -156,13 +156,13 @@ class EnginePage:
         if "Content Security Policy" in message.text:
             self.complaints.append(message.text)
 
-    def load(self, url: str, *, cache: bool = False) -> dict[str, Any]:
-        """Loads a system; returns device, questions, progress and counters.
+    def load(self, url: str, *, cache: bool = False, one_by_one: bool = False) -> dict[str, Any]:
+        """Loads a system, all agents at once or each for its turns; returns device, questions, progress and counters.
 
         Raises:
             EngineError: As the engine's.
         """
-        outcome: dict[str, Any] = self._call("load", url, cache)
+        outcome: dict[str, Any] = self._call("load", url, cache, one_by_one)
         return outcome
 
     def run(self, question: str, cancel: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:

@@ -122,7 +122,7 @@ export function samplingOf(decoding: Decoding, { sampling }: Pick<AgentSpec, "sa
 
 /** Every mode's turns, in order. Exactly one of them answers, the last one. */
 function planTurns<E extends PlannedEdge>(
-  { mode, rounds, latentSteps, decoding, order }: RunSettings,
+  { mode, rounds, decoding, order }: RunSettings,
   edges: readonly E[],
   budgets: readonly Budget[],
 ): readonly PlannedTurn<E>[] {
@@ -135,7 +135,7 @@ function planTurns<E extends PlannedEdge>(
     sends: [],
   });
   if (mode === "single") return [alone(0)];
-  if (mode === "loop") return [alone(rounds * latentSteps * order.length)];
+  if (mode === "loop") return [alone(rounds * budgets.reduce((sum, each) => sum + each.latentSteps, 0))];
   return Array.from({ length: rounds }, (_, round) =>
     budgets.map(({ agent, ...budget }, index): PlannedTurn<E> => {
       const last = round === rounds - 1;

@@ -123,7 +123,7 @@ function parseCondition(opening: string, pieces: Generator<Piece, undefined>): C
   return {
     kind: "condition",
     name,
-    value: value === undefined ? undefined : trimmed(value, true, true),
+    value: value === undefined ? undefined : strip(value),
     equal: operator !== "!=",
     held: first.segments,
     otherwise: otherwise?.segments ?? [],
@@ -149,6 +149,11 @@ const TRAILING = new RegExp(`${SPACE}$`);
 function trimmed(text: string, start: boolean, end: boolean): string {
   const rest = start ? text.replace(LEADING, "") : text;
   return end ? rest.replace(TRAILING, "") : rest;
+}
+
+/** Takes white space from both ends, as Python does. */
+export function strip(text: string): string {
+  return trimmed(text, true, true);
 }
 
 /** What stands in place of a condition for a question with these columns. */

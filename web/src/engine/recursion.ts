@@ -18,6 +18,7 @@ import {
   planRun,
   samplingOf,
 } from "./plan";
+import { strip } from "./prompt";
 import { UniformSource } from "./random";
 import type { States } from "./states";
 import type { System } from "./system";
@@ -81,6 +82,8 @@ interface Writing {
   readonly answer: boolean;
   /** Whether tools may be called. */
   readonly tools: boolean;
+  /** Tokens before it that the repetition penalty counts, too. */
+  readonly before: readonly number[];
 }
 
 /** What a turn did, without its time and counts. */
@@ -233,7 +236,8 @@ class Run {
       }
       agent.logits();
       const stream = new StreamDecoder(agent.tokenizer, stopStrings);
-      answer = await this.#decode(agent, turn, { stream, limit: maxNewTokens, answer: true, tools: true });
+      const writing = { stream, limit: maxNewTokens, answer: true, tools: true, before: [] };
+      answer = await this.#decode(agent, turn, writing);
       if (answerRetry && !isComplete(answer.text, answerRetry.needs))
         answer = await this.#retry(agent, turn, answer, answerRetry, stream);
       return { decodedTokens: written + answer.sampled, text: answer.text };
@@ -248,6 +252,7 @@ class Run {
       limit: textTokens,
       answer: false,
       tools: false,
+      before: [],
     };
   }
 
@@ -262,12 +267,13 @@ class Run {
     await this.#pause();
     this.#earlier += agent.position;
     agent.begin();
-    const ids = agent.tokenizer.encode(`${before.text}${append}`);
+    const text = `${before.text}${append}`;
+    const ids = agent.tokenizer.encode(text);
     agent.feed([{ kind: "tokens", ids }], "logits");
-    stream.restart(ids);
-    const writing = { stream, limit: maxNewTokens, answer: true, tools: false };
+    stream.restart(text);
+    const writing = { stream, limit: maxNewTokens, answer: true, tools: false, before: ids };
     const after = await this.#decode(agent, turn, writing);
-    return { ...after, sampled: before.sampled + after.sampled };
+    return { ...after, ids: [...ids, ...after.ids], sampled: before.sampled + after.sampled };
   }
 
   #feedTokens(agent: Performer, ids: readonly number[]): void {
@@ -347,8 +353,8 @@ class Run {
     let sampled = 0;
     let unfed: readonly number[] = [];
     const finish = (reason: StopReason): Decoded => ({
-      text: stream.text.trim(),
-      ids: stream.ids,
+      text: strip(stream.text),
+      ids: [...stream.ids],
       sampled,
       reason,
       unfed,
@@ -376,17 +382,17 @@ class Run {
     agent: Performer,
     { round }: PlannedTurn,
     unfed: readonly number[],
-    { stream, answer, tools }: Writing,
+    { stream, answer, tools, before }: Writing,
     stop: ReadonlySet<number>,
   ): Promise<{ readonly ids: readonly number[]; readonly refused: boolean }> {
     const spent = this.#clock();
     const [single] = unfed;
     if (unfed.length > 1) this.#feedTokens(agent, unfed);
     else if (single !== undefined) agent.decode(single);
-    const tokenId = await this.#sample(agent, stream.ids);
+    const tokenId = await this.#sample(agent, [...before, ...stream.ids]);
     if (stop.has(tokenId)) return { ids: [], refused: false };
     stream.ids.push(tokenId);
-    const tool = tools && !stream.stopped ? await this.#call(agent, stream.text.trim()) : undefined;
+    const tool = tools && !stream.stopped ? await this.#call(agent, strip(stream.text)) : undefined;
     const fed = tool ? agent.tokenizer.encode(tool.text) : [];
     const text = stream.push(...fed);
     this.emit({

@@ -164,6 +164,7 @@ function cleanUp(text: string): string {
 /** Turns token ids into text one by one, and holds back a character until all its bytes have come. */
 export class StreamDecoder {
   readonly ids: number[] = [];
+  #before = "";
   #shown = "";
   #replaces = 0;
 
@@ -173,9 +174,10 @@ export class StreamDecoder {
     private readonly stops: readonly string[] = [],
   ) {}
 
-  /** Goes on with other tokens before the next ones; what was shown then is replaced as far as it differs. */
-  restart(ids: readonly number[]): void {
-    this.ids.splice(0, this.ids.length, ...ids);
+  /** Forgets the tokens; the text of the next ones follows `before`. What was shown is replaced as far as it differs. */
+  restart(before: string): void {
+    this.#before = before;
+    this.ids.length = 0;
   }
 
   /** @returns the text that the tokens add; empty if it ends in an incomplete character. */
@@ -199,7 +201,7 @@ export class StreamDecoder {
   /** The whole text so far. */
   get text(): string {
     const text = this.tokenizer.decode(this.ids);
-    return text.slice(0, this.#stop(text));
+    return this.#before + text.slice(0, this.#stop(text));
   }
 
   /** Whether the text has reached a stop. */

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { runSystem } from "../../src/engine/recursion";
 import type { Decoding, Mode } from "../../src/engine/types";
+import { camelise } from "../../src/formats/camel";
 import { type FakeAgent, fakeStage, Log } from "./fake-agent";
 import { agentJson, system } from "./fixtures";
 
@@ -13,6 +14,8 @@ interface Case {
   readonly latent_steps: number;
   readonly decoding?: Record<string, unknown>;
   readonly tools?: readonly string[];
+  /** What agents have of their own, by id. */
+  readonly own?: Readonly<Record<string, Record<string, unknown>>>;
   /** The words that each decoding samples, in order; then it stops. */
   readonly decodes: readonly (readonly string[])[];
   readonly forward_positions: number;
@@ -26,17 +29,23 @@ const { question, agents, cases } = JSON.parse(readFileSync(path, "utf8")) as {
   cases: Case[];
 };
 
-/** One token a word; the stop token is 0. */
+/** One token a word; the stop token is 0, and all words that the tokenizer does not know are 1. */
 class Words {
-  readonly #words = [""];
+  readonly #words: readonly string[];
+  constructor(known: Iterable<string>) {
+    this.#words = ["", "", ...new Set(known)];
+  }
   readonly encode = (text: string): number[] => text.split(/\s+/).filter(Boolean).map(this.id);
-  readonly decode = (ids: readonly number[]): string => ids.map((id) => this.#words[id]).join(" ");
+  readonly decode = (ids: readonly number[]): string =>
+    ids
+      .map((id) => this.#words[id])
+      .filter(Boolean)
+      .join(" ");
   readonly tokenText = (id: number): string => this.#words[id] ?? "";
-  readonly id = (word: string): number => {
-    if (!this.#words.includes(word)) this.#words.push(word);
-    return this.#words.indexOf(word);
-  };
+  readonly id = (word: string): number => Math.max(1, this.#words.indexOf(word));
 }
+
+const KNOWN = "plan solve go so = x y 6 * 5 30 <calculator> </calculator> <result> </result>".split(" ");
 
 /** A fake agent begins another decoding whenever it is fed, so a call to a tool ends one. */
 function splitAtCalls(decode: readonly string[]): (readonly string[])[] {
@@ -47,12 +56,7 @@ function splitAtCalls(decode: readonly string[]): (readonly string[])[] {
 const options = ({ decoding = {} }: Case): Partial<Decoding> => ({
   maxNewTokens: 20,
   answerPrefix: "",
-  ...Object.fromEntries(
-    Object.entries(decoding).map(([key, value]) => [
-      key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()),
-      value,
-    ]),
-  ),
+  ...(camelise(decoding) as Partial<Decoding>),
 });
 
 describe("forward positions, as in tests/fixtures/position_cases.json", () => {
@@ -66,8 +70,9 @@ describe("forward positions, as in tests/fixtures/position_cases.json", () => {
       ...agentJson(id, 8 + index, []),
       prompt: { template, prefix: "", suffix: "" },
       tools: each.tools ?? [],
+      ...each.own?.[id],
     }));
-    const words = new Words();
+    const words = new Words(KNOWN);
     const decodes = each.decodes.flatMap(splitAtCalls).map((decode) => decode.map(words.id));
     const stage = fakeStage(system({ agents: records, edges }), log, { decodes });
     let fed = 0;

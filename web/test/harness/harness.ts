@@ -63,12 +63,13 @@ function runOnHostLinks(options: RunOptions): Promise<HostRun> {
 }
 
 const harness = {
-  load: (url: string, cache: boolean) =>
+  load: (url: string, cache: boolean, oneByOne = false) =>
     outcome(async () => {
       const progress: LoadProgress[] = [];
       manifest = new URL(url, location.href).href;
       handle = await loadSystem(url, {
         cache,
+        oneByOne,
         onProgress: (each) => progress.push(each),
       });
       return {

@@ -10,7 +10,7 @@ import {
   type System,
 } from "../../engine/api";
 import { DECODING } from "../../formats/generated/names";
-import { type SystemView, viewOf } from "./system-view";
+import { type SavedView, viewOf } from "./system-view";
 import type { PageState } from "./url";
 
 /** Where the search tool asks once the visitor has allowed it. */
@@ -43,7 +43,7 @@ function chosenOrder(system: System, { order }: PageState): Pick<RunOptions, "or
 }
 
 /** The system as it will run: the visitor's order of agents, the visitor's names for their roles, and all their edges. */
-export function arranged(system: System, state: PageState): SystemView {
+export function arranged(system: System, state: PageState): SavedView {
   const { agents, edges } = planRun(system, chosenOrder(system, state));
   return viewOf({
     name: system.name,

@@ -1,9 +1,16 @@
 /** The part of a system that the page draws and that a saved run keeps. */
 
-import type { SystemView } from "../../formats/generated/types";
+import type { SystemView as SavedView } from "../../formats/generated/types";
 
-export type { SystemView };
-export type AgentView = SystemView["agents"][number];
+export type { SavedView };
+
+/** An agent as the page draws it: of a saved run, or of a manifest, where null stands for the run's own number. */
+export interface AgentView extends Omit<SavedView["agents"][number], "latentSteps"> {
+  readonly latentSteps?: number | null;
+}
+export interface SystemView extends Omit<SavedView, "agents"> {
+  readonly agents: readonly AgentView[];
+}
 export type EdgeView = SystemView["edges"][number];
 
 /** An agent's name and role, without repeating words. */
@@ -20,16 +27,17 @@ export function modelOf({ id, role, model, architecture }: AgentView): string {
 }
 
 /** Reduces a system to the part that is drawn. */
-export function viewOf(system: SystemView): SystemView {
+export function viewOf(system: SystemView): SavedView {
   return {
     name: system.name,
     pattern: system.pattern,
-    agents: system.agents.map(({ id, role, model, architecture, hiddenSize }) => ({
+    agents: system.agents.map(({ id, role, model, architecture, hiddenSize, latentSteps }) => ({
       id,
       role,
       ...(model === undefined ? {} : { model }),
       architecture,
       hiddenSize,
+      ...(latentSteps ? { latentSteps } : {}),
     })),
     edges: system.edges.map(({ id, from, to, feedback }) => ({ id, from, to, feedback })),
   };
