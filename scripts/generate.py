@@ -19,10 +19,10 @@ from recursivemas.system import names
 from recursivemas.system.catalog import IndexEntry, SystemsIndex
 from recursivemas.system.graph import Edge
 from recursivemas.system.links_file import Link, LinkFile, TensorRecord
-from recursivemas.system.manifest import AgentRecord, Manifest, PromptRecord, TaskRecord
+from recursivemas.system.manifest import AgentRecord, Manifest, PromptRecord, Sampling, TaskRecord
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.saved_run import SavedOptions, SavedRun
-from recursivemas.system.settings import Decoding, InnerLoop, OuterLoop, Training
+from recursivemas.system.settings import AnswerRetry, Decoding, InnerLoop, OuterLoop, Training
 from recursivemas.system.system import Agent, ChatTemplateOptions, System, Task
 
 ROOT = Path(__file__).parents[1]
@@ -192,6 +192,8 @@ DOCUMENTED: dict[str, Callable[[], str]] = {
     "inner loop": lambda: _fields_of(InnerLoop),
     "outer loop": lambda: _fields_of(OuterLoop),
     "decoding": lambda: _fields_of(Decoding),
+    "answer retry": lambda: _fields_of(AnswerRetry),
+    "sampling": lambda: _fields_of(Sampling),
     "edge": lambda: _fields_of(Edge),
     "manifest": lambda: _fields_of(Manifest),
     "agent": lambda: _fields_of(AgentRecord),

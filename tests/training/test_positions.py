@@ -52,13 +52,14 @@ def scripted(decodes: Iterator[Sequence[str]]) -> Any:
         interject = options.get("interject")
 
         def counted(ids: Sequence[int], calls: int) -> Interjection | None:
+            assert interject is not None
             given: Interjection | None = interject(ids, calls)
             script.ignored = 0 if given is None else len(given.ids)
             return given
 
         if interject is not None:
             options["interject"] = counted
-        return write(*args[:4], script, **options)  # type: ignore[arg-type]
+        return write(*args[:4], sampler=script, **options)  # type: ignore[arg-type]
 
     return replacement
 

@@ -308,7 +308,9 @@ def _agent_record(agent: Agent, built: BuiltAgent, limits: Mapping[str, int] | N
         sampling=compiled.sampling,
         recurrent_state_bytes=compiled.ours.get("recurrent_state_bytes", 0),
         required_limits={} if limits is None or own_limits == limits else own_limits,
-        **prompts,
+        prompt=prompts["prompt"],
+        first_round_prompt=prompts.get("first_round_prompt"),
+        single_prompt=prompts.get("single_prompt"),
         **built.record,
     )
 

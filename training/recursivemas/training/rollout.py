@@ -196,7 +196,7 @@ class Sampler:
 
     def _pick(self, scores: Tensor) -> Tensor:
         """(B, V) finite logits to (B,) ids."""
-        assert self.temperature is not None and self.top_k is not None, "`of` comes first"
+        assert self.temperature is not None and self.top_k is not None and self.top_p is not None, "`of` comes first"
         if self.temperature == 0:
             return scores.argmax(-1)
         scores = scores / self.temperature

@@ -110,7 +110,7 @@ export type Complete = "box" | "choice" | "code";
 export interface AnswerRetry {
   /** What a complete answer has in it: a `\boxed{…}`, a choice, or a block of Python. */
   readonly needs: Complete;
-  /** Text that follows the answer, without the white space at its end; the agent reads both and goes on. */
+  /** The agent reads its answer, without white space at its end, and then this text, and goes on. */
   readonly append: string;
   /** The most tokens that it adds. */
   readonly maxNewTokens: number;
