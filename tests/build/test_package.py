@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from recursivemas.cli.app import app
@@ -19,6 +20,8 @@ from recursivemas.release import package, site
 from recursivemas.release.package import Supplied, build_system, is_current
 from recursivemas.release.site import assemble_site, find_systems
 from recursivemas.system.errors import InputError
+from recursivemas.system.manifest import load_manifest
+from recursivemas.system.settings import AnswerRetry
 from recursivemas.system.system import load_system
 
 from .made_agents import LINKS, SYSTEM, make_agents
@@ -55,6 +58,44 @@ def test_build_replaces_an_earlier_build(root: Path) -> None:
     build(root, root / "built")
     assert contents(root / "built").keys() == before.keys() - {"stray"}
     assert is_current(SYSTEM, LINKS, root / "built", OPTIONS, Supplied(root / "agents"))
+
+
+def changed_system(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    """A system file with fields in a prompt, numbers of its own, and these questions."""
+    system = yaml.safe_load(SYSTEM.read_text())
+    for agent in system["agents"]:
+        agent["model"] = str((SYSTEM.parent / agent["model"]).resolve())
+    system["agents"][0]["first_round_prompt"] = "{question} {facts}{if hint} {hint}{end}"
+    system["agents"][1]["latent_steps"] = 2
+    system["task"] |= {"data": "questions.jsonl", "latent_steps": 5}
+    system["decoding"] |= {"top_k": 20, "temperature": "checkpoint", "answer_retry": {"max_new_tokens": 8}}
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = folder / "changed.yaml"
+    path.write_text(yaml.safe_dump(system))
+    return path
+
+
+def test_build_keeps_the_fields_that_prompts_use(root: Path) -> None:
+    rows = [{"question": "q", "answer": "a", "facts": "x", "source": "unused"}]
+    path = changed_system(root, [*rows, rows[0] | {"hint": "y"}])
+    build_system(path, LINKS, root / "built", OPTIONS, supplied=Supplied(root / "agents"))
+    manifest = load_manifest(root / "built" / "system.json")
+    assert manifest.task is not None and manifest.task.questions is not None
+    questions = json.loads((root / "built" / manifest.task.questions).read_text())
+    assert [question["fields"] for question in questions] == [{"facts": "x"}, {"facts": "x", "hint": "y"}]
+    assert (manifest.latent_steps, [agent.latent_steps for agent in manifest.agents]) == (5, [None, 2, None])
+    assert (manifest.decoding.temperature, manifest.decoding.top_k) == (None, 20)
+    assert manifest.decoding.answer_retry == AnswerRetry(max_new_tokens=8)
+
+
+def test_build_refuses_questions_without_a_field(root: Path) -> None:
+    before = contents(root / "built")
+    path = changed_system(root, [{"question": "q", "answer": "a"}])
+    with pytest.raises(
+        InputError, match=r"agent 'planner': first_round_prompt needs the field 'facts', which"
+    ):
+        build_system(path, LINKS, root / "built", OPTIONS, supplied=Supplied(root / "agents"))
+    assert contents(root / "built") == before
 
 
 def test_build_tells_which_mlc_llm_defined_an_agent(root: Path) -> None:
