@@ -15,7 +15,8 @@ from recursivemas.cli.app import app
 from recursivemas.system.errors import InputError
 from recursivemas.training.agents import LoadedAgent, load_agent, load_agents
 from recursivemas.training.recursion import Recursion
-from recursivemas.training.train.adapt import AdapterSettings, train_adapter
+from recursivemas.training.train.adapt import AdapterSettings, _counted, _handed, _with_adapter, train_adapter
+from recursivemas.training.train.recorded_texts import RecordedTexts
 from recursivemas.training.train.role_texts import Padding, lesson, load_role_texts, pad_token
 from recursivemas.training.train.text_pairs import collect_text_pairs
 from recursivemas.training.train.trainer import train_system
@@ -242,3 +243,24 @@ def test_inner_links_learn_from_role_texts_by_distance_and_nearest_token(
     write_texts(tmp_path / "texts.jsonl", town_texts("planner", 4))
     with pytest.raises(InputError, match="has no text of agent 'solver'"):
         train_system(missing, tmp_path / "other")
+
+
+def test_recorded_steps_have_the_loss_and_gradients_of_plain_ones(pair: dict[str, LoadedAgent], tmp_path: Path) -> None:
+    agent = pair["solver"]
+    path = write_texts(tmp_path / "texts.jsonl", town_texts(None, 12))
+    lessons = [lesson(agent, text, Padding(3, pad_token(agent, "go"))) for text in load_role_texts(path)]
+    adapted = _with_adapter(agent, AdapterSettings(targets=("q_proj", "v_proj")), "base")
+    parameters = list(adapted.parameters.values())
+    for parameter in parameters:
+        torch.nn.init.normal_(parameter, std=0.02, generator=torch.Generator().manual_seed(1))
+    recorded = RecordedTexts(agent, parameters, max(len(each.completion) for each in lessons), capture=False)
+    for begin in (0, 6):
+        batch = lessons[begin : begin + 6]
+        scores, wanted, _ = adapted.scores(batch, torch.Generator().manual_seed(begin))
+        plain = torch.nn.functional.cross_entropy(scores, wanted)
+        noise = adapted.noise(_handed(batch), torch.Generator().manual_seed(begin))
+        found = recorded(batch, _counted(batch), noise)
+        assert found is not None
+        torch.testing.assert_close(found[0], plain)
+        expected = torch.autograd.grad(plain, parameters)
+        torch.testing.assert_close(torch.autograd.grad(found[0], parameters), expected, atol=1e-6, rtol=1e-4)

@@ -33,8 +33,9 @@ from recursivemas.training.train.trainer import new_links, train_system
 
 NAME = "townsfolk"
 SYSTEM = "townsfolk.yaml"
-QUESTIONS = 600
-CURVE = (0, 50, 100, 200, 300, 400, 600, 800)
+QUESTIONS = 504
+BATCH = 252
+CURVE = (0, 40, 80, 120, 200, 280)
 """Steps of cross-entropy after which accuracy is measured, as far as training goes."""
 BUDGETS = (1, 4)
 """Tokens of a hand-off in text, in units of the latent steps."""
@@ -107,7 +108,7 @@ class Part:
             return
         module = None if links is None else Links.from_file(links).to(self.device).requires_grad_(False)
         recursion = Recursion(system or self.system, self.agents, module, hook)
-        cell = evaluate(recursion, self.records, seed=self.seed, **options)
+        cell = evaluate(recursion, self.records, seed=self.seed, batch_size=BATCH, **options)
         correct = "".join("01"[right] for right in cell.correct)
         self.cells.append({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
         with self.file.open("a", encoding="utf-8") as stream:

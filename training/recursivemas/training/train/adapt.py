@@ -29,6 +29,7 @@ from recursivemas.system.progress import Say, silent
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.rollout import logits
 from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule
+from recursivemas.training.train.recorded_texts import Noise, RecordedTexts
 from recursivemas.training.train.role_texts import Lesson
 from recursivemas.training.train.rounded import RoundedBase
 
@@ -100,25 +101,35 @@ class _Adapted:
         tokens = pad_sequence(ids, batch_first=True)  # (B, T), padded on the right, where nobody looks back
         embeds = agent.embed(tokens)  # (B, T, D)
         if generator is not None:
-            handed = pad_sequence([torch.tensor(each.handed) for each in lessons], batch_first=True)
-            embeds = self._noisy(embeds, handed, generator)
+            embeds = self._noisy(embeds, _handed(lessons), generator)
         hidden = agent.model.base_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
         rows, places = zip(*_counted(lessons), strict=True)
         row, place = torch.tensor(rows, device=agent.device), torch.tensor(places, device=agent.device)
         return logits(agent, hidden[row, place - 1]), tokens[row, place], row
 
-    def _noisy(self, embeds: Tensor, handed: Tensor, generator: torch.Generator) -> Tensor:
-        """Embeddings (B, T, D), those of hand-offs (B, T) scaled and with Gaussian noise in a share of the texts."""
-        settings, size = self.settings, embeds.shape[-1]
+    def noise(self, handed: Tensor, generator: torch.Generator) -> Noise:
+        """What is done to the embeddings of hand-offs, (B, T) bool, in a share of the texts."""
+        settings, size = self.settings, self.agent.hidden_size
         # Drawn on the CPU, so that every device trains on the same noise.
         rows, places = (handed & (torch.rand(len(handed), 1, generator=generator) < settings.noise_share)).nonzero().T
         scale = (settings.noise_scale * torch.randn(len(rows), 1, generator=generator)).exp()  # (H, 1)
         strength = settings.noise * torch.rand(len(rows), 1, generator=generator)
         gaussian = torch.randn(len(rows), size, generator=generator) * strength / math.sqrt(size)  # (H, D)
-        rows, places, scale, gaussian = (each.to(embeds.device) for each in (rows, places, scale, gaussian))
+        return Noise(rows, places, scale, gaussian)
+
+    def _noisy(self, embeds: Tensor, handed: Tensor, generator: torch.Generator) -> Tensor:
+        """Embeddings (B, T, D), those of hand-offs (B, T) scaled and with Gaussian noise in a share of the texts."""
+        noise = self.noise(handed, generator)
+        parts = (noise.rows, noise.places, noise.scale, noise.gaussian)
+        rows, places, scale, gaussian = (each.to(embeds.device) for each in parts)
         plain = embeds[rows, places].float()  # (H, D)
         noisy = plain * scale + gaussian * plain.norm(dim=-1, keepdim=True)
         return embeds.index_put((rows, places), noisy.to(embeds.dtype))
+
+
+def _handed(lessons: Sequence[Lesson]) -> Tensor:
+    """(B, T) bool, whether each position is part of a hand-off."""
+    return pad_sequence([torch.tensor(each.handed) for each in lessons], batch_first=True)
 
 
 def _counted(lessons: Sequence[Lesson]) -> list[tuple[int, int]]:
@@ -172,6 +183,11 @@ def train_adapter(
     run.start(resume)
     figures: dict[str, float] = {}
 
+    recorded = None
+    if agent.device.type == "cuda":
+        longest = max(len(each.completion) for each in lessons)
+        recorded = RecordedTexts(agent, list(adapted.parameters.values()), longest, say=say)
+
     def round_base() -> None:
         if adapted.rounded is not None:
             adapted.rounded.update(adapted.model)
@@ -181,10 +197,14 @@ def train_adapter(
             round_base()
         batch = _batch(lessons, settings, step)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        if recorded is not None:
+            found = recorded(batch, _counted(batch), adapted.noise(_handed(batch), generator))
+            if found is not None:
+                return found
         parts = [adapted.scores(part, generator)[:2] for part in _of_like_length(batch)]
         scores, wanted = (torch.cat(each) for each in zip(*parts, strict=True))
-        found = (scores.argmax(1) == wanted).float().mean()
-        return functional.cross_entropy(scores, wanted), {"accuracy": found.item()}
+        right = (scores.argmax(1) == wanted).float().mean()
+        return functional.cross_entropy(scores, wanted), {"accuracy": right.item()}
 
     def measure(step: int, _loss: float) -> None:
         if step % measure_every == 0 or step == settings.steps:

@@ -83,16 +83,18 @@ class _Record:
     read: list[object] = field(default_factory=list)
 
 
-class _Replayed(torch.autograd.Function):
+class Replayed(torch.autograd.Function):
     """A loss whose gradients are known already."""
 
     @staticmethod
     def forward(ctx: Any, loss: Tensor, gradients: Sequence[Tensor | None], *_parameters: Tensor) -> Tensor:
+        """Keeps the gradients for the way back; gives a copy, because the next step overwrites the loss."""
         ctx.gradients = gradients
         return loss.clone()
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """Gives the gradients, times that of the loss."""
         (scale,) = grad_outputs
         return (None, None, *(None if each is None else each * scale for each in ctx.gradients))
 
@@ -157,7 +159,7 @@ class RecordedRounds:
         record.replay()
         figures = {f"loss_round/{round_number(index)}": float(loss) for index, loss in record.by_round.items()}
         # torch leaves these without types.
-        loss: Tensor = _Replayed.apply(record.loss, record.gradients, *self.parameters)  # type: ignore[no-untyped-call]
+        loss: Tensor = Replayed.apply(record.loss, record.gradients, *self.parameters)  # type: ignore[no-untyped-call]
         return loss, figures
 
     def _behind(self, rounds: int) -> Shape | None:
@@ -240,6 +242,7 @@ class RecordedRounds:
             for _ in range(WARM_UP):
                 compute()
         torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.empty_cache()  # the record gets memory of its own, and as much again
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             compute()
