@@ -269,7 +269,8 @@ def collect_latent_pairs(
     for begin in range(0, len(records), BATCH):
         turns: list[Turn] = []
         questions = records[begin : begin + BATCH]
-        for _ in recursion.unroll(questions, recursion.system.rounds, recursion.system.latent_steps, turns=turns):
+        system = recursion.system
+        for _ in recursion.unroll(questions, system.rounds, system.default_latent_steps, turns=turns):
             pass
         for turn in turns:
             if turn.thoughts is not None:
