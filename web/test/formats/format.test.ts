@@ -49,6 +49,19 @@ describe("decoding settings", () => {
     [{ textTokens: null }, undefined],
     [{ answerPrefix: 3 }, "answerPrefix must be a text, got 3"],
     [{ thinkBeforeAnswer: "yes" }, "thinkBeforeAnswer must be true or false, got yes"],
+    [{ temperature: null, topK: null, repetitionPenalty: null, maxToolCalls: null }, undefined],
+    [{ topK: -1 }, "topK must be a whole number, at least 0, got -1"],
+    [{ repetitionPenalty: 0 }, "repetitionPenalty must be above 0 and at most 10, got 0"],
+    [{ maxToolCalls: 1.5 }, "maxToolCalls must be a whole number from 0 on, or null, got 1.5"],
+    [{ answerRetry: { needs: "box", append: "\n", maxNewTokens: 16 } }, undefined],
+    [
+      { answerRetry: { needs: "bag", append: "\n", maxNewTokens: 16 } },
+      "answerRetry.needs must be one of box, choice, code, got bag",
+    ],
+    [
+      { answerRetry: { needs: "box", append: "\n", maxNewTokens: 0 } },
+      "answerRetry.maxNewTokens must be a whole number, at least 1, got 0",
+    ],
   ])("say what is wrong: %o", (changes, problem) => {
     expect(decodingProblem({ ...own, ...changes } as Parameters<typeof decodingProblem>[0])).toBe(problem);
   });
