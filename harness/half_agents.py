@@ -14,7 +14,7 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.library import compile_library
 from recursivemas.compiler.models import load_model_config, param_specs
 from recursivemas.compiler.weights import write_weights
-from recursivemas.system.quantize import GroupQuantizer, dequantize, find_scheme
+from recursivemas.system.quantize import FLOAT32_PARAMETERS, GroupQuantizer, dequantize, find_scheme
 
 Half = NDArray[np.float16]
 BUILDS = [(case, "q4f16_1") for case in CASES] + [(CASES[1], "q0f16")]
@@ -59,11 +59,20 @@ def make_half_agent(libraries: Libraries, files: Path, case: Case, quantization:
     folder = files / f"{case.name}-{scheme.name}"
     folder.mkdir()
     model = make_model(case)
+    _round_vectors(model)
     config = load_model_config(save(model, folder / "checkpoint"), prefill_chunk_size=64)
     write_weights(Checkpoint(folder / "checkpoint"), param_specs(config), scheme, folder)
     library = libraries.load(compile_library(config, scheme, folder / "library.wasm"))
     _round_as_stored(model, group=scheme.group)
     return HalfAgent(library, library.params(folder), model)
+
+
+def _round_vectors(model: torch.nn.Module) -> None:
+    """Rounds what is stored in float32 whatever the scheme, so that PyTorch's float16 has the same numbers."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.rpartition(".")[2] in FLOAT32_PARAMETERS:
+                parameter.copy_(parameter.half().float())
 
 
 def _round_as_stored(model: torch.nn.Module, *, group: bool) -> None:
