@@ -189,7 +189,8 @@ ANSWERS = """
     CLOSING = "Pick a letter."
 
     def ensure_choice_instruction(question):
-        return question if CLOSING in question else f"{question}\\n\\n{CLOSING}"
+        asks = "choose the correct option" in question.lower()
+        return question if asks else f"{question}\\n\\n{CLOSING}"
 """
 
 PROGRAMS = """

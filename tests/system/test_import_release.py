@@ -107,6 +107,10 @@ def test_choices_end_with_the_copys_sentence(checkout: Path, theirs: Any) -> Non
         solver = imported(checkout, task=task).deciding_agent
         expected = theirs.build_math_solver_prompt_with_slots(f"{asked}\n\nPick a letter.", args)
         assert filled(solver.prompt, {"question": asked}, {"critic->solver": "[[refined]]"}) == expected
+        asking = f"{asked}\nChoose the correct option."
+        values = {"question": asking, "instructed": "yes"}
+        expected = theirs.build_math_solver_prompt_with_slots(asking, args)
+        assert filled(solver.prompt, values, {"critic->solver": "[[refined]]"}) == expected
 
 
 @pytest.mark.parametrize("fn_name", ["solve", ""])

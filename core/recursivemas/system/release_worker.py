@@ -237,6 +237,10 @@ def _settings(root: Path, style: str, dataset: str) -> dict[str, str]:
     raise _RefusedError("run.py ends without starting a program of inference_utils")
 
 
+# What a question may say itself; a copy then does not say it again.
+_ASKS_TO_CHOOSE = "\nChoose the correct option."
+
+
 def _questions(root: Path, kind: str, dataset: str, marks: Mapping[str, str]) -> Callable[[Mapping[str, bool]], str]:
     """The text of a question as the copy's data sets build it, with a mark in place of each column.
 
@@ -246,7 +250,7 @@ def _questions(root: Path, kind: str, dataset: str, marks: Mapping[str, str]) ->
     tools = root / "inference_utils"
     if kind == "choice":
         closing = _part_of(tools / "answer_utils.py", "ensure_choice_instruction")
-        return lambda has: str(closing(marks["question"]))
+        return lambda has: str(closing(marks["question"] + (_ASKS_TO_CHOOSE if has["instructed"] else "")))
     if dataset == "mbppplus":
         build = _part_of(tools / "lcb_utils.py", "build_mbppplus_sample_meta")
 
@@ -314,7 +318,8 @@ def _prompts(
                 "mas_task": kind,
                 "hie_role": f"hie_{role}_expert",
             }
-            shown.append({"has": list(has.values()), "text": _call(function, known)})
+            text = _call(function, known).replace(marks["question"] + _ASKS_TO_CHOOSE, marks["question"])
+            shown.append({"has": list(has.values()), "text": text})
         return shown
 
     made = []

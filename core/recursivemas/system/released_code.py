@@ -30,6 +30,8 @@ DATASETS: Mapping[str, Kind] = {
 }
 """The kind of question of each data set."""
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "medqa": ("instructed",),
+    "gpqa": ("instructed",),
     "mbppplus": ("assertions", "fn_name"),
     "livecodebench": ("starter_code", "task_type", "fn_name"),
 }
