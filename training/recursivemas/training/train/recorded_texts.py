@@ -147,12 +147,17 @@ class RecordedTexts:
     def _record(self, record: _Record) -> None:
         """Computes a step until it is settled, then records it."""
         agent = self.agent
+        length = record.tokens.shape[1]
+        positions = torch.arange(length, device=agent.device)[None]  # (1, T)
+        # Left to itself, transformers looks at the positions to choose a mask, and waits for the GPU.
+        nobody = torch.full((length, length), torch.finfo(agent.dtype).min, dtype=agent.dtype, device=agent.device)
+        given = {"position_ids": positions, "attention_mask": nobody.triu(1)[None, None]}  # (1, 1, T, T)
 
         def compute() -> None:
             plain = agent.model.get_input_embeddings()(record.tokens)  # (B, T, D)
             noisy = plain.float() * record.scale + record.gaussian * plain.float().norm(dim=-1, keepdim=True)
             inputs = noisy.to(plain.dtype)
-            hidden = agent.model.base_model(inputs_embeds=inputs, use_cache=False).last_hidden_state
+            hidden = agent.model.base_model(inputs_embeds=inputs, use_cache=False, **given).last_hidden_state
             scores = logits(agent, hidden[record.counted[0], record.counted[1]])  # (N, V)
             loss = functional.cross_entropy(scores, record.wanted, ignore_index=IGNORED)
             record.gradients = list(torch.autograd.grad(loss, self.parameters, allow_unused=True))
