@@ -42,6 +42,21 @@ describe("recursivelink.json", () => {
     ]).toEqual([1, -2.5]);
   });
 
+  test("of the form normed have a scale and the activation that libraries compute for it", async () => {
+    const file = linksJson();
+    for (const [id, link] of Object.entries(
+      file.inner as Record<string, { tensors: Record<string, unknown> }>,
+    )) {
+      const size = agents.find((agent) => agent.id === id)?.hiddenSize ?? 0;
+      link.tensors.scale = { dtype: "float32", shape: [size], data: base64(Array(size).fill(0.25)) };
+    }
+    const links = parse({ ...file, variant: "normed", activation: "gelu_tanh" });
+    expect(links.inner.get("a")?.tensors.at(-1)?.data).toEqual(new Float32Array(8).fill(0.25));
+    expect(links.outer.get("a->b")?.tensors).toHaveLength(6);
+    const refused = await failure(() => parse({ ...file, variant: "normed" }));
+    expect(refused).toMatch(says("bad-links", "compiled agents compute activation 'gelu_tanh'"));
+  });
+
   const inner = linksJson().inner as Record<string, ReturnType<typeof linkJson>>;
   const withTensor = (name: string, tensor: unknown) => ({
     inner: { ...inner, a: { ...inner.a, tensors: { ...(inner.a?.tensors as object), [name]: tensor } } },
