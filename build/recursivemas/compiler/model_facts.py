@@ -12,7 +12,7 @@ KV_PAGE_POSITIONS = 16
 """Positions per KV-cache page, as the engine creates the cache; the runtime keeps one page more than the context
 fills."""
 
-_OF_SOME_FAMILIES = ("rotary_dim", "layer_types", "linear")
+_OF_SOME_FAMILIES = ("rotary_dim", "layer_types", "linear", "sliding", "query_pre_attn_scalar")
 """Fields of `ModelConfig` that `model_config` has only where they say something."""
 
 

@@ -33,6 +33,36 @@ class Llama3Scaling:
 
 
 @dataclass(frozen=True)
+class LinearScaling:
+    """RoPE frequencies that are all divided by one number.
+
+    Attributes:
+        factor: The number.
+    """
+
+    factor: float
+
+    def stretch(self, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Stretches frequencies of plain RoPE, in radians per position."""
+        return np.asarray(plain / np.float32(self.factor), np.float32)
+
+
+@dataclass(frozen=True)
+class SlidingLayers:
+    """Layers that attend to the nearest positions only, with a RoPE of their own.
+
+    Attributes:
+        window: How many positions a position attends to, itself included.
+        rope_theta: Base of their RoPE.
+        rope_scaling: None for plain RoPE.
+    """
+
+    window: int
+    rope_theta: float
+    rope_scaling: LinearScaling | None = None
+
+
+@dataclass(frozen=True)
 class LinearAttention:
     """The shape of the gated delta networks that take the place of attention in some layers.
 
@@ -80,7 +110,7 @@ class LinearAttention:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A decoder-only transformer with RMSNorm, RoPE, grouped-query attention and a gated SiLU MLP.
+    """A decoder-only transformer with RMSNorm, RoPE, grouped-query attention and a gated MLP.
 
     Attributes:
         model_type: Hugging Face's and MLC's name of the family.
@@ -94,8 +124,11 @@ class ModelConfig:
         prefill_chunk_size: Longest input of one call of the compiled library, in tokens.
         rope_scaling: None for plain RoPE.
         rotary_dim: How many of a head's values RoPE rotates, from the first on; None for all.
-        layer_types: `full_attention` or `linear_attention` for each layer; None if every layer has full attention.
+        layer_types: `full_attention`, `linear_attention` or `sliding_attention` for each layer; None if every layer has
+            full attention.
         linear: The layers with linear attention; None if there are none.
+        sliding: The layers with sliding attention; None if the family has none.
+        query_pre_attn_scalar: Attention scores are divided by its square root; None for head_dim.
     """
 
     model_type: str
@@ -116,10 +149,12 @@ class ModelConfig:
     context_window_size: int
     prefill_chunk_size: int
     rope_theta: float
-    rope_scaling: Llama3Scaling | None = None
+    rope_scaling: Llama3Scaling | LinearScaling | None = None
     rotary_dim: int | None = None
     layer_types: tuple[str, ...] | None = None
     linear: LinearAttention | None = None
+    sliding: SlidingLayers | None = None
+    query_pre_attn_scalar: int | None = None
 
     @property
     def num_linear_layers(self) -> int:
@@ -152,15 +187,33 @@ class ModelConfig:
         return self.num_key_value_heads * self.head_dim
 
     def rope_frequencies(self) -> npt.NDArray[np.float32]:
-        """Angle per position of each rotated pair.
-
-        Source: RoFormer, section 3.4.2; the llama3 scaling of Llama 3.1's release. It is computed in float32 like in
-        transformers, because a different rounding shows at long positions.
+        """Angle per position of each rotated pair, in layers with full attention.
 
         Returns:
             (rotary_dim / 2,) float32, radians per position.
         """
-        width = self.rotary_dim or self.head_dim
-        exponent = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-        plain = np.asarray(np.float32(1) / np.power(np.float32(self.rope_theta), exponent), np.float32)
-        return plain if self.rope_scaling is None else self.rope_scaling.stretch(plain)
+        return frequencies(self.rope_theta, self.rotary_dim or self.head_dim, self.rope_scaling)
+
+    def local_rope_frequencies(self) -> npt.NDArray[np.float32]:
+        """The same in layers with sliding attention."""
+        assert self.sliding is not None
+        return frequencies(self.sliding.rope_theta, self.rotary_dim or self.head_dim, self.sliding.rope_scaling)
+
+
+def frequencies(theta: float, width: int, scaling: Llama3Scaling | LinearScaling | None) -> npt.NDArray[np.float32]:
+    """Angle per position of each pair that RoPE rotates.
+
+    Source: RoFormer, section 3.4.2; the llama3 scaling of Llama 3.1's release. It is computed in float32 like in
+    transformers, because a different rounding shows at long positions.
+
+    Args:
+        theta: The base.
+        width: How many values of a head are rotated.
+        scaling: What stretches the frequencies.
+
+    Returns:
+        (width / 2,) float32, radians per position.
+    """
+    exponent = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+    plain = np.asarray(np.float32(1) / np.power(np.float32(theta), exponent), np.float32)
+    return plain if scaling is None else scaling.stretch(plain)

@@ -5,6 +5,7 @@ A family's model is the class `architecture` in the module of this package named
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from recursivemas.compiler.models.config_keys import NULL, Inert
 
@@ -49,6 +50,10 @@ class Family:
         multimodal: The model with pictures that this family's model is a part of.
         text_prefixes: What the names of the checkpoint's tensors may begin with in place of `model.`.
         left_out: What the names of tensors begin with that belong to other parts, such as the one for pictures.
+        activation_key: The key that names the MLP's activation.
+        activations: Its values that are implemented; the first one counts without the key.
+        defaults: Values of keys that may be absent, as transformers has them for this family alone.
+        sliding_layers: Whether some layers attend to the nearest positions only, with a RoPE of their own.
         inert: What differs from `config_keys.COMMON`.
     """
 
@@ -70,6 +75,10 @@ class Family:
     multimodal: Multimodal | None = None
     text_prefixes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    activation_key: str = "hidden_act"
+    activations: tuple[str, ...] = ("silu", "swish")
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    sliding_layers: bool = False
     inert: Mapping[str, Inert] = field(default_factory=dict)
 
 
@@ -155,6 +164,45 @@ FAMILIES: dict[str, Family] = {
                 "mtp_num_hidden_layers": _PREDICTION,
                 "mtp_use_dedicated_embeddings": _PREDICTION,
                 "mlp_only_layers": Inert("every layer has the same MLP", values=([],)),
+            },
+        ),
+        Family(
+            "gemma3_text",
+            "Gemma3ForCausalLM",
+            qkv_name="qkv_proj",
+            head_dim_required=True,
+            null_head_dim=False,
+            heads_divide_hidden=True,
+            activation_key="hidden_activation",
+            activations=("gelu_pytorch_tanh",),
+            # Published checkpoints leave out what has the default's value.
+            defaults={
+                "vocab_size": 262208,
+                "hidden_size": 2304,
+                "intermediate_size": 9216,
+                "num_hidden_layers": 26,
+                "num_attention_heads": 8,
+                "num_key_value_heads": 4,
+                "head_dim": 256,
+                "max_position_embeddings": 131072,
+                "tie_word_embeddings": True,
+            },
+            sliding_layers=True,
+            multimodal=Multimodal(
+                "gemma3",
+                "Gemma3ForConditionalGeneration",
+                {
+                    **dict.fromkeys(("boi_token_index", "eoi_token_index", "image_token_index"), _PICTURES),
+                    **dict.fromkeys(("boi_token_id", "eoi_token_id", "image_token_id"), _PICTURES),
+                    **dict.fromkeys(("mm_tokens_per_image", "vision_config"), _PICTURES),
+                },
+            ),
+            text_prefixes=("language_model.model.", "model.language_model."),
+            left_out=("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."),
+            inert={
+                "hidden_act": Inert("hidden_activation counts", values=("gelu_pytorch_tanh",)),
+                "cache_implementation": Inert("it changes speed and memory, not numbers"),
+                "_sliding_window_pattern": Inert("layer_types or sliding_window_pattern count"),
             },
         ),
     )

@@ -13,7 +13,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recursivemas.compiler.models.config import LinearAttention, Llama3Scaling, ModelConfig
+from recursivemas.compiler.models.config import (
+    LinearAttention,
+    LinearScaling,
+    Llama3Scaling,
+    ModelConfig,
+    SlidingLayers,
+)
 from recursivemas.compiler.models.config_keys import COMMON
 from recursivemas.compiler.models.families import Family
 from recursivemas.system.errors import InputError
@@ -22,7 +28,6 @@ from recursivemas.system.errors import InputError
 DEFAULT_CONTEXT = 4096
 DEFAULT_PREFILL_CHUNK = 1024
 ROPE_TYPES = ("default", "llama3")
-ACTIVATIONS = ("silu", "swish")
 # The attention kernels are tested up to this width.
 MAX_HEAD_DIM = 256
 
@@ -70,11 +75,15 @@ def read_config(
     # Where the biases are fixed, `Family.inert` says which values of the key agree with them.
     bias = keys.flag("attention_bias") if family.qkv_bias is None else family.qkv_bias
     longest = keys.positive("max_position_embeddings")
-    context, chunk = library_sizes(family.model_type, longest, context_window_size, prefill_chunk_size)
     types = keys.layer_types(layers)
+    window = keys.window()
+    context, chunk = library_sizes(family.model_type, longest, context_window_size, prefill_chunk_size, window)
     keys.check_sliding_window(context)
     keys.check_pad_token(vocab)
-    theta, scaling, rotary = keys.rope(longest)
+    local = None
+    theta, scaling, rotary = keys.rope(longest) if window is None else (*keys.layered_rope("full_attention"), None)
+    if window is not None:
+        local = SlidingLayers(window, *keys.layered_rope("sliding_attention"))
     head_dim = keys.head_dim(hidden, heads)
     config = ModelConfig(
         model_type=family.model_type,
@@ -99,26 +108,32 @@ def read_config(
         rotary_dim=keys.rotary_dim(head_dim, rotary),
         layer_types=types,
         linear=keys.linear_attention(),
+        sliding=local,
+        query_pre_attn_scalar=keys.positive("query_pre_attn_scalar", 256) if local else None,
     )
     keys.refuse_the_rest()
     return config
 
 
-def library_sizes(model_type: str, longest: int, context: int | None, chunk: int | None) -> tuple[int, int]:
+def library_sizes(
+    model_type: str, longest: int, context: int | None, chunk: int | None, window: int | None = None
+) -> tuple[int, int]:
     """Chooses the context window and the prefill chunk of a library, in tokens.
 
     Args:
         model_type: For messages.
         longest: The longest context of the model.
         context: The requested context window; by default `longest`, at most `DEFAULT_CONTEXT`.
-        chunk: The requested prefill chunk; by default the context window, at most `DEFAULT_PREFILL_CHUNK`.
+        chunk: The requested prefill chunk; by default the context window, at most `DEFAULT_PREFILL_CHUNK` and `window`.
+        window: The sliding window of some layers, which a call must not be longer than.
 
     Raises:
         InputError: Either is too large.
     """
     context = context or min(longest, DEFAULT_CONTEXT)
-    chunk = chunk or min(context, DEFAULT_PREFILL_CHUNK)
-    for name, size, most in (("context window", context, longest), ("prefill chunk", chunk, context)):
+    most_at_once = min(context, window or context)
+    chunk = chunk or min(most_at_once, DEFAULT_PREFILL_CHUNK)
+    for name, size, most in (("context window", context, longest), ("prefill chunk", chunk, most_at_once)):
         if not 1 <= size <= most:
             raise InputError(f"config.json ({model_type}): a {name} of 1 to {most} tokens was expected, got {size}")
     return context, chunk
@@ -168,7 +183,7 @@ class _Keys:
     def value(self, key: str, default: Any = _ABSENT) -> Any:
         """The value of a key, or the default if the key is absent; null stays null."""
         self.read.add(key)
-        value = self.raw.get(key, default)
+        value = self.raw.get(key, self.family.defaults.get(key, default))
         if value is _ABSENT:
             raise self.refuse(f"missing key {key!r}")
         return value
@@ -222,10 +237,10 @@ class _Keys:
         return head_dim
 
     def check_activation(self) -> None:
-        activation = self.value("hidden_act", "silu")
-        if activation not in ACTIVATIONS:
-            supported = ", ".join(ACTIVATIONS)
-            raise self.refuse(f"hidden_act {_shown(activation)} is not implemented; supported: {supported}")
+        key, supported = self.family.activation_key, self.family.activations
+        activation = self.value(key, supported[0])
+        if activation not in supported:
+            raise self.refuse(f"{key} {_shown(activation)} is not implemented; supported: {', '.join(supported)}")
 
     def check_pad_token(self, vocab: int) -> None:
         """Refuses a padding token with which transformers makes no embedding table."""
@@ -250,6 +265,8 @@ class _Keys:
             return self._default_layer_types(layers)
         if not isinstance(types, list) or not all(isinstance(each, str) for each in types):
             raise self.refuse(f"layer_types: a list of names was expected, got {_shown(types)}")
+        if self.family.sliding_layers:
+            return self._sliding_layer_types(layers, types)
         if "sliding_attention" in types:
             window = _shown(self.raw.get("sliding_window"))
             raise self.refuse(f"layer_types: sliding_attention (sliding_window {window}) is not implemented")
@@ -267,7 +284,21 @@ class _Keys:
             self.value("full_attention_interval", None)  # transformers reads it only where layer_types is absent.
         return tuple(types) if linear else None
 
+    def _sliding_layer_types(self, layers: int, types: list[str]) -> tuple[str, ...]:
+        self.value("sliding_window_pattern", None)  # transformers reads it only where layer_types is absent.
+        if other := set(types) - {"full_attention", "sliding_attention"}:
+            raise self.refuse(
+                f"layer_types {sorted(other)} are not implemented; supported: full_attention and sliding_attention"
+            )
+        if len(types) != layers:
+            raise self.refuse(f"layer_types has {len(types)} entries, num_hidden_layers is {layers}")
+        return tuple(types)
+
     def _default_layer_types(self, layers: int) -> tuple[str, ...] | None:
+        if self.family.sliding_layers:
+            pattern = self.check_positive("sliding_window_pattern", self.value("sliding_window_pattern", 6))
+            kinds = ("full_attention", "sliding_attention")
+            return tuple(kinds[(layer + 1) % pattern != 0] for layer in range(layers))
         if not self.family.linear_attention:
             return None
         interval = self.positive("full_attention_interval", 4)
@@ -303,12 +334,18 @@ class _Keys:
             )
         return rotary
 
+    def window(self) -> int | None:
+        """The window of layers with sliding attention; None if the family has no such layers."""
+        if not self.family.sliding_layers:
+            return None
+        return self.check_positive("sliding_window", self.value("sliding_window", 4096))
+
     def check_sliding_window(self, context: int) -> None:
         """Refuses a window that is shorter than the context; a longer one never hides anything.
 
         transformers' KV cache applies a window in every family, except where `use_sliding_window` turns it off.
         """
-        if "sliding_window" in self.family.inert:
+        if "sliding_window" in self.family.inert or self.family.sliding_layers:
             return
         if self.value("sliding_window", self.family.default_window) is None:
             return
@@ -340,6 +377,35 @@ class _Keys:
         beside = self.value("rope_theta", 10000.0)
         theta = self.check_number("rope_theta", table.get("rope_theta", beside))
         return theta, self._llama3(table, longest) if kind == "llama3" else None, part
+
+    def layered_rope(self, kind: str) -> tuple[float, LinearScaling | None]:
+        """Base and scaling of a kind of layers, where kinds differ.
+
+        Source: `Gemma3TextConfig.convert_rope_params_to_dict`. ``rope_scaling`` replaces entries of the table for full
+        attention, and a base in the table counts more than one beside it.
+        """
+        full = kind == "full_attention"
+        tables = self._table("rope_parameters")
+        if unknown := sorted(tables.keys() - {"full_attention", "sliding_attention"}):
+            raise self.refuse(f"rope_parameters.{unknown[0]}: a table for each kind of layer was expected")
+        table = tables.get(kind) or {}
+        if not isinstance(table, dict):
+            raise self.refuse(f"rope_parameters.{kind}: an object was expected, got {_shown(table)}")
+        scaling = self._table("rope_scaling")
+        table = {**table, **scaling} if full else table
+        beside = self.value("rope_theta", 1e6) if full else self.value("rope_local_base_freq", 1e4)
+        theta = self.check_number("rope_theta", table.get("rope_theta", beside))
+        name = table.get("rope_type", "default")
+        if name not in ("default", "linear"):
+            raise self.refuse(f"rope type {_shown(name)} is not implemented; supported: default, linear")
+        known = {"rope_type", "rope_theta"} | ({"factor"} if name == "linear" else set())
+        for key in sorted(table.keys() - known):
+            raise self.refuse(f"rope_parameters.{kind}.{key} is not implemented for the rope type {name!r}")
+        if name == "default":
+            return theta, None
+        if "factor" not in table:
+            raise self.refuse("missing key 'factor'")
+        return theta, LinearScaling(self.check_number("factor", table["factor"]))
 
     def _rotary_part(self, table: Mapping[str, Any]) -> float | None:
         key = "partial_rotary_factor"

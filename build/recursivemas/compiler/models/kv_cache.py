@@ -6,6 +6,8 @@ their place, to a kernel of our own (`attention_kernels.py`).
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import tvm
 from tvm import relax, tirx
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode, TIRPagedKVCache
@@ -17,7 +19,8 @@ from recursivemas.system.errors import InputError
 _ROTARY = "tir_split_rotary"
 # Positions among the arguments of vm.builtin.paged_attention_kv_cache_create.
 _MLA_APPEND = 14
-_UNUSED_ATTENTION = (18, 19, 20, 21)
+_SLIDING_ATTENTION = (18, 19)
+_TREE_ATTENTION = (20, 21)
 
 
 def create_kv_cache(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> PagedKVCache:
@@ -36,13 +39,15 @@ def create_kv_cache(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Va
     heads = (config.num_attention_heads, config.num_key_value_heads)
     rotary = split_rotary_kernel(*heads, config.head_dim, dtype, config.rotary_dim or config.head_dim)
     builder.update_func(builder.get().get_global_var(_ROTARY), rotary)
-    return PagedKVCache(_expr=_without_unused_kernels(creation), _name="paged_kv_cache")
+    unused = _TREE_ATTENTION if config.sliding else (*_SLIDING_ATTENTION, *_TREE_ATTENTION)
+    return PagedKVCache(_expr=_without_kernels(creation, unused), _name="paged_kv_cache")
 
 
 def _create(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> TIRPagedKVCache:
     try:
         return TIRPagedKVCache(
-            attn_kind="mha",
+            attn_kind=_attention_kinds(config),
+            layer_sliding_window_size=config.sliding.window if config.sliding else 1,
             **sizes,
             layer_partition=relax.ShapeExpr([0, config.num_attention_layers]),
             num_hidden_layers=config.num_attention_layers,
@@ -56,7 +61,7 @@ def _create(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> T
             rope_scale=1,
             rope_theta=config.rope_theta,
             rope_scaling={},
-            rope_ext_factors=relax.const(config.rope_frequencies()),
+            rope_ext_factors=relax.const(_frequencies(config)),
             rotary_dim=config.head_dim,
             enable_disaggregation=False,
             dtype=dtype,
@@ -71,13 +76,30 @@ def _create(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> T
         ) from error
 
 
-def _without_unused_kernels(creation: relax.Call) -> relax.Call:
-    """Leaves out the kernels for MLA, sliding windows and token trees, which our libraries never call.
+def _attention_kinds(config: ModelConfig) -> str | list[str]:
+    """TVM's name of each layer's attention.
+
+    TVM applies a layer's window to the cached positions but not among those of one call, so a call must not be longer
+    than the window (`hf_config.py` sees to that).
+    """
+    if config.sliding is None or config.layer_types is None:
+        return "mha"
+    return ["mha_sliding" if kind == "sliding_attention" else "mha" for kind in config.layer_types]
+
+
+def _frequencies(config: ModelConfig) -> npt.NDArray[np.float32]:
+    """RoPE's frequencies; zeros, which turn nothing, if layers differ and the model itself applies RoPE."""
+    table = config.rope_frequencies()
+    return table if config.sliding is None else np.zeros_like(table)
+
+
+def _without_kernels(creation: relax.Call, unused: tuple[int, ...]) -> relax.Call:
+    """Leaves out the kernel for MLA and the attention kernels that a library never calls.
 
     They are a third of a library's shaders, and a page compiles all shaders before its first step.
     """
     arguments = list(creation.args[1:])
     arguments[_MLA_APPEND] = relax.prim_value(0)
-    for position in _UNUSED_ATTENTION:
+    for position in unused:
         arguments[position] = relax.Tuple([])
     return relax.call_pure_packed(str(creation.args[0].global_symbol), *arguments, ty_args=relax.AnyType())

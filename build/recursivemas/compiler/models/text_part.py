@@ -52,7 +52,7 @@ def _nested(family: Family, config: Mapping[str, Any]) -> Mapping[str, Any]:
                 f"config.json ({family.multimodal.model_type}): {key} beside text_config is not implemented; "
                 "take it out if the model computes the same without it"
             )
-    tied = text.get("tie_word_embeddings", False)
+    tied = text.get("tie_word_embeddings", family.defaults.get("tie_word_embeddings", False))
     if config.get("tie_word_embeddings", tied) != tied:
         raise InputError(
             f"config.json ({family.multimodal.model_type}): tie_word_embeddings differs from the one in text_config; "
