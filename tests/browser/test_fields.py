@@ -95,7 +95,7 @@ def test_engine_reads_facts_and_decodes_as_pytorch_does_with_all_agents_or_one_a
         for one_by_one in (False, True):
             loaded = engine.load("systems/facts/system.json", one_by_one=one_by_one)
             assert [each["fields"] for each in loaded["questions"]] == [each.fields for each in questions]
-            for mode in ("latent", "single", "text"):
+            for mode in ("latent",) if one_by_one else ("latent", "single", "text"):
                 for record in questions:
                     trace = {"handoffs": True, "thoughts": True}
                     came = engine.run(record.question, fields=record.fields, mode=mode, trace=trace)

@@ -460,6 +460,11 @@ def test_page_fits_a_phone(page: Playground, width: int) -> None:
 
 def test_page_gallery(page: Playground, tmp_path: Path) -> None:
     """Writes the pictures for review into the folder that RMAS_GALLERY names."""
+    page.view("Chat")
+    page.page.get_by_label("Your question", exact=True).fill(page.page.locator("h1").inner_text())
+    page.button.click()
+    expect(page.page.locator(".voice.done")).to_have_count(2)
+    page.view("Watch")
     page.answered(15)
     pictures: list[Path] = []
     for theme in ("light", "dark"):

@@ -35,7 +35,7 @@ const templates = ({ agents, apart }: Guided): readonly Template[] => [
   {
     title: "Several agents, one question",
     words: [
-      `${circles(agents)} ${apart ? "Each has facts that the others do not see, so none can answer alone." : "All of them read the question."}`,
+      `${circles(agents)} ${apart ? "They know different facts, so none of them can answer alone." : "All of them read the question."}`,
       "The models are frozen. Only the links between them were trained.",
     ],
     point: "agents",
@@ -88,14 +88,23 @@ const templates = ({ agents, apart }: Guided): readonly Template[] => [
 
 /** Whether the agents are one model in several roles. */
 function isOneModel(agents: readonly AgentView[]): boolean {
-  const [first, ...others] = agents;
-  return first?.model !== undefined && others.every(({ model }) => model === first.model);
+  return models(agents).size === 1;
+}
+
+/** The ids of the agents of each model; a saved run of version 0.1.0 does not name models. */
+function models(agents: readonly AgentView[]): ReadonlyMap<string, readonly string[]> {
+  const groups = new Map<string, string[]>();
+  for (const { id, model = id } of agents) groups.set(model, [...(groups.get(model) ?? []), id]);
+  return groups;
 }
 
 function circles(agents: readonly AgentView[]): string {
   if (isOneModel(agents))
     return "The circles are one language model in several roles: each role reads another prompt.";
-  return "Each circle is a complete language model, with its own family, size and vocabulary.";
+  const shared = [...models(agents).values()].find(({ length }) => length > 1);
+  return shared
+    ? `Each circle is a complete language model. The ${shared.join(" and the ")} are the same one, with different prompts.`
+    : "Each circle is a complete language model, with its own family, size and vocabulary.";
 }
 
 /** `576`, or `96 to 160`. */

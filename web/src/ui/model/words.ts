@@ -7,9 +7,9 @@ const VOCABULARY = 5000;
 /** Files of a language model are larger than this, those of tiny agents are smaller. */
 const LARGE_BYTES = 60e6;
 
-/** Whether every agent has words. */
+/** Whether the agent that answers has words. */
 export function hasWords({ agents }: Pick<System, "agents">): boolean {
-  return agents.every(({ vocabSize }) => vocabSize >= VOCABULARY);
+  return (agents.at(-1)?.vocabSize ?? 0) >= VOCABULARY;
 }
 
 /** The first system of the list that is large, as systems of language models are; none of that name. */
