@@ -47,9 +47,10 @@ def answer_ids(agent: LoadedAgent, before: str, answer: str) -> list[int]:
 
 def text_before_answer(recursion: Recursion, round_index: int, question: Asked = "?") -> str:
     """The answer prefix, else the text that ends the deciding agent's prompt; empty if a hand-off ends it."""
-    prefix = recursion.system.decoding.answer_prefix
+    if prefix := recursion.system.decoding.answer_prefix:
+        return prefix
     *_, last = recursion.deciding.filled(round_index, question)
-    return prefix or (last.text if isinstance(last, Text) else "")
+    return last.text if isinstance(last, Text) else ""
 
 
 def answer_rows(agent: LoadedAgent, answers: Sequence[str], before: Sequence[str]) -> list[list[int]]:

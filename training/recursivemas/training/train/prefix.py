@@ -106,9 +106,9 @@ class PrefixRecursion(Recursion):
         """Reads what the prompts of all rounds begin with; it stays until the next batch, for the backward pass."""
         # By agent and by whether it is the first round: those may have different templates
         self._pieces = {
-            (key, first): [_pieces(agent, 0 if first else 1, question) for question in questions]
+            (key, first): rows
             for key, agent in self.agents.items()
-            for first in ((True, False) if rounds > 1 else (True,))
+            for first, rows in zip((True, False), _pieces(agent, questions, min(rounds, 2)), strict=False)
         }
         self.embedded = {}
         self._begun: _Begun | None = None
@@ -204,9 +204,19 @@ class PrefixRecursion(Recursion):
         return nothing if _changes_in_place(context) else Prefix(context, [len(row) for row in common])
 
 
-def _pieces(agent: LoadedAgent, round_index: int, question: Asked) -> tuple[Piece, ...]:
-    segments = agent.filled(round_index, question)
-    return tuple(tuple(agent.token_ids(each.text)) if isinstance(each, Text) else each.edge for each in segments)
+def _pieces(agent: LoadedAgent, questions: Sequence[Asked], rounds: int) -> list[list[tuple[Piece, ...]]]:
+    """The prompts of the first rounds, of all questions, in pieces; every text is tokenised once."""
+    keys = [agent.agent.prompt_key(index) for index in range(rounds)]
+    filled = {key: [agent.filled(keys.index(key), question) for question in questions] for key in keys}
+    segments = [each for rows in filled.values() for row in rows for each in row]
+    texts = list(dict.fromkeys(each.text for each in segments if isinstance(each, Text)))
+    ids = agent.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    known = {text: tuple(row) for text, row in zip(texts, ids, strict=True)}
+    pieces = {
+        key: [tuple(known[each.text] if isinstance(each, Text) else each.edge for each in row) for row in rows]
+        for key, rows in filled.items()
+    }
+    return [pieces[key] for key in keys]
 
 
 def _opening(pieces: Sequence[Piece]) -> tuple[int, ...]:
