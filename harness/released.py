@@ -118,7 +118,7 @@ STYLES: Mapping[str, Style] = {
     ),
 }
 
-_HIDDEN = (64, 48, 80, 56)
+_HIDDEN = (72, 48, 80, 56)
 _CALM = {"qwen3_5": 0.3}
 """Of `make_model`'s matrices, which are so lively that three rounds multiply the rounding errors of float32 a lot; 0.75
 by default."""

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from recursivemas.cli.app import app
 from recursivemas.system import released_code
 from recursivemas.system.errors import InputError
 from recursivemas.system.import_release import import_release
@@ -222,3 +224,16 @@ def test_import_refuses_options_that_do_not_fit(tmp_path: Path) -> None:
         import_release(checkout, "mixture", "math", out, {"planner": tmp_path})
     with pytest.raises(InputError, match="no such folder"):
         import_release(checkout, "mixture", "math", out, {"math": tmp_path / "nowhere"})
+
+
+def test_command_says_that_it_runs_the_copys_code_and_what_comes_next(checkout: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    options = ["--style", "distillation", "--task", "code", "--out", str(out), "--date", "2026-01-31"]
+    result = CliRunner().invoke(app, ["import-release", str(checkout), *options])
+    assert result.exception is None
+    said = " ".join(result.output.split())
+    assert f"running code from {checkout}: the functions that write its prompts and settings" in said
+    assert f"next: rmas links convert {out} --out {tmp_path / 'links' / 'mine.recursivelink.json'}" in said
+    assert load_system(out).pattern == "distillation"
+    wrong = CliRunner().invoke(app, ["import-release", str(checkout), *options, "--agents", "expert"])
+    assert str(wrong.exception) == "--agents 'expert': expected ROLE=FOLDER"
