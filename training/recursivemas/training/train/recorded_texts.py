@@ -55,6 +55,7 @@ class _Record:
         right: How many tokens were right.
         gradients: Of the adapter's parameters.
         replay: Computes all of these anew.
+        read: What else lies in memory that it reads.
     """
 
     tokens: Tensor
@@ -66,6 +67,7 @@ class _Record:
     right: Tensor = field(default_factory=lambda: torch.zeros(()))
     gradients: list[Tensor | None] = field(default_factory=list)
     replay: Callable[[], None] = lambda: None
+    read: object = None
 
 
 class RecordedTexts:
@@ -176,4 +178,4 @@ class RecordedTexts:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             compute()
-        record.replay = graph.replay
+        record.replay, record.read = graph.replay, given
