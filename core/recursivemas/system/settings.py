@@ -17,7 +17,7 @@ class AnswerRetry(Closed):
 
     needs: Complete = "box"
     """What a complete answer has in it: a `\\boxed{…}`, a choice, or a block of Python."""
-    append: str = "\nFinal Answer: \\boxed{"
+    append: str = Field(default="\nFinal Answer: \\boxed{", min_length=1)
     """The agent reads its answer, without white space at its end, and then this text, and goes on."""
     max_new_tokens: int = Field(default=16, ge=1)
     """The most tokens that it adds."""

@@ -55,7 +55,8 @@ export function decodingProblem(decoding: Partial<Decoding>): string | undefined
 function retryProblem({ needs, append, maxNewTokens }: AnswerRetry): string | undefined {
   if (!COMPLETE.includes(needs))
     return `answerRetry.needs must be one of ${COMPLETE.join(", ")}, got ${needs}`;
-  if (typeof append !== "string") return `answerRetry.append must be a text, got ${append}`;
+  if (typeof append !== "string" || append === "")
+    return `answerRetry.append must be a text that is not empty, got ${append}`;
   return isCount(maxNewTokens) && maxNewTokens > 0
     ? undefined
     : `answerRetry.maxNewTokens must be a whole number, at least 1, got ${maxNewTokens}`;

@@ -79,7 +79,7 @@ const agentView = v.strictObject({
 const complete = v.picklist(["box", "choice", "code"]);
 const answerRetry = v.strictObject({
   needs: v.optional(complete, "box"),
-  append: v.optional(v.string(), "\nFinal Answer: \\boxed{"),
+  append: v.optional(v.pipe(v.string(), v.minLength(1)), "\nFinal Answer: \\boxed{"),
   max_new_tokens: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1)), 16),
 });
 const counters = v.strictObject({
