@@ -24,8 +24,11 @@ def _stand_in_for_datasets() -> None:
     sys.modules.setdefault("datasets", module)
 
 
-def _asked(base: Any, dataset: str, rows: list[dict[str, Any]]) -> tuple[list[str], list[Any] | None]:
+def _asked(base: Any, dataset: str, rows: list[dict[str, Any]], file: Path) -> tuple[list[str], list[Any] | None]:
     """The questions as the copy builds them from rows of a data set, and what else it knows of each."""
+    if dataset == "medqa":
+        file.write_text(json.dumps(rows), encoding="utf-8")
+        return base.load_eval_questions_and_answers(str(file), "", -1, False, 42)[1], None
     if dataset == "mbppplus":
         meta = [base.build_mbppplus_sample_meta(row, max_prompt_tests=3) for row in rows]
         return [each["question"] for each in meta], meta
@@ -54,8 +57,9 @@ def main() -> None:
     def snapshot(name: str) -> Path:
         return folders[name]
 
+    asked, meta = _asked(base, request["dataset"], request["rows"], out.with_suffix(".rows.json"))
+
     def questions(**options: Any) -> tuple[Any, ...]:
-        asked, meta = _asked(base, request["dataset"], request["rows"])
         return request["dataset"], asked, ["A"] * len(asked), meta
 
     outer, retry, module = base.run_outer_adapter, base.run_answer_retry_stage, run.run_module

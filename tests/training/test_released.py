@@ -37,6 +37,11 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"problem": "For which x is \\frac{x}{2} = {x}?\nSay it at once, please.", "answer": "0"},
         {"problem": "7 · 8", "answer": "56"},
     ],
+    "medqa": [
+        {"question": f"{stem}\nA. one\nB. two", "options": ["A. one", "B. two", "C. three", "D. four"], "answer": "one"}
+        for stem in ("Which?", "Choose the correct option, doctor, among the four that follow:")
+    ]
+    + [{"query": "Who is it?", "options": ["A. him", "B. her", "C. them", "D. us"], "answer": "B"}],
     "gpqa": [
         {
             "Question": stem,
@@ -60,7 +65,7 @@ CASES: list[tuple[str, SetName]] = [
     ("sequential-light", "gpqa"),
     ("sequential-light", "mbppplus"),
     ("sequential-scaled", "math500"),
-    ("mixture", "gpqa"),
+    ("mixture", "medqa"),
     ("distillation", "mbppplus"),
     ("deliberation", "math500"),
 ]
