@@ -14,6 +14,7 @@ def test_curves_of_a_log_that_is_still_being_written(tmp_path: Path, monkeypatch
         {"phase": "outer", "step": step, "loss": 1 / (step + 1), "handoff_gradient/a->b/1": 0.5, "gradient_norm": 1.0}
         for step in range(5)
     ]
+    lines.append({"phase": "adapter", "step": 1, "loss": 2.0, "accuracy": 0.5})
     log = "".join(json.dumps(line) + "\n" for line in lines) + '{"phase": "out'
     (tmp_path / "metrics.jsonl").write_text(log, encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["curves", str(tmp_path)])

@@ -36,7 +36,8 @@ def draw_curves(metrics: Path, path: Path) -> None:
             _draw_outer(axes[1], own, steps)
             continue
         axes[0, 0].plot(steps, smooth([line["loss"] for line in own]), label=name)
-        axes[0, 1].plot(steps, smooth([1 - line["cosine"] for line in own]), label=name)
+        if "cosine" in own[0]:  # an adapter's training has none
+            axes[0, 1].plot(steps, smooth([1 - line["cosine"] for line in own]), label=name)
     axes[0, 0].set(title="inner links and alignment, then each refinement: loss", yscale="log", xlabel="step")
     axes[0, 1].set(title="inner links and alignment: 1 - cosine", yscale="log", xlabel="step")
     axes[1, 0].set(title="outer loop: cross-entropy of the answer", xlabel="step")
