@@ -187,6 +187,10 @@ FAULTS = {
     ),
     "process": (broken("prompts.py", PLANNER, PLANNER + "    import os; os.system('true')\n"), "asks for os.system"),
     "writes": (broken("prompts.py", PLANNER, PLANNER + "    open('x', 'w')\n"), "writes to 'x'"),
+    "writes below": (
+        broken("prompts.py", PLANNER, PLANNER + "    import os; os.open('x', os.O_CREAT | os.O_WRONLY)\n"),
+        "writes to 'x'",
+    ),
     "memory": (broken("prompts.py", PLANNER, PLANNER + "    bytearray(1 << 40)\n"), "needs too much memory"),
     "syntax": (broken("prompts.py", "import re", "import re:"), "cannot be imported: SyntaxError"),
     "no style": (broken("load_from_repo.py", "sequential_light", "other"), "knows no style 'sequential_light'"),

@@ -99,7 +99,8 @@ def _guard(event: str, args: tuple[Any, ...]) -> None:
     """The audit hook."""
     if event.startswith((*_REFUSED, *_WRITES)):
         raise _RefusedError(f"its code asks for {event}, which import-release does not allow")
-    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+    mode, flags = (args[1] or "", args[2] or 0) if event == "open" else ("", 0)
+    if set(mode) & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
         raise _RefusedError(f"its code writes to {args[0]!r}, which import-release does not allow")
 
 
