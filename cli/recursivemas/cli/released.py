@@ -1,5 +1,6 @@
 """`rmas eval --profile released`: the paper's data sets with the settings and both scores of the authors' runner."""
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -97,7 +98,8 @@ def eval_released(
     recursion = load_recursion(released_system(system, settings), file, device, precision, weights, access)
     with shown_phases(bars=True) as start:
         label = name if state.num_processes == 1 else f"{name}, process {state.process_index + 1}"
-        lines = ask_set(recursion, name, questions[:limit], settings, mode, out, depends_on, start(label))
+        say = functools.partial(typer.echo, err=True)
+        lines = ask_set(recursion, name, questions[:limit], settings, mode, out, depends_on, start(label), say)
     if not state.is_main_process:
         return
     found = scores(lines)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from recursivemas.system.names import Mode
-from recursivemas.system.progress import Progress
+from recursivemas.system.progress import Progress, Say, silent
 from recursivemas.system.questions import check_fields
 from recursivemas.system.released_settings import ReleasedSettings, SetName
 from recursivemas.system.settings import AnswerRetry
@@ -93,6 +93,7 @@ def ask_set(
     out: Path,
     depends_on: Mapping[str, Any],
     progress: Progress = lambda _done, _total: None,
+    say: Say = silent,
 ) -> list[Line]:
     """Asks every question that `out` has no result of, and returns all results.
 
@@ -105,6 +106,7 @@ def ask_set(
         out: Folder of the results.
         depends_on: What else the results depend on, such as links and data; JSON values.
         progress: Called with answers done and answers in all, of this process.
+        say: Called if results in `out` are damaged.
 
     Raises:
         InputError: `out` holds results of another run, a question lacks a column that a prompt shows, or answers are
@@ -123,7 +125,7 @@ def ask_set(
         **depends_on,
         "system_sha256": digest(recursion.system.model_dump(mode="json")),
     }
-    results = Results(out, identity, state.process_index)
+    results = Results(out, identity, state.process_index, say)
     state.wait_for_everyone()
     if state.is_main_process:
         results.gather()

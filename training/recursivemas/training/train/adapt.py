@@ -28,7 +28,7 @@ from recursivemas.system.names import Quantization
 from recursivemas.system.progress import Say, silent
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.rollout import logits
-from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule
+from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule, refuse_earlier_run
 from recursivemas.training.train.recorded_texts import Noise, RecordedTexts
 from recursivemas.training.train.role_texts import Lesson
 from recursivemas.training.train.rounded import RoundedBase
@@ -39,6 +39,7 @@ ROUNDING_STEPS = 10
 """Steps after which the base of an adapter for 4-bit weights is rounded anew."""
 LONGEST_TO_SHORTEST = 1.3
 """Texts whose lengths differ by no more than this factor are padded to one length and read together."""
+RESULT = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,10 @@ def train_adapter(
         Held-out figures at the end, as `held_out_accuracy` gives them.
 
     Raises:
-        InputError: When the model has no such targets, there are too few texts, or a checkpoint is of another run.
+        InputError: When the model has no such targets, there are too few texts, `out` has a checkpoint and `resume`
+            is not set, or the checkpoint is damaged or belongs to another run.
     """
+    refuse_earlier_run(out, resume, RESULT)
     if held_out is None:
         held_out = lessons[::HELD_OUT_SHARE]
         lessons = [each for index, each in enumerate(lessons) if index % HELD_OUT_SHARE]
@@ -180,7 +183,7 @@ def train_adapter(
     accelerator = accelerate.Accelerator(cpu=agent.device.type == "cpu")
     module = nn.ParameterList(adapted.parameters.values())
     run = Run(out, module, _identity(agent, lessons, settings), checkpoint_every, accelerator, progress)
-    run.start(resume)
+    run.start(resume, say)
     figures: dict[str, float] = {}
 
     recorded = None
@@ -299,4 +302,4 @@ def _save(adapted: _Adapted, out: Path) -> None:
     config.inference_mode = True
     config.save_pretrained(out)
     halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
-    save_file(halves, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(halves, out / RESULT, metadata={"format": "pt"})

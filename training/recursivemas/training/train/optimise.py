@@ -7,7 +7,6 @@ that continues from a checkpoint does what the uninterrupted run would have done
 import functools
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,13 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import atomic_file
-from recursivemas.system.progress import Progress
+from recursivemas.system.files import write_text_atomic
+from recursivemas.system.progress import Progress, Say
+from recursivemas.training.train.checkpoint import load_checkpoint, save_checkpoint
 
 # Called with a phase's name; returns what its steps are reported to
 PhaseProgress = Callable[[str], Progress]
 # A loss, and figures for the log
 Loss = tuple[Tensor, Mapping[str, float]]
+CHECKPOINT, LOG = "checkpoint.pt", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,21 @@ class Schedule:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def save_atomic(path: Path, value: Any) -> None:
-    """`torch.save`, whole or not at all, also when the machine stops: it is flushed to disk before it is renamed."""
-    with atomic_file(path) as temporary, temporary.open("wb") as stream:
-        torch.save(value, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
+def refuse_earlier_run(folder: Path, resume: bool, result: str) -> None:
+    """Refuses to train into a folder with an earlier run, whose checkpoint, log and result would be lost.
+
+    Args:
+        folder: Where to train.
+        resume: Whether to continue a run.
+        result: Name of the file that training ends with.
+
+    Raises:
+        InputError: There is an earlier run, and `resume` is not set.
+    """
+    found = [name for name in (CHECKPOINT, result) if (folder / name).exists()]
+    if found and not resume:
+        instead = "continue it with --resume, or " if CHECKPOINT in found else ""
+        raise InputError(f"{folder}: has the {found[0]} of an earlier run; {instead}choose another --out")
 
 
 @dataclass
@@ -90,29 +100,33 @@ class Run:
         """Whether this process writes."""
         return bool(self.accelerator.is_main_process)
 
-    def start(self, resume: bool) -> None:
-        """Begins anew, or continues from the last checkpoint if `resume` is set and there is one.
+    def start(self, resume: bool, say: Say) -> None:
+        """Begins in a folder that has no earlier run, or continues from the last checkpoint if `resume` is set.
+
+        Args:
+            resume: Whether to continue. Without a checkpoint, the run begins anew and says so.
+            say: Called with what a person should know.
 
         Raises:
-            InputError: When the checkpoint belongs to another system, data or settings.
+            InputError: When the checkpoint is damaged, or belongs to another system, data or settings.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "checkpoint.pt"
+        path = self.folder / CHECKPOINT
         if resume and path.is_file():
-            state = torch.load(path, weights_only=True, map_location="cpu")
+            state = load_checkpoint(path)
             if state["identity"] != self.identity:
                 raise InputError(
-                    f"{path}: checkpoint of another run (other settings, agents or data); "
-                    "train into an empty folder or leave --resume out"
+                    f"{path}: checkpoint of another run (other settings, agents or data); train into another --out"
                 )
             self.module.load_state_dict(state["module"])
             self.done, self._resume, self._line = list(state["done"]), state["phase"], state["line"]
-        elif self.main:
-            path.unlink(missing_ok=True)
+        elif resume and self.main:
+            say(f"--resume: {self.folder} has no checkpoint, so training starts from the beginning")
         if self.main:
-            log = self.folder / "metrics.jsonl"
-            kept = log.read_text(encoding="utf-8").splitlines()[: self._line] if log.is_file() and self._line else []
-            log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            log = self.folder / LOG
+            kept = log.read_bytes().split(b"\n")[: self._line] if log.is_file() and self._line else []
+            text = b"".join(line + b"\n" for line in kept).decode(errors="replace")
+            write_text_atomic(log, text)
 
     def steps_done(self, name: str) -> int:
         """Steps of a phase that a checkpoint has; 0 if it begins anew."""
@@ -122,14 +136,14 @@ class Run:
         """Appends one line to the log."""
         self._line += 1
         if self.main:
-            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+            with (self.folder / LOG).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(figures) + "\n")
 
     def save(self, phase: dict[str, Any] | None) -> None:
         """Writes a checkpoint."""
         if self.main:
             state = {"identity": self.identity, "module": self.module.state_dict(), "done": self.done}
-            save_atomic(self.folder / "checkpoint.pt", {**state, "phase": phase, "line": self._line})
+            save_checkpoint(self.folder / CHECKPOINT, {**state, "phase": phase, "line": self._line})
 
     def phase(self, name: str, action: Callable[[], None]) -> None:
         """Runs a phase without steps, unless it is already done."""

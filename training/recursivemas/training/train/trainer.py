@@ -28,11 +28,12 @@ from recursivemas.training.links import Links
 from recursivemas.training.loading import chosen_device, load_weights
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData
+from recursivemas.training.train.checkpoint import load_checkpoint, save_checkpoint
 from recursivemas.training.train.columns import characters
 from recursivemas.training.train.graphs import RecordedRounds, Scored
 from recursivemas.training.train.initialise import matched_thoughts, share_embeddings, start_outer
 from recursivemas.training.train.inner_loop import InnerObjective, embedding_loss, held_out_figures, start_inner
-from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule, save_atomic
+from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule, refuse_earlier_run
 from recursivemas.training.train.outer_loop import GradientWatch, first_answerable, outer_loss
 from recursivemas.training.train.pairs import Pairs, Variety, collect_latent_pairs, collect_pairs, join
 from recursivemas.training.train.prefix import PrefixRecursion
@@ -48,6 +49,7 @@ WARMUP_STEPS = 20
 HELD_OUT_SHARE = 16
 """One question is held out for so many training questions."""
 MOST_BOILERPLATE = 0.5
+RESULT = "recursivelink.json"
 
 
 @dataclass
@@ -181,8 +183,8 @@ class Trainer:
         if all(name in self.run.done for name, _, _ in phases) and self.run.done[-1] != phases[-1][0]:
             return
         for earlier in range(self._joined + 1, number + 1):
-            # Not right onto the device: one of several processes calls it `cpu:0`, which torch.load does not know.
-            found = torch.load(self._pairs_file(earlier), weights_only=True, map_location="cpu")
+            # Not right onto the device: one of several processes calls it `cpu:0`, which torch does not load.
+            found = load_checkpoint(self._pairs_file(earlier))
             device = self.accelerator.device
             self._pairs = {key: join(pairs, Pairs(**found[key]).to(device)) for key, pairs in self.pairs.items()}
         self._joined = number
@@ -199,7 +201,7 @@ class Trainer:
             records = self.data.batch(LATENT_STREAM, number, settings.inner.questions)
             recursion = Recursion(self.system, self.agents, self.links)
             pairs = collect_latent_pairs(recursion, records, settings.seed + number, settings.inner.candidates)
-            save_atomic(self._pairs_file(number), {key: vars(each) for key, each in pairs.items()})
+            save_checkpoint(self._pairs_file(number), {key: vars(each) for key, each in pairs.items()})
         self.accelerator.wait_for_everyone()
 
     def _stage_file(self, name: str) -> Path:
@@ -450,10 +452,13 @@ def train_system(
             They are written to `soft_prompts.safetensors` (`soft_prompts.soft_prompt_hook` reads them).
 
     Raises:
-        InputError: When the system names no training data, or a checkpoint belongs to another run.
+        InputError: When the system names no training data, `out` has a checkpoint and `resume` is not set, or the
+            checkpoint is damaged or belongs to another run.
     """
     settings = system.training
     accelerator = accelerate.Accelerator(cpu=chosen_device(device).type == "cpu")
+    if accelerator.is_main_process:
+        refuse_earlier_run(out, resume, RESULT)
     if data is None:
         if system.task is None or system.task.train is None:
             raise InputError(f"system {system.name!r} names no training data; set task.train or pass --data")
@@ -465,7 +470,7 @@ def train_system(
     soft = SoftPrompts(system, agents[system.deciding_agent.id]).to(accelerator.device) if soft_prompts else None
     identity = run_identity(system, data, before, start) + (" soft prompts" if soft else "")
     run = Run(out, soft or links, identity, checkpoint_every, accelerator, progress)
-    run.start(resume)
+    run.start(resume, say)
     trainer = Trainer(system, agents, links, data, run, say, keep_at, soft)
     trainer.train() if start is None and soft is None else trainer.train_outer()
     assert checksums(agents) == before, "an agent changed while its links were trained"
@@ -473,7 +478,7 @@ def train_system(
         soft.save(out)
     elif accelerator.is_main_process:
         provenance = _provenance(system, data, before, accelerator.device)
-        links.to_file(system.name, provenance).rounded(dtype).save(out / "recursivelink.json")
+        links.to_file(system.name, provenance).rounded(dtype).save(out / RESULT)
     return links
 
 
