@@ -75,6 +75,7 @@ def test_lessons_hold_hand_offs_of_a_fixed_length(pair: dict[str, LoadedAgent], 
     assert found.handed[-3:] == [True] * 3 and sum(found.handed) == 6
     assert lesson(solver, declared, Padding(None, 0)).completion == solver.token_ids("b@2")
     assert len(lesson(solver, declared, Padding(1, 0)).completion) == 1
+    assert lesson(solver, declared, Padding(3, None)).completion == solver.token_ids("b@2")
 
 
 @pytest.mark.parametrize(

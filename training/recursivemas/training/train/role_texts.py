@@ -91,7 +91,7 @@ class Padding:
 
     Attributes:
         tokens: The length; longer texts are cut. None leaves texts as they are.
-        token: Id that shorter texts are filled up with; None if the tokenizer has no token for it.
+        token: Id that shorter texts are filled up with; None, if the tokenizer has no token for it, leaves them short.
         by_edge: Lengths of other hand-offs than the agent's own, by edge id, if they have another length.
     """
 
@@ -100,19 +100,10 @@ class Padding:
     by_edge: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, ids: Sequence[int], edge: str | None = None) -> list[int]:
-        """A hand-off's ids with the fixed length; an empty one stays empty.
-
-        Raises:
-            InputError: It is shorter, and there is no token to fill it up with.
-        """
+        """A hand-off's ids with the fixed length; an empty one stays empty."""
         tokens = self.tokens if edge is None else self.by_edge.get(edge, self.tokens)
-        if tokens is None or not ids or len(ids) >= tokens:
+        if tokens is None or not ids or len(ids) >= tokens or self.token is None:
             return list(ids[:tokens])
-        if self.token is None:
-            raise InputError(
-                f"a hand-off of {len(ids)} tokens is shorter than {tokens}, and the padding is not one token of this "
-                "agent's tokenizer; make the text longer, or change training.inner.pad"
-            )
         return [*ids, *[self.token] * (tokens - len(ids))]
 
 
