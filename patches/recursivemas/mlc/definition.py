@@ -26,6 +26,9 @@ _VOCABULARY = "vocab_size"
 
 _ALIASES = {"gpt_j": "gptj"}
 
+_RECURRENT = ("qwen3_5", "qwen3_5_text")
+"""Models with a recurrent state beside their KV cache, which our functions do not pass to MLC-LLM's definitions."""
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -56,13 +59,18 @@ def architecture_of(mlc: Mlc, raw: Mapping[str, Any]) -> str:
     """The registry's name for a checkpoint.
 
     Raises:
-        InputError: MLC-LLM does not have it, or it is no language model.
+        InputError: MLC-LLM does not have it, it is no language model, or it keeps a recurrent state.
     """
     model_type = raw.get("model_type")
     name = _ALIASES.get(str(model_type), str(model_type))
     if name not in mlc.models or getattr(mlc.models[name], "model_task", "chat") != "chat":
         known = ", ".join(sorted(key for key, each in mlc.models.items() if each.model_task == "chat"))
         raise InputError(f"model_type {model_type!r}: not one of MLC-LLM's language models ({known})")
+    if name in _RECURRENT:
+        raise InputError(
+            f"MLC-LLM's {name} keeps a recurrent state beside its KV cache, which --backend mlc cannot pass on; our "
+            "own definition can: --backend relax"
+        )
     return name
 
 
