@@ -9,6 +9,7 @@ import { orderGroups } from "../model/sample";
 import { type GroupScore, groupScores, type Score, type Trial } from "../model/tally";
 import { markColour, type PLOT_SYMBOLS, plotSymbol } from "./mark";
 import { Chart } from "./plot";
+import { TableScroll } from "./table-scroll";
 import { useWidth } from "./use-width";
 
 const HEIGHT = 300;
@@ -110,7 +111,7 @@ function ModeGroups({ mode, cells }: { mode: Mode; cells: readonly GroupScore[] 
       <h3>
         Where rounds help: <i>{modeOf(mode).label}</i>
       </h3>
-      <div class="table-scroll">
+      <TableScroll label="Accuracy by group">
         <table class="group-table">
           <thead>
             <tr>
@@ -142,7 +143,7 @@ function ModeGroups({ mode, cells }: { mode: Mode; cells: readonly GroupScore[] 
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
     </section>
   );
 }

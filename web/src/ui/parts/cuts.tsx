@@ -10,6 +10,7 @@ import type { Cut, Instead } from "../state/ablate";
 import { type Store, useStore } from "../state/store";
 import { JobButton, Verdict } from "./controls";
 import { Mark } from "./mark";
+import { TableScroll } from "./table-scroll";
 
 export function Cuts({ finished }: { finished: Finished }): JSX.Element {
   const store = useStore();
@@ -60,7 +61,7 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
         </JobButton>
         {obstacle && <span class="fine">{obstacle}</span>}
       </div>
-      <div class="table-scroll">
+      <TableScroll label="What each edge is worth">
         <table class="facts">
           <thead>
             <tr>
@@ -98,7 +99,7 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
     </>
   );
 }

@@ -4,6 +4,7 @@ import type { System } from "../../engine/api";
 import { formatPercent } from "../lib/format";
 import { linkTraining, type MeasuredTable, measuredTables } from "../model/provenance";
 import { Mark } from "./mark";
+import { TableScroll } from "./table-scroll";
 
 const CONTROLS: Readonly<Record<string, string>> = {
   none: "",
@@ -17,7 +18,7 @@ export function Provenance({ system }: { system: System }): JSX.Element {
   return (
     <section class="provenance">
       <h3>What {system.name} consists of</h3>
-      <div class="table-scroll">
+      <TableScroll label="Agents">
         <table class="facts">
           <thead>
             <tr>
@@ -47,7 +48,7 @@ export function Provenance({ system }: { system: System }): JSX.Element {
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
       <p>
         {training
           ? `The agents are frozen. Only the links between them were trained: ${training}.`
@@ -67,7 +68,7 @@ export function Provenance({ system }: { system: System }): JSX.Element {
 
 function Measured({ table }: { table: MeasuredTable }): JSX.Element {
   return (
-    <div class="table-scroll">
+    <TableScroll label="Measured">
       <table class="facts">
         <caption>
           Measured in PyTorch before the system was built
@@ -106,6 +107,6 @@ function Measured({ table }: { table: MeasuredTable }): JSX.Element {
           ))}
         </tbody>
       </table>
-    </div>
+    </TableScroll>
   );
 }

@@ -10,6 +10,7 @@ import { cellsOf, type Score, type Survey, scores, toCsv } from "../model/tally"
 import { AccuracyChart, GroupChart } from "../parts/accuracy";
 import { Bar, JobButton } from "../parts/controls";
 import { Estimate } from "../parts/estimate";
+import { TableScroll } from "../parts/table-scroll";
 import { useStore } from "../state/store";
 import { isComplete } from "../task/score";
 
@@ -207,7 +208,7 @@ function Checks<T extends string | number>({
 
 function ScoreTable({ scores: all }: { scores: readonly Score[] }): JSX.Element {
   return (
-    <div class="table-scroll">
+    <TableScroll label="Accuracy">
       <table class="facts">
         <thead>
           <tr>
@@ -240,6 +241,6 @@ function ScoreTable({ scores: all }: { scores: readonly Score[] }): JSX.Element 
           ))}
         </tbody>
       </table>
-    </div>
+    </TableScroll>
   );
 }
