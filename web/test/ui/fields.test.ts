@@ -102,6 +102,13 @@ describe("what the page says of a system", () => {
     expect(measuredWords(system)).toMatch(
       /On 600 held-out questions .* 91.% right, and the solver alone 4.%\./,
     );
+    const checkpoints = {
+      reader: { model: "smollm2", adapter: { sha256: "0" } },
+      solver: { model: "smollm2" },
+    };
+    const adapted = { ...system, provenance: { ...system.provenance, checkpoints } };
+    expect(trainedOn(adapted)).toContain("a small adapter taught");
+    expect(trainedOn(system)).not.toContain("adapter");
     expect(limitsOf(system)).toContain("about 150 million parameters");
     expect(limitsOf(fakeSystem())).toContain("know this one puzzle");
     expect(hasWords(system)).toBe(true);

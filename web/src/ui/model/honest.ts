@@ -1,7 +1,7 @@
 /** What a manifest lets the page say about the limits of a system, in plain sentences. Pure. */
 import type { AgentSpec, System } from "../../engine/api";
 import { formatPercent } from "../lib/format";
-import { linkData, type MeasuredRow, measuredTables } from "./provenance";
+import { hasAdapters, linkData, type MeasuredRow, measuredTables } from "./provenance";
 import { hasWords } from "./words";
 
 /** About how many parameters a transformer of this size has: its layers and its embeddings. */
@@ -26,7 +26,10 @@ export function trainedOn({ provenance, task }: System): string {
   if (!data) return "The manifest does not say what the links between the agents were trained on.";
   const name = data.replace(/^generator:/, "");
   const about = task?.description ? `: “${task.description.trim()}”` : ".";
-  return `The links between the agents were trained on one task, ${name}${about}`;
+  const adapted = hasAdapters(provenance)
+    ? " Before that, a small adapter taught a language model its roles in this task."
+    : "";
+  return `The links between the agents were trained on one task, ${name}${about}${adapted}`;
 }
 
 /** What was measured on that task before the system was built, the system's own rounds against the agent alone. */
@@ -48,7 +51,7 @@ export function limitsOf(system: System): string {
   if (!hasWords(system))
     return `The agents of ${system.name} know this one puzzle and have no words for anything else, so do not expect an answer to other questions.`;
   const largest = Math.max(...system.agents.map(roughParameters));
-  const far = "Far from that task, handing over thoughts may be of no use or do harm.";
+  const far = "Far from the task of its links, handing over thoughts may be of no use or do harm.";
   const size = `The largest agent has about ${roughly(largest)} parameters.`;
   if (largest >= 1e9) return `${size} ${far}`;
   return `${size} Language models this small write simple English, know little and are often wrong. ${far}`;

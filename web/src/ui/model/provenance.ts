@@ -66,6 +66,14 @@ export function measuredTables(provenance: Readonly<Record<string, unknown>>): M
   });
 }
 
+const checkpoints = v.record(v.string(), v.object({ adapter: v.optional(v.unknown()) }));
+
+/** Whether an adapter was merged into the weights of an agent. */
+export function hasAdapters(provenance: Readonly<Record<string, unknown>>): boolean {
+  const parsed = v.safeParse(checkpoints, provenance.checkpoints);
+  return parsed.success && Object.values(parsed.output).some(({ adapter }) => adapter !== undefined);
+}
+
 /** @returns the data that the links were trained on, as `rmas train` was told; undefined if the manifest does not say. */
 export function linkData(provenance: Readonly<Record<string, unknown>>): string | undefined {
   const parsed = v.safeParse(links, provenance.links);

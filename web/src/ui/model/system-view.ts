@@ -20,9 +20,12 @@ export function nameOf({ id, role }: Pick<AgentView, "id" | "role">): string {
   return plain(role).includes(plain(id)) ? role : `${id} · ${role}`;
 }
 
-/** The last part of a model's name, without its owner or folder; its family if that says no more than the agent's name. */
+/** The last part of a model's name, without its owner, folder or registry; its family if that says no more than the agent's name. */
 export function modelOf({ id, role, model, architecture }: AgentView): string {
-  const last = model?.split(/[/\\]/).findLast(Boolean);
+  const last = model
+    ?.replace(/^pypi:([^=]+).*$/, "$1")
+    .split(/[/\\]/)
+    .findLast(Boolean);
   return last && last !== id && last !== role ? last : architecture;
 }
 

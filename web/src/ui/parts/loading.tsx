@@ -52,7 +52,7 @@ export function LoadPanel(): JSX.Element | null {
   );
 }
 
-/** What few graphics cards can give a page: most have 8 GB, and the system uses some of it. */
+/** What many graphics cards cannot give a page: they have 8 GB or less, and the system uses some of it. */
 const USUAL_BYTES = 6e9;
 /** Smaller systems fit wherever a browser runs. */
 const SMALL_BYTES = 1e9;
@@ -60,7 +60,7 @@ const SMALL_BYTES = 1e9;
 function offer(bytes: number, memory: number): string {
   const large =
     memory > USUAL_BYTES
-      ? ` That is more than most cards can give: they have 8${THIN}GB, and other programs use some of it.`
+      ? ` Many cards have 8${THIN}GB or less, of which other programs use some, and cannot hold that.`
       : "";
   return `The page downloads ${formatBytes(bytes)} once, checks every file’s fingerprint and keeps the files in this browser. The agents need about ${formatBytes(memory)} of graphics memory.${large} Nothing you type leaves this page.`;
 }

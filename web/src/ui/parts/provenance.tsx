@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
 import { formatPercent } from "../lib/format";
-import { linkTraining, type MeasuredTable, measuredTables } from "../model/provenance";
+import { hasAdapters, linkTraining, type MeasuredTable, measuredTables } from "../model/provenance";
 import { Mark } from "./mark";
 import { TableScroll } from "./table-scroll";
 
@@ -53,6 +53,8 @@ export function Provenance({ system }: { system: System }): JSX.Element {
         {training
           ? `The agents are frozen. Only the links between them were trained: ${training}.`
           : "The manifest does not say how the links were trained."}
+        {hasAdapters(system.provenance) &&
+          " Before that, small adapters were trained for some of the agents; they are merged into the weights."}
       </p>
       {tables.length === 0 ? (
         <p>

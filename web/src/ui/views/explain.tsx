@@ -4,6 +4,7 @@ import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { type Chapter, chaptersOf, unplayedChapters } from "../model/chapters";
 import { planFields } from "../model/fields";
+import { limitsOf } from "../model/honest";
 import { type Finished, isFinished, lensesOf, type Recording } from "../model/recording";
 import { firstLarge, firstSmall, hasWords } from "../model/words";
 import { Graph } from "../parts/graph";
@@ -196,10 +197,11 @@ function Notes(): JSX.Element {
         . This is an independent implementation.
       </p>
       <p>
-        The tiny systems of this project are demonstrations. Their agents know one puzzle and have no words
-        for anything else. They show how thoughts are passed on and why rounds matter, not what large agents
-        can do. To see whether text does as well on a puzzle, use Compare and Measure, which ask both the same
-        questions.
+        {system && hasWords(system)
+          ? `${limitsOf(system)} `
+          : "The tiny systems of this project are demonstrations. Their agents know one puzzle and have no words for anything else. "}
+        They show how thoughts are passed on and why rounds matter, not what large agents can do. To see
+        whether text does as well, use Compare and Measure, which ask both the same questions.
       </p>
       {task?.description && (
         <p>
