@@ -13,13 +13,35 @@ from pydantic_core import CoreSchema, core_schema
 from recursivemas.system.errors import InputError
 
 
+def _make_strict(schema: Any) -> None:
+    """Forbids conversions, such as of `true` or `"1"` to 1. Lists still become tuples, and texts dates."""
+    if isinstance(schema, list | tuple):
+        for each in schema:
+            _make_strict(each)
+    elif isinstance(schema, dict):
+        if schema.get("type") in ("int", "float", "bool", "str"):
+            schema["strict"] = True
+        for key, each in schema.items():
+            if key not in ("metadata", "serialization", "default"):
+                _make_strict(each)
+
+
 class Closed(BaseModel):
     """A pydantic model that is frozen and knows every key it accepts.
 
     The string below a field describes it, here and in everything that `make generate` writes.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The checks, for pydantic: numbers, texts and booleans are what they are and are not converted."""
+        schema = handler(source)
+        _make_strict(schema)
+        return schema
 
     @classmethod
     def parse(cls, data: object, source: str) -> Self:

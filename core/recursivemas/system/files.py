@@ -1,7 +1,6 @@
 """Reads files with clear errors, writes them whole or not at all, and hashes them."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,26 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.strict import MOST_JSON_BYTES, parse_json, read_text
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Reads a JSON file.
+def read_json(path: Path, what: str, most_bytes: int = MOST_JSON_BYTES) -> Any:
+    """Reads a JSON file, by the rules of `strict.py`.
 
     Args:
         path: The file.
         what: What the file should be and what writes one, for the message.
+        most_bytes: A larger file is refused.
 
     Raises:
-        InputError: The file is missing, unreadable or not JSON.
+        InputError: The file is missing, unreadable, too large or not JSON.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such {what}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    except (ValueError, RecursionError) as error:  # json's own error, integers of 4300 digits, very deep nesting
-        raise InputError(f"{path}: not valid JSON: {error}") from None
+    return parse_json(read_text(path, what, most_bytes), str(path))
 
 
 def refuse_newer(data: object, known: int, source: Path, what: str) -> None:

@@ -5,18 +5,35 @@ Source: arXiv 2604.25917 (the four collaboration patterns); docs/recursion.md, r
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
+
+_PROPERTIES = (
+    "__proto__", "constructor", "prototype", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable",
+    "toLocaleString", "toString", "valueOf", "__defineGetter__", "__defineSetter__", "__lookupGetter__",
+    "__lookupSetter__",
+)  # fmt: skip
+"""What every object of JavaScript has; the page could take such a name for one of them."""
+
+
+def _no_property(name: str) -> str:
+    if name in _PROPERTIES:
+        raise InputError(f"{name!r} has a meaning in JavaScript, where pages run; choose another name")
+    return name
+
+
+NO_PROPERTY = AfterValidator(_no_property)
+"""For `Annotated`: the text can be the name of a property in JavaScript."""
 
 
 class Edge(Closed):
     """A hand-off, with an outer link of its own."""
 
-    id: str = Field(pattern=r"^[^{}\s:]+$", max_length=160)
+    id: Annotated[str, Field(pattern=r"^[^{}\s:]+$", max_length=160), NO_PROPERTY]
     """Names the slot `{latent:<id>}`; `<from>-><to>` by default."""
     source: str = Field(alias="from")
     """Agent whose latent thoughts are handed over."""

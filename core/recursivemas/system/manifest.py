@@ -15,14 +15,19 @@ from recursivemas.system.closed import Closed, Matching, added
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, sha256_of, write_text_atomic
 from recursivemas.system.graph import Edge
-from recursivemas.system.names import Dtype, Pattern, Quantization, Scoring
+from recursivemas.system.names import MAX_AGENTS, MAX_LATENT_STEPS, MAX_ROUNDS, Dtype, Pattern, Quantization, Scoring
 from recursivemas.system.prompt import Trim
 from recursivemas.system.settings import Decoding
 from recursivemas.system.system import Identifier
 
 RelativePath = Annotated[
     str,
-    Matching(r"^(?!/)(?!.*\\)(?!(.*/)?\.\.(/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$", "a path below the manifest's folder"),
+    # No URL parser may take it for another path: it would strip white space, decode `%2e`, and end at `?` or `#`.
+    Matching(
+        r"^(?!/)(?!\s)(?!(.*/)?\.\.(/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)"
+        r"[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])",
+        "a path below the manifest's folder",
+    ),
 ]
 Count = Annotated[int, Field(ge=0)]
 
@@ -110,7 +115,7 @@ class AgentRecord(Closed):
     """The prompt for when the agent is asked alone, in single and loop mode."""
     tools: tuple[str, ...] = ()
     """Tools that the agent may call while it decodes."""
-    latent_steps: int | None = added(None, ge=1)
+    latent_steps: int | None = added(None, ge=1, le=MAX_LATENT_STEPS)
     """Latent steps of its turns, if it has a number of its own."""
     sampling: Sampling = added(Sampling())
     """How its checkpoint says that tokens are picked; settings of `decoding` that are null take it from here."""
@@ -138,7 +143,7 @@ class VariantRecord(Closed):
 
     quantization: Quantization
     """How the weights of its agents are stored."""
-    agents: tuple[AgentRecord, ...] = Field(min_length=1)
+    agents: tuple[AgentRecord, ...] = Field(min_length=1, max_length=MAX_AGENTS)
     """The manifest's agents in the same order; files, dtype and memory differ."""
     required_features: tuple[str, ...] = ()
     """WebGPU features that these agents need."""
@@ -161,13 +166,13 @@ class Manifest(Closed):
     """What the system does, for people."""
     pattern: Pattern
     """The pattern, for people; the graph is in `edges`."""
-    rounds: int = Field(ge=1)
+    rounds: int = Field(ge=1, le=MAX_ROUNDS)
     """Rounds of a run by default."""
-    latent_steps: int = Field(ge=1)
+    latent_steps: int = Field(ge=1, le=MAX_LATENT_STEPS)
     """Latent steps of a turn by default."""
     decoding: Decoding
     """How an answer is decoded by default."""
-    agents: tuple[AgentRecord, ...] = Field(min_length=1)
+    agents: tuple[AgentRecord, ...] = Field(min_length=1, max_length=MAX_AGENTS)
     """The agents in the order in which they run; the last one decides."""
     variants: tuple[VariantRecord, ...] = ()
     """Other builds of the agents, in order of preference. A page takes the first that its GPU can run,

@@ -25,6 +25,7 @@ Activation = Literal["gelu", "gelu_tanh"]
 Size = Literal["source", "target", "width"]
 FileRole = Literal["manifest", "bill_of_materials", "index", "configuration", "weights", "tokenizer"]
 
+MAX_AGENTS = 64
 MAX_ROUNDS = 64
 MAX_LATENT_STEPS = 1024
 ABI_VERSION = 1

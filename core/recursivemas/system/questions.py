@@ -13,6 +13,7 @@ from pydantic import Field
 from recursivemas.system.closed import Sparse, added
 from recursivemas.system.errors import InputError
 from recursivemas.system.prompt import RESERVED_FIELDS, field_names, missing_field, parse_template
+from recursivemas.system.strict import MOST_JSON_BYTES, parse_json, read_text
 from recursivemas.system.system import System
 
 
@@ -114,20 +115,12 @@ def load_questions(path: str | Path) -> list[QuestionRecord]:
         InputError: A line is broken, which the error names, or the file is missing or empty.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such data file; expected JSON lines of question and answer") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    text = read_text(path, "data file; expected JSON lines of question and answer", MOST_JSON_BYTES)
     questions = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            data = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{number}: not valid JSON: {error}") from None
+        data = parse_json(line, f"{path}:{number}")
         questions.append(QuestionRecord.of_row(data, f"{path}:{number}"))
     if not questions:
         raise InputError(f"{path}: holds no questions")

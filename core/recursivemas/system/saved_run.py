@@ -12,7 +12,7 @@ from pydantic import Field
 from recursivemas.system.closed import Closed, Sparse
 from recursivemas.system.graph import Edge
 from recursivemas.system.manifest import Count
-from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Mode, Scoring, StopReason
+from recursivemas.system.names import MAX_AGENTS, MAX_LATENT_STEPS, MAX_ROUNDS, Mode, Scoring, StopReason
 from recursivemas.system.settings import Decoding
 
 Name = Annotated[str, Field(min_length=1, max_length=160)]
@@ -224,7 +224,7 @@ class SystemView(Closed):
     """Name of the system."""
     pattern: Name
     """The pattern, for people."""
-    agents: tuple[AgentView, ...] = Field(min_length=1, max_length=64)
+    agents: tuple[AgentView, ...] = Field(min_length=1, max_length=MAX_AGENTS)
     """The agents in running order."""
     edges: tuple[Edge, ...]
     """The hand-offs."""

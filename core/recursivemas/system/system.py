@@ -8,18 +8,27 @@ import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from recursivemas.system.closed import Closed, added
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import is_hub_id, refuse_newer
-from recursivemas.system.graph import Edge, pattern_edges, resolve_edges
-from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Pattern, Quantization, Scoring, StopRule, Tool
+from recursivemas.system.graph import NO_PROPERTY, Edge, pattern_edges, resolve_edges
+from recursivemas.system.names import (
+    MAX_AGENTS,
+    MAX_LATENT_STEPS,
+    MAX_ROUNDS,
+    Pattern,
+    Quantization,
+    Scoring,
+    StopRule,
+    Tool,
+)
 from recursivemas.system.prompt import Text, field_names, latent_edges, parse_template
 from recursivemas.system.settings import Decoding, Training
+from recursivemas.system.strict import MOST_YAML_BYTES, parse_yaml, read_text
 
-Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64), NO_PROPERTY]
 
 
 class ChatTemplateOptions(Closed):
@@ -152,7 +161,7 @@ class System(Closed):
     """Latent steps of a turn."""
     quantization: Quantization = "q4f16_1"
     """How a build stores weights."""
-    agents: tuple[Agent, ...] = Field(min_length=1)
+    agents: tuple[Agent, ...] = Field(min_length=1, max_length=MAX_AGENTS)
     """The agents in the order in which they run; the last one decides."""
     edges: tuple[Edge, ...] = ()
     """The hand-offs; by default those of the pattern."""
@@ -171,7 +180,7 @@ class System(Closed):
         if not isinstance(data, dict) or data.get("pattern") == "graph" or data.get("edges"):
             return data
         agents = data.get("agents")
-        if not isinstance(agents, (list, tuple)):
+        if not isinstance(agents, (list, tuple)) or not all(isinstance(each, (dict, Agent)) for each in agents):
             return data
         ids = [agent.get("id") if isinstance(agent, dict) else agent.id for agent in agents]
         return {**data, "edges": pattern_edges(str(data.get("pattern")), [str(each) for each in ids])}
@@ -250,16 +259,8 @@ def load_system(path: str | Path) -> System:
         InputError: The file is missing, is not YAML, or breaks the schema or the graph's rules.
     """
     path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such system file; expected a YAML file such as systems/hop-sequential.yaml"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    what = "system file; expected a YAML file such as systems/hop-sequential.yaml"
+    data = parse_yaml(read_text(path, what, MOST_YAML_BYTES), str(path))
     refuse_newer(data, 1, path, "system file")
     system = System.parse(data, str(path))
     agents = tuple(_with_absolute_paths(agent, path.parent) for agent in system.agents)
@@ -267,10 +268,10 @@ def load_system(path: str | Path) -> System:
     if task is not None:
         files = {key: value for key in ("data", "train") if (value := getattr(task, key)) is not None}
         local = {key: value for key, value in files.items() if not value.startswith("generator:")}
-        task = task.model_copy(update={key: str((path.parent / value).resolve()) for key, value in local.items()})
+        task = task.model_copy(update={key: str(_resolved(value, path.parent)) for key, value in local.items()})
     training = system.training
     if training.inner.texts is not None:
-        texts = str((path.parent / training.inner.texts).resolve())
+        texts = str(_resolved(training.inner.texts, path.parent))
         training = training.model_copy(update={"inner": training.inner.model_copy(update={"texts": texts})})
     return system.model_copy(update={"agents": agents, "task": task, "training": training})
 
@@ -282,8 +283,18 @@ def _with_absolute_paths(agent: Agent, base: Path) -> Agent:
 
 def _absolute(name: str, base: Path) -> str:
     """A file or folder relative to `base` as an absolute path; names of what can be downloaded stay as they are."""
-    path = (base / name).resolve()
+    path = _resolved(name, base)
     owner_and_name = name.rpartition("/")[0] if name.endswith(".gguf") else name
     if not path.exists() and (name.startswith("pypi:") or is_hub_id(name) or is_hub_id(owner_and_name)):
         return name
     return str(path)
+
+
+def _resolved(name: str, base: Path) -> Path:
+    """A file or folder relative to `base` as an absolute path, if the file system allows such a name."""
+    path = (base / name).resolve()
+    try:
+        path.exists()
+    except OSError as error:
+        raise InputError(f"{name[:60]!r}: no path of a file or folder: {error.strerror}") from None
+    return path

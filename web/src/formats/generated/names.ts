@@ -41,6 +41,7 @@ export type {
   Tool,
   ToolInfo,
 };
+export const MAX_AGENTS = 64;
 export const MAX_ROUNDS = 64;
 export const MAX_LATENT_STEPS = 1024;
 export const ABI_VERSION = 1;

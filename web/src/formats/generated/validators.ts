@@ -39,14 +39,14 @@ const agentRecord = v.strictObject({
   path: v.pipe(
     v.string(),
     v.regex(
-      /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+      /^(?!\/)(?!\s)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])/,
       "expected a path below the manifest's folder",
     ),
   ),
   model_lib: v.pipe(
     v.string(),
     v.regex(
-      /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+      /^(?!\/)(?!\s)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])/,
       "expected a path below the manifest's folder",
     ),
   ),
@@ -63,7 +63,10 @@ const agentRecord = v.strictObject({
   first_round_prompt: v.optional(v.nullable(promptRecord), null),
   single_prompt: v.optional(v.nullable(promptRecord), null),
   tools: v.optional(v.array(v.string()), []),
-  latent_steps: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1))), null),
+  latent_steps: v.optional(
+    v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024))),
+    null,
+  ),
   sampling: v.optional(sampling, { temperature: 0, top_p: 1, top_k: 50, repetition_penalty: 1 }),
   recurrent_state_bytes: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
   required_limits: v.optional(v.record(v.string(), v.pipe(v.number(), v.integer(), v.minValue(0))), {}),
@@ -115,7 +118,7 @@ const fileRecord = v.strictObject({
   path: v.pipe(
     v.string(),
     v.regex(
-      /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+      /^(?!\/)(?!\s)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])/,
       "expected a path below the manifest's folder",
     ),
   ),
@@ -177,7 +180,7 @@ const linkFile = v.strictObject({
 const pattern = v.picklist(["sequential", "mixture", "distillation", "deliberation", "graph"]);
 const variantRecord = v.strictObject({
   quantization: quantization,
-  agents: v.pipe(v.array(agentRecord), v.minLength(1)),
+  agents: v.pipe(v.array(agentRecord), v.minLength(1), v.maxLength(64)),
   required_features: v.optional(v.array(v.string()), []),
   required_limits: v.optional(v.record(v.string(), v.pipe(v.number(), v.integer(), v.minValue(0))), {}),
   memory_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
@@ -192,7 +195,7 @@ const taskRecord = v.strictObject({
       v.pipe(
         v.string(),
         v.regex(
-          /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+          /^(?!\/)(?!\s)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])/,
           "expected a path below the manifest's folder",
         ),
       ),
@@ -206,17 +209,17 @@ const manifest = v.strictObject({
   name: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/), v.maxLength(64)),
   description: v.optional(v.string(), ""),
   pattern: pattern,
-  rounds: v.pipe(v.number(), v.integer(), v.minValue(1)),
-  latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  rounds: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)),
+  latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
   decoding: decoding,
-  agents: v.pipe(v.array(agentRecord), v.minLength(1)),
+  agents: v.pipe(v.array(agentRecord), v.minLength(1), v.maxLength(64)),
   variants: v.optional(v.array(variantRecord), []),
   edges: v.array(edge),
   task: v.optional(v.nullable(taskRecord), null),
   links: v.pipe(
     v.string(),
     v.regex(
-      /^(?!\/)(?!.*\\)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:).+$/,
+      /^(?!\/)(?!\s)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])/,
       "expected a path below the manifest's folder",
     ),
   ),
