@@ -203,3 +203,27 @@ def test_questions_say_which_line_is_wrong(tmp_path: Path) -> None:
 def test_every_system_that_ships_is_read() -> None:
     for path in sorted((REPOSITORY / "systems").glob("*.yaml")):
         assert isinstance(load_system(path), System)
+
+
+NESTED = {
+    "rows of different lengths": ("[[1, 2], [3]]", "not numbers of one shape"),
+    "too deep": ("[[[1]]]", "expected w1 and w2 as lists of rows"),
+    "not deep enough": ("[1]", "expected w1 and w2 as lists of rows"),
+    "mappings": ("[[{}]]", "expected lists of numbers"),
+    "texts": ('[["1"]]', "expected lists of numbers"),
+    "booleans": ("[[true]]", "expected lists of numbers"),
+    "a large number": ("[[1e300]]", "too large for float32"),
+    "a large integer": ("[[" + "9" * 30 + "]]", "expected lists of numbers|too large"),
+    "nothing": ("null", "expected w1 and w2 as lists of rows"),
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_nested_links_of_wrong_nesting_are_refused(kind: str, tmp_path: Path) -> None:
+    from recursivemas.training.link_formats import from_nested
+
+    text, message = NESTED[kind]
+    path = tmp_path / "links.json"
+    path.write_text('{"links": [{"w1": ' + text + ', "w2": [[1]]}]}')
+    with pytest.raises(InputError, match=message):
+        from_nested(path, "made", ["a"], [])

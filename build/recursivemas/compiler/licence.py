@@ -26,9 +26,10 @@ def declared_licence(model: ResolvedModel) -> str | None:
     """
     card = _card(model)
     try:
-        metadata = (card and metadata_load(card)) or {}
-    except (ValueError, yaml.YAMLError):
-        metadata = {}
+        found = card and metadata_load(card)
+    except (ValueError, TypeError, LookupError, RecursionError, OSError, yaml.YAMLError):
+        found = None
+    metadata = found if isinstance(found, dict) else {}
     declared = metadata.get("license_name" if metadata.get("license") == "other" else "license")
     return declared if isinstance(declared, str) and declared else _from_text(model.folder)
 

@@ -10,6 +10,7 @@ from recursivemas.cli.options import DeviceOption, PrecisionOption, ThreadsOptio
 from recursivemas.cli.phases import shown_phases
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Quantization
+from recursivemas.system.strict import MOST_YAML_BYTES, parse_yaml, read_text
 from recursivemas.system.system import Agent, System, load_system
 
 if TYPE_CHECKING:
@@ -180,7 +181,5 @@ def _padding(system: System | None, agent: "LoadedAgent", tokens: int | None, pa
 
 def _declared_model(path: str, agent_id: str) -> str:
     """An agent's model as the YAML file names it, without this machine's folders."""
-    import yaml
-
-    agents = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["agents"]
+    agents = parse_yaml(read_text(Path(path), "system file", MOST_YAML_BYTES), path)["agents"]
     return str(next(agent["model"] for agent in agents if agent["id"] == agent_id))

@@ -28,6 +28,7 @@ INNER_TENSORS = {form.name: tuple(tensor.name for tensor in form.inner) for form
 OUTER_TENSORS = {form.name: tuple(tensor.name for tensor in form.outer) for form in LINK_VARIANTS}
 """Names of an outer link's tensors in call order, by variant."""
 _TENSORS = {tensor.name: tensor for form in LINK_VARIANTS for tensor in (*form.inner, *form.outer)}
+MOST_LINK_BYTES = 1 << 36
 _FLOAT16_OVERFLOW = 65520.0
 """The smallest magnitude that rounds to infinity in float16."""
 _DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
@@ -226,7 +227,7 @@ def load_links(path: str | Path) -> LinkFile:
         InputError: The file is missing, is not JSON, or breaks the schema.
     """
     path = Path(path)
-    data = read_json(path, "link file; `rmas train` writes one")
+    data = read_json(path, "link file; `rmas train` writes one", MOST_LINK_BYTES)
     if isinstance(data, dict) and data.get("format") != "recursivemas.links":
         raise InputError(
             f"{path}: not a recursivelink.json (its 'format' is {data.get('format')!r}, "

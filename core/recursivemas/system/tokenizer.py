@@ -7,6 +7,7 @@ around it anew, or adds tokens of `tokenizer_config.json`. The page has `tokeniz
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,8 +100,13 @@ def read_tokenizer_json(path: Path) -> tuple[dict[str, Any], Tokenizer]:
     content = read_json(path, "tokenizer; copy the one that belongs to the checkpoint into its folder")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    texts = [token.get("content") for token in content.get("added_tokens") or [] if isinstance(token, dict)]
-    twice = next((text for text in texts if texts.count(text) > 1), None)
+    added = content.get("added_tokens") or []
+    if not isinstance(added, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("content"), str) for each in added
+    ):
+        raise InputError(f"{path}: added_tokens: expected a list of objects with a text 'content'")
+    texts = Counter(token["content"] for token in added)
+    twice = next((text for text, count in texts.items() if count > 1), None)
     if twice is not None:
         raise InputError(
             f"{path}: added token {twice!r} is duplicated; loaders disagree about which one wins, so remove one"

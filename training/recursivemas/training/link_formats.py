@@ -7,7 +7,6 @@ and `proj1/proj2/ln_source/ln_target/residual_proj` (outer), both of variant `ln
 
 import json
 import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import atomic_file, read_json, write_text_atomic
-from recursivemas.system.links_file import Link, LinkFile, TensorRecord
+from recursivemas.system.links_file import MOST_LINK_BYTES, Link, LinkFile, TensorRecord
 from recursivemas.system.names import Activation, LinkVariant
 
 Kind = Literal["inner", "outer"]
@@ -67,7 +66,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path}: holds Python objects besides tensors, which are never loaded; "
             "save the adapter's state_dict() instead"
         ) from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # torch raises nearly anything for a damaged file
         raise InputError(
             f"{path}: not a PyTorch file: {(str(error) or type(error).__name__).splitlines()[0]}"
         ) from None
@@ -114,6 +115,10 @@ def released_link(path: Path, wanted: Kind) -> Link:
     arrays = {ours: state[theirs] for theirs, ours in RELEASED_NAMES[kind].items() if theirs in state}
     if kind == "outer" and "b3" not in arrays:
         arrays["b3"] = arrays["w3"].new_zeros(arrays["w3"].shape[0])
+    if arrays["w1"].ndim != 2 or arrays["w2"].ndim != 2:
+        raise InputError(
+            f"{path}: expected matrices, got tensors of shape {[list(each.shape) for each in state.values()]}"
+        )
     width, source = arrays["w1"].shape
     target = arrays["w2"].shape[0]
     tensors = {name: _record(tensor) for name, tensor in arrays.items()}
@@ -191,7 +196,7 @@ def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[
         InputError: When the file is something else, has too few or too many links, or computes what neither variant
             can.
     """
-    data = read_json(path, "nested-list link file")
+    data = read_json(path, "nested-list link file", MOST_LINK_BYTES)
     if not isinstance(data, dict) or not isinstance(data.get("links"), list):
         raise InputError(f"{path}: expected {{hidden, gelu, norm, links: [...]}}, got {_what(data)}")
     norm = data.get("norm")
@@ -227,12 +232,9 @@ def _nested_link(path: Path, name: str, entry: Any, kind: Kind, variant: LinkVar
     where = f"{path}: link {name}"
     if not isinstance(entry, dict) or not {"w1", "w2"} <= set(entry) <= _NESTED_KEYS:
         raise InputError(f"{where} is {_what(entry)}; expected w1, b1, w2, b2, scale, w3, b3")
-    try:
-        arrays = {key: np.asarray(value, np.float32) for key, value in entry.items() if value is not None}
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: lists are not numbers of one shape: {error}") from None
+    arrays = {key: _nested_array(f"{where}: {key}", value) for key, value in entry.items() if value is not None}
     scale = arrays.pop("scale", np.float32(1))
-    if np.ndim(scale) != 0 or arrays["w1"].ndim != 2 or arrays["w2"].ndim != 2:
+    if np.ndim(scale) != 0 or any(key not in arrays or arrays[key].ndim != 2 for key in ("w1", "w2")):
         raise InputError(f"{where}: expected w1 and w2 as lists of rows, and scale as one number")
     (width, source), target = arrays["w1"].shape, arrays["w2"].shape[0]
     if kind == "inner":
@@ -254,6 +256,25 @@ def _nested_link(path: Path, name: str, entry: Any, kind: Kind, variant: LinkVar
     scaled = {key: array if key in ("w1", "b1") else array * scale for key, array in arrays.items()}
     tensors = {key: TensorRecord.from_array(array) for key, array in scaled.items()}
     return Link(source_size=source, target_size=target, width=width, tensors=tensors)
+
+
+def _nested_array(where: str, value: Any) -> Any:
+    """Nested lists of numbers as a float32 array.
+
+    Raises:
+        InputError: When rows differ in length, something else than numbers is in them, or float32 cannot hold a number.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: the lists are not numbers of one shape") from None
+    if array.dtype.kind not in "iuf":  # no texts, booleans or objects
+        raise InputError(f"{where}: expected lists of numbers, got {_what(value)} with something else in it")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(f"{where}: a number is too large for float32")
+    return array
 
 
 def to_nested(links: LinkFile, path: Path) -> None:

@@ -7,7 +7,6 @@ lines, JSON lists and CSV are read directly, other formats through the `datasets
 
 import csv
 import importlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import Any
 import huggingface_hub
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import read_json
 from recursivemas.system.questions import QuestionRecord
+from recursivemas.system.strict import parse_json
 
 DEFAULT_SPLIT = "test"
 Row = Mapping[str, Any]
@@ -87,10 +88,7 @@ def file_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_list(path: Path) -> list[Row]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from None
+    rows = read_json(path, "data file; expected .jsonl, .json, .csv or .parquet")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: expected a list of objects; one object a line has the suffix .jsonl")
     return rows
@@ -121,12 +119,11 @@ def _json_rows(file: Path) -> Iterator[Row]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{file}:{number}: not valid JSON: {error}") from None
+            row = parse_json(line, f"{file}:{number}")
             if not isinstance(row, dict):
-                raise InputError(f"{file}:{number}: expected an object with question and answer, got {line.strip()!r}")
+                raise InputError(
+                    f"{file}:{number}: expected an object with question and answer, got {line.strip()!r:.100}"
+                )
             yield row
 
 
@@ -163,6 +160,8 @@ def records_of_rows(rows: Iterable[Row], source: str) -> list[QuestionRecord]:
                 "write them as JSON lines of question and answer"
             )
         choices, answer = row.get("choices"), row["answer"]
+        if choices is not None and not isinstance(choices, list | tuple):
+            raise InputError(f"{source}, row {number}: choices: expected a list, got {choices!r:.60}")
         if choices is not None and isinstance(answer, int):
             if not 0 <= answer < len(choices):
                 raise InputError(f"{source}, row {number}: answer {answer} is no index of {len(choices)} choices")

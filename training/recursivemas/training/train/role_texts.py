@@ -4,7 +4,6 @@ An adapter learns a role from them, and inner links learn from the hidden states
 latent mode, so the texts of hand-offs are padded to it. Shape letters: T positions.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
 from recursivemas.system.prompt import Text
 from recursivemas.system.questions import QuestionRecord
+from recursivemas.system.strict import MOST_JSON_BYTES, parse_json, read_text
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.train.outer_loop import answer_ids
@@ -56,12 +56,8 @@ def load_role_texts(path: Path) -> list[RoleText]:
     Raises:
         InputError: The file is missing or empty, or a line is broken, which the error names.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected JSON lines of prompt (or question) and completion") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    what = "file; expected JSON lines of prompt (or question) and completion"
+    lines = read_text(path, what, MOST_JSON_BYTES).splitlines()
     texts = [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not texts:
         raise InputError(f"{path}: holds no role texts")
@@ -69,10 +65,7 @@ def load_role_texts(path: Path) -> list[RoleText]:
 
 
 def _parse(line: str, source: str) -> RoleText:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{source}: not valid JSON: {error}") from None
+    row = parse_json(line, source)
     if not isinstance(row, Mapping):
         raise InputError(f"{source}: expected an object with prompt (or question), completion and kind")
     own = {key: value for key, value in row.items() if key in OWN_COLUMNS or "prompt" in row}
