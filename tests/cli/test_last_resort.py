@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from recursivemas.cli import app
+from recursivemas.cli.console import plain_console
 from recursivemas.system.errors import InputError
 
 
@@ -63,3 +65,15 @@ def test_a_mistake_of_the_user_is_one_line_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert told(capsys, monkeypatch, InputError("x:\n no such [bold]file")) == "rmas: x: no such [bold]file\n"
+
+
+def test_texts_are_printed_as_they_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(capsys, monkeypatch, InputError("a\x1b[2Jb\x00c")) == "rmas: a\\x1b[2Jb\\x00c\n"
+    table = Table("[red]heading[/]")
+    table.add_row("[/bold] :smile: [link=file:///etc/passwd]x[/link]")
+    console = plain_console()
+    console.print(table)
+    console.print("answer: [/] [on red]")
+    shown = capsys.readouterr().out
+    for text in ("[red]heading[/]", "[/bold] :smile: [link=file:///etc/passwd]x[/link]", "answer: [/] [on red]"):
+        assert text in shown

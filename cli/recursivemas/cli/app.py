@@ -12,9 +12,9 @@ import traceback
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
+from recursivemas.cli.console import plain_console
 from recursivemas.system.errors import InputError
 
 # What the list of commands says about each, in the order of the work.
@@ -101,7 +101,9 @@ def main() -> None:
 
 def _tell(message: str) -> None:
     line = " ".join(f"rmas: {message}".split()).encode(errors="backslashreplace").decode()
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(line)
+    # What a file says must not control the terminal.
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+    plain_console(stderr=True, soft_wrap=True).print(shown)
 
 
 def _summary(error: Exception) -> str:

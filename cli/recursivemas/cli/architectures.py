@@ -3,9 +3,9 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from recursivemas.cli.console import plain_console
 from recursivemas.system.errors import InputError
 
 
@@ -20,7 +20,7 @@ def architectures_command(
 
     if record and not check:
         raise InputError("--record saves what --check computes; give both")
-    console = Console(soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     if check:
         mlc = import_mlc()
         chosen = _chosen(names, survey.registry(mlc))

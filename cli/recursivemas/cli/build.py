@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     QUANTIZATION_NAMES,
     BackendOption,
@@ -48,7 +48,7 @@ def build_command(
     scheme = quantization or load_system(system).quantization
     options = CompileOptions(scheme, backend, context_window, prefill_chunk)
     supplied = Supplied(agents, tuple(measured or ()))
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True)
     if if_changed and is_current(system, links, out, options, supplied, variant or ()):
         console.print(f"{out} is current")
         return

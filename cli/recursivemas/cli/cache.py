@@ -3,9 +3,9 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from recursivemas.cli.console import plain_console
 from recursivemas.system.cache import KINDS, Entry, cache_folder, damage, entries, find_entry, remove
 from recursivemas.system.errors import InputError
 
@@ -24,11 +24,11 @@ def list_command() -> None:
     table = Table("entry", "MB", "what it is", box=None, pad_edge=False)
     for entry in found:
         table.add_row(_name(entry), f"{entry.size_bytes / 1e6:.1f}", KINDS[entry.kind])
-    console = Console(soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     if found:
         console.print(table)
     total = sum(entry.size_bytes for entry in found)
-    console.print(f"{cache_folder()}: {len(found)} entries, {total / 1e6:.1f} MB", highlight=False, markup=False)
+    console.print(f"{cache_folder()}: {len(found)} entries, {total / 1e6:.1f} MB")
 
 
 @cache_command.command("check")

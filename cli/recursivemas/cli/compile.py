@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
+from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     QUANTIZATION_NAMES,
     BackendOption,
@@ -57,12 +57,12 @@ def compile_command(
     find_scheme(quantization)  # before a download that may take long
     check_out(out)
     find_emscripten()
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True)
     options = CompileOptions(quantization, backend, context_window, prefill_chunk)
     checkpoint = CheckpointRef(model, revision, sha256, tokenizer, adapter, adapter_revision)
     resolved = checkpoint.resolve(console.print)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
-    with Progress(TextColumn("  {task.description}"), *columns, console=console, transient=True) as bar:
+    with Progress(TextColumn("  {task.description}", markup=False), *columns, console=console, transient=True) as bar:
         task = bar.add_task("weights", total=None, visible=False)
         agent = compile_agent(
             resolved,

@@ -13,9 +13,10 @@ from pathlib import Path
 import typer
 from packaging.requirements import Requirement
 from packaging.version import Version
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from recursivemas.cli.console import plain_console
 from recursivemas.compiler.page_tokenizer import MINIMUM_NODE
 from recursivemas.compiler.runtime.toolchain import MINIMUM
 
@@ -46,9 +47,9 @@ def doctor_command() -> None:
     for heading in ("", "part", "found", "how to install it"):
         table.add_column(heading)
     for check in checks:
-        mark = "[green]ok[/]" if check.ok else "[red]missing[/]" if check.required else "[yellow]absent[/]"
-        table.add_row(mark, check.name, check.found, "" if check.ok else check.remedy)
-    Console().print(table)
+        word, colour = ("ok", "green") if check.ok else ("missing", "red") if check.required else ("absent", "yellow")
+        table.add_row(Text(word, colour), check.name, check.found, "" if check.ok else check.remedy)
+    plain_console().print(table)
     if any(check.required and not check.ok for check in checks):
         raise typer.Exit(1)
 

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     MODE_NAMES,
     DeviceOption,
@@ -140,9 +139,9 @@ def eval_command(
         for each, r, m, c in grid:
             report = start(f"{each} r={r} m={m}")
             cells.append(evaluate(recursion, records, each, r, m, c, temperature, seed or 0, batch_size or 128, report))
-    Console().print(_table(cells))
+    plain_console().print(_table(cells))
     if wrong:
-        Console().print(_wrong_table(cells, records, wrong))
+        plain_console().print(_wrong_table(cells, records, wrong))
     if out is not None:
         save_report(out, declared, links, source, seed or 0, cells, records)
         typer.echo(f"{out / 'eval.json'}, {out / 'eval.png'}")
@@ -173,7 +172,7 @@ def _wrong_table(cells: "Sequence[Cell]", records: Sequence[QuestionRecord], mos
     for cell in cells:
         missed = [each for each in cell.answered(records) if not each["correct"]]
         for each in missed[:most]:
-            texts = (escape(str(each[name])) for name in ("question", "right_answer", "answer"))
+            texts = (str(each[name]) for name in ("question", "right_answer", "answer"))
             table.add_row(cell.mode, cell.control, str(cell.rounds), str(cell.latent_steps), *texts)
     return table
 

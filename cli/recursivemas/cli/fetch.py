@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import Sha256Option, TokenizerOption
 from recursivemas.compiler.licence import declared_licence
 from recursivemas.system.hub import CheckpointRef, checkpoint_of
@@ -24,7 +24,7 @@ def fetch_command(
     tokenizer: TokenizerOption = None,
 ) -> None:
     """Downloads models and adapters into the cache and shows where they are and which licence they declare."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = plain_console(stderr=True, soft_wrap=True)
     if what.endswith((".yaml", ".yml")):
         checkpoints = dict.fromkeys(checkpoint_of(agent) for agent in load_system(Path(what)).agents)
     else:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from recursivemas.cli.console import plain_console
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
 from recursivemas.system.links_file import LinkFile, load_links
@@ -34,7 +34,7 @@ def check_command(
         for key, link in group.items():
             count = sum(record.array().size for record in link.tensors.values())
             table.add_row(f"{kind} {key}", f"{link.source_size} to {link.target_size}", str(link.width), f"{count:,}")
-    console = Console()
+    console = plain_console()
     console.print(table)
     console.print(f"{file}: valid; system {links.system}, variant {links.variant}, {links.activation}")
 

@@ -27,7 +27,7 @@ def shown_phases(bars: bool = False) -> Iterator[Start]:
     if not Console().is_terminal:
         yield _Lines(bars).start
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
 
         def start(name: str) -> Report:

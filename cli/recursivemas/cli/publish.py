@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from recursivemas.cli.console import plain_console
 from recursivemas.release.publish import Destination, finish, publish
 from recursivemas.system.errors import InputError
 
@@ -59,7 +59,7 @@ def publish_command(
         raise InputError("--release is empty: expected a tag, for example v0.1.0")
     if hub is None and release is None:
         raise InputError("nowhere to publish to: give --hub OWNER/NAME, --release TAG, or both")
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console = plain_console(stderr=True, soft_wrap=True)
     for line in _lines(folder, Destination(hub, release, draft, assets, private), dry_run, console.print):
         typer.echo(line)
 

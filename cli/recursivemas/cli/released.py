@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from recursivemas.cli.console import plain_console
 from recursivemas.cli.phases import shown_phases
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of, write_text_atomic
@@ -118,7 +118,7 @@ def eval_released(
         "answers": RESULTS_FILE,
     }
     write_text_atomic(out / "eval.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    Console().print(_table(name, settings, lines, found))
+    plain_console().print(_table(name, settings, lines, found))
     typer.echo(f"{out / 'eval.json'}, {out / RESULTS_FILE}")
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     DeviceOption,
     LinksOption,
@@ -63,9 +63,9 @@ def run_command(
     table = Table("round", "agent", "prompt tokens", "thoughts", "hands over", "ms")
     for cells in turn_rows(recursion, answers):
         table.add_row(*cells)
-    console = Console()
+    console = plain_console()
     console.print(table)
-    console.print(f"answer: {answers.texts[0]}", markup=False, highlight=False)
+    console.print(f"answer: {answers.texts[0]}")
     console.print(
         f"{answers.decoded_tokens[0]} decoded tokens, {answers.forward_positions[0]} positions, "
         f"{answers.duration_ms:.0f} ms"
