@@ -205,7 +205,8 @@ function TaskWords(): JSX.Element | null {
 function Facts(): JSX.Element | null {
   const { page, question, session } = useStore();
   const system = session.system.value;
-  if (!system) return null;
+  // The task's own facts come with its questions.
+  if (!system || session.phase.value !== "ready") return null;
   const state = page.state.value;
   return (
     <FieldBoxes

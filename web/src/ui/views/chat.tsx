@@ -2,11 +2,12 @@
 import type { JSX } from "preact";
 import { useId } from "preact/hooks";
 import { formatCount, formatDuration } from "../lib/format";
-import { fieldLabel, planFields } from "../model/fields";
+import { planFields } from "../model/fields";
 import { limitsOf, measuredWords, trainedOn } from "../model/honest";
 import { lensesOf } from "../model/recording";
 import { arranged } from "../model/settings";
 import { firstLarge, hasWords } from "../model/words";
+import { AskedFacts } from "../parts/asked-facts";
 import { Estimate } from "../parts/estimate";
 import { FieldBoxes } from "../parts/field-boxes";
 import { Thoughts } from "../parts/thoughts";
@@ -123,20 +124,11 @@ export function ChatComposer({ onAsk }: { onAsk: () => void }): JSX.Element {
 function ExchangeCard({ exchange }: { exchange: Exchange }): JSX.Element {
   const { asked, voices, number } = exchange;
   const { latent } = voices;
-  const facts = Object.entries(asked.options.fields ?? {}).filter(([, text]) => text.trim() !== "");
   const id = `exchange-${number}`;
   return (
     <article class="exchange" aria-labelledby={id}>
       <h3 id={id}>{asked.options.question}</h3>
-      {facts.length > 0 && (
-        <ul class="exchange-facts">
-          {facts.map(([name, text]) => (
-            <li key={name}>
-              <b>{fieldLabel(name)}</b> {text}
-            </li>
-          ))}
-        </ul>
-      )}
+      <AskedFacts options={asked.options} />
       <div class="voices">
         {VOICES.map((mode) => (
           <VoiceCard key={mode} mode={mode} voice={voices[mode]} exchange={exchange} />

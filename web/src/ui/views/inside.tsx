@@ -8,6 +8,7 @@ import { saveFile } from "../lib/save";
 import { readText } from "../model/folder";
 import { type Finished, isFinished } from "../model/recording";
 import { type Space, spacesOf } from "../model/spaces";
+import { AskedFacts } from "../parts/asked-facts";
 import { Cuts } from "../parts/cuts";
 import { Heatmap } from "../parts/heatmap";
 import { LensTable } from "../parts/lens-table";
@@ -93,6 +94,12 @@ function Opened({ finished }: { finished: Finished }): JSX.Element {
   const spaces = useMemo(() => spacesOf(system, result), [system, result]);
   return (
     <>
+      {finished.options.fields && (
+        <section class="inside-part">
+          <h3>{finished.options.question}</h3>
+          <AskedFacts options={finished.options} />
+        </section>
+      )}
       <section class="inside-part">
         <h3>The words closest to each thought</h3>
         <p>
