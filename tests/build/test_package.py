@@ -91,9 +91,7 @@ def test_build_keeps_the_fields_that_prompts_use(root: Path) -> None:
 def test_build_refuses_questions_without_a_field(root: Path) -> None:
     before = contents(root / "built")
     path = changed_system(root, [{"question": "q", "answer": "a"}])
-    with pytest.raises(
-        InputError, match=r"agent 'planner': first_round_prompt needs the field 'facts', which"
-    ):
+    with pytest.raises(InputError, match=r"agent 'planner': first_round_prompt needs the field 'facts', which"):
         build_system(path, LINKS, root / "built", OPTIONS, supplied=Supplied(root / "agents"))
     assert contents(root / "built") == before
 
