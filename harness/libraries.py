@@ -176,7 +176,7 @@ class KVCache:
         """Calls a function that appends the (1, T, D) positions of `embed`; returns its tensor."""
         length = int(embed.shape[1])
         self._library.call("global:vm.builtin.kv_state_begin_forward", self.ref, Shape((0,)), Shape((length,)))
-        tensor, _ = self._library.call(function, embed, self.ref, *self.state, *arguments)
+        tensor, *_ = self._library.call(function, embed, self.ref, *self.state, *arguments)
         self._library.call("global:vm.builtin.kv_state_end_forward", self.ref)
         array: NDArray[Any] = tensor
         return array

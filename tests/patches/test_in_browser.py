@@ -21,8 +21,8 @@ from recursivemas.system.quantize import SCHEMES
 pytest.importorskip("transformers", reason="transformers is not installed")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-SHARED = ("llama", "mistral", "qwen2", "qwen3")
-GPU_ONLY = ("gemma2", "mixtral", "qwen2_moe", "qwen3_moe")
+SHARED = ("llama", "mistral", "qwen2", "qwen3", "qwen3_5_text")
+GPU_ONLY = ("gemma2", "mixtral", "qwen2_moe", "qwen3_5", "qwen3_moe")
 """Families some of whose kernels, or of our changes to kernels, are for a GPU alone."""
 
 IDS = np.random.default_rng(1).integers(3, 150, size=20).astype(np.int32)

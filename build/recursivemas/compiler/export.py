@@ -33,10 +33,11 @@ class LanguageModel(Protocol):
 
     def get_last_hidden(
         self, input_embed: Tensor, paged_kv_cache: PagedKVCache, *recurrent_state: list[Tensor]
-    ) -> Tensor:
+    ) -> Tensor | tuple[Tensor, ...]:
         """(1, T, D) to the hidden states after the final norm, (1, T, D); the cache grows by T positions.
 
-        A model with a recurrent state gets its tensors too and updates them in place.
+        A model with a recurrent state gets its tensors too and updates them in place. Where nothing else depends on the
+        writing, it returns them behind the hidden states.
         """
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -103,8 +104,10 @@ def export(
 
     def get_last_hidden(
         input_embed: Tensor, paged_kv_cache: PagedKVCache, *recurrent_state: list[Tensor]
-    ) -> tuple[Tensor, PagedKVCache]:
-        return model.get_last_hidden(input_embed, paged_kv_cache, *recurrent_state), paged_kv_cache
+    ) -> tuple[Tensor, ...]:
+        result = model.get_last_hidden(input_embed, paged_kv_cache, *recurrent_state)
+        hidden, *written = result if isinstance(result, tuple) else (result,)
+        return hidden, paged_kv_cache, *written
 
     def create_tir_paged_kv_cache(*sizes: tirx.Var) -> PagedKVCache:
         return model.create_paged_kv_cache(**dict(zip(_CACHE_SIZES, sizes, strict=True)))

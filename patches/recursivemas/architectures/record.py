@@ -94,7 +94,9 @@ def check_one(mlc: Mlc, name: str) -> Outcome:
     outcome = Outcome(name, "builds", embed_scale=scale, correction=correction)
     if not transformers_has(name):
         return dataclasses.replace(outcome, note="transformers has no such model to compare with")
-    if config.keys() & {"num_experts", "num_local_experts"}:  # Their routing kernels are written for a GPU alone.
+    text = config.get("text_config") or config
+    # Their kernels for routing and for linear attention are written for a GPU alone.
+    if text.keys() & {"num_experts", "num_local_experts", "linear_num_key_heads"}:
         return dataclasses.replace(outcome, note="compared with transformers in Chromium (tests/patches)")
     try:
         parity = check_parity(mlc, config)
@@ -111,8 +113,6 @@ _NO_SAMPLE = {
     "phi3_v": "it needs pictures",
     "rwkv5": "it has a recurrent state instead of a paged KV cache",
     "rwkv6": "it has a recurrent state instead of a paged KV cache",
-    "qwen3_5": "it has a recurrent state beside its paged KV cache",
-    "qwen3_5_text": "it has a recurrent state beside its paged KV cache",
     "deepseek_v2": "its multi-head latent attention has another KV cache",
     "deepseek_v3": "its multi-head latent attention has another KV cache",
     "eagle": "it drafts for another model",

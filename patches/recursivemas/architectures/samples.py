@@ -15,6 +15,18 @@ _COMMON: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 
+_QWEN3_5: dict[str, Any] = {
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "num_hidden_layers": 4,
+    "head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "linear_conv_kernel_dim": 4,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+}
+
 _OWN: dict[str, dict[str, Any]] = {
     "llama": {"rope_theta": 10000.0},
     "mistral": {"sliding_window": None, "head_dim": 16, "rope_theta": 10000.0},
@@ -95,6 +107,8 @@ _OWN: dict[str, dict[str, Any]] = {
         "output_router_logits": False,
         "use_sliding_window": False,
     },
+    "qwen3_5_text": _QWEN3_5,
+    "qwen3_5": {"text_config": {"model_type": "qwen3_5_text", **_COMMON, **_QWEN3_5}},
     "qwen3": {"head_dim": 16, "attention_bias": False, "rope_theta": 10000.0},
     "qwen3_moe": {
         "head_dim": 16,
@@ -277,7 +291,7 @@ _OWN: dict[str, dict[str, Any]] = {
     },
 }
 
-_BARE = frozenset(("gemma3", "gpt2", "gpt_bigcode", "gptj", "chatglm", "qwen", "phi-msft"))
+_BARE = frozenset(("gemma3", "qwen3_5", "gpt2", "gpt_bigcode", "gptj", "chatglm", "qwen", "phi-msft"))
 """Families that do not use the common keys."""
 
 

@@ -17,6 +17,9 @@ from recursivemas.system.errors import InputError
 NEEDED_METHODS = ("embed", "decode", "prefill", "create_paged_kv_cache", "get_default_spec")
 """The methods of MLC-LLM's causal language models that our functions call."""
 
+NEEDED_WITH_STATE = ("embed", "batch_decode", "create_paged_kv_cache", "create_rnn_state", "get_default_spec")
+"""The same of models with a recurrent state."""
+
 _LAYER_ARGUMENTS = 3
 """Hidden states, KV cache, layer number. Only the count is checked, because Mixtral's layers have old names for two."""
 
@@ -68,7 +71,8 @@ def dissect(model: Any) -> Anatomy:
         InputError: A part is missing; the message names it.
     """
     kind = type(model).__name__
-    missing = [name for name in NEEDED_METHODS if not callable(getattr(model, name, None))]
+    needed = NEEDED_WITH_STATE if hasattr(model, "create_rnn_state") else NEEDED_METHODS
+    missing = [name for name in needed if not callable(getattr(model, name, None))]
     if missing:
         raise InputError(f"{kind} has no {', '.join(missing)}")
     body = _find_body(model)
@@ -105,13 +109,16 @@ def _arguments(module: Any) -> list[inspect.Parameter]:
 
 
 def _is_body(module: Any) -> bool:
-    """Whether a module takes hidden states and a paged KV cache, and nothing else."""
+    """Whether a module takes hidden states and a paged KV cache, and nothing else but a recurrent state."""
     arguments = _arguments(module)
-    if len(arguments) != 2:
+    if len(arguments) != 2 and not (len(arguments) == 3 and _label(arguments[2]) == "RNNState"):
         return False
-    annotation = arguments[1].annotation
-    label = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return label == "PagedKVCache" or arguments[1].name == "paged_kv_cache"
+    return _label(arguments[1]) == "PagedKVCache" or arguments[1].name == "paged_kv_cache"
+
+
+def _label(argument: inspect.Parameter) -> str:
+    annotation = argument.annotation
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
 
 
 def _find_body(model: Any) -> Part | None:

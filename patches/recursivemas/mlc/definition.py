@@ -12,11 +12,13 @@ from tvm.relax.frontend import nn
 
 from recursivemas.compiler.export import Exported, export
 from recursivemas.compiler.model_facts import CacheShape
+from recursivemas.compiler.models.recurrent_state import add_state_functions
 from recursivemas.mlc.compat.kv_cache import CacheBuild, building
 from recursivemas.mlc.corrections import Corrections, corrections_for
 from recursivemas.mlc.hidden_states import LatentModel, expose
 from recursivemas.mlc.importing import Mlc
 from recursivemas.mlc.model_config import longest_context, mlc_config, transformers4
+from recursivemas.mlc.recurrent import FAMILY_OF, flat_config
 from recursivemas.mlc.score_cap import cap_scores
 from recursivemas.system.errors import InputError
 from recursivemas.system.quantize import Scheme
@@ -25,9 +27,6 @@ _VOCABULARY = "vocab_size"
 """The symbolic size of some of MLC-LLM's embeddings, so that a table may have spare rows."""
 
 _ALIASES = {"gpt_j": "gptj"}
-
-_RECURRENT = ("qwen3_5", "qwen3_5_text")
-"""Models with a recurrent state beside their KV cache, which our functions do not pass to MLC-LLM's definitions."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,13 @@ def architecture_of(mlc: Mlc, raw: Mapping[str, Any]) -> str:
     """The registry's name for a checkpoint.
 
     Raises:
-        InputError: MLC-LLM does not have it, it is no language model, or it keeps a recurrent state.
+        InputError: MLC-LLM does not have it, or it is no language model.
     """
     model_type = raw.get("model_type")
     name = _ALIASES.get(str(model_type), str(model_type))
     if name not in mlc.models or getattr(mlc.models[name], "model_task", "chat") != "chat":
         known = ", ".join(sorted(key for key, each in mlc.models.items() if each.model_task == "chat"))
         raise InputError(f"model_type {model_type!r}: not one of MLC-LLM's language models ({known})")
-    if name in _RECURRENT:
-        raise InputError(
-            f"MLC-LLM's {name} keeps a recurrent state beside its KV cache, which --backend mlc cannot pass on; our "
-            "own definition can: --backend relax"
-        )
     return name
 
 
@@ -88,7 +82,11 @@ def define(mlc: Mlc, raw: Mapping[str, Any], scheme: Scheme, target: tvm.target.
     """
     name = architecture_of(mlc, raw)
     entry = mlc.models[name]
-    config = mlc_config(entry.config, raw)
+    if name in FAMILY_OF:
+        raw = flat_config(name, raw)
+        config = entry.config.from_dict(dict(raw))
+    else:
+        config = mlc_config(entry.config, raw)
     quantization = copy.deepcopy(mlc.quantizations[scheme.name])
     if quantization.kind not in entry.quantize:
         raise InputError(f"MLC-LLM's {name} cannot be stored as {scheme.name}; it offers {', '.join(entry.quantize)}")
@@ -127,7 +125,9 @@ def export_definition(definition: Definition, target: tvm.target.Target) -> tupl
     latent = definition.latent
     build = CacheBuild(definition.corrections.interleaved_rope)
     with building(build):
-        exported = export(latent.model, latent, latent.hidden_size, latent.dtype, target)
+        shapes = latent.state.shapes if latent.state is not None else ()
+        exported = export(latent.model, latent, latent.hidden_size, latent.dtype, target, shapes)
+    exported = dataclasses.replace(exported, module=add_state_functions(exported.module, shapes))
     if build.made is None:
         raise InputError(f"MLC-LLM's {definition.architecture} has no paged KV cache")
     if definition.corrections.score_cap is not None:

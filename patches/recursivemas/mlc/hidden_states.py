@@ -22,6 +22,7 @@ from recursivemas.mlc.anatomy import Anatomy, Part, dissect
 from recursivemas.mlc.compat.intercept import seeing
 from recursivemas.mlc.corrections import Corrections
 from recursivemas.mlc.local_rope import LocalRopeCache
+from recursivemas.mlc.recurrent import PassedState, StateShape, state_shape
 from recursivemas.system.errors import InputError
 
 
@@ -62,6 +63,7 @@ class LatentModel:
         hidden_size: D.
         dtype: The model dtype.
         corrections: For differences from the checkpoint's own code.
+        state: What its recurrent layers keep; None if it has none.
     """
 
     model: Any
@@ -70,14 +72,22 @@ class LatentModel:
     hidden_size: int
     dtype: str
     corrections: Corrections
+    state: StateShape | None = None
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """(T,) int32 to (T, D)."""
         embeddings = self.model.embed(input_ids)
         return embeddings if self.embed_scale == 1.0 else embeddings * self.embed_scale
 
-    def get_last_hidden(self, input_embed: Tensor, paged_kv_cache: Any) -> Tensor:
-        """(1, T, D) input embeddings to (1, T, D) hidden states after the last normalisation."""
+    def get_last_hidden(self, input_embed: Tensor, paged_kv_cache: Any, *recurrent_state: list[Tensor]) -> Any:
+        """(1, T, D) input embeddings to (1, T, D) hidden states after the last normalisation.
+
+        With a recurrent state, the overwritten tensors follow, so that nothing drops the writing.
+        """
+        if self.state is not None:
+            passed = PassedState(recurrent_state[0], len(self.state.states))
+            hidden, _ = self.anatomy.body.module.forward(input_embed, paged_kv_cache, passed)
+            return hidden, *passed.tensors
         local = self.corrections.local_rope
         cache = paged_kv_cache if local is None else LocalRopeCache(paged_kv_cache, self.model, local)
         with self._activation():
@@ -93,7 +103,10 @@ class LatentModel:
         """
         rows = hidden.reshape(1, *hidden.shape)
         with self._given_hidden(rows):
-            logits, _ = self.model.decode(rows, None)
+            if self.state is None:
+                logits, _ = self.model.decode(rows, None)
+            else:
+                logits, *_ = self.model.batch_decode(rows, None, None)
         logits = logits.reshape(logits.shape[1], logits.shape[2])
         return logits if self.corrections.logit_scale == 1.0 else logits * self.corrections.logit_scale
 
@@ -103,7 +116,8 @@ class LatentModel:
 
     @contextmanager
     def _given_hidden(self, hidden: Tensor) -> Iterator[None]:
-        with _replaced(self.anatomy.body, _Stand(self.anatomy.body.module, lambda *_: hidden)):
+        given = hidden if self.state is None else (hidden, None)
+        with _replaced(self.anatomy.body, _Stand(self.anatomy.body.module, lambda *_: given)):
             norm = self.anatomy.head_norm
             if norm is None:
                 yield
@@ -142,14 +156,15 @@ def expose(model: Any, dtype: str, corrections: Corrections) -> LatentModel:
     """
     anatomy = dissect(model)
     hidden_size = _hidden_size(model)
-    scale = _embed_scale(model, anatomy, hidden_size, dtype)
-    return LatentModel(model, anatomy, scale, hidden_size, dtype, corrections)
+    state = state_shape(model)
+    scale = 1.0 if state is not None else _embed_scale(model, anatomy, hidden_size, dtype)
+    return LatentModel(model, anatomy, scale, hidden_size, dtype, corrections, state)
 
 
 def _hidden_size(model: Any) -> int:
     spec = model.get_default_spec()
     for name, method in zip(spec.method_names, spec.method_specs, strict=True):
-        if name == "decode":  # Its first argument is (1, 1, D), whatever its name.
+        if name in ("decode", "batch_decode"):  # Its first argument is (1, 1, D), whatever its name.
             return int(method.arg_specs[0].shape[-1])
     raise InputError(f"{type(model).__name__} does not compile decode")
 

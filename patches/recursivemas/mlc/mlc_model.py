@@ -11,11 +11,13 @@ from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.library import compile_module, library_metadata
 from recursivemas.compiler.model_facts import CacheShape, ModelFacts
 from recursivemas.compiler.models.hf_config import library_sizes
+from recursivemas.compiler.models.text_part import left_out_note
 from recursivemas.compiler.pipeline import webgpu_target
 from recursivemas.compiler.weights import WeightsSummary
 from recursivemas.mlc.checkpoint_mapping import map_checkpoint
 from recursivemas.mlc.definition import Definition, define, export_definition
 from recursivemas.mlc.importing import Mlc, import_mlc, unusable
+from recursivemas.mlc.recurrent import FAMILY_OF, checkpoint_names
 from recursivemas.mlc.weights import MlcWeights
 from recursivemas.system.errors import InputError
 from recursivemas.system.progress import Progress, Say
@@ -40,6 +42,10 @@ class MlcModel:
         self._exported, cache = export_definition(definition, target)
         self._scheme = scheme
         self._tensors = self._exported.tensors
+        if definition.architecture in FAMILY_OF:
+            names, left_out = checkpoint_names(definition.architecture, checkpoint.tensors)
+            checkpoint.rename(names)
+            self.note = left_out_note(left_out)
         mapping = map_checkpoint(definition, self._tensors, checkpoint)
         self._weights = MlcWeights(definition, self._tensors, mapping, checkpoint, scheme)
         self.facts = model_facts(definition, cache, scheme, *sizes)
@@ -87,6 +93,7 @@ def prepare(
 
 def model_facts(definition: Definition, cache: CacheShape, scheme: Scheme, context: int, chunk: int) -> ModelFacts:
     """The model's dimensions."""
+    state = definition.latent.state
     return ModelFacts(
         backend="mlc",
         architecture=definition.architecture,
@@ -96,6 +103,8 @@ def model_facts(definition: Definition, cache: CacheShape, scheme: Scheme, conte
         prefill_chunk_size=chunk,
         kv_cache=cache,
         kv_cache_bytes=cache.nbytes(context, scheme),
+        recurrent_state_bytes=0 if state is None else state.nbytes,
+        linear_layers=0 if state is None else state.layers,
         model_config=_plain(definition.config),
     )
 

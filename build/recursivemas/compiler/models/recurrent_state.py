@@ -49,7 +49,7 @@ def add_state_functions(mod: tvm.IRModule, shapes: Sequence[Sequence[int]]) -> t
         builder.emit_func_output(builder.emit(in_place(_zero, "recurrent_state_zero", tensors_of(cleared))))
     with builder.function("copy_recurrent_state", [source, target]):
         builder.emit_func_output(
-            builder.emit(in_place(_copy, "recurrent_state_copy", tensors_of(source), tensors_of(target)))
+            builder.emit(in_place(copy_kernel, "recurrent_state_copy", tensors_of(source), tensors_of(target)))
         )
     return builder.finalize()
 
@@ -70,7 +70,9 @@ def _zero(rows: int, columns: int) -> tirx.PrimFunc:
     return zero.without_attr("global_symbol")
 
 
-def _copy(rows: int, columns: int) -> tirx.PrimFunc:
+def copy_kernel(rows: int, columns: int) -> tirx.PrimFunc:
+    """Copies a (rows, columns) float32 tensor into another one."""
+
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def copy(var_source: T.handle, var_state: T.handle) -> None:
         T.func_attr({"op_pattern": 8, "tirx.noalias": True, "tirx.is_scheduled": True})

@@ -7,6 +7,7 @@ from recursivemas.mlc.compat import (
     gptj_loader,
     kv_cache,
     relax_names,
+    rnn_state,
     thread_limit,
     topk_init,
 )
@@ -23,6 +24,7 @@ AFTER_IMPORT: tuple[Bridge, ...] = (
     topk_init.BRIDGE,
     gelu_form.BRIDGE,
     gptj_loader.BRIDGE,
+    rnn_state.BRIDGE,
 )
 """Applied to MLC-LLM's modules after they are imported."""
 
