@@ -25,7 +25,7 @@ from recursivemas.cli.phases import shown_phases
 from recursivemas.cli.released import chosen_set, chosen_settings, eval_released
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
-from recursivemas.system.names import MODES
+from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, MODES
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.released_settings import SET_NAMES, STYLES
 from recursivemas.system.system import load_system
@@ -97,8 +97,8 @@ def eval_command(
     access = ToolAccess(python, search_words(search))
     if profile is not None:
         given = {
-            "latent_steps": _one(latent_steps, "--latent-steps"),
-            "rounds": _one(rounds, "--rounds"),
+            "latent_steps": _one(latent_steps, "--latent-steps", MAX_LATENT_STEPS),
+            "rounds": _one(rounds, "--rounds", MAX_ROUNDS),
             "temperature": temperature,
             "seed": seed,
             "batch_size": batch_size,
@@ -127,8 +127,8 @@ def eval_command(
     grid = [
         (each, r, m, c)
         for each in modes
-        for r in (_numbers(rounds, declared.rounds, "--rounds") if known[each].rounds else [1])
-        for m in _numbers(latent_steps, declared.default_latent_steps, "--latent-steps")
+        for r in (_numbers(rounds, declared.rounds, "--rounds", MAX_ROUNDS) if known[each].rounds else [1])
+        for m in _numbers(latent_steps, declared.default_latent_steps, "--latent-steps", MAX_LATENT_STEPS)
         for c in (controls if each == "latent" else no_control)
     ]
     records = load_records(source)[:limit]
@@ -177,24 +177,24 @@ def _wrong_table(cells: "Sequence[Cell]", records: Sequence[QuestionRecord], mos
     return table
 
 
-def _one(text: str | None, option: str) -> int | None:
+def _one(text: str | None, option: str, most: int) -> int | None:
     if text is None:
         return None
-    numbers = _numbers(text, 1, option)
+    numbers = _numbers(text, 1, option, most)
     if len(numbers) > 1:
         raise InputError(f"{option} {text!r}: --profile takes one number")
     return numbers[0]
 
 
-def _numbers(text: str | None, default: int, option: str) -> list[int]:
+def _numbers(text: str | None, default: int, option: str, most: int) -> list[int]:
     if text is None:
         return [default]
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"{option} {text!r}: expected whole numbers separated by commas, such as 1,2,3") from None
-    if min(numbers) < 1:
-        raise InputError(f"{option} {text!r}: expected numbers of at least 1")
+    if not 1 <= min(numbers) <= max(numbers) <= most:
+        raise InputError(f"{option} {text!r}: expected numbers of at least 1 and at most {most}")
     return numbers
 
 

@@ -23,7 +23,7 @@ from recursivemas.cli.options import (
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.links_file import load_links
-from recursivemas.system.names import Mode
+from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Mode
 from recursivemas.system.questions import QuestionRecord, check_fields
 from recursivemas.system.system import load_system
 
@@ -35,8 +35,10 @@ def run_command(
     field: Annotated[
         list[str] | None, typer.Option(metavar="NAME=TEXT", help="Another column of the question. Can be repeated.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Default: the system's.")] = None,
-    latent_steps: Annotated[int | None, typer.Option(min=1, help="Latent steps a turn. Default: the system's.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, max=MAX_ROUNDS, help="Default: the system's.")] = None,
+    latent_steps: Annotated[
+        int | None, typer.Option(min=1, max=MAX_LATENT_STEPS, help="Latent steps a turn. Default: the system's.")
+    ] = None,
     mode: Annotated[Mode, typer.Option(help="How the agents answer.")] = "latent",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",

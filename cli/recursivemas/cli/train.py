@@ -9,7 +9,7 @@ import typer
 from recursivemas.cli.options import DeviceOption, SystemArgument, ThreadsOption, use_threads
 from recursivemas.cli.phases import shown_phases
 from recursivemas.system.errors import InputError
-from recursivemas.system.names import Dtype
+from recursivemas.system.names import MAX_ROUNDS, Dtype
 from recursivemas.system.system import System, load_system
 
 
@@ -22,7 +22,7 @@ def train_command(
     resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint in --out.")] = False,
     seed: Annotated[int | None, typer.Option(help="Default: the system's training seed.")] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Outer-loop steps. Default: the system's.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Default: the system's.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, max=MAX_ROUNDS, help="Default: the system's.")] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
     keep_at: Annotated[
         str | None, typer.Option(help="Outer-loop steps after which to keep the links, such as 0,60,100.")

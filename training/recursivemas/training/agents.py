@@ -87,6 +87,11 @@ class LoadedAgent:
         return self._embedding_weight.dtype
 
     @property
+    def context_window(self) -> int:
+        """The most positions that the checkpoint was made for."""
+        return int(self.model.config.get_text_config(decoder=True).max_position_embeddings)
+
+    @property
     def stop_tokens(self) -> frozenset[int]:
         """Ids that end decoding."""
         return frozenset(self.stop_list)

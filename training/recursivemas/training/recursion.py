@@ -36,6 +36,7 @@ from recursivemas.training.rollout import (
     write,
 )
 from recursivemas.training.tools import ToolAccess, answer_call
+from recursivemas.training.window import check_window
 
 HandOff: TypeAlias = Tensor | list[str]
 # (edge id, round, hand-off) -> the hand-off that the receiver gets
@@ -303,10 +304,12 @@ class Recursion:
             listener: Called after every written thought of text mode.
 
         Raises:
-            InputError: When a question lacks a column that a prompt shows, or an agent computes NaN or infinity.
+            InputError: When a question lacks a column that a prompt shows, prompt and thoughts do not fit an agent's
+                checkpoint, or an agent computes NaN or infinity.
         """
         rounds, latent_steps = rounds or self.system.rounds, latent_steps or self.system.default_latent_steps
         check_fields(self.system, questions)
+        check_window(self.system, self.agents, questions, rounds, latent_steps, mode)
         sampler = sampler or self.sampler()
         began = time.perf_counter()
         if mode == "text":

@@ -20,6 +20,7 @@ from recursivemas.system.system import System
 from recursivemas.training.evaluation.statistics import wilson
 from recursivemas.training.recursion import HandOffHook, Recursion
 from recursivemas.training.tasks.scoring import is_right
+from recursivemas.training.window import check_window
 
 Control = Literal["none", "zeros", "other_question"]
 
@@ -140,12 +141,14 @@ def evaluate(
 
     Raises:
         InputError: When the control is `other_question` and there is no other question, or a question lacks a column
-            that a prompt shows.
+            that a prompt shows or does not fit an agent's checkpoint.
     """
     if control == "other_question" and len(records) == 1:
         raise InputError("control 'other_question' needs at least 2 questions, got 1; give more, or leave it out")
     system = recursion.system
     check_fields(system, records)
+    given = (rounds or system.rounds, latent_steps or system.default_latent_steps)
+    check_window(system, recursion.agents, asked_of(system, records), *given, mode)
     scoring = system.task.scoring if system.task is not None else "exact"
     asked = Recursion(system, recursion.agents, recursion.links, CONTROLS[control] or recursion.hook, recursion.access)
     sampler = asked.sampler(seed)

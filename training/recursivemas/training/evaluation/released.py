@@ -32,6 +32,7 @@ from recursivemas.training.evaluation.results import Line, Results, digest
 from recursivemas.training.evaluation.statistics import wilson
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.scoring import is_right
+from recursivemas.training.window import check_window
 
 # What follows an answer that lacks what it needs, unless the system says it itself.
 _RETRIES = {
@@ -125,6 +126,8 @@ def ask_set(
         **depends_on,
         "system_sha256": digest(recursion.system.model_dump(mode="json")),
     }
+    asked = asked_of(recursion.system, records)
+    check_window(recursion.system, recursion.agents, asked, settings.rounds, settings.latent_steps, mode)
     results = Results(out, identity, state.process_index, say)
     state.wait_for_everyone()
     if state.is_main_process:

@@ -64,6 +64,11 @@ class TrainingData:
         self._generate = GENERATORS[name] if kind == "generator" else None
         self._records = [] if self._generate else load_records(source)
 
+    @property
+    def known(self) -> list[QuestionRecord]:
+        """Every question; of a synthetic task, which has no end, a few."""
+        return self._records if self._generate is None else self.batch(0, 0, 8)
+
     def batch(self, stream: int, step: int, size: int) -> list[QuestionRecord]:
         """`size` questions of a step; each use of questions in a run has a `stream` of its own."""
         key = [FIRST_TRAINING_SEED + self.seed, stream, step]

@@ -42,6 +42,7 @@ from recursivemas.training.train.soft_prompts import SoftPromptRecursion, SoftPr
 from recursivemas.training.train.teacher_forcing import TeacherForcedRecursion
 from recursivemas.training.train.text_pairs import collect_text_pairs
 from recursivemas.training.train.watch import StartWatch
+from recursivemas.training.window import check_window
 
 # What a batch of training questions is for; each use has a stream of its own.
 PAIR_STREAM, OUTER_STREAM, LATENT_STREAM, HELD_OUT_STREAM = 0, 1, 2, 3
@@ -471,6 +472,7 @@ def train_system(
     identity = run_identity(system, data, before, start) + (" soft prompts" if soft else "")
     run = Run(out, soft or links, identity, checkpoint_every, accelerator, progress)
     run.start(resume, say)
+    check_window(system, agents, data.known, system.rounds, system.default_latent_steps)
     trainer = Trainer(system, agents, links, data, run, say, keep_at, soft)
     trainer.train() if start is None and soft is None else trainer.train_outer()
     assert checksums(agents) == before, "an agent changed while its links were trained"
