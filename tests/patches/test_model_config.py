@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from recursivemas.architectures.samples import sample_config
 from recursivemas.mlc.model_config import longest_context, mlc_config, transformers4
+from recursivemas.mlc.recurrent import checkpoint_names, flat_config
 from recursivemas.system.errors import InputError
 
 
@@ -126,3 +128,26 @@ def test_longest_context_stays_where_the_definition_is_right(raw: dict[str, Any]
 def test_longest_context_must_be_known() -> None:
     with pytest.raises(InputError, match="max_position_embeddings"):
         longest_context(SimpleNamespace(), {})
+
+
+def test_a_recurrent_model_gets_its_layers_from_an_interval() -> None:
+    config = sample_config("qwen3_5")
+    assert config is not None
+    flat = flat_config("qwen3_5", config)
+    assert (flat["model_type"], flat["full_attention_interval"]) == ("qwen3_5_text", 2)
+    config["text_config"] = {**config["text_config"], "layer_types": ["full_attention", *["linear_attention"] * 3]}
+    with pytest.raises(InputError, match="layer_types: one full_attention layer in every 1 was expected"):
+        flat_config("qwen3_5", config)
+
+
+def test_a_checkpoint_of_a_recurrent_model_gets_the_names_that_mlc_llm_expects() -> None:
+    tensors = dict.fromkeys(("model.norm.weight", "lm_head.weight", "mtp.norm.weight"))
+    nested = dict.fromkeys(("model.language_model.norm.weight", "model.visual.norm.weight"))
+    assert checkpoint_names("qwen3_5_text", tensors) == (
+        {"model.norm.weight": "model.language_model.norm.weight", "lm_head.weight": "lm_head.weight"},
+        ["mtp.norm.weight"],
+    )
+    assert checkpoint_names("qwen3_5", nested) == (
+        {"model.language_model.norm.weight": "model.language_model.norm.weight"},
+        ["model.visual.norm.weight"],
+    )
