@@ -75,6 +75,18 @@ LINEAR = {
     "tie_word_embeddings": True,
 }
 
+# Windows that end within a context, layers of both kinds with a RoPE each, and scores of a scale of their own.
+SLIDING = {
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"],
+    "sliding_window": 64,
+    "query_pre_attn_scalar": 30,
+    "pad_token_id": None,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e4},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+    },
+}
+
 # Odd layer counts, one and several key-value heads, heads that are not hidden_size / heads wide, widths and
 # vocabularies that are no multiples of 32.
 CASES = (
@@ -83,6 +95,7 @@ CASES = (
     Case("llama", "LlamaForCausalLM", _shape(72, 104, 3, 6, 3, 32, 97, rope_parameters=LLAMA3_ROPE), 3),
     Case("mistral", "MistralForCausalLM", _shape(40, 72, 5, 10, 2, 8, 75, sliding_window=None), 4),
     Case("qwen3_5", "Qwen3_5ForCausalLM", _shape(60, 88, 5, 6, 3, 24, 101, **LINEAR), 5),
+    Case("gemma3_text", "Gemma3ForCausalLM", _shape(60, 88, 4, 6, 3, 24, 101, **SLIDING), 6),
 )
 
 

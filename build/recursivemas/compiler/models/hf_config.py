@@ -28,6 +28,8 @@ from recursivemas.system.errors import InputError
 DEFAULT_CONTEXT = 4096
 DEFAULT_PREFILL_CHUNK = 1024
 ROPE_TYPES = ("default", "llama3")
+# The scores of a window lie in a workgroup's memory.
+LARGEST_WINDOW = 4096
 # The attention kernels are tested up to this width.
 MAX_HEAD_DIM = 256
 
@@ -83,7 +85,8 @@ def read_config(
     local = None
     theta, scaling, rotary = keys.rope(longest) if window is None else (*keys.layered_rope("full_attention"), None)
     if window is not None:
-        local = SlidingLayers(window, *keys.layered_rope("sliding_attention"))
+        local = SlidingLayers(min(window, context), *keys.layered_rope("sliding_attention"))
+        keys.check_window(local.window)
     head_dim = keys.head_dim(hidden, heads)
     config = ModelConfig(
         model_type=family.model_type,
@@ -339,6 +342,14 @@ class _Keys:
         if not self.family.sliding_layers:
             return None
         return self.check_positive("sliding_window", self.value("sliding_window", 4096))
+
+    def check_window(self, window: int) -> None:
+        """Refuses a window whose scores do not fit into a workgroup's memory."""
+        if window > LARGEST_WINDOW:
+            raise self.refuse(
+                f"a sliding window of {window} tokens is not implemented; compile with a context window of at most "
+                f"{LARGEST_WINDOW}"
+            )
 
     def check_sliding_window(self, context: int) -> None:
         """Refuses a window that is shorter than the context; a longer one never hides anything.

@@ -14,6 +14,7 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache, RopeMode, TIRPagedK
 
 from recursivemas.compiler.models.attention_kernels import split_rotary_kernel
 from recursivemas.compiler.models.config import ModelConfig
+from recursivemas.compiler.models.sliding_kernels import DECODE, windowed_decode_kernel
 from recursivemas.system.errors import InputError
 
 _ROTARY = "tir_split_rotary"
@@ -21,6 +22,7 @@ _ROTARY = "tir_split_rotary"
 _MLA_APPEND = 14
 _SLIDING_ATTENTION = (18, 19)
 _TREE_ATTENTION = (20, 21)
+_EVERYTHING = 1 << 30
 
 
 def create_kv_cache(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> PagedKVCache:
@@ -39,8 +41,15 @@ def create_kv_cache(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Va
     heads = (config.num_attention_heads, config.num_key_value_heads)
     rotary = split_rotary_kernel(*heads, config.head_dim, dtype, config.rotary_dim or config.head_dim)
     builder.update_func(builder.get().get_global_var(_ROTARY), rotary)
-    unused = _TREE_ATTENTION if config.sliding else (*_SLIDING_ATTENTION, *_TREE_ATTENTION)
-    return PagedKVCache(_expr=_without_kernels(creation, unused), _name="paged_kv_cache")
+    if config.sliding is None:
+        creation = _without_kernels(creation, (*_SLIDING_ATTENTION, *_TREE_ATTENTION))
+    else:
+        creation = _without_kernels(creation, _TREE_ATTENTION)
+        if tvm.target.Target.current(allow_none=False).kind.name == "webgpu":
+            decode = windowed_decode_kernel(*heads, config.head_dim, config.sliding.window, dtype)
+            builder.update_func(builder.get().get_global_var(DECODE), decode)
+            creation = _with_one_page_table(creation)
+    return PagedKVCache(_expr=creation, _name="paged_kv_cache")
 
 
 def _create(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> TIRPagedKVCache:
@@ -74,6 +83,18 @@ def _create(config: ModelConfig, dtype: str, sizes: Mapping[str, tirx.Var]) -> T
             f"TVM has no WebGPU attention kernel for head_dim {config.head_dim} with {config.num_attention_heads} "
             f"attention heads and {config.num_key_value_heads} key-value heads: {reason}"
         ) from error
+
+
+def _with_one_page_table(creation: relax.Call) -> relax.Call:
+    """Tells the cache of a window that holds everything, so that it gives all layers the same table of pages.
+
+    The kernels know the true window. See `sliding_kernels.py`.
+    """
+    sizes = creation.args[1]
+    everything = relax.ShapeExpr([*sizes.values[:-1], _EVERYTHING])
+    return relax.call_pure_packed(
+        str(creation.args[0].global_symbol), everything, *creation.args[2:], ty_args=relax.AnyType()
+    )
 
 
 def _attention_kinds(config: ModelConfig) -> str | list[str]:
