@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup lock page systems playground site lint lint-python lint-web test-web test test-all check coverage format generate bench clean
+.PHONY: help setup lock page systems playground site lint lint-python lint-web test-web test test-all check coverage fuzz format generate bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -103,6 +103,9 @@ test-all: lint test-web page systems ## the slow ones too
 coverage: $(VENV)/.everything web/node_modules/.installed page systems ## which lines the tests reach: coverage/
 	@cd web && npm run --silent coverage
 	@$(PYTEST) -m "not slow" --cov --cov-report=term --cov-report=html:coverage/python $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.everything ## a million damaged inputs for every Python reader; it goes on where it was stopped
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzzing
 
 format: setup ## format everything
 	@$(BIN)/ruff format .

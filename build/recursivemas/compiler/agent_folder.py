@@ -56,6 +56,13 @@ _PARTS = (
 )
 """Names of the files that this or an earlier version writes."""
 
+_OURS = (
+    *("abi", "model", "revision", "license", "weights_sha256", "backend", "model_lib", "dtype", "hidden_size"),
+    *("num_hidden_layers", "parameters", "weights_bytes", "kv_cache_bytes", "memory_bytes", "required_features"),
+    *("required_limits", "versions"),
+)
+"""Keys that every agent's configuration has under `recursivemas`."""
+
 _LIBRARY_BYTES = 16 << 20
 """Disk space for the library and for linking it."""
 
@@ -218,6 +225,8 @@ def read_agent_folder(folder: Path) -> AgentFolder:
     refuse_newer(ours, FORMAT_VERSION, folder / CHAT_CONFIG, "agent folder")
     if not isinstance(ours, dict) or ours.get("version") != FORMAT_VERSION:
         raise InputError(f"{folder}: not an agent folder of this version; compile it again with `rmas compile`")
+    if missing := [key for key in _OURS if key not in ours]:
+        raise InputError(f"{folder / CHAT_CONFIG}: has no 'recursivemas.{missing[0]}'; compile the agent again")
     libraries = sorted(path.name for path in folder.glob("*.wasm"))
     if libraries != [ours["model_lib"]]:
         raise InputError(f"{folder}: expected exactly {ours['model_lib']} as its .wasm, found {libraries}")

@@ -312,8 +312,8 @@ def _weight_files(folder: Path) -> dict[Path, set[str]]:
             raise InputError(f"{index}: expected an object `weight_map` of tensor name to file name")
         files: dict[Path, set[str]] = {}
         for name, file in weight_map.items():
-            if not isinstance(file, str) or Path(file).name != file:
-                raise InputError(f"{index}: expected a file name for tensor {name!r}, got {file!r}")
+            if not isinstance(file, str) or Path(file).name != file or len(file.encode()) > 255:
+                raise InputError(f"{index}: expected a file name for tensor {name!r}, got {file!r:.300}")
             files.setdefault(folder / file, set()).add(name)
         for path in files:
             if not path.is_file():

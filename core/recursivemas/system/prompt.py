@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.strict import DEEPEST
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -114,7 +115,7 @@ def _tokens(template: str) -> Iterator[Text | str]:
 
 
 def _block(
-    tokens: Iterator[Text | str], template: str, inside: str | None = None
+    tokens: Iterator[Text | str], template: str, inside: str | None = None, depth: int = 0
 ) -> tuple[tuple[Segment, ...], str | None]:
     """Segments up to `{else}`, `{end}` or the end of the template, and which of the first two it was."""
     segments: list[Segment] = []
@@ -124,7 +125,7 @@ def _block(
         elif token in ("else", "end"):
             return tuple(segments), token
         elif token.startswith("if "):
-            segments.append(_condition(token, tokens, template))
+            segments.append(_condition(token, tokens, template, depth + 1))
         else:
             segment = _slot(token, template)
             if inside is not None and isinstance(segment, Latent):
@@ -136,7 +137,9 @@ def _block(
     return tuple(segments), None
 
 
-def _condition(opening: str, tokens: Iterator[Text | str], template: str) -> Condition:
+def _condition(opening: str, tokens: Iterator[Text | str], template: str, depth: int) -> Condition:
+    if depth > DEEPEST:
+        raise InputError(f"prompt {template[:60]!r}…: more than {DEEPEST} conditions inside each other")
     found = _IF.fullmatch(opening)
     if found is None or found[1] in RESERVED_FIELDS:
         raise InputError(
@@ -144,10 +147,10 @@ def _condition(opening: str, tokens: Iterator[Text | str], template: str) -> Con
             "{if field != value}"
         )
     name, operator, value = found[1], found[2], found[3]
-    then, closed_by = _block(tokens, template, opening)
+    then, closed_by = _block(tokens, template, opening, depth)
     otherwise: tuple[Segment, ...] = ()
     if closed_by == "else":
-        otherwise, closed_by = _block(tokens, template, opening)
+        otherwise, closed_by = _block(tokens, template, opening, depth)
     if closed_by != "end":
         came = "a second {else}" if closed_by else "the end of the prompt"
         raise InputError(f"prompt {template!r}: {{{opening}}} needs an {{end}} before {came}")

@@ -144,13 +144,14 @@ def from_released(system: str, inner: Mapping[str, Path], outer: Mapping[str, Pa
         InputError: Naming the file that is not what it should be.
     """
     files = {key: str(path.name) for key, path in {**inner, **outer}.items()}
-    return LinkFile(
-        system=system,
-        variant="ln_res",
-        inner={agent: released_link(path, "inner") for agent, path in inner.items()},
-        outer={edge: released_link(path, "outer") for edge, path in outer.items()},
-        provenance={"converted_from": "released adapters", "files": files},
-    )
+    data = {
+        "system": system,
+        "variant": "ln_res",
+        "inner": {agent: released_link(path, "inner") for agent, path in inner.items()},
+        "outer": {edge: released_link(path, "outer") for edge, path in outer.items()},
+        "provenance": {"converted_from": "released adapters", "files": files},
+    }
+    return LinkFile.parse(data, "released adapters")
 
 
 def to_released(links: LinkFile, folder: Path) -> list[Path]:
@@ -218,14 +219,15 @@ def from_nested(path: Path, system: str, agents: Sequence[str], edges: Sequence[
         )
     inner = zip(agents, entries, strict=False)
     outer = zip(edges, entries[len(agents) :], strict=True)
-    return LinkFile(
-        system=system,
-        variant=variant,
-        activation=_NESTED_GELU[gelu],
-        inner={agent: _nested_link(path, f"inner {agent}", entry, "inner", variant) for agent, entry in inner},
-        outer={edge[0]: _nested_link(path, f"outer {edge[0]}", entry, "outer", variant) for edge, entry in outer},
-        provenance={"converted_from": "nested lists", "files": {"links": path.name}},
-    )
+    data = {
+        "system": system,
+        "variant": variant,
+        "activation": _NESTED_GELU[gelu],
+        "inner": {agent: _nested_link(path, f"inner {agent}", entry, "inner", variant) for agent, entry in inner},
+        "outer": {edge[0]: _nested_link(path, f"outer {edge[0]}", entry, "outer", variant) for edge, entry in outer},
+        "provenance": {"converted_from": "nested lists", "files": {"links": path.name}},
+    }
+    return LinkFile.parse(data, str(path))
 
 
 def _nested_link(path: Path, name: str, entry: Any, kind: Kind, variant: LinkVariant) -> Link:
@@ -237,6 +239,8 @@ def _nested_link(path: Path, name: str, entry: Any, kind: Kind, variant: LinkVar
     if np.ndim(scale) != 0 or any(key not in arrays or arrays[key].ndim != 2 for key in ("w1", "w2")):
         raise InputError(f"{where}: expected w1 and w2 as lists of rows, and scale as one number")
     (width, source), target = arrays["w1"].shape, arrays["w2"].shape[0]
+    if 0 in (width, source, target):
+        raise InputError(f"{where}: a list is empty")
     if kind == "inner":
         if "w3" in arrays or "b3" in arrays:
             raise InputError(

@@ -71,7 +71,10 @@ def file_rows(path: Path) -> Iterator[Row]:
     try:
         if path.suffix == ".csv":
             with path.open(encoding="utf-8", newline="") as lines:
-                yield from csv.DictReader(lines)
+                for number, row in enumerate(csv.DictReader(lines), 1):
+                    if None in row:
+                        raise InputError(f"{path}, row {number}: has more columns than the first line names")
+                    yield row
         elif path.suffix == ".json":
             yield from _json_list(path)
         elif path.suffix == ".jsonl":
