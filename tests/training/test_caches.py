@@ -106,6 +106,18 @@ def test_padding_between_real_positions_leaves_no_trace(agent: LoadedAgent) -> N
 
 
 @torch.no_grad()
+def test_prompts_go_on_behind_padding_of_several_lengths(agent: LoadedAgent) -> None:
+    rows, lengths = _prompts(agent, 20, 20, 20), (9, 2, 6)
+    context = Context(transformers.DynamicCache())
+    extend(agent, context, torch.stack([row[:8] for row in rows]))
+    embeds, valid = left_pad([row[8 : 8 + length] for row, length in zip(rows, lengths, strict=True)])
+    extend(agent, context, embeds, valid)
+    hidden = extend(agent, context, torch.stack([row[17:] for row in rows]))
+    for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        assert relative(hidden[index], _alone(agent, torch.cat([row[: 8 + length], row[17:]]))[-3:]) < 1e-5
+
+
+@torch.no_grad()
 def test_padding_after_the_last_position_changes_nothing_before_it(agent: LoadedAgent) -> None:
     rows = _prompts(agent, 14, 14)
     context = Context(transformers.DynamicCache())

@@ -103,11 +103,11 @@ def _attention_mask(valid: Tensor, past: int, dtype: torch.dtype, window: int | 
 
 
 def keep_states(cache: Any, valid: Tensor) -> Callable[[], None]:
-    """Remembers the states before one position is fed.
+    """Remembers the states before positions are fed that are padding to some samples.
 
     Args:
         cache: With `LinearState` layers among others.
-        valid: (B,) bool; False for samples to which the position is padding.
+        valid: (B,) bool; False for samples to which all of the positions are padding.
 
     Returns:
         A function that gives those samples their states back after the call.

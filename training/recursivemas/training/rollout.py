@@ -5,6 +5,7 @@ again for every latent step; here each step extends the KV cache, and gradients 
 letters: B batch, T positions so far, Q new positions, M latent steps, D hidden size, V vocabulary.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -78,9 +79,10 @@ def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor |
     past = context.length
     kinds = layer_kinds(agent.model.config)
     recurrent = LINEAR in kinds
-    if recurrent and valid is not None and past > 0 and new > 1 and not _falls(valid):
-        # Padding before or between real positions would change the states; a single position can be taken back.
-        return torch.cat([extend(agent, context, embeds[:, q : q + 1], valid[:, q : q + 1]) for q in range(new)], dim=1)
+    runs = _runs(valid) if recurrent and valid is not None else [(0, new)]
+    if len(runs) > 1 and valid is not None and not _falls(valid) and not (past == 0 and _falls(valid.flip(1))):
+        # Padding before or between real positions would change the states, unless it is fed alone and taken back.
+        return torch.cat([extend(agent, context, embeds[:, a:b], valid[:, a:b]) for a, b in runs], dim=1)
     assert not context.closed, "the states of a recurrent model went on over padding"
     if valid is not None or context.valid is not None:
         before = context.valid if context.valid is not None else embeds.new_ones(batch, past, dtype=torch.bool)
@@ -95,7 +97,7 @@ def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor |
             "attention_mask": masks(agent.model.config, kinds, context.valid, past, agent.dtype),
         }
     lay_out(context.cache, kinds)
-    takes_back = recurrent and valid is not None and new == 1 and past > 0
+    takes_back = recurrent and valid is not None and past > 0 and len(runs) == 1
     restore = keep_states(context.cache, valid[:, 0]) if takes_back and valid is not None else None
     hidden: Tensor = agent.model.base_model(
         inputs_embeds=embeds.to(agent.dtype), past_key_values=context.cache, use_cache=True, **options
@@ -106,6 +108,13 @@ def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor |
         context.closed = not bool(valid[:, -1].all())
     context.length += new
     return hidden
+
+
+def _runs(valid: Tensor) -> list[tuple[int, int]]:
+    """Start and end of each run of positions that are padding to the same samples; `valid` is (B, Q)."""
+    edges = (valid[:, 1:] != valid[:, :-1]).any(0).nonzero()[:, 0] + 1
+    bounds = [0, *edges.tolist(), valid.shape[1]]
+    return list(itertools.pairwise(bounds))
 
 
 def _falls(valid: Tensor) -> bool:
