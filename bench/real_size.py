@@ -107,7 +107,7 @@ def main() -> None:
                 out = Path(scratch, scheme)
                 result = measure("compile", checkpoint, scheme, out)
                 shutil.rmtree(out)
-                results[f"{name} {scheme}"] = result | _checked(config, scheme)
+                results[f"{name} {scheme}"] = result | check_shaders(config, scheme)
     _show(console, results)
     report = {
         "command": "python -m bench real_size",
@@ -123,7 +123,7 @@ def main() -> None:
     console.print(f"written to {EVIDENCE}")
 
 
-def _checked(raw: Mapping[str, Any], quantization: str) -> dict[str, int]:
+def check_shaders(raw: Mapping[str, Any], quantization: str) -> dict[str, int]:
     """The number of shaders, and how many of them Dawn refuses."""
     config, scheme, target = load_model_config(raw), find_scheme(quantization), webgpu_target()
     ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
