@@ -84,6 +84,7 @@ def test_latent_steps_move_the_state_on(agent: Agent) -> None:
     assert relative(hidden, agent.hidden_states(np.concatenate(rows, axis=1))[:, -1:]) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_gpu_schedules_compute_the_same(make_agent: MakeAgent) -> None:
     agent = make_agent(CASE, "q4f32_1", "gpu")
     embed = _embed(agent, 37)
