@@ -104,7 +104,7 @@ coverage: $(VENV)/.everything web/node_modules/.installed page systems ## which 
 	@cd web && npm run --silent coverage
 	@$(PYTEST) -m "not slow" --cov --cov-report=term --cov-report=html:coverage/python $(PYTEST_ARGS)
 
-fuzz: $(VENV)/.everything ## a million damaged inputs for every Python reader; it goes on where it was stopped
+fuzz: $(VENV)/.everything ## more than a million damaged inputs for the Python readers; goes on where it was stopped
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzzing
 
 format: setup ## format everything

@@ -21,6 +21,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from recursivemas.system.errors import InputError
 
@@ -156,6 +157,7 @@ def fuzz(reader: Reader, inputs: int, number: int, folder: Path) -> None:
     Raises:
         UncleanError: Names the fault. The smallest input that hypothesis found for it is in the corpus from now on.
     """
+    set_hypothesis_home_dir(REPOSITORY / ".cache/hypothesis")
     smallest: list[tuple[str, bytes]] = []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

@@ -92,7 +92,7 @@ def test_saving_a_checkpoint_that_fails_keeps_the_one_before(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"checkpoint.pt: cannot be written: No space left on device; it is as it was"):
         save_checkpoint(path, {"step": 2})
     assert load_checkpoint(path) == {"step": 1}
     assert [each.name for each in tmp_path.iterdir()] == ["checkpoint.pt"]

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from recursivemas.cli.console import plain_console
-from recursivemas.system.errors import InputError
+from recursivemas.system.errors import InputError, is_of_disk
 
 # What the list of commands says about each, in the order of the work.
 _COMMANDS = {
@@ -93,6 +93,9 @@ def main() -> None:
         app()
     except InputError as error:
         _tell(str(error))
+        sys.exit(1)
+    except OSError as error:
+        _tell(_summary(error) if is_of_disk(error) else f"{_summary(error)}; {_keep(traceback.format_exc())}")
         sys.exit(1)
     except Exception as error:  # the last resort
         _tell(f"{_summary(error)}; {_keep(traceback.format_exc())}")

@@ -1,6 +1,5 @@
 """Writes folders whole or not at all, and cleans up after processes that were killed."""
 
-import errno
 import os
 import shutil
 import tempfile
@@ -8,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from recursivemas.system.errors import InputError
-
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+from recursivemas.system.errors import InputError, is_of_disk
 
 
 @contextmanager
@@ -105,7 +102,7 @@ def output_folder(out: Path) -> Iterator[Path]:
         with atomic_folder(out) as folder:
             yield folder
     except OSError as error:
-        if error.errno in _UNWRITABLE:
+        if is_of_disk(error):
             raise InputError(f"{out}: cannot be written: {error.strerror}; nothing was left behind") from None
         raise
 

@@ -1,4 +1,11 @@
-"""The exception for mistakes of the user."""
+"""The exception for mistakes of the user, and errors of disks, which are none of ours either."""
+
+import errno
+
+_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ELOOP),
+)
 
 
 class InputError(ValueError):
@@ -7,3 +14,8 @@ class InputError(ValueError):
     The command line prints it without a traceback and exits with status 1. Any other exception is a bug of ours and
     keeps its traceback.
     """
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Whether an error comes from a disk that is full, read-only, damaged or not ours, or from an impossible path."""
+    return error.errno in _DISK

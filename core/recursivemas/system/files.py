@@ -3,11 +3,11 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from recursivemas.system.errors import InputError
+from recursivemas.system.errors import InputError, is_of_disk
 from recursivemas.system.strict import MOST_JSON_BYTES, parse_json, read_text
 
 
@@ -51,14 +51,23 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     Yields:
         Where to write.
+
+    Raises:
+        InputError: The disk is full, read-only or not ours.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        about = Path(str(error.filename))  # a failed write names no file
+        if is_of_disk(error) and (error.filename is None or about in (temporary, *path.parents)):
+            raise InputError(f"{path}: cannot be written: {error.strerror}; it is as it was before") from None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

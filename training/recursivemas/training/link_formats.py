@@ -5,6 +5,7 @@ and `proj1/proj2/ln_source/ln_target/residual_proj` (outer), both of variant `ln
 `{"hidden", "gelu", "norm", "links": [{w1, b1, w2, b2, scale, w3?, b3?}]}`, weights (out, in).
 """
 
+import io
 import json
 import pickle
 from collections.abc import Mapping, Sequence
@@ -172,8 +173,10 @@ def to_released(links: LinkFile, folder: Path) -> list[Path]:
                 for theirs, ours in RELEASED_NAMES[kind].items()
             }
             path = folder / f"{kind}_{key.replace('->', '_to_')}.pt"
+            buffer = io.BytesIO()
+            torch.save(state, buffer)
             with atomic_file(path) as temporary:
-                torch.save(state, temporary)
+                temporary.write_bytes(buffer.getvalue())
             written.append(path)
     return written
 

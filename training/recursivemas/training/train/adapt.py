@@ -17,13 +17,14 @@ from typing import Any
 import accelerate
 import peft
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from recursivemas.system.atomic import scratch_folder
 from recursivemas.system.errors import InputError
-from recursivemas.system.files import sha256_of
+from recursivemas.system.files import atomic_file, sha256_of
 from recursivemas.system.names import Quantization
 from recursivemas.system.progress import Say, silent
 from recursivemas.training.agents import LoadedAgent
@@ -300,6 +301,9 @@ def _save(adapted: _Adapted, out: Path) -> None:
     config = adapted.model.peft_config["default"]
     config.base_model_name_or_path = adapted.base  # peft puts the checkpoint's folder in its place
     config.inference_mode = True
-    config.save_pretrained(out)
+    with scratch_folder(out, ".adapter") as scratch:
+        config.save_pretrained(scratch)
+        (scratch / "adapter_config.json").replace(out / "adapter_config.json")
     halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
-    save_file(halves, out / RESULT, metadata={"format": "pt"})
+    with atomic_file(out / RESULT) as temporary:
+        temporary.write_bytes(save(halves, metadata={"format": "pt"}))

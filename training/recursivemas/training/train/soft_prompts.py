@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from recursivemas.system.files import atomic_file
 from recursivemas.system.questions import Asked
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
@@ -42,7 +43,8 @@ class SoftPrompts(nn.Module):
     def save(self, folder: Path) -> None:
         """Writes `soft_prompts.safetensors`, a tensor for each edge."""
         tensors = {edge: value.detach().cpu() for edge, value in zip(self.edges, self.vectors, strict=True)}
-        save_file(tensors, folder / FILE)
+        with atomic_file(folder / FILE) as temporary:
+            temporary.write_bytes(save(tensors))
 
 
 class SoftPromptRecursion(PrefixRecursion):
