@@ -6,7 +6,7 @@ on where it was stopped. Text of the agents does not depend on the seed, unless 
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ def text_part(part: Part) -> None:
     )
     full = system.model_copy(update={"agents": agents})
     known = part.agents
-    part.agents = {key: _with_agent(each, full.agent(key)) for key, each in known.items()}
+    part.agents = {key: replace(each, agent=full.agent(key)) for key, each in known.items()}
     part.measure("deciding agent alone with all facts (ceiling)", None, system=full, mode="single", rounds=1)
     part.agents = known
     part.measure("deciding agent alone", None, mode="single", rounds=1)
@@ -208,12 +208,6 @@ def _swapped(cut: str, edge: str, _round: int, value: Tensor) -> Tensor:
 
 def _with_text_tokens(system: System, tokens: int) -> System:
     return system.model_copy(update={"decoding": system.decoding.model_copy(update={"text_tokens": tokens})})
-
-
-def _with_agent(loaded: LoadedAgent, agent: Any) -> LoadedAgent:
-    return LoadedAgent(
-        agent, loaded.model, loaded.tokenizer, loaded.folder, loaded.wraps, loaded.stop_list, loaded.end_of_turn
-    )
 
 
 def seeded(systems: Path, seed: int) -> System:
