@@ -35,7 +35,7 @@ NAME = "townsfolk"
 SYSTEM = "townsfolk.yaml"
 QUESTIONS = 504
 BATCH = 252
-CURVE = (0, 40, 80, 120, 200, 280)
+CURVE = (0, 50, 100, 150, 200, 250, 300)
 """Steps of cross-entropy after which accuracy is measured, as far as training goes."""
 BUDGETS = (1, 4)
 """Tokens of a hand-off in text, in units of the latent steps."""
