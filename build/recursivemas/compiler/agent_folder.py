@@ -189,7 +189,9 @@ def compile_agent(
     tokenizer = dataclasses.replace(tokenizer, special_ids={text: token_id for token_id, text in special.items()})
     config = chat_config(checkpoint, prepared.facts, scheme, tokenizer)
     ours = config["recursivemas"]
-    if ours["chat_template"] is not None and not ours["conv_template_exact"]:
+    if prepared.facts.recurrent_state_bytes:
+        say("WebLLM cannot chat with this agent, because it passes no recurrent state")
+    elif ours["chat_template"] is not None and not ours["conv_template_exact"]:
         say("WebLLM will chat with this agent without its chat template, which its configuration cannot express")
     extras = [model.folder / name for name in tokenizer.files]
     extras += [
