@@ -17,7 +17,7 @@ def measure(
     """Runs every job that is not done, side by side; `parts` are those of the townsfolk system."""
     work.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        pending: list[Future[Path]] = []
+        pending: list[Future[Path | None]] = []
         if townsfolk.NAME in names:
             # All seeds of one part before those of the next, because the first parts matter most.
             for part in parts:
