@@ -20,7 +20,6 @@ import type {
   LoadOptions,
   LoadProgress,
   LocalFiles,
-  Pace,
   RunEvent,
   RunOptions,
   RunResult,
@@ -81,13 +80,13 @@ export interface SystemHandle {
    */
   run(options: RunOptions, hooks?: RunHooks): Promise<RunResult>;
   /**
-   * Measures how fast the agents are on this GPU, with a few positions of each; an agent that is not on the GPU is left
-   * out. Like a run, it goes on alone.
+   * Measures how fast the agents are on this GPU, with a token of each; an agent that is not on the GPU is left out. Like
+   * a run, it goes on alone.
    *
-   * @returns by agent id.
+   * @returns ms that a latent step or a decoded token takes, by agent id.
    * @throws EngineError
    */
-  paces(signal?: AbortSignal): Promise<Readonly<Record<string, Pace>>>;
+  paces(signal?: AbortSignal): Promise<Readonly<Record<string, number>>>;
   /** Counts since loading began. */
   counters(): Promise<Counters>;
   /** Frees all GPU memory and ends the worker. @returns the last counts, in which `liveBytes` is 0. */

@@ -20,7 +20,6 @@ import type {
   Counters,
   DeviceInfo,
   LoadProgress,
-  Pace,
   RunEvent,
   RunOptions,
   RunResult,
@@ -150,13 +149,13 @@ export class Engine {
   /**
    * Times every agent that is on the GPU; those that share a model are timed once.
    *
-   * @returns by agent id.
+   * @returns ms that a token takes, by agent id.
    * @throws EngineError
    */
-  async paces(signal: AbortSignal | undefined): Promise<Readonly<Record<string, Pace>>> {
+  async paces(signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>> {
     this.gpu.check();
     this.gpu.watch(() => this.finite.restart());
-    const byLibrary = new Map<string, Pace>();
+    const byLibrary = new Map<string, number>();
     try {
       for (const agent of this.agents.values()) {
         const { modelLib } = agent.spec;
@@ -170,7 +169,7 @@ export class Engine {
     return Object.fromEntries(
       this.system.agents.flatMap(({ id, modelLib }) => {
         const pace = byLibrary.get(modelLib);
-        return pace ? [[id, pace]] : [];
+        return pace === undefined ? [] : [[id, pace]];
       }),
     );
   }

@@ -9,7 +9,6 @@ import type {
   DeviceInfo,
   LoadOptions,
   LoadProgress,
-  Pace,
   RunEvent,
   RunOptions,
   RunResult,
@@ -30,7 +29,7 @@ export interface Loaded {
 export interface Methods {
   load: { params: { readonly url: string; readonly settings: LoadSettings }; result: Loaded };
   run: { params: RunOptions; result: RunResult };
-  paces: { params: null; result: Readonly<Record<string, Pace>> };
+  paces: { params: null; result: Readonly<Record<string, number>> };
   counters: { params: null; result: Counters };
   dispose: { params: null; result: Counters };
 }

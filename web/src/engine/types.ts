@@ -116,16 +116,6 @@ export interface LoadOptions {
   readonly oneByOne?: boolean;
 }
 
-/** How long an agent takes on this GPU, in ms. */
-export interface Pace {
-  /** For a position of a prompt. */
-  readonly positionMs: number;
-  /** For a latent step. */
-  readonly stepMs: number;
-  /** For the LM head, which each decoded token needs besides its step. */
-  readonly headMs: number;
-}
-
 /** The GPU that the system runs on. */
 export interface DeviceInfo {
   readonly vendor: string;

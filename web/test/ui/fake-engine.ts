@@ -366,8 +366,7 @@ function handleOf(system: System, fake: FakeOptions): SystemHandle {
     lost: new Promise(() => {}),
     run: (options, hooks = {}) =>
       new FakeRun(system, options, fake, hooks.onEvent ?? (() => {}), hooks.signal).perform(),
-    paces: async () =>
-      Object.fromEntries(system.agents.map(({ id }) => [id, { positionMs: 2, stepMs: 40, headMs: 10 }])),
+    paces: async () => Object.fromEntries(system.agents.map(({ id }) => [id, 50])),
     counters: async () => COUNTERS,
     dispose: async () => ({ ...COUNTERS, liveBytes: 0 }),
   };

@@ -1,19 +1,23 @@
 /** How long a run will take, from the pace that was measured on this machine. Pure. */
-import { type Pace, planPrompts, planRun, type RunOptions, type System } from "../../engine/api";
+import { planPrompts, planRun, type RunOptions, type System } from "../../engine/api";
 
 /** Characters of English in a token of a language model. */
 const CHARACTERS = 4;
+/** What a position of a prompt costs, in tokens: prompts are computed many positions at a time. */
+const POSITION = 0.08;
+/** What the reading of a turn's thoughts as words costs, in tokens. */
+const READING = 0.3;
 /** An answer is rarely as long as it may be. */
 const ANSWER_TOKENS = 24;
 
 /**
- * @param paces - by agent id.
+ * @param paces - ms that a token takes, by agent id.
  * @returns in ms; undefined if a pace is unknown or the run cannot be planned.
  */
 export function estimateRun(
   system: System,
   options: RunOptions,
-  paces: Readonly<Record<string, Pace>>,
+  paces: Readonly<Record<string, number>>,
 ): number | undefined {
   try {
     const { turns, settings } = planRun(system, options);
@@ -21,15 +25,14 @@ export function estimateRun(
     let total = 0;
     for (const { agent, round, latentSteps, textTokens, answers } of turns) {
       const pace = paces[agent];
-      if (!pace) return undefined;
+      if (pace === undefined) return undefined;
       const prompt = prompts(agent, round);
       const characters = prompt.reduce((sum, part) => sum + (part.kind === "text" ? part.text.length : 0), 0);
       const slots = round === 0 ? 0 : prompt.filter(({ kind }) => kind === "latent").length;
       const tokens = textTokens + (answers ? Math.min(settings.decoding.maxNewTokens, ANSWER_TOKENS) : 0);
       const positions = characters / CHARACTERS + slots * settings.latentSteps;
-      const lens = latentSteps > 0 ? pace.headMs : 0;
-      total +=
-        positions * pace.positionMs + latentSteps * pace.stepMs + tokens * (pace.stepMs + pace.headMs) + lens;
+      const reading = latentSteps > 0 ? READING : 0;
+      total += pace * (positions * POSITION + latentSteps + tokens + reading);
     }
     return total;
   } catch {

@@ -4,7 +4,6 @@ import {
   EngineError,
   type LoadProgress,
   type LocalFiles,
-  type Pace,
   type RunEvent,
   type RunOptions,
   type RunResult,
@@ -52,8 +51,8 @@ export class Session {
   readonly links = signal<ForeignLinks | undefined>(undefined);
   /** Whether agents are loaded one after another, because together they may not fit. */
   readonly oneByOne = signal(false);
-  /** How fast the agents are here, by id; empty if it was not measured. */
-  readonly paces = signal<Readonly<Record<string, Pace>>>({});
+  /** Ms that a token takes here, by agent id; empty if it was not measured. */
+  readonly paces = signal<Readonly<Record<string, number>>>({});
   /** What a run waits for: an agent that is loaded for its turn. */
   readonly entering = signal<LoadProgress | undefined>(undefined);
   /** Whether the tab was asleep during the last run, which makes its time meaningless. */
@@ -222,7 +221,7 @@ export class Session {
   }
 
   /** Measures how fast language models are here; tiny agents always are fast enough. */
-  async #measure(handle: SystemHandle, stop: AbortSignal): Promise<Readonly<Record<string, Pace>>> {
+  async #measure(handle: SystemHandle, stop: AbortSignal): Promise<Readonly<Record<string, number>>> {
     if (!hasWords(handle.system) || stop.aborted) return {};
     try {
       return await handle.paces(stop);
