@@ -94,14 +94,14 @@ function moveFocus(event: TargetedKeyboardEvent<SVGSVGElement>): void {
 }
 
 function Bars({ layout, bottom }: { layout: ScoreLayout; bottom: number }): JSX.Element {
-  const several = layout.bars.length > 1;
+  const alone = layout.turns.length === 1;
   return (
     <g class="bars">
       {layout.bars.map(({ round, x, endX }) => (
         <g key={round}>
           {endX - x > 46 && (
             <text x={x + (round === 0 ? 0 : 12)} y={16}>
-              {several ? formatRound(round) : "alone"}
+              {alone ? "alone" : formatRound(round)}
             </text>
           )}
           {round > 0 && <line x1={x} x2={x} y1={6} y2={bottom} />}
