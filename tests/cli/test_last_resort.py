@@ -33,7 +33,7 @@ def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, er
     [
         (ValueError("bad\nthing"), "rmas: unexpected error: ValueError: bad;"),
         (EOFError(), "rmas: unexpected error: RuntimeError: a file ended too early"),
-        (OSError(28, "No space left on device", "/x/y"), "rmas: /x/y: No space left on device;"),
+        (OSError(71, "Protocol error", "/x/y"), "rmas: /x/y: Protocol error;"),
         (MemoryError(), "rmas: out of memory;"),
         (KeyError("\ud800[red]"), "rmas: unexpected error: KeyError"),
     ],
@@ -61,9 +61,11 @@ def test_without_a_temporary_folder_the_line_still_comes(
     assert "could not be written" in told(capsys, monkeypatch, ValueError("bad"))
 
 
-def test_a_mistake_of_the_user_is_one_line_too(
+def test_a_mistake_of_the_user_and_a_full_disk_are_one_line_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    full = OSError(28, "No space left on device", "/x/y")
+    assert told(capsys, monkeypatch, full) == "rmas: /x/y: No space left on device\n"
     assert told(capsys, monkeypatch, InputError("x:\n no such [bold]file")) == "rmas: x: no such [bold]file\n"
 
 

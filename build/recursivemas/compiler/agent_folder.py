@@ -57,11 +57,10 @@ _PARTS = (
 """Names of the files that this or an earlier version writes."""
 
 _OURS = (
-    *("abi", "model", "revision", "license", "weights_sha256", "backend", "model_lib", "dtype", "hidden_size"),
-    *("num_hidden_layers", "parameters", "weights_bytes", "kv_cache_bytes", "memory_bytes", "required_features"),
-    *("required_limits", "versions"),
+    *("model", "revision", "license", "weights_sha256", "backend", "model_lib", "dtype", "hidden_size"),
+    *("num_hidden_layers", "memory_bytes", "required_features", "required_limits", "versions"),
 )
-"""Keys that every agent's configuration has under `recursivemas`."""
+"""Keys under `recursivemas` that a build reads."""
 
 _LIBRARY_BYTES = 16 << 20
 """Disk space for the library and for linking it."""

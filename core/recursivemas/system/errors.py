@@ -3,7 +3,7 @@
 import errno
 
 _DISK = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ELOOP),
 )
 
@@ -17,5 +17,5 @@ class InputError(ValueError):
 
 
 def is_of_disk(error: OSError) -> bool:
-    """Whether an error comes from a disk that is full, read-only, damaged or not ours, or from an impossible path."""
+    """Whether an error comes from a disk that is full, read-only or not ours, or from an impossible path."""
     return error.errno in _DISK
