@@ -32,7 +32,7 @@ MOST_SECONDS = 20.0
 MOST_BYTES = 200 << 20
 IN_ALL = 1_000_000
 AT_LEAST = 50_000
-CHUNK = 5_000
+CHUNK = 2_500
 
 Change = tuple[int, int, int]
 """Kind of change, where, and what is put there; numbers that are taken modulo what there is."""
@@ -416,18 +416,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     every, unclean = readers(), 0
     wanted = max(-(-given_arguments.inputs // len(every)), min(AT_LEAST, given_arguments.inputs))
     path.parent.mkdir(parents=True, exist_ok=True)
-    for reader in every:
-        while (count := done.get(reader.name, 0)) < wanted:
+    # A chunk of each reader in turn, so that a run that is stopped has tried all of them.
+    while waiting := [reader for reader in every if done.get(reader.name, 0) < wanted]:
+        for reader in waiting:
+            count = done.get(reader.name, 0)
             with tempfile.TemporaryDirectory() as folder:
                 try:
                     fuzz(reader, min(CHUNK, wanted - count), count + 1, Path(folder))
                 except UncleanError as fault:
                     unclean += 1
-                    print(fault, file=sys.stderr)
+                    print(fault, file=sys.stderr, flush=True)
             done[reader.name] = min(count + CHUNK, wanted)
             path.write_text(json.dumps(done) + "\n")
-        print(f"{reader.name}: {done[reader.name]:,} inputs")
-    print(f"{sum(done.values()):,} inputs, {unclean} unclean")
+        print(f"{sum(done.values()):,} inputs of {wanted * len(every):,}, {unclean} unclean", flush=True)
     return 1 if unclean else 0
 
 
