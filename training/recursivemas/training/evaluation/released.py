@@ -126,8 +126,8 @@ def ask_set(
         **depends_on,
         "system_sha256": digest(recursion.system.model_dump(mode="json")),
     }
-    asked = asked_of(recursion.system, records)
-    check_window(recursion.system, recursion.agents, asked, settings.rounds, settings.latent_steps, mode)
+    texts = asked_of(recursion.system, records)
+    check_window(recursion.system, recursion.agents, texts, settings.rounds, settings.latent_steps, mode)
     results = Results(out, identity, state.process_index, say)
     state.wait_for_everyone()
     if state.is_main_process:
