@@ -14,6 +14,7 @@ import tvm
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5TextRotaryEmbedding
 from tvm import tirx
@@ -131,6 +132,14 @@ _TOGETHER: tuple[Config, ...] = (
 
 _OF_FAMILIES: Mapping[str, Config] = {
     "mistral": {"sliding_window": None},
+    "gemma3_text": {
+        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "layer_types": ["sliding_attention", "full_attention"],
+        "sliding_window": FIRST_CALL + 2,
+        "rope_local_base_freq": 50.0,
+        "query_pre_attn_scalar": 12,
+    },
     "qwen3_5": {
         "layer_types": ["linear_attention", "full_attention"],
         "linear_num_key_heads": 2,
@@ -230,19 +239,26 @@ def resolved(config: Config, folder: Path) -> Config:
     """What transformers makes of a configuration, in the terms of `ModelConfig`."""
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     read = AutoConfig.from_pretrained(folder)
-    assert read.hidden_act in ("silu", "swish")
+    gemma = read.model_type == "gemma3_text"
+    assert (read.hidden_activation == "gelu_pytorch_tanh") if gemma else read.hidden_act in ("silu", "swish")
+    assert not gemma or (read.attn_logit_softcapping, read.final_logit_softcapping) == (None, None)
+    assert not getattr(read, "use_bidirectional_attention", False)
     assert getattr(read, "is_causal", True) is True
     assert not getattr(read, "mlp_bias", False) or read.model_type != "llama"
     linear = read.model_type == "qwen3_5_text"
-    assert linear or set(getattr(read, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+    layered = linear or gemma
+    assert layered or set(getattr(read, "layer_types", None) or ["full_attention"]) == {"full_attention"}
     window = getattr(read, "sliding_window", None)
-    assert window is None or window >= CONTEXT, window
-    bias = getattr(read, "attention_bias", False) if read.model_type in ("llama", "qwen3", "qwen3_5_text") else False
-    rotary = Qwen3_5TextRotaryEmbedding if linear else LlamaRotaryEmbedding
+    assert gemma or window is None or window >= CONTEXT, window
+    biased = ("llama", "qwen3", "qwen3_5_text", "gemma3_text")
+    bias = getattr(read, "attention_bias", False) if read.model_type in biased else False
+    types = tuple(read.layer_types) if layered else None
     names = ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim", "conv_kernel_dim")
     return {
         "model_type": next(each.model_type for each in FAMILIES.values() if isinstance(read, _config_class(each))),
-        "layer_types": tuple(read.layer_types) if linear else None,
+        "layer_types": types,
+        "query_pre_attn_scalar": read.query_pre_attn_scalar if gemma else None,
+        "window": min(window, CONTEXT) if gemma else None,
         "linear": LinearAttention(**{name: getattr(read, f"linear_{name}") for name in names}) if linear else None,
         "hidden_size": read.hidden_size,
         "intermediate_size": read.intermediate_size,
@@ -256,7 +272,20 @@ def resolved(config: Config, folder: Path) -> Config:
         "qkv_bias": read.model_type == "qwen2" or bias,
         "o_bias": bias,
         "max_position_embeddings": read.max_position_embeddings,
-        "rope_frequencies": rotary(read).inv_freq.numpy(),
+        **_frequencies(read),
+    }
+
+
+def _frequencies(read: Any) -> Config:
+    """RoPE's frequencies in layers with full attention and in others, or None if there are no others."""
+    if read.model_type != "gemma3_text":
+        rotary = Qwen3_5TextRotaryEmbedding if read.model_type == "qwen3_5_text" else LlamaRotaryEmbedding
+        return {"rope_frequencies": rotary(read).inv_freq.numpy(), "local_rope_frequencies": None}
+    read.layer_types = ["full_attention", "sliding_attention"]
+    both = Gemma3RotaryEmbedding(read)
+    return {
+        "rope_frequencies": both.full_attention_inv_freq.numpy(),
+        "local_rope_frequencies": both.sliding_attention_inv_freq.numpy(),
     }
 
 

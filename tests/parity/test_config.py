@@ -54,8 +54,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _assert_same(found: ModelConfig, expected: Config) -> None:
-    frequencies = expected.pop("rope_frequencies")
+    frequencies, local = expected.pop("rope_frequencies"), expected.pop("local_rope_frequencies")
     np.testing.assert_allclose(found.rope_frequencies(), frequencies, rtol=1e-5)
+    if local is not None:
+        np.testing.assert_allclose(found.local_rope_frequencies(), local, rtol=1e-5)
+    assert expected.pop("window") == (found.sliding and found.sliding.window)
     assert {key: getattr(found, key) for key in expected} == expected
 
 

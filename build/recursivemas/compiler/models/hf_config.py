@@ -112,7 +112,7 @@ def read_config(
         layer_types=types,
         linear=keys.linear_attention(),
         sliding=local,
-        query_pre_attn_scalar=keys.positive("query_pre_attn_scalar", 256) if local else None,
+        query_pre_attn_scalar=keys.score_scalar() if local else None,
     )
     keys.refuse_the_rest()
     return config
@@ -342,6 +342,11 @@ class _Keys:
         if not self.family.sliding_layers:
             return None
         return self.check_positive("sliding_window", self.value("sliding_window", 4096))
+
+    def score_scalar(self) -> int:
+        """What attention scores are divided by, squared."""
+        key = "query_pre_attn_scalar"
+        return self.check_positive(key, self.value(key, 256))
 
     def check_window(self, window: int) -> None:
         """Refuses a window whose scores do not fit into a workgroup's memory."""
