@@ -227,3 +227,13 @@ def test_nested_links_of_wrong_nesting_are_refused(kind: str, tmp_path: Path) ->
     path.write_text('{"links": [{"w1": ' + text + ', "w2": [[1]]}]}')
     with pytest.raises(InputError, match=message):
         from_nested(path, "made", ["a"], [])
+
+
+def test_a_pattern_of_an_adapter_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recursivemas.system import lora
+
+    monkeypatch.setattr(lora, "_MATCHING_SECONDS", 0.1)
+    name = "model.layers.0.self_attn.q_proj" * 4
+    with pytest.raises(InputError, match="takes too long to match"):
+        lora._matches(r"(?:\w|\w\w|\W)*[A-Z]", name)
+    assert lora._matches(r".*\.(q|k)_proj", "model.layers.0.self_attn.q_proj")

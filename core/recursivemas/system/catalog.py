@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recursivemas.system.closed import Closed, Matching
-from recursivemas.system.manifest import Count
+from recursivemas.system.manifest import PATH_BELOW, Count
 
 
 class IndexEntry(Closed):
@@ -20,7 +20,7 @@ class IndexEntry(Closed):
     """What the system does, for people."""
     pattern: str
     """The pattern, for people."""
-    path: Annotated[str, Matching(r"^(?!(.*/)?\.\.(/|$))[^/\\:?#][^\\:?#]*$", "a path below the index's folder")]
+    path: Annotated[str, Matching(PATH_BELOW, "a path below the index's folder")]
     """Path of its `system.json`, relative to the index."""
     size_bytes: Count
     """Size of all its files together."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
@@ -36,6 +37,9 @@ _WITHOUT_EFFECT = frozenset(
 )
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 """Values of `init_lora_weights` that leave the base weights as they are."""
+
+_MATCHING_SECONDS = 5.0
+"""Patterns of an adapter are expressions of its author; some would never end."""
 
 _PREFIX = "base_model.model."
 _PARTS = {
@@ -235,6 +239,8 @@ def _number(path: Path, config: Mapping[str, Any], key: str, pattern_key: str, n
 
 def _matches(pattern: str, name: str) -> bool:
     try:
-        return re.fullmatch(pattern, name) is not None
-    except re.error:
+        return regex.fullmatch(pattern, name, timeout=_MATCHING_SECONDS) is not None
+    except regex.error:
         return False
+    except TimeoutError:
+        raise InputError(f"{CONFIG}: the pattern {pattern!r:.60} takes too long to match {name!r:.60}") from None

@@ -20,15 +20,12 @@ from recursivemas.system.prompt import Trim
 from recursivemas.system.settings import Decoding
 from recursivemas.system.system import Identifier
 
-RelativePath = Annotated[
-    str,
-    # No URL parser may take it for another path: it would strip white space, decode `%2e`, and end at `?` or `#`.
-    Matching(
-        r"^(?!/)(?!\s)(?!(.*/)?\.\.(/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)"
-        r"[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])",
-        "a path below the manifest's folder",
-    ),
-]
+PATH_BELOW = (
+    r"^(?!/)(?!\s)(?!(.*/)?\.\.(/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)"
+    r"[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])"
+)
+"""A relative path that no URL parser takes for another: it would strip white space, decode `%2e`, end at `?` or `#`."""
+RelativePath = Annotated[str, Matching(PATH_BELOW, "a path below the manifest's folder")]
 Count = Annotated[int, Field(ge=0)]
 
 

@@ -150,7 +150,10 @@ const indexEntry = v.strictObject({
   pattern: v.string(),
   path: v.pipe(
     v.string(),
-    v.regex(/^(?!(.*\/)?\.\.(\/|$))[^/\\:?#][^\\:?#]*$/, "expected a path below the index's folder"),
+    v.regex(
+      /^(?!\/)(?!\s)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])/,
+      "expected a path below the index's folder",
+    ),
   ),
   size_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
 });
