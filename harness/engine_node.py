@@ -44,7 +44,9 @@ class EngineNode:
 
     def run(self, question: str, **options: Any) -> dict[str, Any]:
         """Answers a question; the options are RunOptions in camelCase."""
-        script = "(options) => ask('run', options)"
+        # JSON would make objects of the arrays of traced states.
+        plain = "(key, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value)"
+        script = f"async (options) => JSON.parse(JSON.stringify(await ask('run', options), {plain}))"
         result: dict[str, Any] = self._libraries.evaluate(script, {"question": question, **options})
         return result
 
