@@ -125,8 +125,20 @@ def _everything_else(family: str) -> Config:
         "original_max_position_embeddings": 16,
         "sliding_window": 64,
     }
-    if family in ("llama", "qwen3"):
+    if family in ("llama", "qwen3", "gemma3_text"):
         change["attention_bias"] = True
+    if family == "gemma3_text":
+        change |= {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default"},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
+            },
+            "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+            "layer_types": ...,
+            "sliding_window_pattern": 2,
+            "sliding_window": FIRST_CALL + 1,
+            "query_pre_attn_scalar": 20,
+        }
     return changed(family, change)
 
 

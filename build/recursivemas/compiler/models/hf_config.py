@@ -408,6 +408,8 @@ class _Keys:
         if not isinstance(table, dict):
             raise self.refuse(f"rope_parameters.{kind}: an object was expected, got {_shown(table)}")
         scaling = self._table("rope_scaling")
+        if full and tables and not tables.get(kind) and self.raw.get("rope_scaling") is not None:
+            raise self.refuse("rope_scaling needs a table for full_attention in rope_parameters, or no rope_parameters")
         table = {**table, **scaling} if full else table
         beside = self.value("rope_theta", 1e6) if full else self.value("rope_local_base_freq", 1e4)
         theta = self.check_number("rope_theta", table.get("rope_theta", beside))
