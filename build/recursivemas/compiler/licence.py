@@ -27,7 +27,7 @@ def declared_licence(model: ResolvedModel) -> str | None:
     card = _card(model)
     try:
         found = card and metadata_load(card)
-    except (ValueError, TypeError, LookupError, RecursionError, OSError, yaml.YAMLError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError, yaml.YAMLError):
         found = None
     metadata = found if isinstance(found, dict) else {}
     declared = metadata.get("license_name" if metadata.get("license") == "other" else "license")

@@ -15,6 +15,7 @@ from typing import Any
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, write_text_atomic
 from recursivemas.system.progress import Say, silent
+from recursivemas.system.strict import parse_json
 
 RUN_FILE = "run.json"
 RESULTS_FILE = "results.jsonl"
@@ -98,8 +99,8 @@ def _text(line: Line) -> str:
 def _parsed(text: str) -> Line | None:
     """What a line of the file says, without its digest; None if it is not as it was written."""
     try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
+        line = parse_json(text, RESULTS_FILE)
+    except InputError:
         return None
     if not isinstance(line, dict) or not isinstance(line.get("index"), int):
         return None
