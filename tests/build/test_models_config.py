@@ -48,8 +48,12 @@ def _config(family: str = "llama", **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_load_model_config_reads_transformers_4_and_5_alike(family: str) -> None:
-    old = _config(family)
-    new = _config(family, rope_theta=..., rope_parameters={"rope_type": "default", "rope_theta": 5e5})
+    table = {"rope_type": "default", "rope_theta": 5e5}
+    more: dict[str, Any] = {}
+    if FAMILIES[family].sliding_layers:  # a table for each kind of layer, and an activation of its own
+        table, more = {"full_attention": table}, {"hidden_act": ...}
+    old = _config(family, **more)
+    new = _config(family, rope_theta=..., rope_parameters=table, **more)
     assert load_model_config(old) == load_model_config(new)
 
 
