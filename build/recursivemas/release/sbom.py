@@ -117,11 +117,12 @@ def _model(agent_id: str, checkpoint: Mapping[str, Any]) -> Component:
 
 def _adapter(agent_id: str, adapter: Mapping[str, Any]) -> Component:
     name, revision = adapter["adapter"], adapter["revision"]
+    owner, _, bare = name.rpartition("/")
     return _component(
         ComponentType.MACHINE_LEARNING_MODEL,
         name,
         revision,
-        PackageURL("huggingface", *name.split("/"), revision) if revision else None,
+        PackageURL("huggingface", owner, bare, revision) if revision else None,
         f"adapter:{agent_id}",
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=adapter["sha256"])],
     )
