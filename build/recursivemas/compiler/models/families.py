@@ -200,7 +200,7 @@ FAMILIES: dict[str, Family] = {
             text_prefixes=("language_model.model.", "model.language_model."),
             left_out=("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."),
             inert={
-                "hidden_act": Inert("hidden_activation counts", values=("gelu_pytorch_tanh",)),
+                "hidden_act": Inert("only hidden_activation counts"),
                 "cache_implementation": Inert("it changes speed and memory, not numbers", values=(None, "hybrid")),
                 "_sliding_window_pattern": Inert("layer_types or sliding_window_pattern count"),
             },
