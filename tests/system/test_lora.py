@@ -31,7 +31,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "alpha_pattern": {"k_proj": 3, "model.layers.0.self_attn.q_proj": 32},
     },
     "fan_in_fan_out": {"r": 3, "fan_in_fan_out": True, "target_modules": ["o_proj", "down_proj"]},
-    "tables": {"r": 4, "target_modules": ["embed_tokens", "lm_head", "v_proj"], "exclude_modules": ["layers.0.self_attn.v_proj"]},
+    "tables": {
+        "r": 4,
+        "target_modules": ["embed_tokens", "lm_head", "v_proj"],
+        "exclude_modules": ["layers.0.self_attn.v_proj"],
+    },
 }
 UNTIED = Case("llama", "LlamaForCausalLM", shape(tie_word_embeddings=False), 1)
 
