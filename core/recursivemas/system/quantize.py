@@ -100,8 +100,8 @@ def check_finite(max_abs: NDArray[np.floating], dtype: str) -> None:
 
 
 FLOAT32_PARAMETERS = frozenset({"A_log", "dt_bias"})
-"""Last parts of the names of parameters that every scheme stores in float32: they say how fast a recurrent state decays,
-and their errors add up over a context."""
+"""Last parts of the names of parameters that every scheme stores in float32: they say how fast a recurrent state
+decays, and their errors add up over a context."""
 
 
 def cast(rows: NDArray[np.generic], dtype: str) -> NDArray[np.generic]:

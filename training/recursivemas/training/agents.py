@@ -178,8 +178,8 @@ def load_agent(agent: Agent, device: torch.device | str = "cpu", dtype: torch.dt
     # Checked before the weights, because some of these families cannot even be loaded with this attention.
     if _has_unknown_state(config):
         raise InputError(
-            f"agent {agent.id!r}: {config.model_type} layers keep a recurrent state; the rollout needs a model with a KV "
-            "cache alone, such as qwen3, llama or gemma3_text, or qwen3_5"
+            f"agent {agent.id!r}: {config.model_type} layers keep a recurrent state; the rollout needs a model with a "
+            "KV cache alone, such as qwen3, llama or gemma3_text, or qwen3_5"
         )
     try:
         model = _load_model(resolved, config, dtype)

@@ -6,10 +6,10 @@ adapter. The model then computes with the weights that ship, and the adapter lea
 of the idea: straight-through estimation, Bengio et al., arXiv 1308.3432.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
 from recursivemas.system.names import Quantization
@@ -56,9 +56,9 @@ class RoundedBase:
     def update(self, model: Any) -> None:
         """Moves the base so that base and adapter together are what a build would store now."""
         for module in model.modules():
-            if not isinstance(module, LoraLayer):
+            if not isinstance(module, LoraLinear):
                 continue
-            weight: Tensor = module.get_base_layer().weight  # (out, in)
+            weight = cast(Tensor, module.get_base_layer().weight)  # (out, in)
             adapter = module.get_delta_weight(ADAPTER)  # (out, in)
             merged = self._plain[id(weight)] + adapter
             stored = round_to_groups(merged, self._dtype) if self._packs else merged.to(self._dtype).float()
