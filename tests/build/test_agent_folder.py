@@ -195,7 +195,7 @@ BAD_CHECKPOINTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "infinity": (change_tensor(Q, lambda t: np.full_like(t, np.inf)), r"q_proj.weight' holds infinity"),
     "truncated": (truncate, r"not a whole safetensors file"),
     "pickle only": (only("pytorch_model.bin"), r"only pickled weights \(pytorch_model.bin\)"),
-    "GGUF": (only("model.Q4_K_M.gguf"), r"a GGUF file cannot be converted"),
+    "GGUF": (only("model.Q4_K_M.gguf"), r"the weights are in a GGUF file; name the file instead of the folder"),
     "no config": (lambda folder: (folder / "config.json").unlink(), r"config.json: no such file"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), r"tokenizer.json: no such tokenizer"),
     "unknown architecture": (change_config(model_type="mamba"), r"tiny-model: .*'mamba' is not implemented"),

@@ -53,10 +53,13 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_build_replaces_an_earlier_build(root: Path) -> None:
-    (root / "built" / "stray").write_text("")
     before = contents(root / "built")
+    (root / "built" / "stray").write_text("")
+    with pytest.raises(InputError, match="stray: is not part of an earlier build and would be lost"):
+        build(root, root / "built")
+    (root / "built" / "stray").unlink()
     build(root, root / "built")
-    assert contents(root / "built").keys() == before.keys() - {"stray"}
+    assert contents(root / "built").keys() == before.keys()
     assert is_current(SYSTEM, LINKS, root / "built", OPTIONS, Supplied(root / "agents"))
 
 
@@ -108,11 +111,13 @@ def test_build_tells_which_mlc_llm_defined_an_agent(root: Path) -> None:
 
 def test_site_replaces_an_earlier_site(root: Path) -> None:
     make_site(root, root / "site")
-    (root / "site" / "stray").write_text("")
+    (root / "site" / "CNAME").write_text("example.org")
+    (root / "site" / "assets" / "stray").write_text("")
     make_site(root, root / "site")
     assert (root / "site" / "assets" / "a.js").read_text() == "1"
     assert contents(root / "site" / "systems" / "hop-sequential") == contents(root / "built")
-    assert not (root / "site" / "stray").exists()
+    assert (root / "site" / "CNAME").read_text() == "example.org"
+    assert not (root / "site" / "assets" / "stray").exists()
 
 
 def something_else(out: Path) -> None:
