@@ -8,12 +8,10 @@
  * await system.dispose();
  * ```
  */
-import { sha256 } from "./digest";
-import { fetchText } from "./download";
 import { EngineError } from "./errors";
-import { fetchLocal } from "./local-files";
+import { readManifest } from "./manifest";
 import type { FromWorker, Loaded, MethodName, Methods, ToWorker } from "./messages";
-import { parseSystem, type System } from "./system";
+import type { System } from "./system";
 import type {
   Counters,
   DeviceInfo,
@@ -25,7 +23,6 @@ import type {
   RunResult,
   TaskQuestion,
 } from "./types";
-import { variantFor } from "./variants";
 
 export { EngineError, type EngineErrorCode } from "./errors";
 export { forgetFiles, type KeptFile, keptFiles } from "./kept";
@@ -211,10 +208,7 @@ export async function readSystem(
   signal?: AbortSignal,
   files?: LocalFiles,
 ): Promise<System> {
-  const absolute = absoluteUrl(url, files);
-  const text = await fetchText(absolute, signal, files && fetchLocal(files, absolute));
-  const system = await variantFor(parseSystem(text, absolute), navigator.gpu);
-  return { ...system, sha256: await sha256(new TextEncoder().encode(text)) };
+  return await readManifest(absoluteUrl(url, files), { files, signal });
 }
 
 /**

@@ -60,11 +60,15 @@ export function networkError(
   );
 }
 
-/** Fetches a small text file, and always asks the server whether it has changed. */
-export async function fetchText(url: string, signal?: AbortSignal, fetcher: Fetch = fetch): Promise<string> {
+/** Fetches a small file, and always asks the server whether it has changed. */
+export async function fetchBytes(
+  url: string,
+  signal?: AbortSignal,
+  fetcher: Fetch = fetch,
+): Promise<Uint8Array<ArrayBuffer>> {
   const response = await fetchOk(url, { cache: "no-cache", ...(signal ? { signal } : {}) }, fetcher);
   try {
-    return await response.text();
+    return new Uint8Array(await response.arrayBuffer());
   } catch (error) {
     throw networkError(url, error, signal);
   }

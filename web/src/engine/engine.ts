@@ -2,19 +2,19 @@
 import type { Agent } from "./agent";
 import { Artifacts } from "./artifacts";
 import { type Gpu, openDevice } from "./device";
-import { fetchText } from "./download";
 import { Ensemble, type OnAgentModel, tokenizerFiles } from "./ensemble";
 import { type EngineError, throwIfCancelled } from "./errors";
 import { FiniteCheck } from "./finite";
 import { openCache } from "./kept";
 import { parseLinks } from "./links";
 import { fetchLocal } from "./local-files";
+import { readManifest } from "./manifest";
 import type { LoadSettings } from "./messages";
 import { paceOf } from "./pace";
 import { LoadReporter, modelLabel } from "./progress";
 import { parseQuestions } from "./questions";
 import { runSystem } from "./recursion";
-import { parseSystem, type System } from "./system";
+import type { System } from "./system";
 import { createTick } from "./tick";
 import type {
   Counters,
@@ -25,7 +25,6 @@ import type {
   RunResult,
   TaskQuestion,
 } from "./types";
-import { variantFor } from "./variants";
 import { weightFiles } from "./weights";
 
 /** A loaded system. */
@@ -56,8 +55,7 @@ export class Engine {
     const reporter = new LoadReporter(onProgress);
     reporter.manifest(url);
     const reach = settings.files ? fetchLocal(settings.files, url) : fetch;
-    const whole = parseSystem(await fetchText(url, signal, reach), url);
-    const system = await variantFor(whole, navigator.gpu, settings.powerPreference);
+    const system = settings.system ?? (await readManifest(url, { ...settings, signal }));
     // This fails before anything big is downloaded, if the browser cannot run the system.
     const gpu = await openDevice(navigator.gpu, system, settings.powerPreference);
     let ensemble: Ensemble | undefined;

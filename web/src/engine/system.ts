@@ -6,7 +6,7 @@ import { parseFileAs } from "./parse";
 
 /** A built system. */
 export interface System extends Manifest {
-  /** Of `system.json` itself, if it was read from a server: it stands for every file that the manifest lists. */
+  /** Of `system.json` itself, byte for byte, once it was read: it stands for every file that the manifest lists. */
   readonly sha256?: string;
 }
 export type AgentSpec = AgentRecord;

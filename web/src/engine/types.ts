@@ -5,6 +5,7 @@
  * V its vocabulary size, T positions.
  */
 import type { Counters, HandoffSummary, TurnSummary } from "../formats/generated/types";
+import type { System } from "./system";
 
 export type {
   AnswerRetry,
@@ -100,6 +101,8 @@ export type LocalFiles = ReadonlyMap<string, Blob>;
 
 /** Options of `loadSystem`. */
 export interface LoadOptions {
+  /** What `readSystem` returned for the same `url`: it is loaded, and the manifest is not fetched again. */
+  readonly system?: System;
   /** Files to read instead of the network; `url` is then the manifest's path among them. */
   readonly files?: LocalFiles;
   /** The content of another `recursivelink.json` for the same agents and edges, to use instead of the system's own. */

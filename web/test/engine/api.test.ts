@@ -1,10 +1,11 @@
-import { beforeAll, describe, expect, test } from "vitest";
-import { loadSystem, type WorkerPort } from "../../src/engine/api";
+import { createHash } from "node:crypto";
+import { beforeAll, describe, expect, test, vi } from "vitest";
+import { loadSystem, readSystem, type WorkerPort } from "../../src/engine/api";
 import { EngineError } from "../../src/engine/errors";
 import type { FromWorker, ToWorker } from "../../src/engine/messages";
 import type { LoadProgress, RunEvent } from "../../src/engine/types";
 import { failure, says } from "./errors";
-import { system } from "./fixtures";
+import { manifestJson, system } from "./fixtures";
 
 beforeAll(() => {
   Object.assign(globalThis, { self: { location: { href: "https://host.test/app/" } } });
@@ -164,4 +165,21 @@ describe("the page's side of the worker", () => {
     expect(worker.terminated).toBe(true);
     expect(await failure(() => handle.run({ question: "q" }))).toMatch(says("busy", "disposed"));
   });
+});
+
+test("a manifest is fetched once: its digest is that of the bytes, and the worker gets what was read", async () => {
+  const bytes = new TextEncoder().encode(JSON.stringify(manifestJson()));
+  const fetch = vi.fn(async () => new Response(bytes));
+  vi.stubGlobal("fetch", fetch);
+  vi.stubGlobal("navigator", {});
+  try {
+    const read = await readSystem("dist/system.json");
+    expect(read.sha256).toBe(createHash("sha256").update(bytes).digest("hex"));
+    const worker = port();
+    await loadSystem("dist/system.json", { system: read }, worker);
+    expect(fetch).toHaveBeenCalledTimes(1);
+    expect(worker.sent[0]).toMatchObject({ params: { settings: { system: read } } });
+  } finally {
+    vi.unstubAllGlobals();
+  }
 });

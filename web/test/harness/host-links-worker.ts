@@ -1,5 +1,5 @@
 /** A worker that loads a system once and answers questions through links in JavaScript. */
-import { fetchText } from "../../src/engine/download";
+import { fetchBytes } from "../../src/engine/download";
 import { Engine } from "../../src/engine/engine";
 import { EngineError } from "../../src/engine/errors";
 import { type Links, parseLinks } from "../../src/engine/links";
@@ -9,7 +9,7 @@ import { runOnHostLinks } from "./host-links";
 async function load(url: string): Promise<[Engine, Links]> {
   const engine = await Engine.load(url, { cache: false }, undefined, () => {});
   const { system } = engine;
-  const text = await fetchText(new URL(system.links, url).href);
+  const text = new TextDecoder().decode(await fetchBytes(new URL(system.links, url).href));
   return [engine, parseLinks(text, system.agents, system.edges)];
 }
 

@@ -22,8 +22,13 @@ function controlled() {
   const loads: { options: LoadOptions; finish: () => void }[] = [];
   const held = { handles: 0 };
   const disposing: { wait: Promise<void> } = { wait: Promise.resolve() };
+  const reads: string[] = [];
   const backend: Backend = {
     ...fake,
+    readSystem: async (url) => {
+      reads.push(String(url));
+      return { ...(await fake.readSystem(url)) };
+    },
     loadSystem: async (url, options = {}) => {
       const { promise, resolve } = later();
       loads.push({ options, finish: resolve });
@@ -43,7 +48,7 @@ function controlled() {
   const files = new Map([["system.json", new Blob()]]);
   const open = async (name: string): Promise<void> =>
     session.open(session.addFolder({ name, manifest: "system.json", files }));
-  return { session, loads, held, disposing, open };
+  return { session, loads, held, disposing, open, reads };
 }
 
 const links = { name: "other.json", text: "other" };
@@ -113,6 +118,29 @@ describe("loading", () => {
     loads[0]?.finish();
     await cancelled;
     expect([session.phase.value, held.handles]).toEqual(["unloaded", 0]);
+  });
+});
+
+describe("the build that loads", () => {
+  test("is the one that the page shows, and trying again reads the server's", async () => {
+    const { session, loads, open, reads } = controlled();
+    await open("a");
+    const shown = session.system.value;
+    const first = session.load();
+    await settle();
+    expect(loads[0]?.options.system).toBe(shown);
+    session.cancelLoading();
+    loads[0]?.finish();
+    await first;
+    session.fail(new EngineError("corrupt-file", "another build's"));
+    const again = session.tryAgain();
+    await vi.waitFor(() => expect(loads).toHaveLength(2));
+    expect(reads).toHaveLength(2);
+    expect(session.system.value).not.toBe(shown);
+    expect(loads[1]?.options.system).toBe(session.system.value);
+    loads[1]?.finish();
+    await again;
+    expect(session.phase.value).toBe("ready");
   });
 });
 

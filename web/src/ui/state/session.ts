@@ -175,7 +175,8 @@ export class Session {
 
   /** Downloads and loads the open system. Never rejects; `phase` says how it went. */
   async load(): Promise<void> {
-    if (this.phase.value === "loading" || !this.system.value) return;
+    const system = this.system.value;
+    if (this.phase.value === "loading" || !system) return;
     const controller = new AbortController();
     const freed = this.unload();
     // Set before the first await, so that a second call finds this one under way.
@@ -189,6 +190,8 @@ export class Session {
     if (controller.signal.aborted) return;
     try {
       const handle = await this.backend.loadSystem(this.#url, {
+        // Exactly what the page shows: the server may have another build by now.
+        system,
         signal: controller.signal,
         ...(this.#files ? { files: this.#files } : {}),
         ...(this.links.value ? { links: this.links.value.text } : {}),
@@ -305,9 +308,20 @@ export class Session {
     this.problem.value = undefined;
   }
 
-  /** Repeats what failed: reading the manifest or loading. */
+  /** Repeats what failed: reading the manifest or loading. A mended system has another manifest, which is read anew. */
   async tryAgain(): Promise<void> {
-    if (this.system.value) await this.load();
-    else await this.open(this.#url);
+    const shown = this.system.value;
+    if (!shown) return await this.open(this.#url);
+    const { signal: aborted } = this.#opening;
+    try {
+      const system = await this.backend.readSystem(this.#url, aborted, this.#files);
+      // Something else may have been opened, or loaded, meanwhile.
+      if (aborted.aborted || this.system.value !== shown || this.phase.value === "loading") return;
+      this.system.value = system;
+    } catch (error) {
+      if (!aborted.aborted) this.fail(error);
+      return;
+    }
+    await this.load();
   }
 }
