@@ -6,18 +6,20 @@
  * entry.
  */
 import { sha256 } from "./digest";
-import { checkOk, type Fetch, networkError, pause } from "./download";
+import { checkOk, type Fetch, fetchSoon, networkError, pause, pieces } from "./download";
 import { EngineError, throwIfCancelled } from "./errors";
-import { CACHE_URL, keptResponse, partUrl } from "./kept";
+import { CACHE_URL, fromCache, keptResponse, partUrl, SilentCache } from "./kept";
 import type { FileSpec } from "./system";
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+type FileCache = Pick<Cache, "match" | "put" | "delete">;
 
 /** Where files come from and are kept; tests pass their own. */
 interface ArtifactSources {
   readonly fetch: Fetch;
   /** If undefined, files stay in memory. */
-  readonly cache: Pick<Cache, "match" | "put" | "delete"> | undefined;
+  readonly cache: FileCache | undefined;
   /** Whether the files already are on this machine; each is then read and verified when it is needed. */
   readonly atHand?: boolean;
   /** The system's name, which the cache keeps with its files for people to read. */
@@ -37,6 +39,7 @@ export class Artifacts {
   readonly #files: ReadonlyMap<string, FileSpec>;
   /** Files that the cache could not take, by sha256. */
   readonly #memory = new Map<string, Bytes>();
+  #silent = false;
 
   /** @param base - URL of the manifest; paths are relative to it. */
   constructor(
@@ -109,7 +112,7 @@ export class Artifacts {
       onBytes(file, file.sizeBytes, true);
       return;
     }
-    if (await this.sources.cache?.match(CACHE_URL + file.sha256)) {
+    if (await this.#match(CACHE_URL + file.sha256)) {
       onBytes(file, file.sizeBytes, true);
       return;
     }
@@ -119,31 +122,54 @@ export class Artifacts {
 
   /** Verifies cached bytes too. A damaged entry is deleted, and the file downloaded again. */
   async #fromCache(file: FileSpec): Promise<Bytes | undefined> {
-    const entry = await this.sources.cache?.match(CACHE_URL + file.sha256);
+    const url = CACHE_URL + file.sha256;
+    const entry = await this.#match(url);
     if (!entry) return undefined;
-    const bytes = new Uint8Array(await entry.arrayBuffer());
-    if ((await sha256(bytes)) === file.sha256) return bytes;
-    await this.sources.cache?.delete(CACHE_URL + file.sha256);
+    const bytes = await contentOf(entry);
+    if (bytes && (await sha256(bytes)) === file.sha256) return bytes;
+    await this.#delete(url);
     return undefined;
+  }
+
+  /** An entry of the cache; undefined if there is none, or the cache cannot be read. */
+  async #match(url: string): Promise<Response | undefined> {
+    return await this.#asked((cache) => cache.match(url));
+  }
+
+  /** A cache that cannot delete is no error: whatever it gives is verified. */
+  async #delete(url: string): Promise<void> {
+    await this.#asked((cache) => cache.delete(url));
   }
 
   /** Takes out of the cache the first bytes of a file, which an earlier load left there. */
   async #takePart(file: FileSpec): Promise<Bytes> {
     const url = partUrl(file);
-    const entry = await this.sources.cache?.match(url);
+    const entry = await this.#match(url);
     if (!entry) return new Uint8Array();
-    const bytes = new Uint8Array(await entry.arrayBuffer());
-    await this.sources.cache?.delete(url);
-    return bytes.byteLength < file.sizeBytes ? bytes : new Uint8Array();
+    const bytes = await contentOf(entry);
+    await this.#delete(url);
+    return bytes && bytes.byteLength < file.sizeBytes ? bytes : new Uint8Array();
   }
 
-  /** @returns whether the cache took the file; a full disk is no error. */
+  /** @returns whether the cache took the file; a full disk, or a cache that never answers, is no error. */
   async #store(file: FileSpec, bytes: Bytes, url = CACHE_URL + file.sha256): Promise<boolean> {
+    const { owner } = this.sources;
+    const put = async (cache: FileCache): Promise<boolean> => {
+      await cache.put(url, keptResponse(file, bytes, owner));
+      return true;
+    };
+    return (await this.#asked(put)) ?? false;
+  }
+
+  /** What the cache answers; undefined if it fails, or there is none. A cache that did not answer is not asked again. */
+  async #asked<T>(ask: (cache: FileCache) => Promise<T>): Promise<T | undefined> {
+    const { cache } = this.sources;
+    if (!cache || this.#silent) return undefined;
     try {
-      await this.sources.cache?.put(url, keptResponse(file, bytes, this.sources.owner));
-      return this.sources.cache !== undefined;
-    } catch {
-      return false;
+      return await fromCache(ask(cache));
+    } catch (error) {
+      this.#silent ||= error instanceof SilentCache;
+      return undefined;
     }
   }
 
@@ -213,9 +239,18 @@ export class Artifacts {
     const init: RequestInit = { headers, cache: "no-store", ...(signal ? { signal } : {}) };
     // A browser's own `fetch` cannot be called as a method.
     const { fetch } = this.sources;
-    const response = checkOk(url, await fetch(url, init));
+    const response = checkOk(url, await fetchSoon(url, init, fetch));
     if (response.status !== 206) incoming.restart();
     for await (const piece of pieces(response)) incoming.add(piece);
+  }
+}
+
+/** The bytes of an entry of the cache; undefined if it cannot be read. */
+async function contentOf(entry: Response): Promise<Bytes | undefined> {
+  try {
+    return new Uint8Array(await fromCache(entry.arrayBuffer()));
+  } catch {
+    return undefined;
   }
 }
 
@@ -261,15 +296,4 @@ function wrongSize(file: FileSpec, came: string): EngineError {
     "corrupt-file",
     `${file.path}: got ${came} bytes, system.json says ${file.sizeBytes}; rebuild or upload the system again`,
   );
-}
-
-async function* pieces(response: Response): AsyncGenerator<Uint8Array> {
-  const reader = response.body?.getReader();
-  if (!reader) return;
-  try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
-  } finally {
-    // This stops the download if the reader left early, and does nothing if the body has ended.
-    await reader.cancel().catch(() => {});
-  }
 }

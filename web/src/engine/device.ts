@@ -6,6 +6,7 @@
  */
 import { GpuCounters } from "./counters";
 import { EngineError } from "./errors";
+import { GPU_MS, within } from "./patience";
 import type { System } from "./system";
 import type { DeviceInfo } from "./types";
 
@@ -130,6 +131,17 @@ export class Gpu {
   }
 }
 
+const silent = (): EngineError =>
+  new EngineError(
+    "no-webgpu",
+    `the browser gave no graphics card within ${GPU_MS / 1000} seconds; restart the browser and try again`,
+  );
+
+/** Asks for an adapter. @throws EngineError `no-webgpu` if the browser does not answer. */
+export function requestAdapter(gpu: GPU, powerPreference: GPUPowerPreference): Promise<GPUAdapter | null> {
+  return within(GPU_MS, gpu.requestAdapter({ powerPreference }), silent);
+}
+
 /**
  * Opens a device that can run the system.
  *
@@ -147,7 +159,7 @@ export async function openDevice(
       "this browser has no WebGPU; use a current Chrome, Edge, Safari or Firefox, on https or localhost",
     );
   }
-  const adapter = await gpu.requestAdapter({ powerPreference });
+  const adapter = await requestAdapter(gpu, powerPreference);
   if (!adapter) {
     throw new EngineError(
       "no-webgpu",
@@ -158,8 +170,9 @@ export async function openDevice(
   const requiredLimits = checkLimits(adapter, system.requiredLimits);
   let device: GPUDevice;
   try {
-    device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
+    device = await within(GPU_MS, adapter.requestDevice({ requiredFeatures, requiredLimits }), silent);
   } catch (error) {
+    if (error instanceof EngineError) throw error;
     throw new EngineError(
       "no-webgpu",
       `the graphics adapter gave no device: ${error instanceof Error ? error.message : error}`,

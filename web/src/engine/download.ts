@@ -1,8 +1,44 @@
 /** Fetches files; an error says which file could not be fetched, and why. */
 import { EngineError } from "./errors";
+import { STALL_MS, within } from "./patience";
 
 /** `fetch`, or what tests use instead. */
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
+
+const stalled = (): Error => new Error(`nothing arrived for ${STALL_MS / 1000} seconds`);
+
+/**
+ * Waits for a response no longer than a stalled connection deserves. The request ends then.
+ *
+ * @throws whatever `fetcher` throws, or an Error if the server does not answer.
+ */
+export async function fetchSoon(url: string, init: RequestInit, fetcher: Fetch): Promise<Response> {
+  const late = new AbortController();
+  const signal = init.signal ? AbortSignal.any([init.signal, late.signal]) : late.signal;
+  try {
+    return await within(STALL_MS, fetcher(url, { ...init, signal }), stalled);
+  } catch (error) {
+    late.abort();
+    throw error;
+  }
+}
+
+/**
+ * @returns the body as it arrives.
+ * @throws Error if the connection breaks, or brings nothing for a while.
+ */
+export async function* pieces(response: Response): AsyncGenerator<Uint8Array> {
+  const reader = response.body?.getReader();
+  if (!reader) return;
+  const read = (): ReturnType<typeof reader.read> => within(STALL_MS, reader.read(), stalled);
+  try {
+    for (let next = await read(); !next.done; next = await read()) yield next.value;
+  } finally {
+    // This stops the download if the reader left early, and does nothing if the body has ended. A stalled body may
+    // never confirm it.
+    void reader.cancel().catch(() => {});
+  }
+}
 
 /**
  * @returns a response with an `ok` status.
@@ -11,7 +47,7 @@ export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
 export async function fetchOk(url: string, init: RequestInit, fetcher: Fetch): Promise<Response> {
   let response: Response;
   try {
-    response = await fetcher(url, init);
+    response = await fetchSoon(url, init, fetcher);
   } catch (error) {
     throw networkError(url, error, init.signal);
   }
@@ -68,7 +104,9 @@ export async function fetchBytes(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const response = await fetchOk(url, { cache: "no-cache", ...(signal ? { signal } : {}) }, fetcher);
   try {
-    return new Uint8Array(await response.arrayBuffer());
+    const parts: BlobPart[] = [];
+    for await (const piece of pieces(response)) parts.push(piece as Uint8Array<ArrayBuffer>);
+    return new Uint8Array(await new Blob(parts).arrayBuffer());
   } catch (error) {
     throw networkError(url, error, signal);
   }

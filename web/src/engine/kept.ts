@@ -1,4 +1,5 @@
 /** The files that the engine keeps in the browser's Cache Storage: opens, lists and deletes them. */
+import { CACHE_MS, within } from "./patience";
 import type { FileSpec } from "./system";
 
 const CACHE_NAME = "recursivemas-files";
@@ -20,10 +21,22 @@ export interface KeptFile {
   readonly sizeBytes: number;
 }
 
-/** Opens the browser's cache; undefined if the browser has none, or none is wanted. */
+/** Opens the browser's cache; undefined if the browser has none or cannot open it, or none is wanted. */
 export async function openCache(wanted: boolean): Promise<Cache | undefined> {
-  if (!wanted || typeof caches === "undefined") return undefined;
-  return await caches.open(CACHE_NAME).catch(() => undefined);
+  if (!wanted) return undefined;
+  try {
+    return await fromCache(caches.open(CACHE_NAME));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The browser's cache does not answer. */
+export class SilentCache extends Error {}
+
+/** Waits for the browser's cache, but not for ever. @throws SilentCache */
+export function fromCache<T>(answer: Promise<T>): Promise<T> {
+  return within(CACHE_MS, answer, () => new SilentCache("the browser's cache does not answer"));
 }
 
 /** The URL under which the unverified first bytes of a file are kept after its download broke off. */
@@ -37,14 +50,14 @@ export function keptResponse(file: FileSpec, bytes: Uint8Array<ArrayBuffer>, own
   return new Response(bytes, { headers });
 }
 
-/** @returns every kept file, sorted by system and path; empty if the browser has no cache. */
+/** @returns every kept file, sorted by system and path; empty if the browser has no cache, or one that cannot be read. */
 export async function keptFiles(): Promise<readonly KeptFile[]> {
   const cache = await openCache(true);
   if (!cache) return [];
-  const requests = await cache.keys();
+  const requests = await fromCache(cache.keys()).catch(() => []);
   const files = await Promise.all(
     requests.map(async ({ url }): Promise<KeptFile> => {
-      const headers = (await cache.match(url))?.headers;
+      const headers = (await fromCache(cache.match(url)).catch(() => undefined))?.headers;
       return {
         sha256: url.slice(CACHE_URL.length),
         system: headers?.get(OWNER) ?? "",

@@ -1,4 +1,5 @@
 /** Chooses the variant of a system that a GPU can run: the same agents with other weights, float16 or float32. */
+import { requestAdapter } from "./device";
 import type { System } from "./system";
 
 /** The features and limits that an adapter offers. */
@@ -28,7 +29,7 @@ export async function variantFor(
   powerPreference: GPUPowerPreference = "high-performance",
 ): Promise<System> {
   if (system.variants.length === 0) return system;
-  const adapter = await gpu?.requestAdapter({ powerPreference });
+  const adapter = gpu && (await requestAdapter(gpu, powerPreference));
   return chooseVariant(system, adapter ?? undefined);
 }
 

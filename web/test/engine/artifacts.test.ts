@@ -191,6 +191,81 @@ describe("a system's files", () => {
     }
   });
 
+  test.each([
+    [
+      "bring nothing more",
+      (content: Uint8Array<ArrayBuffer>) => new Response(stalling(content.slice(0, 40))),
+    ],
+    ["are never answered", () => new Promise<Response>(() => {})],
+  ])("whose requests %s are requested again", async (_, first) => {
+    const content = Uint8Array.from({ length: 100 }, (_, i) => i);
+    const requests: RequestInit[] = [];
+    const fetch = async (_url: string, init: RequestInit = {}): Promise<Response> => {
+      requests.push(init);
+      if (requests.length === 1) return await first(content);
+      const from = Number(new Headers(init.headers).get("Range")?.match(/\d+/)?.[0] ?? 0);
+      return new Response(content.slice(from), { status: from > 0 ? 206 : 200 });
+    };
+    const sources = { fetch, cache: undefined, pause };
+    vi.useFakeTimers();
+    try {
+      const reading = new Artifacts(BASE, [specOf("w.bin", content)], sources, undefined).read("w.bin");
+      await vi.advanceTimersByTimeAsync(29_000);
+      expect(requests).toHaveLength(1);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(await reading).toEqual(content);
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(requests).toHaveLength(2);
+  });
+
+  test("that stall again and again are given up with what came kept", async () => {
+    const content = bytes(100);
+    const cache = new FakeCache();
+    const fetch = async (_url: string, init?: RequestInit): Promise<Response> =>
+      new Headers(init?.headers).has("Range")
+        ? new Response(stalling(new Uint8Array()), { status: 206 })
+        : new Response(stalling(content.slice(0, 40)));
+    vi.useFakeTimers();
+    try {
+      const sources = { fetch, cache, pause };
+      const artifacts = new Artifacts(BASE, [specOf("w.bin", content)], sources, undefined);
+      const given = failure(() => artifacts.downloadAll(["w.bin"], () => {}));
+      await vi.advanceTimersByTimeAsync(200_000);
+      expect(await given).toMatch(says("download", "nothing arrived for 30 seconds"));
+    } finally {
+      vi.useRealTimers();
+    }
+    expect([...cache.entries.values()]).toEqual([content.slice(0, 40)]);
+  });
+
+  const never = () => new Promise<never>(() => {});
+  const refused = async (): Promise<never> => {
+    throw new DOMException("an internal error", "UnknownError");
+  };
+  test.each([
+    ["cannot be read", { match: refused, put: refused, delete: refused }],
+    ["never answers", { match: never, put: never, delete: never }],
+    [
+      "has entries that cannot be read",
+      { match: async () => new Response(broken([])), put: refused, delete: refused },
+    ],
+  ])("come from the network when the browser's cache %s", async (_, cache) => {
+    const content = bytes(10);
+    const fetch = ok(content);
+    vi.useFakeTimers();
+    try {
+      const artifacts = new Artifacts(BASE, [specOf("w.bin", content)], { fetch, cache }, undefined);
+      const reading = artifacts.downloadAll(["w.bin"], () => {}).then(() => artifacts.read("w.bin"));
+      await vi.advanceTimersByTimeAsync(31_000);
+      expect(await reading).toEqual(content);
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(fetch).toHaveBeenCalledTimes(1);
+  });
+
   test("start again when the server does not do ranges", async () => {
     const content = Uint8Array.from({ length: 100 }, (_, i) => i);
     let calls = 0;
@@ -245,6 +320,11 @@ describe("a system's files", () => {
     expect(fetch).not.toHaveBeenCalled();
   });
 });
+
+/** A body that brings this and then nothing, without an end. */
+function stalling(piece: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream({ start: (controller) => controller.enqueue(piece) });
+}
 
 /** A body that ends in a network error after these pieces. */
 function broken(pieces: readonly Uint8Array<ArrayBuffer>[]): ReadableStream<Uint8Array<ArrayBuffer>> {

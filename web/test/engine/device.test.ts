@@ -1,5 +1,7 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { Gpu, openDevice } from "../../src/engine/device";
+import { fetchBytes } from "../../src/engine/download";
+import { openCache } from "../../src/engine/kept";
 import type { DeviceInfo } from "../../src/engine/types";
 import { failure, says } from "./errors";
 import { FakeDevice, fakeGpu, gpuError } from "./fake-gpu";
@@ -64,6 +66,63 @@ describe("opening a device", () => {
     expect(await failure(() => openDevice(undefined, system()))).toMatch(
       says("no-webgpu", "this browser has no WebGPU"),
     );
+  });
+});
+
+describe("a browser that never answers", () => {
+  const never = () => new Promise<never>(() => {});
+  const { gpu: working } = fakeGpu({});
+  const cases: readonly [string, () => Promise<unknown>, Parameters<typeof says>][] = [
+    [
+      "requestAdapter",
+      () => openDevice({ requestAdapter: never } as unknown as GPU, system()),
+      ["no-webgpu", "gave no graphics card within 60 seconds"],
+    ],
+    [
+      "requestDevice",
+      async () => {
+        const adapter = await working.requestAdapter();
+        const gpu = { requestAdapter: async () => Object.assign({}, adapter, { requestDevice: never }) };
+        return openDevice(gpu as unknown as GPU, system());
+      },
+      ["no-webgpu", "gave no graphics card within 60 seconds"],
+    ],
+    [
+      "a manifest's request",
+      () => fetchBytes("https://host.test/system.json", undefined, never),
+      ["download", "nothing arrived for 30 seconds"],
+    ],
+  ];
+  test.each(cases)("is given up: %s", async (_, work, [code, part]) => {
+    vi.useFakeTimers();
+    try {
+      const given = failure(work);
+      await vi.advanceTimersByTimeAsync(61_000);
+      expect(await given).toMatch(says(code, part));
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test.each([
+    ["does not answer", never],
+    [
+      "is refused",
+      () => {
+        throw new DOMException("not here", "SecurityError");
+      },
+    ],
+  ])("does without a cache whose opening %s", async (_, open) => {
+    vi.useFakeTimers();
+    vi.stubGlobal("caches", { open });
+    try {
+      const opening = openCache(true);
+      await vi.advanceTimersByTimeAsync(31_000);
+      expect(await opening).toBeUndefined();
+    } finally {
+      vi.unstubAllGlobals();
+      vi.useRealTimers();
+    }
   });
 });
 
