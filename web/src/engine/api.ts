@@ -24,6 +24,7 @@ import type {
   TaskQuestion,
 } from "./types";
 
+export { fetchBytes } from "./download";
 export { EngineError, type EngineErrorCode } from "./errors";
 export { forgetFiles, type KeptFile, keptFiles } from "./kept";
 export {
@@ -120,8 +121,7 @@ class Client {
     });
     this.lost.catch(() => {});
     port.onmessage = (event) => this.#receive(event.data);
-    port.onerror = (event) =>
-      this.#fail(new EngineError("internal", `the engine's worker failed: ${event.message}`));
+    port.onerror = (event) => this.#fail(workerError(event));
   }
 
   request<K extends MethodName>(
@@ -183,6 +183,17 @@ class Client {
         break;
     }
   }
+}
+
+/** A worker whose script cannot be fetched reports an event without a message. */
+function workerError({ message }: ErrorEvent): EngineError {
+  return message
+    ? new EngineError("internal", `the engine's worker failed: ${message}`)
+    : new EngineError(
+        "download",
+        "the script of the engine's worker could not be loaded: it is missing on the server or was blocked; " +
+          "reload the page, or upload the whole page again",
+      );
 }
 
 function startWorker(): WorkerPort {

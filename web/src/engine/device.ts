@@ -4,6 +4,7 @@
  * WebGPU does not throw errors. It reports them as events, and the results are zeros. So every call runs under `watch`,
  * and nothing that is read back counts before `verdict`.
  */
+import { reasonOf } from "../formats/errors";
 import { GpuCounters } from "./counters";
 import { EngineError } from "./errors";
 import { GPU_MS, within } from "./patience";
@@ -173,11 +174,7 @@ export async function openDevice(
     device = await within(GPU_MS, adapter.requestDevice({ requiredFeatures, requiredLimits }), silent);
   } catch (error) {
     if (error instanceof EngineError) throw error;
-    throw new EngineError(
-      "no-webgpu",
-      `the graphics adapter gave no device: ${error instanceof Error ? error.message : error}`,
-      error,
-    );
+    throw new EngineError("no-webgpu", `the graphics adapter gave no device: ${reasonOf(error)}`, error);
   }
   const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
   return new Gpu(device, {

@@ -1,4 +1,5 @@
 /** Fetches files; an error says which file could not be fetched, and why. */
+import { reasonOf } from "../formats/errors";
 import { EngineError } from "./errors";
 import { STALL_MS, within } from "./patience";
 
@@ -57,11 +58,19 @@ export async function fetchOk(url: string, init: RequestInit, fetcher: Fetch): P
 /** @throws EngineError `download`, caused by the response, unless the status is an `ok` one. */
 export function checkOk(url: string, response: Response): Response {
   if (response.ok) return response;
-  throw new EngineError(
-    "download",
-    `${url}: the server answered ${response.status} ${response.statusText}`.trim(),
-    response,
-  );
+  const answer = `${url}: the server answered ${response.status} ${response.statusText}`.trim();
+  const meaning = meaningOf(response.status);
+  throw new EngineError("download", meaning ? `${answer}; ${meaning}` : answer, response);
+}
+
+/** What an HTTP status says about a file, and what to do. */
+function meaningOf(status: number): string | undefined {
+  if (status === 401 || status === 403) return "it does not let everybody read this file: make it public";
+  if (status === 404 || status === 410)
+    return "the file is not there: check the address, or upload the file again";
+  if (status === 429) return "too many requests came from here: wait a few minutes and try again";
+  if (status >= 500) return "the server itself has a problem: try again later";
+  return undefined;
 }
 
 /** Waits until the time is over, the network is back, or the signal fires. */
@@ -88,7 +97,7 @@ export function networkError(
   signal: AbortSignal | null | undefined,
 ): EngineError {
   if (signal?.aborted) return new EngineError("cancelled", "cancelled while downloading", error);
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = reasonOf(error);
   return new EngineError(
     "download",
     `${url}: could not be fetched (${reason}); is the server reachable?`,

@@ -2,8 +2,12 @@
  * The engine's one error class. `code` says which kind it is and survives `postMessage`, where a class does not.
  */
 
+import { reasonOf } from "../formats/errors";
+
 /** The kinds of failure. */
 export type EngineErrorCode =
+  /** The page is neither on https nor on localhost, so the browser withholds what the engine needs. */
+  | "insecure-page"
   /** `navigator.gpu` is missing, or there is no adapter. */
   | "no-webgpu"
   /** The adapter lacks a feature the system needs (`shader-f16`). */
@@ -78,9 +82,13 @@ export class EngineError extends Error {
   /** Wraps whatever was thrown; returns an `EngineError` unchanged. */
   static from(thrown: unknown, code: EngineErrorCode = "internal"): EngineError {
     if (thrown instanceof EngineError) return thrown;
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    return new EngineError(code, message, thrown);
+    return new EngineError(outOfMemory(thrown) ? "out-of-memory" : code, reasonOf(thrown), thrown);
   }
+}
+
+/** Whether it is WebGPU's own error, which is no `Error`. */
+function outOfMemory(thrown: unknown): boolean {
+  return typeof GPUOutOfMemoryError !== "undefined" && thrown instanceof GPUOutOfMemoryError;
 }
 
 /** Throws `cancelled` if the signal has fired. */

@@ -3,8 +3,10 @@
  *
  * Source: docs/abi.md. A library that lacks a function, or was built for another ABI, is refused when it is loaded.
  */
+
 import * as v from "valibot";
 import { describeIssues } from "../formats/describe";
+import { reasonOf } from "../formats/errors";
 import { ABI_VERSION } from "../formats/generated/names";
 import { EngineError } from "./errors";
 import type { Variant } from "./links";
@@ -132,7 +134,7 @@ function readMetadata(runtime: Runtime, call: Compiled, spec: AgentSpec, variant
   try {
     data = JSON.parse(runtime.scoped(() => String(call())));
   } catch (error) {
-    throw bad(spec, `has broken metadata (${error instanceof Error ? error.message : error})`);
+    throw bad(spec, `has broken metadata (${reasonOf(error)})`);
   }
   const parsed = v.safeParse(metadataSchema, data);
   if (!parsed.success) throw bad(spec, `has broken metadata (${describeIssues(parsed.issues)})`);

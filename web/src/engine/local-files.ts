@@ -10,8 +10,6 @@ export function fetchLocal(files: LocalFiles, manifest: string): Fetch {
   const base = new URL(".", manifest).href;
   return async (url) => {
     const file = url.startsWith(base) ? files.get(decodeURIComponent(url.slice(base.length))) : undefined;
-    return file
-      ? new Response(file)
-      : new Response(null, { status: 404, statusText: "(it is not in the folder)" });
+    return file ? new Response(file) : new Response(null, { status: 404, statusText: "Not in the folder" });
   };
 }

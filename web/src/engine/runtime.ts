@@ -5,7 +5,9 @@
  * ours, copies rows from agent to agent. It needs the buffer behind a tensor and a way to submit pending commands.
  * Neither is public, so `privateContext` checks for both and throws if they are missing.
  */
+
 import * as tvmjs from "@mlc-ai/web-runtime";
+import { reasonOf } from "../formats/errors";
 import type { Gpu } from "./device";
 import { EngineError } from "./errors";
 
@@ -91,7 +93,7 @@ export class Runtime {
     try {
       instance = await tvmjs.instantiate(wasm, tvmjs.createPolyfillWASI(), () => {});
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = reasonOf(error);
       throw new EngineError(
         "bad-library",
         `agent '${agent}': its model library does not load (${reason}); rebuild the system`,

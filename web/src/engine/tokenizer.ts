@@ -1,4 +1,5 @@
 /** Reads `tokenizer.json` with Hugging Face's JavaScript tokenizers, mended where they differ from its Rust ones. */
+
 import {
   BPE,
   Tokenizer as HfTokenizer,
@@ -7,6 +8,7 @@ import {
   SequenceNormalizer,
   Unigram,
 } from "@huggingface/tokenizers";
+import { reasonOf } from "../formats/errors";
 import { type AddedToken, sectionsOf } from "./added-tokens";
 import { EngineError } from "./errors";
 import { decoder } from "./tokenizer-decode";
@@ -51,7 +53,7 @@ export function loadTokenizer(
   try {
     return readTokenizer(JSON.parse(tokenizerJson), configJson === undefined ? {} : JSON.parse(configJson));
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = reasonOf(error);
     throw new EngineError(
       "bad-manifest",
       `agent '${agent}': its tokenizer.json cannot be read (${reason})`,

@@ -3,8 +3,10 @@
  *
  * Source: MLC's format, as `tvm.contrib.tvmjs.dump_tensor_cache` writes it.
  */
+
 import * as v from "valibot";
 import { describeIssues } from "../formats/describe";
+import { reasonOf } from "../formats/errors";
 import type { Artifacts } from "./artifacts";
 import { EngineError } from "./errors";
 import { bfloatToFloat } from "./half";
@@ -85,15 +87,12 @@ function bad(spec: AgentSpec, problem: string): EngineError {
 }
 
 async function readIndex(artifacts: Artifacts, spec: AgentSpec): Promise<readonly Shard[]> {
+  const text = await artifacts.readText(`${spec.path}tensor-cache.json`);
   let data: unknown;
   try {
-    data = JSON.parse(await artifacts.readText(`${spec.path}tensor-cache.json`));
+    data = JSON.parse(text);
   } catch (error) {
-    if (error instanceof EngineError) throw error;
-    throw bad(
-      spec,
-      `tensor-cache.json is not valid JSON (${error instanceof Error ? error.message : error})`,
-    );
+    throw bad(spec, `tensor-cache.json is not valid JSON (${reasonOf(error)})`);
   }
   const parsed = v.safeParse(cacheSchema, data);
   if (!parsed.success) throw bad(spec, `tensor-cache.json is broken (${describeIssues(parsed.issues)})`);

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { camelise } from "./camel";
 import { describeIssues } from "./describe";
-import { FormatError } from "./errors";
+import { FormatError, reasonOf } from "./errors";
 
 /** A format of files whose content is a `T` in TypeScript; generated/validators.ts has them all. */
 export interface Format<T> {
@@ -26,7 +26,7 @@ export function parseFile<T>(text: string, source: string, format: Format<T>): T
   try {
     data = JSON.parse(text);
   } catch (error) {
-    throw new FormatError(`${source} is not valid JSON: ${error instanceof Error ? error.message : error}`);
+    throw new FormatError(`${source} is not valid JSON: ${reasonOf(error)}`);
   }
   const { schema, what, version: known } = format;
   // The version comes first: a newer format may have other keys.

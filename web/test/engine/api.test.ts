@@ -156,6 +156,13 @@ describe("the page's side of the worker", () => {
     expect(await failure(() => handle.counters())).toMatch(says("internal", "out of stack"));
   });
 
+  test("says that the worker's script is missing", async () => {
+    const worker = new FakePort((_, self) => self.onerror?.(new Event("error") as ErrorEvent));
+    expect(await failure(() => loadSystem("s.json", {}, worker))).toMatch(
+      says("download", "worker could not be loaded"),
+    );
+  });
+
   test("ends the worker when the system is disposed", async () => {
     const worker = port((message, self) => {
       if (message.kind === "dispose") self.say({ kind: "done", id: message.id, result: counters });

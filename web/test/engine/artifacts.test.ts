@@ -297,6 +297,36 @@ describe("a system's files", () => {
     expect(await read(offline)).toMatch(says("download", "could not be fetched (Failed to fetch)"));
   });
 
+  test.each([
+    [401, "make it public"],
+    [403, "make it public"],
+    [404, "the file is not there"],
+    [410, "the file is not there"],
+    [429, "wait a few minutes"],
+    [500, "the server itself has a problem"],
+    [503, "the server itself has a problem"],
+  ])("that the server answers with %i say what that means", async (status, part) => {
+    const sources = { fetch: async () => new Response("", { status }), cache: undefined, pause };
+    const artifacts = new Artifacts(BASE, [specOf("w.bin", bytes(10))], sources, undefined);
+    const said = await failure(() => artifacts.read("w.bin"));
+    expect(said).toMatch(says("download", `w.bin: the server answered ${status}; `));
+    expect(said).toContain(part);
+  });
+
+  test("cannot be checked on plain http, which is told as such", async () => {
+    const content = bytes(10);
+    const sources = { fetch: ok(content), cache: undefined };
+    const artifacts = new Artifacts(BASE, [specOf("w.bin", content)], sources, undefined);
+    vi.stubGlobal("crypto", {});
+    try {
+      expect(await failure(() => artifacts.read("w.bin"))).toMatch(
+        says("insecure-page", "https or localhost"),
+      );
+    } finally {
+      vi.unstubAllGlobals();
+    }
+  });
+
   test("stop coming when the load is cancelled", async () => {
     const controller = new AbortController();
     const fetch = async (_url: string, init?: RequestInit): Promise<Response> => {

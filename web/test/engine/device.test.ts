@@ -136,6 +136,12 @@ describe("a device on which something goes wrong", () => {
     expect(await failure(() => gpu.watch(() => 7))).toMatch(says("gpu-validation", "bind group is wrong"));
   });
 
+  test("that throws its own error, which is no Error, still is told in words", async () => {
+    const { gpu } = open();
+    const thrown = await gpu.explain(gpuError("out-of-memory", "no room for a buffer"));
+    expect(thrown).toMatchObject({ code: "out-of-memory", message: "no room for a buffer" });
+  });
+
   test("gives an error that nobody captured", async () => {
     const { device, gpu } = open();
     device.uncaptured(gpuError("out-of-memory", "no more"));

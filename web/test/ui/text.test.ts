@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { EngineError, type EngineErrorCode, promptProblem } from "../../src/engine/api";
 import { FormatError } from "../../src/formats/errors";
@@ -40,6 +41,7 @@ describe("the list of systems", () => {
 
 describe("problems", () => {
   const CODES: readonly EngineErrorCode[] = [
+    "insecure-page",
     "no-webgpu",
     "missing-feature",
     "insufficient-limits",
@@ -66,6 +68,13 @@ describe("problems", () => {
     expect(problem?.advice.length).toBeGreaterThan(20);
     expect(problem?.remedies.length).toBeGreaterThan(0);
   });
+
+  test.each([{ reason: 1 }, Object.create(null), undefined, null, 7, "", Symbol("x"), new Error("")])(
+    "%o, thrown, becomes a sentence",
+    (thrown) => {
+      expect(problemOf(thrown)?.detail).toMatch(/^an error with|^Error$/);
+    },
+  );
 
   test("cancelling is none", () => {
     expect(problemOf(new EngineError("cancelled", "x"))).toBeUndefined();
@@ -176,4 +185,10 @@ describe("addresses of systems", () => {
     ["systems/hop/system.json", "systems/hop/system.json"],
     ["dist/system.json", "dist/system.json"],
   ])("%s", (typed, url) => expect(systemAddress(typed)).toBe(url));
+});
+
+test("a page without its script shows a sentence, which the script removes", () => {
+  const read = (path: string): string => readFileSync(new URL(path, import.meta.url), "utf8");
+  expect(read("../../index.html")).toMatch(/<p id="starting">[^<]*script is missing/);
+  expect(read("../../src/ui/start.ts")).toContain('getElementById("starting")?.remove()');
 });

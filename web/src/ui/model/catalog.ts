@@ -1,4 +1,5 @@
 /** `systems/index.json`: the systems that lie beside the page. */
+import { EngineError, fetchBytes } from "../../engine/api";
 import { FormatError } from "../../formats/errors";
 import { parseFile } from "../../formats/format";
 import type { IndexEntry } from "../../formats/generated/types";
@@ -50,12 +51,11 @@ export function parseCatalog(text: string, url: string): Catalog {
  */
 export async function readCatalog(path: string, signal?: AbortSignal): Promise<Catalog> {
   const url = new URL(path, document.baseURI).href;
-  let response: Response;
+  let bytes: Uint8Array<ArrayBuffer>;
   try {
-    response = await fetch(url, { cache: "no-cache", ...(signal ? { signal } : {}) });
-  } catch {
-    throw new CatalogError(`${url}: could not be fetched; is the server reachable?`);
+    bytes = await fetchBytes(url, signal);
+  } catch (error) {
+    throw new CatalogError(EngineError.from(error).message);
   }
-  if (!response.ok) throw new CatalogError(`${url}: the server answered ${response.status}`);
-  return parseCatalog(await response.text(), url);
+  return parseCatalog(new TextDecoder().decode(bytes), url);
 }

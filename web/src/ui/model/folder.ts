@@ -1,5 +1,7 @@
 /** Recognises what the visitor opens from the disk: a built system's folder, other links or a saved run. */
+
 import type { LocalFiles } from "../../engine/api";
+import { reasonOf } from "../../formats/errors";
 
 /** The addresses of opened folders begin with this. */
 export const FOLDER = "folder:";
@@ -82,7 +84,7 @@ async function readable<T>(
   try {
     return await reading;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = reasonOf(error);
     throw new Refusal(`${path} cannot be read: ${reason}; choose it again`);
   }
 }

@@ -44,6 +44,11 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
     "The agents run on your graphics card, which needs WebGPU. Recent versions of Chrome and Edge have it, as do Safari 26 and Firefox on Windows and macOS. On Linux you may have to enable it (chrome://flags, “WebGPU”). You can open saved runs without it.",
     ["try-again"],
   ),
+  "insecure-page": words(
+    "This page needs a secure address",
+    "Browsers run agents only for pages on https or on localhost. Open this page at such an address. You can open saved runs here.",
+    ["try-again"],
+  ),
   "missing-feature": words(
     "Your graphics card lacks a feature that this system needs",
     "The system was built with half-precision numbers (shader-f16). Choose a system in single precision (q4f32 or q0f32), or use another machine.",
@@ -71,7 +76,7 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
   ),
   download: words(
     "A file could not be downloaded",
-    "If the details say 404, the server does not have the file, and whoever built the system must upload it again. Otherwise check your connection and try again: the page downloads only what has not arrived yet.",
+    "The details say why. If it is your connection, check it and try again: the page downloads only what has not arrived yet. If the server refuses the file or does not have it, whoever built the system must upload it again.",
     ["try-again", "choose-system"],
   ),
   "corrupt-file": words(
