@@ -25,13 +25,26 @@ async function networkFirst(event) {
   const { request } = event;
   try {
     const response = await fetch(request);
-    if (response.status === 200) event.waitUntil(keep(request, response.clone()).catch(() => {}));
+    if (isOwn(request, response)) event.waitUntil(keep(request, response.clone()).catch(() => {}));
     return response;
   } catch (error) {
     const kept = await find(request).catch(() => undefined);
     if (kept) return kept;
     throw error;
   }
+}
+
+/**
+ * Whether an answer is the site's own. The login page of a Wi-Fi network comes by a redirect, from another server, or as
+ * HTML in place of a script; kept, it would stand in the page's place from then on.
+ *
+ * @param {Request} request
+ * @param {Response} response
+ */
+function isOwn(request, response) {
+  if (response.status !== 200 || response.type !== "basic" || response.redirected) return false;
+  const html = /^text\/html\b/i.test(response.headers.get("Content-Type") ?? "");
+  return html === (request.mode === "navigate");
 }
 
 /** The page is the same for every query, so it is kept once. */

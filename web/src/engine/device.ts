@@ -211,7 +211,7 @@ function checkLimits(
   for (const name of GENEROUS_LIMITS) limits[name] = adapter.limits[name];
   for (const [name, value] of [...Object.entries(RUNTIME_LIMITS), ...Object.entries(required)]) {
     const most = offered[name];
-    if (most === undefined)
+    if (typeof most !== "number")
       throw new EngineError("bad-manifest", `system.json requires an unknown WebGPU limit '${name}'`);
     if (most < value) {
       throw new EngineError(

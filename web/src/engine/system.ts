@@ -1,6 +1,7 @@
 /** Reads `system.json` and checks what its schema cannot: the graph, the variants and the list of files. */
 import type { AgentRecord, Edge, FileRecord, Manifest, PromptRecord } from "../formats/generated/types";
 import { MANIFEST } from "../formats/generated/validators";
+import { isProperty } from "../formats/names";
 import { EngineError } from "./errors";
 import { parseFileAs } from "./parse";
 
@@ -50,6 +51,8 @@ function bad(source: string, problem: string): EngineError {
 
 /** Edges must name agents and fit the order in which agents run (docs/recursion.md, rule 1). */
 function checkGraph(system: System, source: string): void {
+  const taken = [...system.agents, ...system.edges].find(({ id }) => isProperty(id));
+  if (taken) throw bad(source, `'${taken.id}' has a meaning in JavaScript; choose another name and rebuild`);
   const position = new Map(system.agents.map((agent, index) => [agent.id, index]));
   if (position.size !== system.agents.length) throw bad(source, "an agent id appears twice");
   if (new Set(system.edges.map((edge) => edge.id)).size !== system.edges.length) {

@@ -3,6 +3,8 @@ import * as v from "valibot";
 import { camelise } from "./camel";
 import { describeIssues } from "./describe";
 import { FormatError, reasonOf } from "./errors";
+import { FREE } from "./generated/validators";
+import { lostKey } from "./names";
 
 /** A format of files whose content is a `T` in TypeScript; generated/validators.ts has them all. */
 export interface Format<T> {
@@ -36,6 +38,11 @@ export function parseFile<T>(text: string, source: string, format: Format<T>): T
       `${source}: ${what} version ${version} is newer than this page's ${known}; reload the page or update it`,
     );
   }
+  const lost = lostKey(data, FREE);
+  if (lost !== undefined)
+    throw new FormatError(
+      `${source}: a key is called '${lost}', which has a meaning in JavaScript; rename it`,
+    );
   const parsed = v.safeParse(schema, data);
   if (!parsed.success) throw new FormatError(`${source} is not a ${what}: ${describeIssues(parsed.issues)}`);
   return camelise(parsed.output) as T;

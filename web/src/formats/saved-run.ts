@@ -19,6 +19,7 @@ import type {
 } from "./generated/types";
 import { SAVED_RUN } from "./generated/validators";
 import { encodeFloats } from "./matrix";
+import { isProperty } from "./names";
 
 /** Other prompts for an agent, for one run. */
 export type PromptOverride = Omit<SavedPrompt, "agent">;
@@ -133,6 +134,8 @@ function readEvent({ at, ...event }: SavedFile["events"][number], result: RunRes
 
 /** Unknown names and counts that disagree would draw nonsense. */
 function inconsistency({ system, options, events, result }: SavedRun): string | undefined {
+  const taken = [...system.agents, ...system.edges].find(({ id }) => isProperty(id));
+  if (taken) return `'${taken.id}' has a meaning in JavaScript and names no agent or edge`;
   const agents = new Set(system.agents.map(({ id }) => id));
   const edges = new Set(system.edges.map(({ id }) => id));
   const unknown = options.order?.find((id) => !agents.has(id));

@@ -11,6 +11,10 @@ class Site {
   readonly network = new Map<string, string>();
   online = true;
   full = false;
+  /** Whether everything comes as HTML. */
+  html = false;
+  /** What is odd about the network's answers. */
+  answered: { type?: ResponseType; redirected?: boolean } = {};
   #answer: (event: unknown) => void = () => {};
 
   constructor() {
@@ -35,8 +39,16 @@ class Site {
     };
     const fetch = async ({ url }: Request): Promise<Response> => {
       if (!this.online) throw new TypeError("Failed to fetch");
-      const text = this.network.get(url.split("?")[0] ?? "");
-      return new Response(text ?? null, { status: text === undefined ? 404 : 200 });
+      const key = url.split("?")[0] ?? "";
+      const text = this.network.get(key);
+      const type = this.html || key.endsWith("/") ? "text/html; charset=utf-8" : "text/javascript";
+      const response = new Response(text ?? null, {
+        status: text === undefined ? 404 : 200,
+        headers: { "Content-Type": type },
+      });
+      const facts = { type: "basic", redirected: false, ...this.answered };
+      const properties = Object.entries(facts).map(([name, value]) => [name, { value }]);
+      return Object.defineProperties(response, Object.fromEntries(properties));
     };
     const self = {
       location: new URL("sw.js", SCOPE),
@@ -115,4 +127,23 @@ test("the service worker gives the network's answer when nothing can be kept", a
   expect(await site.get("assets/a.js")).toBe("a.js");
   site.online = false;
   await expect(site.visit()).rejects.toThrow("Failed to fetch");
+});
+
+test.each([
+  ["redirects to itself", { redirected: true }, false],
+  ["answers from another server", { type: "cors" as const }, false],
+  ["answers with HTML in a script's place", {}, true],
+])("the service worker keeps nothing of a Wi-Fi login that %s", async (_, answered, html) => {
+  const site = new Site();
+  site.publish("page", "a.js");
+  await site.visit();
+  await site.get("assets/a.js");
+  const before = [...site.kept];
+  site.publish("please log in", "a.js");
+  site.network.set(`${SCOPE}assets/a.js`, "please log in");
+  Object.assign(site, { answered, html });
+  // Without a redirect, only the script's type gives the login away.
+  if (!html) expect(await site.visit()).toBe("please log in");
+  expect(await site.get("assets/a.js")).toBe("please log in");
+  expect([...site.kept]).toEqual(before);
 });

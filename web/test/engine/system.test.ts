@@ -69,6 +69,12 @@ describe("system.json", () => {
       { agents: [agentJson("a", 8, []), agentJson("a", 8, [])], edges: [] },
       "an agent id appears twice",
     ],
+    [
+      "an agent called constructor",
+      { agents: [agentJson("constructor", 8, [])], edges: [] },
+      "'constructor' has a meaning in JavaScript",
+    ],
+    ["an edge called toString", { edges: [{ ...edge, id: "toString" }] }, "'toString' has a meaning"],
     ["a file that is not listed", { files: [] }, "'files' does not list recursivelink.json"],
   ];
   test.each(cases)("is refused with one clear line: %s", async (_, changes, message) => {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { camelise, snakeise } from "../../src/formats/camel";
 import { decodingProblem } from "../../src/formats/decoding";
 import { DECODING, MODE_NAMES, MODES } from "../../src/formats/generated/names";
+import { lostKey } from "../../src/formats/names";
 
 describe("keys", () => {
   const file = {
@@ -65,4 +66,13 @@ describe("decoding settings", () => {
   ])("say what is wrong: %o", (changes, problem) => {
     expect(decodingProblem({ ...own, ...changes } as Parameters<typeof decodingProblem>[0])).toBe(problem);
   });
+});
+
+test("a key that would get lost is found at any depth, and not in what is free in form", () => {
+  const free = new Set(["provenance"]);
+  expect(lostKey(JSON.parse('{"a": [{"__proto__": 1}]}'), free)).toBe("__proto__");
+  expect(
+    lostKey(JSON.parse('{"provenance": {"constructor": 1}, "b": ["constructor"]}'), free),
+  ).toBeUndefined();
+  expect(lostKey(JSON.parse(`${"[".repeat(50_000)}${"]".repeat(50_000)}`), free)).toBeUndefined();
 });

@@ -182,6 +182,21 @@ describe("a saved run of version", () => {
     expect(readSavedRun(fixture(3)).options).not.toHaveProperty("fields");
   });
 
+  test.each(["constructor", "prototype", "__proto__"])(
+    "with a column called %s is refused, not cut",
+    (name) => {
+      const file = JSON.parse(fixture(4));
+      Object.defineProperty(file.options.fields, name, { value: "x", enumerable: true });
+      expect(() => readSavedRun(JSON.stringify(file))).toThrow(`a key is called '${name}'`);
+    },
+  );
+
+  test.each(["constructor", "valueOf", "__proto__"])("with an agent called %s is refused", (name) => {
+    const text = fixture(4).replaceAll('"planner"', JSON.stringify(name));
+    expect(text).not.toBe(fixture(4));
+    expect(() => readSavedRun(text)).toThrow(/has a meaning in JavaScript/);
+  });
+
   test("3 is not written when its options are not complete", () => {
     const { options, ...run } = readSavedRun(fixture(3));
     const { mode: _, ...incomplete } = options;

@@ -25,6 +25,17 @@ const plan = planFields(system, INITIAL);
 const [record] = factQuestions(1);
 
 describe("columns of a question", () => {
+  test.each(["constructor", "toString", "__proto__"])(
+    "may be called %s, and are texts all the same",
+    (name) => {
+      const odd = { ...INITIAL, prompts: { [system.agents[0]?.id ?? ""]: `{question} {${name}}` } };
+      const own = planFields(system, odd);
+      expect(Object.entries(chooseFields(own, {}, {}))).toContainEqual([name, ""]);
+      const edited = parseQuery(`?field.${name}=mine`).fields;
+      expect(Object.entries(chooseFields(own, {}, edited))).toContainEqual([name, "mine"]);
+    },
+  );
+
   test("belong to the only agent that reads them, or to all", () => {
     expect(plan).toEqual({
       shared: [],

@@ -15,10 +15,19 @@ export async function keepPage(): Promise<void> {
       (url) => new URL(url).origin === window.location.origin,
     );
     const cache = await caches.open(PAGE_CACHE);
-    await Promise.allSettled([...new Set(own)].map((url) => cache.add(url)));
+    await Promise.allSettled([...new Set(own)].map((url) => keep(cache, url)));
   } catch {
     // Without this only offline visits are missing.
   }
+}
+
+/** Keeps a file unless the answer is somebody else's, such as the login page of a Wi-Fi network; see sw.js. */
+async function keep(cache: Cache, url: string): Promise<void> {
+  const response = await fetch(url);
+  const html = /^text\/html\b/i.test(response.headers.get("Content-Type") ?? "");
+  const page = url === window.location.href;
+  if (response.status === 200 && response.type === "basic" && !response.redirected && html === page)
+    await cache.put(url, response);
 }
 
 /** Deletes the kept files of the page itself; the engine deletes the agents' files. */

@@ -42,6 +42,11 @@ function namesOf(agent: AgentSpec, { prompts, firstPrompts, singlePrompts }: Pag
   return fieldsOf(agent, { [id]: own });
 }
 
+/** A column's text, whatever the column is called: a prompt may show `{constructor}`. */
+export function textOf(fields: Fields, name: string): string | undefined {
+  return Object.hasOwn(fields, name) ? fields[name] : undefined;
+}
+
 /** All columns of a plan. */
 export function allNames({ shared, own }: FieldPlan): readonly string[] {
   return [...shared, ...own.flatMap(({ names }) => names)];
@@ -64,7 +69,8 @@ function lettered(choice: string, at: number): string {
 
 /** The columns that a run needs: the visitor's texts, else the record's, else none. Empty if prompts show none. */
 export function chooseFields(plan: FieldPlan, record: Fields, edited: Fields): Fields {
-  return Object.fromEntries(allNames(plan).map((name) => [name, edited[name] ?? record[name] ?? ""]));
+  const text = (name: string): string => textOf(edited, name) ?? textOf(record, name) ?? "";
+  return Object.fromEntries(allNames(plan).map((name) => [name, text(name)]));
 }
 
 /** What people call a column: `reader_facts` → `facts` of the reader, `map_key` → `map key`. */
@@ -80,7 +86,7 @@ export function askInstead(
 ): Pick<RunOptions, "question" | "fields"> {
   if (!fields) return { question: record.question };
   const values = fieldsOfRecord(record);
-  const same = Object.keys(fields).map((name) => [name, values[name] ?? ""]);
+  const same = Object.keys(fields).map((name) => [name, textOf(values, name) ?? ""]);
   return { question: record.question, fields: Object.fromEntries(same) };
 }
 
@@ -89,6 +95,6 @@ export function isAsked(record: TaskQuestion, options: RunOptions): boolean {
   const own = askInstead(record, options);
   return (
     own.question === options.question &&
-    Object.entries(own.fields ?? {}).every(([name, text]) => options.fields?.[name] === text)
+    Object.entries(own.fields ?? {}).every(([name, text]) => textOf(options.fields ?? {}, name) === text)
   );
 }

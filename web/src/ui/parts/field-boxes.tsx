@@ -1,7 +1,7 @@
 /** Boxes for the columns of a question beside its text: facts of one agent, or what several agents read. */
 import type { JSX } from "preact";
 import { useId } from "preact/hooks";
-import { allNames, type FieldPlan, type Fields, fieldLabel } from "../model/fields";
+import { allNames, type FieldPlan, type Fields, fieldLabel, textOf } from "../model/fields";
 import type { SystemView } from "../model/system-view";
 import { agentClass, Mark } from "./mark";
 
@@ -26,7 +26,7 @@ export function FieldBoxes({
     <FieldBox
       key={name}
       {...{ name, agent, system, disabled }}
-      text={values[name] ?? ""}
+      text={textOf(values, name) ?? ""}
       onChange={(text) => onChange(name, text)}
     />
   );

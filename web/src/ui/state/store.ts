@@ -10,6 +10,7 @@ import {
   fieldsOfRecord,
   NO_FIELDS,
   planFields,
+  textOf,
 } from "../model/fields";
 import type { Asked } from "../model/recording";
 import { openingQuestion } from "../model/sample";
@@ -135,7 +136,7 @@ function currentQuestion(
   const place = Math.min(number === null ? openingQuestion(held) : number - 1, Math.max(0, held.length - 1));
   const chosen = held[place];
   const fields = chooseFields(plan, fieldsOfRecord(chosen), edited);
-  const untouched = Object.keys(edited).every((name) => !(name in fields));
+  const untouched = Object.keys(edited).every((name) => !Object.hasOwn(fields, name));
   if (own !== null) {
     // Only with the same facts is the right answer the same.
     const same = (each: TaskQuestion): boolean =>
@@ -155,7 +156,7 @@ function currentQuestion(
 }
 
 function sameTexts(one: Fields, other: Fields): boolean {
-  return Object.keys(other).every((name) => one[name] === other[name]);
+  return Object.keys(other).every((name) => textOf(one, name) === textOf(other, name));
 }
 
 export const StoreContext = createContext<Store | undefined>(undefined);
