@@ -175,6 +175,29 @@ export function printQuery(state: PageState): string {
   return query.toString();
 }
 
+/** Servers refuse addresses of more than about 8,000 characters; the rest of an address takes its part. */
+const LONGEST_QUERY = 4000;
+
+/** A query that fits into an address. */
+export interface AddressQuery {
+  /** Without its `?`, and without the longest texts if they do not fit. */
+  readonly query: string;
+  /** Whether the address carries everything. */
+  readonly whole: boolean;
+}
+
+/** As `printQuery`, but short enough for every server. */
+export function printAddress(state: PageState): AddressQuery {
+  const query = new URLSearchParams(printQuery(state));
+  let whole = true;
+  while (query.toString().length > LONGEST_QUERY) {
+    const [name] = [...query].reduce((a, b) => (b[1].length > a[1].length ? b : a));
+    query.delete(name);
+    whole = false;
+  }
+  return { query: query.toString(), whole };
+}
+
 /** The fields that a reset keeps. */
 export const KEPT_ON_RESET = [
   "system",

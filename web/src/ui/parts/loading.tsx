@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { type FileSpec, memoryOf, type System } from "../../engine/api";
 import { formatBytes, THIN, totalBytes } from "../lib/format";
-import { printQuery } from "../model/url";
+import { printAddress } from "../model/url";
 import { useStore } from "../state/store";
 import { Bar } from "./controls";
 import { Mark } from "./mark";
@@ -36,7 +36,7 @@ export function LoadPanel(): JSX.Element | null {
       {phase !== "loading" && (
         <p class="load-guide">
           New here?{" "}
-          <a href={`?${printQuery({ ...page.state.value, view: "explain" })}`} onClick={guide}>
+          <a href={`?${printAddress({ ...page.state.value, view: "explain" }).query}`} onClick={guide}>
             How it works
           </a>{" "}
           explains it in two minutes. You need not load the agents for that.

@@ -1,7 +1,7 @@
 /** The page's name, its views, the open system, and the switch between light and dark. */
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { type PageState, printQuery, type View } from "../model/url";
+import { type PageState, printAddress, type View } from "../model/url";
 import { useStore } from "../state/store";
 import { currentTheme, setTheme, type Theme } from "./theme";
 
@@ -59,7 +59,7 @@ export function Top({ onChooseSystem }: { onChooseSystem: () => void }): JSX.Ele
 }
 
 function link(state: PageState, view: View): string {
-  const query = printQuery({ ...state, view });
+  const { query } = printAddress({ ...state, view });
   return query === "" ? "./" : `?${query}`;
 }
 

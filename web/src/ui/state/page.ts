@@ -1,6 +1,11 @@
-/** The page's shareable state: a signal that follows the URL and is written into it. */
+/**
+ * The page's shareable state: a signal that follows the URL and is written into it.
+ *
+ * Texts that are too long for an address stay with the tab's history entry, so that a reload and the Back button find
+ * them; a copied link does not carry them.
+ */
 import { type ReadonlySignal, signal } from "@preact/signals";
-import { INITIAL, KEPT_ON_RESET, type PageState, parseQuery, printQuery } from "../model/url";
+import { INITIAL, KEPT_ON_RESET, type PageState, parseQuery, printAddress, printQuery } from "../model/url";
 
 /** Browsers limit how often a page may change its address; typing a prompt would exceed the limit. */
 const WRITE_DELAY_MS = 250;
@@ -12,16 +17,37 @@ export interface Page {
   reset(): void;
 }
 
+/** What a history entry holds if its address does not carry everything. */
+interface Entry {
+  readonly query: string;
+}
+
+function readState(): PageState {
+  const entry: Partial<Entry> | null = window.history.state;
+  return parseQuery(typeof entry?.query === "string" ? entry.query : window.location.search);
+}
+
 export function createPage(): Page {
-  const state = signal(parseQuery(window.location.search));
+  const state = signal(readState());
   let timer = 0;
   const write = (method: "pushState" | "replaceState"): void => {
     window.clearTimeout(timer);
-    const query = printQuery(state.value);
-    window.history[method](null, "", query === "" ? window.location.pathname : `?${query}`);
+    const { query, whole } = printAddress(state.value);
+    const address = query === "" ? window.location.pathname : `?${query}`;
+    const entry: Entry | null = whole ? null : { query: printQuery(state.value) };
+    try {
+      window.history[method](entry, "", address);
+    } catch {
+      // Browsers limit what an entry may hold. Without it, a reload forgets the long texts.
+      window.history[method](null, "", address);
+    }
   };
   window.addEventListener("popstate", () => {
-    state.value = parseQuery(window.location.search);
+    const { query, whole } = printAddress(state.value);
+    // A link within the page, such as the one to its content, makes an entry that has no texts yet.
+    if (!whole && window.history.state === null && window.location.search === (query && `?${query}`))
+      return write("replaceState");
+    state.value = readState();
   });
   const set = (patch: Partial<PageState>): void => {
     const before = state.value;

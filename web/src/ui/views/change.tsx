@@ -1,7 +1,7 @@
 /** The Change view: pattern, order, roles, edges, decoding, tools and prompts. Changes apply at once and go into the link. */
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { isChanged } from "../model/url";
+import { isChanged, printAddress } from "../model/url";
 import { Arrange } from "../parts/arrange";
 import { Decoding } from "../parts/decoding";
 import { AllPrompts } from "../parts/prompts";
@@ -31,8 +31,9 @@ export function ChangeView(): JSX.Element {
       </div>
       <p class="view-lead">
         The next run uses your changes. They are also part of this page’s address, so you can share them as a
-        link. Roles are only the names that the page shows; the agents never read them. The links between the
-        agents were trained for the system’s own settings, so other settings may give worse answers.
+        link; texts too long for an address stay in this tab. Roles are only the names that the page shows;
+        the agents never read them. The links between the agents were trained for the system’s own settings,
+        so other settings may give worse answers.
       </p>
       <fieldset disabled={disabled}>
         <Arrange system={system} />
@@ -45,6 +46,7 @@ export function ChangeView(): JSX.Element {
 }
 
 function CopyLink(): JSX.Element {
+  const { page } = useStore();
   const copied = useSignal(false);
   const copy = async (): Promise<void> => {
     try {
@@ -57,9 +59,10 @@ function CopyLink(): JSX.Element {
       window.prompt("The link to this configuration:", window.location.href);
     }
   };
+  const done = printAddress(page.state.value).whole ? "Copied" : "Copied without the longest texts";
   return (
     <button type="button" class="button" onClick={() => void copy()}>
-      <span aria-live="polite">{copied.value ? "Copied" : "Copy link"}</span>
+      <span aria-live="polite">{copied.value ? done : "Copy link"}</span>
     </button>
   );
 }
