@@ -1,6 +1,17 @@
 // Written by `make generate` from web/src/engine and web/tools. Do not edit.
 let node_fs = require("node:fs");
 let _huggingface_tokenizers = require("@huggingface/tokenizers");
+// src/formats/errors.ts
+function reasonOf(thrown) {
+	if (typeof thrown === "string" && thrown.trim() !== "") return thrown;
+	if (typeof thrown === "object" && thrown !== null) {
+		const { message, name } = thrown;
+		for (const text of [message, name]) if (typeof text === "string" && text.trim() !== "") return text;
+		const kind = thrown.constructor?.name;
+		return kind && kind !== "Object" ? `${kind} without a message` : "an error without a message";
+	}
+	return thrown === void 0 || thrown === null ? "an error without a message" : `an error with the value ${String(thrown)}`;
+}
 // src/engine/added-tokens.ts
 var escaped = (text) => text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
 function sectionsOf(tokens, spelt) {
@@ -63,10 +74,12 @@ var EngineError = class EngineError extends Error {
 	}
 	static from(thrown, code = "internal") {
 		if (thrown instanceof EngineError) return thrown;
-		const message = thrown instanceof Error ? thrown.message : String(thrown);
-		return new EngineError(code, message, thrown);
+		return new EngineError(outOfMemory(thrown) ? "out-of-memory" : code, reasonOf(thrown), thrown);
 	}
 };
+function outOfMemory(thrown) {
+	return typeof GPUOutOfMemoryError !== "undefined" && thrown instanceof GPUOutOfMemoryError;
+}
 // src/engine/tokenizer-decode.ts
 var LIBRARY = {
 	BPEDecoder: _huggingface_tokenizers.BPEDecoder,
@@ -231,7 +244,7 @@ function loadTokenizer(tokenizerJson, configJson, agent) {
 	try {
 		return readTokenizer(JSON.parse(tokenizerJson), configJson === void 0 ? {} : JSON.parse(configJson));
 	} catch (error) {
-		throw new EngineError("bad-manifest", `agent '${agent}': its tokenizer.json cannot be read (${error instanceof Error ? error.message : String(error)})`, error);
+		throw new EngineError("bad-manifest", `agent '${agent}': its tokenizer.json cannot be read (${reasonOf(error)})`, error);
 	}
 }
 function readTokenizer(json, config) {
