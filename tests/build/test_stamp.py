@@ -15,7 +15,7 @@ from recursivemas.compiler.stamp import compiler, stamp_of
 from recursivemas.mlc.tree import SOURCE_VARIABLE
 from recursivemas.release.package import Supplied, build_system, is_current
 from recursivemas.system.errors import InputError
-from recursivemas.system.hub import ResolvedModel
+from recursivemas.system.hub import CheckpointRef, ResolvedModel
 from recursivemas.system.system import load_system
 
 from .made_agents import LINKS, SYSTEM, make_agents
@@ -116,7 +116,7 @@ def test_built_agents_look_for_emscripten_before_anything_else(
     compiled: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(emcc(tmp_path / "bin", "3.0.0")) + ":/usr/bin:/bin")
-    monkeypatch.setattr(agents, "resolve_model", lambda *_: pytest.fail("a model was looked for first"))
+    monkeypatch.setattr(CheckpointRef, "resolve", lambda *_: pytest.fail("a model was looked for first"))
     with pytest.raises(InputError, match=r"emcc 3\.1\.6 or newer is needed"):
         built_agents(load_system(SYSTEM), OPTIONS)
     assert compiled == []

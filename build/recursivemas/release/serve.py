@@ -78,14 +78,16 @@ class SystemFiles(CompressedFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Answers one request. It reads the manifest every time, so that a rebuilt system is served at once."""
-        name = Path(path).as_posix()
-        try:
-            manifest = load_manifest(self._folder / MANIFEST)
-        except InputError as error:
-            raise HTTPException(503, str(error)) from None
-        if name != MANIFEST and name not in {file.path for file in manifest.files}:
+        if Path(path).as_posix() not in {MANIFEST, *self._listed()}:
             raise HTTPException(404, f"not listed in {MANIFEST}")
         return await super().get_response(path, scope)
+
+    def _listed(self) -> set[str]:
+        """The files in the manifest; none, if it cannot be read. The page then says what is wrong with it."""
+        try:
+            return {file.path for file in load_manifest(self._folder / MANIFEST).files}
+        except InputError:
+            return set()
 
 
 async def _headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

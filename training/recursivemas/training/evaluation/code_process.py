@@ -42,19 +42,20 @@ show() {  # binds a file or folder at its own path, read-only with everything th
         case $point in "$root$1" | "$root$1"/*) mount -o remount,bind,ro,nosuid,nodev "$point" ;; esac
     done < /proc/self/mountinfo
 }
+mkdir -p "$root/tmp"  # first, because the interpreter may lie below /tmp
+mount -t tmpfs -o "nosuid,nodev,size=$folder_bytes,mode=1777" none "$root/tmp"
 while [ "$1" != -- ]; do
     if [ -L "$1" ]; then ln -s "$(readlink "$1")" "$root$1"; elif [ -e "$1" ]; then show "$1"; fi
     shift
 done
 shift
-mkdir -p "$root/dev" "$root/tmp" "$root/program" "$root/old" "$root/proc"
+mkdir -p "$root/dev" "$root/program" "$root/old" "$root/proc"
 for device in null zero urandom; do
     : > "$root/dev/$device"
     mount --bind "/dev/$device" "$root/dev/$device"
 done
 mount --bind "$program" "$root/program"
 mount -o remount,bind,ro,nosuid,nodev "$root/program"
-mount -t tmpfs -o "nosuid,nodev,size=$folder_bytes,mode=1777" none "$root/tmp"
 mount --rbind /proc "$root/proc"  # umount reads it
 mount -o remount,bind,ro,nosuid,nodev "$root"
 cd "$root"
@@ -213,13 +214,6 @@ def _interpreter_folders() -> list[str]:
 
 
 def _run(command: list[str], stdin: str, limits: Limits) -> CodeRun:
-    # One thread each: numerical libraries otherwise start one for every core, against the limit on processes.
-    environment = {"PATH": os.defpath, "HOME": "/tmp", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
-    environment |= {
-        "OPENBLAS_NUM_THREADS": "1",
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
