@@ -3,9 +3,7 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from recursivemas.cli.console import plain_console
 from recursivemas.system.cache import KINDS, Entry, cache_folder, damage, entries, find_entry, remove
 from recursivemas.system.errors import InputError
 
@@ -21,14 +19,14 @@ _Names = Annotated[
 def list_command() -> None:
     """Lists every entry with its size."""
     found = list(entries())
-    table = Table("entry", "MB", "what it is", box=None, pad_edge=False)
-    for entry in found:
-        table.add_row(_name(entry), f"{entry.size_bytes / 1e6:.1f}", KINDS[entry.kind])
-    console = plain_console(soft_wrap=True)
-    if found:
-        console.print(table)
+    for kind, meaning in KINDS.items():
+        of_kind = [entry for entry in found if entry.kind == kind]
+        if of_kind:
+            typer.echo(f"{meaning}:")
+        for entry in of_kind:
+            typer.echo(f"{entry.size_bytes / 1e6:10.1f} MB  {_name(entry)}")
     total = sum(entry.size_bytes for entry in found)
-    console.print(f"{cache_folder()}: {len(found)} entries, {total / 1e6:.1f} MB")
+    typer.echo(f"{cache_folder()}: {len(found)} entries, {total / 1e6:.1f} MB")
 
 
 @cache_command.command("check")
