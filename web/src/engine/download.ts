@@ -105,11 +105,25 @@ export function networkError(
   );
 }
 
-/** Fetches a small file, and always asks the server whether it has changed. */
+/** Fetches a small file, and always asks the server whether it has changed. A broken connection gets a second try. */
 export async function fetchBytes(
   url: string,
   signal?: AbortSignal,
   fetcher: Fetch = fetch,
+): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return await fetchOnce(url, signal, fetcher);
+  } catch (error) {
+    const answered = error instanceof EngineError && error.cause instanceof Response;
+    if (answered || signal?.aborted) throw error;
+    return await fetchOnce(url, signal, fetcher);
+  }
+}
+
+async function fetchOnce(
+  url: string,
+  signal: AbortSignal | undefined,
+  fetcher: Fetch,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const response = await fetchOk(url, { cache: "no-cache", ...(signal ? { signal } : {}) }, fetcher);
   try {

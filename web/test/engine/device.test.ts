@@ -104,6 +104,17 @@ describe("a browser that never answers", () => {
     }
   });
 
+  test("gets a second request for a manifest, unless the server refuses it", async () => {
+    const fetch = vi.fn(async () => new Response("x"));
+    fetch.mockRejectedValueOnce(new TypeError("Failed to fetch"));
+    expect(await fetchBytes("https://host.test/s.json", undefined, fetch)).toEqual(Uint8Array.of(120));
+    const refused = vi.fn(async () => new Response("", { status: 403 }));
+    expect(await failure(() => fetchBytes("https://host.test/s.json", undefined, refused))).toMatch(
+      says("download", "answered 403"),
+    );
+    expect([fetch.mock.calls.length, refused.mock.calls.length]).toEqual([2, 1]);
+  });
+
   test.each([
     ["does not answer", never],
     [
