@@ -1,19 +1,24 @@
-"""The shapes of the published systems' Qwen3.5 agents: compiling a library of each, in float16 and 4 bits.
+"""The shapes of the published systems' larger agents: converting and compiling each, in float16 and 4 bits.
 
-The configurations are those of the checkpoints' text models. The smallest is also converted, from random weights (seed
-0); the others' weights would fill a disk, so their libraries alone are compiled, each in a process of its own. Dawn,
-Chrome's WebGPU, compiles every shader. The numbers that the libraries compute are not checked here.
+The configurations are those of the checkpoints' text models. Random weights (seed 0) of those that fit the disk are
+converted, one model at a time; of the others the library alone is compiled. Dawn, Chrome's WebGPU, compiles every
+shader. The numbers that the libraries compute are not checked here.
+
+`python -m bench.released_sizes Qwen3.5-2B …` measures these and keeps what the report says of the others.
 """
 
 import importlib.metadata
 import json
+import math
 import multiprocessing
 import os
 import platform
 import resource
 import shutil
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,7 +39,8 @@ from recursivemas.system.quantize import find_scheme
 
 EVIDENCE = Path("docs/evidence/bench-released-sizes.json")
 SCHEME = "q4f16_1"
-WITH_WEIGHTS = ("Qwen3.5-2B",)
+CHECKPOINT_BYTES_PER_WEIGHT = 2
+"""Random checkpoints are in bfloat16."""
 
 _QWEN3_5: dict[str, Any] = {
     "model_type": "qwen3_5_text",
@@ -88,25 +94,84 @@ MODELS: dict[str, dict[str, Any]] = {
         "linear_num_value_heads": 32,
         "tie_word_embeddings": False,
     },
+    "Gemma3-4B": {
+        "model_type": "gemma3_text",
+        "architectures": ["Gemma3ForCausalLM"],
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 34,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 262208,
+        "sliding_window": 1024,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+    },
+    "BioMistral-7B": {
+        "model_type": "mistral",
+        "architectures": ["MistralForCausalLM"],
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 32000,
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "sliding_window": 4096,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+    },
+    "Qwen2.5-Coder-3B": {
+        "model_type": "qwen2",
+        "architectures": ["Qwen2ForCausalLM"],
+        "hidden_size": 2048,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e6,
+        "hidden_act": "silu",
+        "tie_word_embeddings": True,
+    },
 }
 
 
-def main() -> None:
-    """Prints the table and writes `docs/evidence/bench-released-sizes.json`."""
+def main(names: Sequence[str] = ()) -> None:
+    """Prints the table and writes `docs/evidence/bench-released-sizes.json`, after each model.
+
+    Args:
+        names: Models to measure; all by default.
+    """
     console = Console()
-    results: dict[str, Any] = {}
-    for name, config in MODELS.items():
+    results: dict[str, Any] = json.loads(EVIDENCE.read_text("utf-8"))["results"] if EVIDENCE.is_file() else {}
+    for name in names or MODELS:
+        config = MODELS[name]
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             results[name] = pool.submit(_compile, config).result()
-        if name in WITH_WEIGHTS:
-            console.print(f"Writing a random checkpoint of {name}'s shape")
+        needed = CHECKPOINT_BYTES_PER_WEIGHT * results[name]["weights"] + results[name]["weights_bytes"]
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if needed > 0.8 * free:
+            console.print(f"{name}: its weights need {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free; left out")
+        else:
+            console.print(f"{name}: writing random weights, {needed / 1e9:.0f} GB with the agent made of them")
             with tempfile.TemporaryDirectory(prefix="rmas-bench-") as scratch:
                 checkpoint, out = Path(scratch, name), Path(scratch, "agent")
                 write_random_checkpoint(checkpoint, config, dtype="bfloat16", seed=0, shards=2)
                 results[name]["with_weights"] = measure("compile", checkpoint, SCHEME, out)
                 shutil.rmtree(out)
         results[name] |= check_shaders(config, SCHEME)
+        results = {each: results[each] for each in MODELS if each in results}
+        _write(results)
     _show(console, results)
+    console.print(f"written to {EVIDENCE}")
+
+
+def _write(results: dict[str, Any]) -> None:
     report = {
         "command": "python -m bench released_sizes",
         "seed": 0,
@@ -117,7 +182,6 @@ def main() -> None:
         "results": results,
     }
     write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
-    console.print(f"written to {EVIDENCE}")
 
 
 def _compile(raw: dict[str, Any]) -> dict[str, Any]:
@@ -127,8 +191,10 @@ def _compile(raw: dict[str, Any]) -> dict[str, Any]:
         library = compile_library(config, scheme, Path(scratch, "library.wasm"))
         metadata, size = read_library_metadata(library), library.stat().st_size
     facts, temporary = relax_facts(config, scheme), max(metadata["memory_usage"].values())
-    weights = weights_nbytes(param_specs(config), scheme)
+    specs = param_specs(config)
+    weights = weights_nbytes(specs, scheme)
     return {
+        "weights": sum(math.prod(shape) for spec in specs for shape in spec.source_shapes),
         "wall_s": time.perf_counter() - start,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "linker_peak_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
@@ -163,4 +229,4 @@ def _show(console: Console, results: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
