@@ -18,8 +18,8 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 from recursivemas.compiler.links import gelu_tanh
 from recursivemas.compiler.models.attention_kernels import sine_and_cosine
 from recursivemas.compiler.models.config import ModelConfig
-from recursivemas.compiler.models.kv_cache import create_kv_cache
 from recursivemas.compiler.models.layers import Embedding, FusedLinear, Linear, ZeroCentredRMSNorm
+from recursivemas.compiler.models.llama import LlamaForCausalLM
 
 Turns = Mapping[str, tuple[Tensor, Tensor]]
 """Sine and cosine of each position and pair, (T, head_dim / 2) float32, by kind of layer."""
@@ -108,7 +108,7 @@ class Gemma3TextModel(nn.Module):
         return self.norm(x)
 
 
-class Gemma3ForCausalLM(nn.Module):
+class Gemma3ForCausalLM(LlamaForCausalLM):
     """The whole model, with the methods that `recursivemas.compiler.export` compiles."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -120,19 +120,6 @@ class Gemma3ForCausalLM(nn.Module):
     def embed(self, input_ids: Tensor) -> Tensor:
         """(T,) int32 to (T, D), scaled by the root of D."""
         return self.model.embed_tokens(input_ids) * self.config.hidden_size**0.5
-
-    def get_last_hidden(self, input_embed: Tensor, paged_kv_cache: PagedKVCache) -> Tensor:
-        """(1, T, D) to (1, T, D)."""
-        return self.model(input_embed, paged_kv_cache)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(M, D) to (M, V) float32."""
-        output = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
-        return output.product(hidden)
-
-    def create_paged_kv_cache(self, **sizes: tirx.Var) -> PagedKVCache:
-        """An empty cache of the given sizes; see `create_kv_cache`."""
-        return create_kv_cache(self.config, self.model.norm.weight.dtype, sizes)
 
 
 def _turns(positions: Tensor, frequencies: NDArray[np.float32]) -> tuple[Tensor, Tensor]:

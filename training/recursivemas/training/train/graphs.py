@@ -236,18 +236,8 @@ class RecordedRounds:
         if not self.capture:
             result.replay = compute
             return result
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                compute()
-        torch.cuda.current_stream().wait_stream(stream)
-        torch.cuda.empty_cache()  # the record gets memory of its own, and as much again
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            compute()
+        result.replay = recorded(compute)
         self.recursion.forget_turn()
-        result.replay = graph.replay
         return result
 
     def _loss(
@@ -278,3 +268,23 @@ class RecordedRounds:
         losses = functional.cross_entropy(scores, labels.flatten(), ignore_index=IGNORED, reduction="none")
         counted = (labels != IGNORED).sum()
         return losses.view(labels.shape).sum(1) * (len(labels) / counted)
+
+
+def recorded(compute: Callable[[], None]) -> Callable[[], None]:
+    """Records what a function does on the GPU, and returns what does it again.
+
+    Args:
+        compute: Reads and writes the same memory at every call.
+    """
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            compute()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.empty_cache()  # the record gets memory of its own, and as much again
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        compute()
+    replay: Callable[[], None] = graph.replay
+    return replay

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from recursivemas.system.progress import Say, silent
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.rollout import logits
-from recursivemas.training.train.graphs import WARM_UP, Replayed
+from recursivemas.training.train.graphs import Replayed, recorded
 from recursivemas.training.train.optimise import Loss
 from recursivemas.training.train.outer_loop import IGNORED
 from recursivemas.training.train.role_texts import Lesson
@@ -168,14 +168,4 @@ class RecordedTexts:
         if not self.capture:
             record.replay = compute
             return
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                compute()
-        torch.cuda.current_stream().wait_stream(stream)
-        torch.cuda.empty_cache()  # the record gets memory of its own, and as much again
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            compute()
-        record.replay, record.read = graph.replay, given
+        record.replay, record.read = recorded(compute), given
