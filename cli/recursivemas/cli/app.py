@@ -5,9 +5,7 @@ A command is the `<name>_command` of the module of its name. The module is impor
 """
 
 import importlib
-import os
 import sys
-import tempfile
 import traceback
 from typing import Any
 
@@ -16,6 +14,7 @@ from typer.core import TyperGroup
 
 from recursivemas.cli.console import plain_console
 from recursivemas.system.errors import InputError, is_of_disk
+from recursivemas.system.files import keep_report
 
 # What the list of commands says about each, in the order of the work.
 _COMMANDS = {
@@ -95,10 +94,10 @@ def main() -> None:
         _tell(str(error))
         sys.exit(1)
     except OSError as error:
-        _tell(_summary(error) if is_of_disk(error) else f"{_summary(error)}; {_keep(traceback.format_exc())}")
+        _tell(_summary(error) if is_of_disk(error) else _with_traceback(error))
         sys.exit(1)
     except Exception as error:  # the last resort
-        _tell(f"{_summary(error)}; {_keep(traceback.format_exc())}")
+        _tell(_with_traceback(error))
         sys.exit(1)
 
 
@@ -109,6 +108,12 @@ def _tell(message: str) -> None:
     plain_console(stderr=True, soft_wrap=True).print(shown)
 
 
+def _with_traceback(error: Exception) -> str:
+    """What happened, and where its traceback is. Call it while the error is handled."""
+    kept = keep_report("error", traceback.format_exc(), "the traceback")
+    return f"{_summary(error)}; {kept}"
+
+
 def _summary(error: Exception) -> str:
     """What happened, in one line."""
     if isinstance(error, OSError) and error.strerror:
@@ -117,17 +122,6 @@ def _summary(error: Exception) -> str:
         return "out of memory"
     first = next(iter(str(error).strip().splitlines()), "")
     return f"unexpected error: {type(error).__name__}{f': {first}' if first else ''}"
-
-
-def _keep(text: str) -> str:
-    """Writes a traceback to a new file that only the user can read, and says where it is."""
-    try:
-        handle, path = tempfile.mkstemp(prefix="rmas-error-", suffix=".txt")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-    except OSError as error:
-        return f"its traceback could not be written to the temporary folder ({error.strerror})"
-    return f"{path} has the traceback"
 
 
 if __name__ == "__main__":

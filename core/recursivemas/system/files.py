@@ -1,7 +1,9 @@
 """Reads files with clear errors, writes them whole or not at all, and hashes them."""
 
 import hashlib
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,3 +87,23 @@ def sha256_of(path: Path) -> str:
 def is_hub_id(name: str) -> bool:
     """Whether a name has the form `owner/name` of a repository on the Hugging Face hub."""
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None
+
+
+def keep_report(name: str, text: str, what: str) -> str:
+    """Writes a text that is too long for a message to a new temporary file that only the user can read.
+
+    Args:
+        name: Part of the file's name.
+        text: The text.
+        what: What the text is, for the message.
+
+    Returns:
+        Where it is, or why it could not be written; the end of a message.
+    """
+    try:
+        handle, path = tempfile.mkstemp(prefix=f"rmas-{name}-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+    except OSError as error:
+        return f"{what} could not be written to the temporary folder ({error.strerror})"
+    return f"{path} has {what}"

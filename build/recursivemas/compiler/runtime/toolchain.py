@@ -4,12 +4,12 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import keep_report
 
 MINIMUM = (3, 1, 6)
 _REMEDY = "install it with: sudo apt-get install emscripten"
@@ -53,7 +53,8 @@ class Emscripten:
             reason = f"wrote no whole file (disk full?): {output.name}"
         else:
             return
-        raise InputError(f"emcc {self.version} {reason} while {doing}; {_keep(result.stdout + result.stderr)}")
+        kept = keep_report("emcc", result.stdout + result.stderr, "what it printed")
+        raise InputError(f"emcc {self.version} {reason} while {doing}; {kept}")
 
 
 def find_emscripten() -> Emscripten:
@@ -108,14 +109,3 @@ def is_whole_wasm(path: Path) -> bool:
 def _first_error(printed: str) -> str:
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     return next((line for line in lines if "error:" in line), lines[-1] if lines else "")[:300]
-
-
-def _keep(printed: str) -> str:
-    """Writes what emcc printed to a file and says where it is."""
-    try:
-        handle, path = tempfile.mkstemp(prefix="rmas-emcc-", suffix=".txt")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(printed)
-    except OSError as error:
-        return f"what it printed could not be kept ({error.strerror})"
-    return f"{path} has what it printed"
