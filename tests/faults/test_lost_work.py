@@ -9,6 +9,7 @@ import torch
 
 from recursivemas.system.errors import InputError
 from recursivemas.training.evaluation.results import Results
+from recursivemas.training.evidence.jobs import append_cell, raw_record, read_cells
 from recursivemas.training.train.checkpoint import load_checkpoint, save_checkpoint
 from recursivemas.training.train.optimise import Run, refuse_earlier_run
 
@@ -118,3 +119,22 @@ def test_results_of_another_run_are_kept(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(InputError, match=re.escape("holds results of another run")):
         Results(tmp_path, {"set": "made"})
+
+
+def test_a_cell_that_a_kill_cut_off_is_measured_again(tmp_path: Path) -> None:
+    path, log = tmp_path / "cells.jsonl", tmp_path / "depth3/metrics.jsonl"
+    cells = [{"row": "trained links", "rounds": rounds, "correct": "01" * 50} for rounds in (1, 2, 3)]
+    for each in cells:
+        append_cell(path, each)
+    log.parent.mkdir()
+    log.write_text('{"phase": "outer", "loss": 1.0}\n{"phase": "ou')
+    whole = path.read_bytes()
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        left = read_cells(path)
+        assert left == cells[: len(left)] and len(left) >= whole[:end].count(b"\n")
+        for each in cells[len(left) :]:
+            append_cell(path, each)
+        assert read_cells(path) == cells
+    record = raw_record("chain", 0, tmp_path, None)
+    assert record["cells"] == cells and record["outer_log"] == [{"phase": "outer", "loss": 1.0}]

@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,23 @@ def job_key(name: str, seed: int, systems: Path) -> str:
     return f"{name}-{seed}-{hashlib.sha256(' '.join(sums).encode()).hexdigest()[:12]}"
 
 
+def read_cells(path: Path) -> list[dict[str, Any]]:
+    """Lines of a file of cells or of a log; one that a kill cut off is left out, so that its cell is measured again."""
+    cells = []
+    for line in path.read_bytes().splitlines():
+        with suppress(ValueError):
+            cells.append(json.loads(line))
+    return cells
+
+
+def append_cell(path: Path, cell: dict[str, Any]) -> None:
+    """Adds a cell to those measured so far, on a line of its own also behind one that was cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cut = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(("\n" if cut else "") + json.dumps(cell) + "\n")
+
+
 @dataclass
 class Job:
     """One system and one seed."""
@@ -116,7 +134,7 @@ class Job:
         self.source = system.task.train
         self.agents: dict[str, LoadedAgent] = load_agents(self.system)
         if self.partial.is_file():
-            self.cells += [json.loads(line) for line in self.partial.read_text(encoding="utf-8").splitlines()]
+            self.cells += read_cells(self.partial)
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -131,9 +149,7 @@ class Job:
     def keep(self, cell: dict[str, Any]) -> None:
         """Keeps a cell, in memory and on disk."""
         self.cells.append(cell)
-        self.partial.parent.mkdir(parents=True, exist_ok=True)
-        with self.partial.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(cell) + "\n")
+        append_cell(self.partial, cell)
 
     def measure(self, row: str, links: LinkFile | None, **options: Any) -> None:
         """Measures one cell under a row's name, unless it was measured before."""
@@ -233,19 +249,15 @@ def run_job(name: str, seed: int, work: Path, systems: Path) -> Path:
 
 def raw_record(name: str, seed: int, folder: Path, cpu_seconds: float | None) -> dict[str, Any]:
     """What a job has found so far; `cpu_seconds` is None if it was stopped in between."""
-
-    def lines(path: Path) -> list[Any]:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
     # Gradients say little when alignment has left nothing to learn, so those from ridge links are preferred.
     depths = EXPERIMENTS[name].depths
     metrics = folder / (f"depth{max(depths)}" if depths else "main") / "metrics.jsonl"
-    log = [line for line in lines(metrics) if line["phase"] == "outer"] if metrics.is_file() else []
+    log = [line for line in read_cells(metrics) if line["phase"] == "outer"] if metrics.is_file() else []
     return {
         "experiment": name,
         "seed": seed,
         "cpu_seconds": cpu_seconds,
-        "cells": lines(folder / "cells.jsonl"),
+        "cells": read_cells(folder / "cells.jsonl"),
         "outer_log": log,
     }
 

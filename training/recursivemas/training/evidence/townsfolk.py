@@ -21,7 +21,7 @@ from recursivemas.system.system import System, load_system
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.evaluation.evaluate import evaluate
 from recursivemas.training.evaluation.report import versions
-from recursivemas.training.evidence.jobs import ShuffledAnswers
+from recursivemas.training.evidence.jobs import ShuffledAnswers, append_cell, read_cells
 from recursivemas.training.evidence.report import aggregate, draw_rows, draw_stability
 from recursivemas.training.figures import save_figure
 from recursivemas.training.links import Links
@@ -74,7 +74,7 @@ class Part:
         self.records = load_records(self.system.task.data)[: self.questions]
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.file.is_file():
-            self.cells = [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()]
+            self.cells = read_cells(self.file)
 
     @property
     def folder(self) -> Path:
@@ -111,8 +111,7 @@ class Part:
         cell = evaluate(recursion, self.records, seed=self.seed, batch_size=BATCH, **options)
         correct = "".join("01"[right] for right in cell.correct)
         self.cells.append({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
-        with self.file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(self.cells[-1]) + "\n")
+        append_cell(self.file, self.cells[-1])
 
     def train(self, rounds: int | None = None, share: float = 1.0, **options: Any) -> Path:
         """Trains links into the part's folder, unless they are there; returns the folder."""
@@ -229,13 +228,12 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
     for seed in seeds:
         cells = []
         for path in sorted((work / f"{NAME}-{seed}").glob("*/cells.jsonl")):
-            cells += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            cells += read_cells(path)
         if cells:
             raw.append({"seed": seed, "cells": cells})
         metrics = work / f"{NAME}-{seed}" / "main" / "metrics.jsonl"
         if metrics.is_file():
-            lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-            logs.append([line for line in lines if line["phase"] == "outer"])
+            logs.append([line for line in read_cells(metrics) if line["phase"] == "outer"])
     if not raw:
         return False
     rows = aggregate(raw)
