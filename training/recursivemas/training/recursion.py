@@ -8,7 +8,7 @@ hidden size.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.links import Links
 from recursivemas.training.rollout import (
     Context,
+    Ends,
     Inner,
     Interjection,
     Sampler,
@@ -128,6 +129,16 @@ class _Answer:
     forward_positions: list[int]
 
 
+class Observer(Protocol):
+    """Sees a run while it goes on. What it raises ends the run."""
+
+    def turn(self, turn: Turn) -> None:
+        """Called after every turn."""
+
+    def text(self, text: str) -> None:
+        """Called with the answer to the first question so far, after every token of it."""
+
+
 class Recursion:
     """A system with its agents and links, ready to run or to be trained.
 
@@ -137,6 +148,7 @@ class Recursion:
         links: Their links; only text and single mode work without.
         hook: Sees and may replace every hand-off; controls and training use it.
         access: Tools that the deciding agent may use beside those that only compute.
+        observer: Sees a run while it goes on.
     """
 
     def __init__(
@@ -146,9 +158,10 @@ class Recursion:
         links: Links | None,
         hook: HandOffHook | None = None,
         access: ToolAccess | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.system, self.agents, self.links, self.hook = system, agents, links, hook
-        self.access = access or ToolAccess()
+        self.access, self.observer = access or ToolAccess(), observer
         self.access.check(system.deciding_agent)
 
     @property
@@ -265,7 +278,13 @@ class Recursion:
                 hand_offs |= handed
             if turns is not None:
                 lengths = [len(prompt) for prompt in prompts]
-                turns.append(Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), thoughts, handed))
+                turn = Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), thoughts, handed)
+                self._take_turn(turn, turns)
+
+    def _take_turn(self, turn: Turn, turns: list[Turn]) -> None:
+        turns.append(turn)
+        if self.observer is not None:
+            self.observer.turn(turn)
 
     def order(self, rounds: int) -> Iterator[tuple[int, LoadedAgent, bool]]:
         """Every turn of a run: its round, its agent, and whether it is the one that answers (rule 1)."""
@@ -337,7 +356,7 @@ class Recursion:
         written = write(
             *(agent, hidden, context, decoding.max_new_tokens, sampler),
             interject=interject if tools else None,
-            ends=self._ends if decoding.stop_strings else None,
+            ends=self._shown_ends if self.observer is not None and len(hidden) == 1 else self._ends_or_none,
         )
         texts = [self._answer_text(ids) for ids in written.ids]
         answer = _Answer(texts, written.ids, written.sampled, written.forward_positions)
@@ -354,7 +373,7 @@ class Recursion:
         hidden, context = begin(agent, [agent.embed(ids) for ids in prompts])
         written = write(
             *(agent, hidden, context, retry.max_new_tokens, sampler),
-            ends=self._ends if self.system.decoding.stop_strings else None,
+            ends=self._ends_or_none,
             before=prompts,
         )
         texts, ids = list(answer.texts), list(answer.ids)
@@ -366,8 +385,18 @@ class Recursion:
             positions[index] += len(prompts[at]) + written.forward_positions[at]
         return _Answer(texts, ids, sampled, positions)
 
+    @property
+    def _ends_or_none(self) -> Ends | None:
+        return self._ends if self.system.decoding.stop_strings else None
+
     def _ends(self, ids: Sequence[int]) -> bool:
         return self._stop(self.deciding.raw_text(ids)) is not None
+
+    def _shown_ends(self, ids: Sequence[int]) -> bool:
+        """Shows the answer so far to the observer; the end is that of `_ends`."""
+        assert self.observer is not None
+        self.observer.text(self._answer_text(ids))
+        return self._ends(ids)
 
     def _stop(self, text: str) -> int | None:
         """Where the first stop string in an answer begins; None if there is none."""
@@ -395,7 +424,8 @@ class Recursion:
             prompts = self.prompts(self.deciding, 0, questions, {}, alone=True)
             opening = self.open_answer(self.deciding, prompts, steps, 0)
             lengths = [len(prompt) for prompt in prompts]
-            turns.append(Turn(self.deciding.agent.id, 0, lengths, _elapsed_ms(began), opening.thoughts))
+            turn = Turn(self.deciding.agent.id, 0, lengths, _elapsed_ms(began), opening.thoughts)
+            self._take_turn(turn, turns)
         self._check_finite(turns)
         answer = self._answer(opening.hidden, opening.context, sampler)
         thoughts = sum(turn.thoughts.shape[1] for turn in turns if turn.thoughts is not None)
@@ -444,7 +474,8 @@ class Recursion:
             for index, length in enumerate(lengths):
                 decoded[index] += sum(piece.sampled[index] for piece in pieces)
                 positions[index] += length + prefix + sum(piece.forward_positions[index] for piece in pieces)
-            turns.append(Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), texts=texts))
+            turn = Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), texts=texts)
+            self._take_turn(turn, turns)
         assert answer is not None
         return Answers(answer.texts, answer.ids, decoded, positions, turns=turns)
 
