@@ -1,12 +1,15 @@
 """Every entry of the cache is compared with its digests before it is used; what is damaged is named."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from recursivemas.cli.app import app
-from recursivemas.system.cache import damage, entries, find_entry, remove, seal
+from recursivemas.system.cache import damage, entries, find_entry, kind_folder, remove, seal
 from recursivemas.system.errors import InputError
 
 
@@ -78,3 +81,18 @@ def test_the_command_lists_checks_and_clears(entry: Path, tmp_path: Path) -> Non
     assert "removed 1 entries" in run(app, ["cache", "clear", "--damaged"]).stdout
     assert list(entries()) == []
     assert not (tmp_path / "agents" / "abc.sha256").exists()
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_use(entry: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name in (f".abc.partial-{gone.pid}", f".def.old-{gone.pid}", f".building-{gone.pid}-ab_c", "x.part.json"):
+        (entry.parent / name).mkdir() if name.startswith(".") else (entry.parent / name).write_text("half")
+    os.utime(entry.parent / "x.part.json", (0, 0))
+    ours = [f".ghi.partial-{os.getpid()}", "y.part.json", "abc.lock"]
+    (entry.parent / ours[0]).mkdir()
+    for name in ours[1:]:
+        (entry.parent / name).touch()
+    assert kind_folder("agents") == entry.parent
+    assert {path.name for path in entry.parent.iterdir()} == {"abc", "abc.sha256", *ours}
+    assert damage(entry) is None

@@ -10,7 +10,7 @@ from recursivemas.compiler.backends import chosen_backend
 from recursivemas.compiler.checkpoint import read_config
 from recursivemas.compiler.runtime.toolchain import find_emscripten
 from recursivemas.compiler.stamp import compiler, stamp_of
-from recursivemas.system.cache import cache_folder, damage, remove, seal
+from recursivemas.system.cache import damage, kind_folder, remove, seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import CheckpointRef, ResolvedModel, checkpoint_of
 from recursivemas.system.progress import Say, silent
@@ -126,14 +126,13 @@ def _compiled(model: ResolvedModel, options: CompileOptions, say: Say) -> AgentF
         adapter=model.adapter and model.adapter.record,
         compiler=compiler([backend]),
     )
-    folder = cache_folder() / "agents" / stamp[:32]
+    folder = kind_folder("agents") / stamp[:32]
     wrong = damage(folder)
     if wrong is None:
         return read_agent_folder(folder)
     if folder.exists():
         say(f"{model.name}: the compiled agent in the cache {wrong}; it is compiled again")
     remove(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     shown: set[int] = set()
 
     def on_weights(done: int, total: int) -> None:

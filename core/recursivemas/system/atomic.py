@@ -1,13 +1,19 @@
 """Writes folders whole or not at all, and cleans up after processes that were killed."""
 
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from recursivemas.system.errors import InputError, is_of_disk
+
+_TEMPORARY_FOLDER = re.compile(r"\..*-(\d{1,9})(?:-\w+)?")
+_TEMPORARY_FILE = re.compile(r".+\.part(?:\.\w+)?")
+_ABANDONED_SECONDS = 3600
 
 
 @contextmanager
@@ -63,6 +69,21 @@ def scratch_folder(parent: Path, kind: str) -> Iterator[Path]:
     _remove_abandoned(parent, f"{kind}-")
     with tempfile.TemporaryDirectory(dir=parent, prefix=f"{kind}-{os.getpid()}-") as folder:
         yield Path(folder)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Removes temporary files and folders that killed processes left in a folder of the program's own.
+
+    A folder is left over if the process that its name numbers runs no more, a file of `atomic_file` if nobody has
+    written to it for an hour.
+    """
+    for path in parent.iterdir() if parent.is_dir() else ():
+        with suppress(OSError):  # another process may be doing the same
+            if match := _TEMPORARY_FOLDER.fullmatch(path.name):
+                if not _runs(int(match[1])):
+                    shutil.rmtree(path, ignore_errors=True)
+            elif _TEMPORARY_FILE.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
 
 
 def check_replaceable(out: Path, mark: str, kind: str, belongs: Callable[[str], bool] = lambda name: True) -> None:

