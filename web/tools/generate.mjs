@@ -27,9 +27,19 @@ const FORMATS = {
   "saved-run": ["SavedRun", "saved run"],
 };
 
+/** Parts of files that also come in messages between devices, and what each is called in an error. */
+const PARTS = {
+  SavedOptions: "options of a run",
+  TurnSummary: "turn",
+  Step: "step",
+  Token: "token",
+  TurnStart: "turn",
+};
+
 const read = (name) => JSON.parse(readFileSync(new URL(name, SCHEMAS), "utf8"));
 const camel = (name) => name.replace(/_([a-z0-9])/g, (_, letter) => letter.toUpperCase());
 const lower = (name) => name.charAt(0).toLowerCase() + name.slice(1);
+const constant = (name) => name.replace(/(?<!^)([A-Z])/g, "_$1").toUpperCase();
 const refName = (schema) => schema.$ref.split("/").at(-1);
 const text = (value) => JSON.stringify(value);
 
@@ -222,14 +232,20 @@ function validatorsFile(definitions) {
     const newest = version ? Math.max(...(version.enum ?? [version.const])) : undefined;
     return [
       `/** schemas/${file}.schema.json */`,
-      `export const ${name.replace(/(?<!^)([A-Z])/g, "_$1").toUpperCase()}: Format<${name}> =`,
+      `export const ${constant(name)}: Format<${name}> =`,
       `{ schema: ${lower(name)}, what: ${text(what)}, version: ${newest} };`,
     ].join("\n");
   });
+  for (const [name, what] of Object.entries(PARTS)) {
+    formats.push(
+      `export const ${constant(name)}: Format<${name}> = { schema: ${lower(name)}, what: ${text(what)}, version: undefined };`,
+    );
+  }
+  const imported = [...roots, ...Object.keys(PARTS)];
   return `import * as v from "valibot";
 import type { Format } from "../format";
 import { floats } from "../matrix";
-import type { ${roots.join(", ")} } from "./types";
+import type { ${imported.join(", ")} } from "./types";
 
 /** Keys of files whose value has names in place of keys. */
 export const MAPS: ReadonlySet<string> = new Set(${text(keys("map"))});

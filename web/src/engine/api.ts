@@ -22,8 +22,11 @@ import type {
   RunOptions,
   RunResult,
   TaskQuestion,
+  TurnRequest,
+  TurnResult,
 } from "./types";
 
+export { sha256 } from "./digest";
 export { fetchBytes } from "./download";
 export { EngineError, type EngineErrorCode } from "./errors";
 export { forgetFiles, type KeptFile, keptFiles } from "./kept";
@@ -77,6 +80,13 @@ export interface SystemHandle {
    * @throws EngineError
    */
   run(options: RunOptions, hooks?: RunHooks): Promise<RunResult>;
+  /**
+   * Performs one turn of a run whose other turns are taken elsewhere, for example on another device. The hand-offs are
+   * those of `run`, bit for bit. Like a run, it goes on alone.
+   *
+   * @throws EngineError `bad-option` for an agent that is not loaded here, and all that `run` throws.
+   */
+  turn(request: TurnRequest, hooks?: RunHooks): Promise<TurnResult>;
   /**
    * Measures how fast the agents are on this GPU, with a token of each; an agent that is not on the GPU is left out. Like
    * a run, it goes on alone.
@@ -256,6 +266,8 @@ export async function loadSystem(
     lost: client.lost,
     run: (run, { signal, onEvent, onProgress } = {}) =>
       client.request("run", run, { signal, onEvent, onProgress }),
+    turn: (request, { signal, onEvent, onProgress } = {}) =>
+      client.request("turn", request, { signal, onEvent, onProgress }),
     paces: (stop) => client.request("paces", null, { signal: stop }),
     counters: () => client.request("counters", null),
     dispose: async () => {

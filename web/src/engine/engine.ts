@@ -3,7 +3,7 @@ import type { Agent } from "./agent";
 import { Artifacts } from "./artifacts";
 import { type Gpu, openDevice } from "./device";
 import { Ensemble, type OnAgentModel, tokenizerFiles } from "./ensemble";
-import { type EngineError, throwIfCancelled } from "./errors";
+import { EngineError, throwIfCancelled } from "./errors";
 import { FiniteCheck } from "./finite";
 import { openCache } from "./kept";
 import { parseLinks } from "./links";
@@ -13,8 +13,8 @@ import type { LoadSettings } from "./messages";
 import { paceOf } from "./pace";
 import { LoadReporter, modelLabel } from "./progress";
 import { parseQuestions } from "./questions";
-import { runSystem } from "./recursion";
-import type { System } from "./system";
+import { performTurn, runSystem, type Stage } from "./recursion";
+import type { AgentSpec, System } from "./system";
 import { createTick } from "./tick";
 import type {
   Counters,
@@ -24,6 +24,8 @@ import type {
   RunOptions,
   RunResult,
   TaskQuestion,
+  TurnRequest,
+  TurnResult,
 } from "./types";
 import { weightFiles } from "./weights";
 
@@ -63,11 +65,12 @@ export class Engine {
       const cache = await openCache((settings.cache ?? true) && !settings.files);
       const sources = { fetch: reach, cache, atHand: settings.files !== undefined, owner: system.name };
       const artifacts = new Artifacts(url, system.files, sources, signal);
-      await download(artifacts, system, reporter);
+      const held = heldAgents(system, settings.agents);
+      await download(artifacts, system, held, reporter);
       const linksText = settings.links ?? (await artifacts.readText(system.links));
       const links = parseLinks(linksText, system.agents, system.edges);
       const finite = gpu.watch(() => new FiniteCheck(gpu.device));
-      ensemble = new Ensemble(gpu, artifacts, system, links, finite, !settings.oneByOne);
+      ensemble = new Ensemble(gpu, artifacts, system, links, finite, !settings.oneByOne, held);
       if (ensemble.resident) {
         reporter.models(ensemble.heads);
         await ensemble.loadAll((agent, phase, fraction) => reporter.model(agent, phase, fraction));
@@ -117,6 +120,27 @@ export class Engine {
     onEvent: (event: RunEvent) => void,
     onProgress: (progress: LoadProgress) => void,
   ): Promise<RunResult> {
+    return await this.#perform(onProgress, (stage) => runSystem(stage, options, { signal, onEvent }));
+  }
+
+  /**
+   * Performs one turn of a run whose other turns are taken elsewhere.
+   *
+   * @throws EngineError
+   */
+  async turn(
+    request: TurnRequest,
+    signal: AbortSignal | undefined,
+    onEvent: (event: RunEvent) => void,
+    onProgress: (progress: LoadProgress) => void,
+  ): Promise<TurnResult> {
+    return await this.#perform(onProgress, (stage) => performTurn(stage, request, { signal, onEvent }));
+  }
+
+  async #perform<T>(
+    onProgress: (progress: LoadProgress) => void,
+    work: (stage: Stage) => Promise<T>,
+  ): Promise<T> {
     this.gpu.check();
     const onModel: OnAgentModel = (agent, phase, fraction) =>
       onProgress({
@@ -138,7 +162,7 @@ export class Engine {
     };
     this.gpu.watch(() => this.finite.restart());
     try {
-      return await runSystem(stage, options, { signal, onEvent });
+      return await work(stage);
     } catch (error) {
       throw await this.gpu.explain(error);
     }
@@ -183,16 +207,31 @@ export class Engine {
   }
 }
 
+/** The agents to load. */
+function heldAgents({ agents }: System, wanted: readonly string[] | undefined): readonly AgentSpec[] {
+  const unknown = wanted?.find((id) => !agents.some((agent) => agent.id === id));
+  if (unknown !== undefined || wanted?.length === 0) {
+    const known = agents.map(({ id }) => id).join(", ");
+    throw new EngineError("bad-option", `agents must name some of ${known}, got ${unknown ?? "none"}`);
+  }
+  return agents.filter(({ id }) => wanted?.includes(id) ?? true);
+}
+
 /** Downloads the indexes first, because they name the shards; then all other files. */
-async function download(artifacts: Artifacts, system: System, reporter: LoadReporter): Promise<void> {
+async function download(
+  artifacts: Artifacts,
+  system: System,
+  held: readonly AgentSpec[],
+  reporter: LoadReporter,
+): Promise<void> {
   const unique = (paths: readonly string[]): string[] => [...new Set(paths)];
-  const indexes = unique(system.agents.map((agent) => `${agent.path}tensor-cache.json`));
+  const indexes = unique(held.map((agent) => `${agent.path}tensor-cache.json`));
   await artifacts.downloadAll(indexes, () => {});
-  const shards = await Promise.all(system.agents.map((agent) => weightFiles(artifacts, agent)));
+  const shards = await Promise.all(held.map((agent) => weightFiles(artifacts, agent)));
   const paths = unique([
     system.links,
     ...(system.task?.questions ? [system.task.questions] : []),
-    ...system.agents.flatMap((agent) => [agent.modelLib, ...tokenizerFiles(artifacts, agent)]),
+    ...held.flatMap((agent) => [agent.modelLib, ...tokenizerFiles(artifacts, agent)]),
     ...shards.flat(),
   ]);
   const sizes = new Map(system.files.map((file) => [file.path, file.sizeBytes]));

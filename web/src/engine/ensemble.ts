@@ -24,7 +24,10 @@ export class Ensemble {
   #agents = new Map<string, Agent>();
   readonly #tokenizers = new Map<string, Tokenizer>();
 
-  /** @param resident - whether all agents stay on the GPU. */
+  /**
+   * @param resident - whether all agents stay on the GPU.
+   * @param held - the agents that are loaded here at all.
+   */
   constructor(
     private readonly gpu: Gpu,
     private readonly artifacts: Artifacts,
@@ -32,6 +35,7 @@ export class Ensemble {
     private readonly links: Links,
     private readonly finite: FiniteCheck,
     readonly resident: boolean,
+    private readonly held: readonly AgentSpec[],
   ) {}
 
   /** The agents that are on the GPU, by id. */
@@ -42,8 +46,7 @@ export class Ensemble {
   /** The agents whose model each library is, the first of them first. */
   get #byLibrary(): ReadonlyMap<string, readonly AgentSpec[]> {
     const groups = new Map<string, AgentSpec[]>();
-    for (const spec of this.system.agents)
-      groups.set(spec.modelLib, [...(groups.get(spec.modelLib) ?? []), spec]);
+    for (const spec of this.held) groups.set(spec.modelLib, [...(groups.get(spec.modelLib) ?? []), spec]);
     return groups;
   }
 
@@ -70,8 +73,9 @@ export class Ensemble {
   async enter(id: string, onModel: OnAgentModel): Promise<Agent> {
     const here = this.#agents.get(id);
     if (here) return here;
-    const spec = this.system.agents.find((each) => each.id === id);
-    if (!spec) throw new EngineError("internal", `there is no agent '${id}'`);
+    const spec = this.held.find((each) => each.id === id);
+    if (!spec)
+      throw new EngineError("bad-option", `agent '${id}' is not loaded here; load the system with it`);
     this.dispose();
     await this.#load(spec.modelLib, onModel);
     await this.#createAgents(spec.modelLib);

@@ -36,6 +36,8 @@ export type EngineErrorCode =
   | "context-overflow"
   /** An agent computed NaN or infinity, or the GPU gave a token id that the vocabulary lacks. */
   | "bad-numbers"
+  /** Another device of the same system sent what it must not, or has other files. */
+  | "bad-peer"
   /** An option of a run is out of range. */
   | "bad-option"
   /** The run, or the load, was cancelled by its `signal`. */

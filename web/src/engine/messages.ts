@@ -13,6 +13,8 @@ import type {
   RunOptions,
   RunResult,
   TaskQuestion,
+  TurnRequest,
+  TurnResult,
 } from "./types";
 
 /** The part of `LoadOptions` that is data. */
@@ -29,6 +31,7 @@ export interface Loaded {
 export interface Methods {
   load: { params: { readonly url: string; readonly settings: LoadSettings }; result: Loaded };
   run: { params: RunOptions; result: RunResult };
+  turn: { params: TurnRequest; result: TurnResult };
   paces: { params: null; result: Readonly<Record<string, number>> };
   counters: { params: null; result: Counters };
   dispose: { params: null; result: Counters };

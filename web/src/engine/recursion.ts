@@ -26,6 +26,7 @@ import { StreamDecoder } from "./tokenizer";
 import { callTool } from "./tools";
 import type {
   AnswerRetry,
+  Carried,
   Counters,
   HandoffSummary,
   Matrix,
@@ -34,6 +35,8 @@ import type {
   RunResult,
   StopReason,
   ToolCall,
+  TurnRequest,
+  TurnResult,
   TurnSummary,
 } from "./types";
 
@@ -59,8 +62,8 @@ export interface Stage {
   readonly fetch: Fetch;
 }
 
-/** A hand-off that waits for its reader. */
-type Carried = { readonly states: States } | { readonly rows: Matrix } | { readonly text: string };
+/** A hand-off that waits for its reader, on the GPU or off it. */
+type Waiting = { readonly states: States } | Carried;
 
 /** Text that a turn decoded, and why it ended. */
 interface Decoded {
@@ -102,15 +105,8 @@ type Spent = Pick<TurnSummary, "ms" | "counters">;
  *
  * @throws EngineError; the GPU memory of the run is freed then too.
  */
-export async function runSystem(
-  stage: Stage,
-  options: RunOptions,
-  hooks: { readonly signal?: AbortSignal | undefined; readonly onEvent?: (event: RunEvent) => void } = {},
-): Promise<RunResult> {
-  if (typeof options.question !== "string") throw new EngineError("bad-option", "question must be a text");
-  const plan = planRun(stage.system, options);
-  const prompts = planPrompts(stage.system, options);
-  const run = new Run(stage, options, plan, prompts, hooks.signal, hooks.onEvent ?? (() => {}));
+export async function runSystem(stage: Stage, options: RunOptions, hooks: Hooks = {}): Promise<RunResult> {
+  const run = planned(stage, options, hooks);
   try {
     return await run.perform();
   } finally {
@@ -118,11 +114,45 @@ export async function runSystem(
   }
 }
 
+/**
+ * Performs one turn of a run whose other turns are taken elsewhere. Its hand-offs come to the CPU.
+ *
+ * @throws EngineError `bad-option` for a turn that the run does not have, and as `runSystem`.
+ */
+export async function performTurn(
+  stage: Stage,
+  request: TurnRequest,
+  hooks: Hooks = {},
+): Promise<TurnResult> {
+  const run = planned({ ...stage, resident: false }, request.options, hooks, request);
+  try {
+    return await run.performOne(request);
+  } finally {
+    run.free();
+  }
+}
+
+/** What a run reports to, and what can stop it. */
+interface Hooks {
+  readonly signal?: AbortSignal | undefined;
+  readonly onEvent?: (event: RunEvent) => void;
+}
+
+function planned(stage: Stage, options: RunOptions, hooks: Hooks, before?: Before): Run {
+  if (typeof options.question !== "string") throw new EngineError("bad-option", "question must be a text");
+  const plan = planRun(stage.system, options);
+  const prompts = planPrompts(stage.system, options);
+  return new Run(stage, options, plan, prompts, hooks.signal, hooks.onEvent ?? (() => {}), before);
+}
+
+/** What the turns that were taken elsewhere have used up. */
+type Before = Pick<TurnRequest, "drawn" | "calls">;
+
 class Run {
   readonly #turns: TurnSummary[] = [];
   readonly #handoffs: HandoffSummary[] = [];
   /** By edge id. A feedback edge's hand-off stays here until its reader's turn in the next round. */
-  readonly #carried = new Map<string, Carried>();
+  readonly #carried = new Map<string, Waiting>();
   /** Hand-offs that were uploaded from the CPU for the turn that reads them. */
   readonly #uploaded: States[] = [];
   readonly #uniform: UniformSource;
@@ -131,7 +161,7 @@ class Run {
   /** Positions of this turn that its agent computed in a context before the present one. */
   #earlier = 0;
   /** Calls to tools so far. */
-  #calls = 0;
+  #calls: number;
 
   constructor(
     private readonly stage: Stage,
@@ -140,8 +170,10 @@ class Run {
     private readonly prompts: Prompts,
     private readonly signal: AbortSignal | undefined,
     private readonly emit: (event: RunEvent) => void,
+    { drawn, calls }: Before = { drawn: 0, calls: 0 },
   ) {
-    this.#uniform = new UniformSource(plan.settings.decoding.seed);
+    this.#uniform = new UniformSource(plan.settings.decoding.seed, drawn);
+    this.#calls = calls;
   }
 
   async perform(): Promise<RunResult> {
@@ -167,6 +199,27 @@ class Run {
       ),
       turns: this.#turns,
       handoffs: this.#handoffs,
+    };
+  }
+
+  async performOne({ turn: index, carried }: TurnRequest): Promise<TurnResult> {
+    const turn = this.plan.turns[index];
+    if (!turn) {
+      const { length } = this.plan.turns;
+      throw new EngineError(
+        "bad-option",
+        `turn must be a whole number from 0 to ${length - 1}, got ${index}`,
+      );
+    }
+    for (const [edge, each] of Object.entries(carried)) this.#carried.set(edge, each);
+    const answer = await this.#perform(turn);
+    const sent = turn.sends.map(({ id }) => [id, this.#carried.get(id) as Carried] as const);
+    return {
+      summary: this.#turns[0] as TurnSummary,
+      carried: Object.fromEntries(sent),
+      ...(answer && { answer: { text: answer.text, tokenIds: answer.ids, stopReason: answer.reason } }),
+      drawn: this.#uniform.drawn,
+      calls: this.#calls,
     };
   }
 
@@ -524,7 +577,7 @@ class Run {
   }
 
   /** Keeps a hand-off for its reader, and drops the one of the round before. */
-  #carry(edge: PlannedEdge, carried: Carried): void {
+  #carry(edge: PlannedEdge, carried: Waiting): void {
     this.#drop(edge.id);
     this.#carried.set(edge.id, carried);
   }

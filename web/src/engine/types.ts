@@ -4,7 +4,8 @@
  * What files hold too is generated from the project's schemas. Shape letters: M latent steps, D the agent's hidden size,
  * V its vocabulary size, T positions.
  */
-import type { Counters, HandoffSummary, TurnSummary } from "../formats/generated/types";
+import type { Counters, HandoffSummary, Matrix, StopReason, TurnSummary } from "../formats/generated/types";
+import type { RunOptions } from "../formats/saved-run";
 import type { System } from "./system";
 
 export type {
@@ -81,6 +82,39 @@ export type RunEvent =
   | ({ readonly kind: "handoff" } & HandoffSummary)
   | ({ readonly kind: "turn-end" } & TurnSummary);
 
+/** What a hand-off carries: rows (M, D_target), or a text in text mode. */
+export type Carried = { readonly rows: Matrix } | { readonly text: string };
+
+/** One turn of a run whose other turns may be taken elsewhere. */
+export interface TurnRequest {
+  /** The whole run's. */
+  readonly options: RunOptions;
+  /** The turn's index among those that `planRun` plans for these options. */
+  readonly turn: number;
+  /** What arrives at the turn's agent, by edge id. The slots of other edges stay empty. */
+  readonly carried: Readonly<Record<string, Carried>>;
+  /** How many numbers the turns before have drawn to sample tokens. */
+  readonly drawn: number;
+  /** How many calls of tools the turns before have made. */
+  readonly calls: number;
+}
+
+/** What came out of one turn. */
+export interface TurnResult {
+  readonly summary: TurnSummary;
+  /** What the turn hands over, by edge id. */
+  readonly carried: Readonly<Record<string, Carried>>;
+  /** The answer, if the turn ends with it. */
+  readonly answer?: {
+    readonly text: string;
+    readonly tokenIds: readonly number[];
+    readonly stopReason: StopReason;
+  };
+  /** As in the request, with what this turn added. */
+  readonly drawn: number;
+  readonly calls: number;
+}
+
 /** The progress of loading. */
 export interface LoadProgress {
   /** `download` includes verifying, `compile` compiles shaders, `upload` uploads weights to the GPU. */
@@ -117,6 +151,11 @@ export interface LoadOptions {
    * as a whole. Hand-offs wait on the CPU. Default false.
    */
   readonly oneByOne?: boolean;
+  /**
+   * Ids of the agents that this device holds; nothing of the others is downloaded. Then only `turn` performs anything,
+   * unless the run's order names these agents alone. Default: all agents.
+   */
+  readonly agents?: readonly string[];
 }
 
 /** The GPU that the system runs on. */

@@ -19,7 +19,7 @@ class Server {
     const { id } = message;
     const controller = new AbortController();
     try {
-      if (this.#running.size > 0 && ["run", "paces", "load"].includes(message.kind)) {
+      if (this.#running.size > 0 && ["run", "turn", "paces", "load"].includes(message.kind)) {
         throw new EngineError("busy", "the engine is busy with another request; wait for it or cancel it");
       }
       this.#running.set(id, controller);
@@ -41,6 +41,13 @@ class Server {
         return await this.#load(message.id, message.params, signal);
       case "run":
         return await this.#loaded.run(
+          message.params,
+          signal,
+          (event) => this.send({ kind: "event", id: message.id, event }),
+          (progress) => this.send({ kind: "progress", id: message.id, progress }),
+        );
+      case "turn":
+        return await this.#loaded.turn(
           message.params,
           signal,
           (event) => this.send({ kind: "event", id: message.id, event }),

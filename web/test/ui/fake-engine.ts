@@ -3,6 +3,7 @@
  * the shipped page does not contain it. Its thoughts and answers are made up.
  */
 import {
+  type Carried,
   type Counters,
   EngineError,
   type Matrix,
@@ -13,6 +14,8 @@ import {
   type SystemHandle,
   type TaskQuestion,
   type TokenProbability,
+  type TurnRequest,
+  type TurnResult,
   type TurnSummary,
 } from "../../src/engine/api";
 import type { Backend } from "../../src/ui/state/backend";
@@ -352,6 +355,42 @@ export function fakeBackend(fake: FakeOptions): Backend {
   };
 }
 
+/** One turn of the run that the stand-in would make, told at its own pace. */
+async function takeTurn(
+  system: System,
+  { options, turn, drawn, calls }: TurnRequest,
+  fake: FakeOptions,
+  emit: (event: RunEvent) => void,
+): Promise<TurnResult> {
+  const events: RunEvent[] = [];
+  const whole = new FakeRun(
+    system,
+    options,
+    { ...fake, stepMs: 0 },
+    (event) => events.push(event),
+    undefined,
+  );
+  const { turns, answer, answerTokenIds, stopReason } = await whole.perform();
+  const starts = events.flatMap(({ kind }, at) => (kind === "turn-start" ? [at] : []));
+  const carried: Record<string, Carried> = {};
+  for (const event of events.slice(starts[turn], starts[turn + 1])) {
+    if (event.kind === "step" || event.kind === "token") await pause(fake.stepMs);
+    if (event.kind === "handoff") {
+      const { edge, states, text = "" } = event;
+      carried[edge] = states ? { rows: states } : { text };
+    }
+    emit(event);
+  }
+  const last = turn === turns.length - 1;
+  return {
+    summary: turns[turn] as TurnSummary,
+    carried,
+    ...(last ? { answer: { text: answer, tokenIds: answerTokenIds, stopReason } } : {}),
+    drawn,
+    calls,
+  };
+}
+
 function handleOf(system: System, fake: FakeOptions): SystemHandle {
   return {
     system,
@@ -366,6 +405,7 @@ function handleOf(system: System, fake: FakeOptions): SystemHandle {
     lost: new Promise(() => {}),
     run: (options, hooks = {}) =>
       new FakeRun(system, options, fake, hooks.onEvent ?? (() => {}), hooks.signal).perform(),
+    turn: (request, hooks = {}) => takeTurn(system, request, fake, hooks.onEvent ?? (() => {})),
     paces: async () => Object.fromEntries(system.agents.map(({ id }) => [id, 50])),
     counters: async () => COUNTERS,
     dispose: async () => ({ ...COUNTERS, liveBytes: 0 }),

@@ -2,7 +2,18 @@
 import * as v from "valibot";
 import type { Format } from "../format";
 import { floats } from "../matrix";
-import type { LinkFile, Manifest, Questions, SavedRun, SystemsIndex } from "./types";
+import type {
+  LinkFile,
+  Manifest,
+  Questions,
+  SavedOptions,
+  SavedRun,
+  Step,
+  SystemsIndex,
+  Token,
+  TurnStart,
+  TurnSummary,
+} from "./types";
 
 /** Keys of files whose value has names in place of keys. */
 export const MAPS: ReadonlySet<string> = new Set([
@@ -389,3 +400,12 @@ export const QUESTIONS: Format<Questions> = {
 };
 /** schemas/saved-run.schema.json */
 export const SAVED_RUN: Format<SavedRun> = { schema: savedRun, what: "saved run", version: 4 };
+export const SAVED_OPTIONS: Format<SavedOptions> = {
+  schema: savedOptions,
+  what: "options of a run",
+  version: undefined,
+};
+export const TURN_SUMMARY: Format<TurnSummary> = { schema: turnSummary, what: "turn", version: undefined };
+export const STEP: Format<Step> = { schema: step, what: "step", version: undefined };
+export const TOKEN: Format<Token> = { schema: token, what: "token", version: undefined };
+export const TURN_START: Format<TurnStart> = { schema: turnStart, what: "turn", version: undefined };

@@ -123,6 +123,12 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
     ["reset-settings", "dismiss"],
     false,
   ),
+  "bad-peer": words(
+    "The other device does not fit",
+    "It sent something that this system does not allow, or it has other files: both devices need the same system and the same links. Open the same page on both, and invite it again.",
+    ["dismiss"],
+    false,
+  ),
   busy: words("The agents are busy", "Wait for the current run, or cancel it first.", ["dismiss"], false),
   internal: words(
     "Something broke inside the page",
