@@ -9,12 +9,13 @@
  */
 import { EngineError } from "./errors";
 import type { FiniteCheck } from "./finite";
+import { floatToBytes } from "./half";
 import { topProbabilities } from "./lens";
 import type { Library } from "./library";
 import type { Model } from "./model";
 import { type Compiled, DTYPE_BYTES, type Runtime, type Tensor, type TvmObject } from "./runtime";
 import { MOST_TIES, pickLikeliest } from "./sample";
-import { copyRows, floatToBytes, planChunks, States } from "./states";
+import { copyRows, planChunks, States } from "./states";
 import type { AgentSpec } from "./system";
 import type { Tokenizer } from "./tokenizer";
 import type { TokenProbability } from "./types";

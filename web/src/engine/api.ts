@@ -13,6 +13,7 @@ import { readManifest } from "./manifest";
 import type { FromWorker, Loaded, MethodName, Methods, ToWorker } from "./messages";
 import type { System } from "./system";
 import type {
+  Calls,
   Counters,
   DeviceInfo,
   LoadOptions,
@@ -29,6 +30,7 @@ import type {
 export { sha256 } from "./digest";
 export { fetchBytes } from "./download";
 export { EngineError, type EngineErrorCode } from "./errors";
+export { bytesToFloat, floatToBytes, type StateDtype } from "./half";
 export { forgetFiles, type KeptFile, keptFiles } from "./kept";
 export {
   fieldsOf,
@@ -96,7 +98,7 @@ export interface SystemHandle {
    */
   paces(signal?: AbortSignal): Promise<Readonly<Record<string, number>>>;
   /** Counts since loading began. */
-  counters(): Promise<Counters>;
+  counters(): Promise<Counters & Calls>;
   /** Frees all GPU memory and ends the worker. @returns the last counts, in which `liveBytes` is 0. */
   dispose(): Promise<Counters>;
 }
@@ -214,7 +216,11 @@ function startWorker(): WorkerPort {
 const FOLDER_URL = "https://folder.recursivemas.invalid/";
 
 function absoluteUrl(url: string | URL, files: LocalFiles | undefined): string {
-  return new URL(url, files ? FOLDER_URL : self.location.href).href;
+  try {
+    return new URL(url, files ? FOLDER_URL : self.location.href).href;
+  } catch (error) {
+    throw new EngineError("download", `'${url}' is no valid address; correct it`, error);
+  }
 }
 
 /**

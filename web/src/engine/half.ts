@@ -51,3 +51,16 @@ export function bfloatToFloat(bits: Uint16Array): Float32Array<ArrayBuffer> {
   for (let i = 0; i < bits.length; i++) words[i] = (bits[i] as number) << 16;
   return new Float32Array(words.buffer);
 }
+
+/** Element types of a model's states. */
+export type StateDtype = "float32" | "float16";
+
+/** @returns float32 values of little-endian elements. */
+export function bytesToFloat(bytes: Uint8Array<ArrayBuffer>, dtype: StateDtype): Float32Array<ArrayBuffer> {
+  return dtype === "float32" ? new Float32Array(bytes.buffer) : halfToFloat(new Uint16Array(bytes.buffer));
+}
+
+/** @returns little-endian elements of the dtype. */
+export function floatToBytes(values: Float32Array<ArrayBuffer>, dtype: StateDtype): Uint8Array<ArrayBuffer> {
+  return new Uint8Array((dtype === "float32" ? values : floatToHalf(values)).buffer, 0);
+}

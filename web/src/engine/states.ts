@@ -1,11 +1,8 @@
 /** Hidden states and embeddings on the GPU: rows that one agent computes and another one reads. */
 import { EngineError } from "./errors";
-import { floatToHalf, halfToFloat } from "./half";
+import { bytesToFloat, type StateDtype } from "./half";
 import { DTYPE_BYTES, type Runtime, type Tensor } from "./runtime";
 import type { Matrix } from "./types";
-
-/** Element types of a model. */
-type StateDtype = "float32" | "float16";
 
 /** A (rows, columns) matrix in GPU memory. Its owner frees it. */
 export class States {
@@ -41,16 +38,6 @@ export class States {
     if (!this.#freed) this.runtime.free(this.tensor);
     this.#freed = true;
   }
-}
-
-/** @returns float32 values of little-endian elements. */
-function bytesToFloat(bytes: Uint8Array<ArrayBuffer>, dtype: StateDtype): Float32Array<ArrayBuffer> {
-  return dtype === "float32" ? new Float32Array(bytes.buffer) : halfToFloat(new Uint16Array(bytes.buffer));
-}
-
-/** @returns little-endian elements of the dtype. */
-export function floatToBytes(values: Float32Array<ArrayBuffer>, dtype: StateDtype): Uint8Array<ArrayBuffer> {
-  return new Uint8Array((dtype === "float32" ? values : floatToHalf(values)).buffer, 0);
 }
 
 /** Copies rows `from…from+count` of `source` to row `to` of a destination. */
