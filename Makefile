@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup lock page systems playground site lint lint-python lint-web test-web test test-all check coverage fuzz format generate bench clean
+.PHONY: help setup lock page systems playground site lint lint-python lint-web test-web test test-all check coverage fuzz fuzz-python fuzz-web format generate bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -104,8 +104,13 @@ coverage: $(VENV)/.everything web/node_modules/.installed page systems ## which 
 	@cd web && npm run --silent coverage
 	@$(PYTEST) -m "not slow" --cov --cov-report=term --cov-report=html:coverage/python $(PYTEST_ARGS)
 
-fuzz: $(VENV)/.everything ## more than a million damaged inputs for the Python readers; goes on where it was stopped
+fuzz: fuzz-python fuzz-web ## more than a million damaged inputs for all readers, Python's and the page's; goes on where it was stopped
+
+fuzz-python: $(VENV)/.everything
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzzing
+
+fuzz-web: web/node_modules/.installed
+	@cd web && npm run --silent fuzz
 
 format: setup ## format everything
 	@$(BIN)/ruff format .

@@ -2,7 +2,7 @@
  * The engine's one error class. `code` says which kind it is and survives `postMessage`, where a class does not.
  */
 
-import { reasonOf } from "../formats/errors";
+import { oneLine, reasonOf } from "../formats/errors";
 
 /** The kinds of failure. */
 export type EngineErrorCode =
@@ -64,7 +64,7 @@ export class EngineError extends Error {
    * @param cause - the error that led to this one, if there is one.
    */
   constructor(code: EngineErrorCode, message: string, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause });
+    super(oneLine(message), cause === undefined ? undefined : { cause });
     this.name = "EngineError";
     this.code = code;
   }

@@ -1,4 +1,5 @@
 /** The files that the engine keeps in the browser's Cache Storage: opens, lists and deletes them. */
+import { decoded } from "./local-files";
 import { CACHE_MS, within } from "./patience";
 import type { FileSpec } from "./system";
 
@@ -61,8 +62,8 @@ export async function keptFiles(): Promise<readonly KeptFile[]> {
       return {
         sha256: url.slice(CACHE_URL.length),
         system: headers?.get(OWNER) ?? "",
-        path: decodeURI(headers?.get(PATH) ?? ""),
-        sizeBytes: Number(headers?.get(SIZE) ?? 0),
+        path: decoded(headers?.get(PATH) ?? ""),
+        sizeBytes: Math.max(0, Number(headers?.get(SIZE)) || 0),
       };
     }),
   );

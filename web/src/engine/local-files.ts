@@ -9,7 +9,16 @@ import type { LocalFiles } from "./types";
 export function fetchLocal(files: LocalFiles, manifest: string): Fetch {
   const base = new URL(".", manifest).href;
   return async (url) => {
-    const file = url.startsWith(base) ? files.get(decodeURIComponent(url.slice(base.length))) : undefined;
+    const file = url.startsWith(base) ? files.get(decoded(url.slice(base.length))) : undefined;
     return file ? new Response(file) : new Response(null, { status: 404, statusText: "Not in the folder" });
   };
+}
+
+/** @returns a path as it was before it became a part of a URL; a path that never was one stays as it is. */
+export function decoded(path: string): string {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
 }

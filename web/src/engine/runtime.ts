@@ -7,7 +7,7 @@
  */
 
 import * as tvmjs from "@mlc-ai/web-runtime";
-import { reasonOf } from "../formats/errors";
+import { reasonInFile } from "../formats/errors";
 import type { Gpu } from "./device";
 import { EngineError } from "./errors";
 
@@ -93,7 +93,7 @@ export class Runtime {
     try {
       instance = await tvmjs.instantiate(wasm, tvmjs.createPolyfillWASI(), () => {});
     } catch (error) {
-      const reason = reasonOf(error);
+      const reason = reasonInFile(error);
       throw new EngineError(
         "bad-library",
         `agent '${agent}': its model library does not load (${reason}); rebuild the system`,

@@ -7,7 +7,7 @@ import {
   StripDecoder,
   WordPieceDecoder,
 } from "@huggingface/tokenizers";
-import type { Step } from "./tokenizer-steps";
+import { ownOf, type Step } from "./tokenizer-steps";
 
 /** Turns spellings into pieces of text; joined they are the text. */
 export type Decode = (tokens: string[]) => string[];
@@ -40,8 +40,11 @@ export function decoder(step: Step | null | undefined): Decode {
       return (tokens) => library.decode_chain(tokens);
     }
     default: {
-      const Library = LIBRARY[step.type as keyof typeof LIBRARY];
-      if (!Library) throw new Error(`unknown decoder ${step.type}`);
+      const Library = ownOf<(typeof LIBRARY)[keyof typeof LIBRARY]>(LIBRARY, step.type);
+      if (!Library)
+        throw new Error(
+          typeof step.type === "string" ? `unknown decoder ${step.type}` : "a decoder has no type",
+        );
       const library = new Library(step as never);
       return (tokens) => library.decode_chain(tokens);
     }

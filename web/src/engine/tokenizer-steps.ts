@@ -87,11 +87,19 @@ const PRE_TOKENIZERS: Record<string, Rewrite> = {
   FixedLength: (step) => split(`${ANY}{1,${step.length}}`, "Isolated"),
 };
 
+/** @returns what a table has under a name of a file, which may be called `constructor`. */
+export function ownOf<T>(table: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(table, name) ? table[name] : undefined;
+}
+
 function rewrite(step: Step | null | undefined, key: string, rewrites: Record<string, Rewrite>): Step | null {
   if (!step) return null;
   const inner = step.type === "Sequence" ? (step[key] as Step[]) : [step];
+  if (inner.some(({ type }) => typeof type !== "string")) throw new Error(`one of its ${key} has no type`);
   const steps = inner.flatMap((each) =>
-    each.type === "Sequence" ? (rewrite(each, key, rewrites) ?? []) : (rewrites[each.type]?.(each) ?? each),
+    each.type === "Sequence"
+      ? (rewrite(each, key, rewrites) ?? [])
+      : (ownOf(rewrites, each.type)?.(each) ?? each),
   );
   return { type: "Sequence", [key]: steps };
 }

@@ -8,7 +8,7 @@ import {
   SequenceNormalizer,
   Unigram,
 } from "@huggingface/tokenizers";
-import { reasonOf } from "../formats/errors";
+import { reasonInFile } from "../formats/errors";
 import { type AddedToken, sectionsOf } from "./added-tokens";
 import { EngineError } from "./errors";
 import { decoder } from "./tokenizer-decode";
@@ -30,7 +30,7 @@ interface TokenizerJson {
   readonly normalizer?: Step | null;
   readonly pre_tokenizer?: Step | null;
   readonly decoder?: Step | null;
-  readonly model: object;
+  readonly model: { readonly type?: unknown; readonly vocab?: unknown };
 }
 
 /** What is read of `tokenizer_config.json`. */
@@ -43,26 +43,37 @@ interface TokenizerConfig {
  * @param tokenizerJson - content of `tokenizer.json`.
  * @param configJson - content of `tokenizer_config.json`, if the checkpoint has one.
  * @param agent - the agent's id, for errors.
- * @throws EngineError `bad-manifest` if either cannot be read.
+ * @throws EngineError `bad-manifest` if either cannot be read; the tokenizer's functions do so if a part of it that was
+ *   not needed before turns out to be broken.
  */
 export function loadTokenizer(
   tokenizerJson: string,
   configJson: string | undefined,
   agent: string,
 ): Tokenizer {
-  try {
-    return readTokenizer(JSON.parse(tokenizerJson), configJson === undefined ? {} : JSON.parse(configJson));
-  } catch (error) {
-    const reason = reasonOf(error);
-    throw new EngineError(
-      "bad-manifest",
-      `agent '${agent}': its tokenizer.json cannot be read (${reason})`,
-      error,
-    );
-  }
+  const guarded = <A extends unknown[], R>(work: (...args: A) => R): ((...args: A) => R) => {
+    return (...args) => {
+      try {
+        return work(...args);
+      } catch (error) {
+        const reason = reasonInFile(error);
+        throw new EngineError(
+          "bad-manifest",
+          `agent '${agent}': its tokenizer.json cannot be read (${reason})`,
+          error,
+        );
+      }
+    };
+  };
+  const { encode, decode, tokenText } = guarded(() =>
+    readTokenizer(JSON.parse(tokenizerJson), configJson === undefined ? {} : JSON.parse(configJson)),
+  )();
+  return { encode: guarded(encode), decode: guarded(decode), tokenText: guarded(tokenText) };
 }
 
 function readTokenizer(json: TokenizerJson, config: TokenizerConfig): Tokenizer {
+  const { type = "", vocab } = json.model;
+  if (typeof type !== "string" || (type === "" && !vocab)) throw new Error("its model has no type");
   const library = new HfTokenizer(
     {
       model: json.model,

@@ -11,9 +11,9 @@ export function describeIssues(issues: readonly BaseIssue<unknown>[]): string {
 
 function describe(issue: BaseIssue<unknown>): string {
   const where = issue.path?.map((item) => String(item.key)).join(".") || "top level";
-  if (issue.type === "strict_object") {
-    return issue.expected === "never" ? `unknown key '${where}'` : `missing key '${where}'`;
-  }
+  if (issue.expected === "never") return `unknown key '${where}'`;
+  // JSON has no undefined.
+  if (issue.received === "undefined") return `missing key '${where}'`;
   // A message of the schema's own says what was expected better than a pattern does.
   const own = issue.message.startsWith("expected ");
   return `${where}: ${own ? issue.message : `expected ${issue.expected}`}, got ${issue.received}`;

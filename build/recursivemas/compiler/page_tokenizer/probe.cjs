@@ -2,6 +2,18 @@
 let node_fs = require("node:fs");
 let _huggingface_tokenizers = require("@huggingface/tokenizers");
 // src/formats/errors.ts
+var LONGEST_LINE = 1e3;
+function oneLine(text) {
+	const line = text.replace(/[\p{Cc}\u2028\u2029]+/gu, " ").trim();
+	return line.length <= LONGEST_LINE ? line : `${line.slice(0, 999)}…`;
+}
+function reasonInFile(thrown) {
+	return [
+		TypeError,
+		RangeError,
+		ReferenceError
+	].some((kind) => thrown instanceof kind) && !/memory/i.test(reasonOf(thrown)) ? "a part is missing or has another form than expected" : reasonOf(thrown);
+}
 function reasonOf(thrown) {
 	if (typeof thrown === "string" && thrown.trim() !== "") return thrown;
 	if (typeof thrown === "object" && thrown !== null) {
@@ -56,7 +68,7 @@ var spaceAfter = (text) => /^\p{White_Space}*/u.exec(text)?.[0].length ?? 0;
 var EngineError = class EngineError extends Error {
 	code;
 	constructor(code, message, cause) {
-		super(message, cause === void 0 ? void 0 : { cause });
+		super(oneLine(message), cause === void 0 ? void 0 : { cause });
 		this.name = "EngineError";
 		this.code = code;
 	}
@@ -79,85 +91,6 @@ var EngineError = class EngineError extends Error {
 };
 function outOfMemory(thrown) {
 	return typeof GPUOutOfMemoryError !== "undefined" && thrown instanceof GPUOutOfMemoryError;
-}
-// src/engine/tokenizer-decode.ts
-var LIBRARY = {
-	BPEDecoder: _huggingface_tokenizers.BPEDecoder,
-	Fuse: _huggingface_tokenizers.FuseDecoder,
-	Strip: _huggingface_tokenizers.StripDecoder,
-	WordPiece: _huggingface_tokenizers.WordPieceDecoder
-};
-var ENCODER = new TextEncoder();
-var KEEP_MARK = { ignoreBOM: true };
-function decoder(step) {
-	if (!step) return (tokens) => [tokens.join(" ")];
-	switch (step.type) {
-		case "Sequence": {
-			const inner = step.decoders.map(decoder);
-			return (tokens) => inner.reduce((pieces, decode) => decode(pieces), tokens);
-		}
-		case "ByteLevel": return byteLevel();
-		case "ByteFallback": return byteFallback;
-		case "Metaspace": return metaspace(step);
-		case "Replace": {
-			const content = String(step.content).replaceAll("$", "$$$$");
-			const library = new _huggingface_tokenizers.ReplaceDecoder({
-				...step,
-				content
-			});
-			return (tokens) => library.decode_chain(tokens);
-		}
-		default: {
-			const Library = LIBRARY[step.type];
-			if (!Library) throw new Error(`unknown decoder ${step.type}`);
-			const library = new Library(step);
-			return (tokens) => library.decode_chain(tokens);
-		}
-	}
-}
-function byteLevel() {
-	const bytes = new Map(Object.entries(new _huggingface_tokenizers.ByteLevelDecoder({ type: "ByteLevel" }).byte_decoder));
-	const utf8 = new TextDecoder("utf-8", KEEP_MARK);
-	return (tokens) => {
-		const all = tokens.flatMap((token) => {
-			const known = Array.from(token, (letter) => bytes.get(letter));
-			return known.includes(void 0) ? [...ENCODER.encode(token)] : known;
-		});
-		return [utf8.decode(Uint8Array.from(all))];
-	};
-}
-function byteFallback(tokens) {
-	const utf8 = new TextDecoder("utf-8", {
-		...KEEP_MARK,
-		fatal: true
-	});
-	const pieces = [];
-	let bytes = [];
-	const flush = () => {
-		if (bytes.length === 0) return;
-		try {
-			pieces.push(utf8.decode(Uint8Array.from(bytes)));
-		} catch {
-			pieces.push(...bytes.map(() => "�"));
-		}
-		bytes = [];
-	};
-	for (const token of tokens) {
-		const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token)?.[1];
-		if (byte !== void 0) {
-			bytes.push(Number.parseInt(byte, 16));
-			continue;
-		}
-		flush();
-		pieces.push(token);
-	}
-	flush();
-	return pieces;
-}
-function metaspace(step) {
-	const mark = String(step.replacement ?? "▁");
-	const prepended = step.add_prefix_space !== false && step.prepend_scheme !== "never";
-	return (tokens) => tokens.map((token, index) => token.replaceAll(mark, index === 0 && prepended ? "" : " "));
 }
 // src/engine/tokenizer-steps.ts
 var ANY = "[\\s\\S]";
@@ -229,9 +162,14 @@ var PRE_TOKENIZERS = {
 	BertPreTokenizer: () => [split("\\s+", "Removed"), split(PUNCTUATION, "Isolated")],
 	FixedLength: (step) => split(`${ANY}{1,${step.length}}`, "Isolated")
 };
+function ownOf(table, name) {
+	return Object.hasOwn(table, name) ? table[name] : void 0;
+}
 function rewrite(step, key, rewrites) {
 	if (!step) return null;
-	const steps = (step.type === "Sequence" ? step[key] : [step]).flatMap((each) => each.type === "Sequence" ? rewrite(each, key, rewrites) ?? [] : rewrites[each.type]?.(each) ?? each);
+	const inner = step.type === "Sequence" ? step[key] : [step];
+	if (inner.some(({ type }) => typeof type !== "string")) throw new Error(`one of its ${key} has no type`);
+	const steps = inner.flatMap((each) => each.type === "Sequence" ? rewrite(each, key, rewrites) ?? [] : ownOf(rewrites, each.type)?.(each) ?? each);
 	return {
 		type: "Sequence",
 		[key]: steps
@@ -239,15 +177,106 @@ function rewrite(step, key, rewrites) {
 }
 var normalizerSteps = (step) => rewrite(step, "normalizers", NORMALIZERS);
 var preTokenizerSteps = (step) => rewrite(step, "pretokenizers", PRE_TOKENIZERS);
-// src/engine/tokenizer.ts
-function loadTokenizer(tokenizerJson, configJson, agent) {
-	try {
-		return readTokenizer(JSON.parse(tokenizerJson), configJson === void 0 ? {} : JSON.parse(configJson));
-	} catch (error) {
-		throw new EngineError("bad-manifest", `agent '${agent}': its tokenizer.json cannot be read (${reasonOf(error)})`, error);
+// src/engine/tokenizer-decode.ts
+var LIBRARY = {
+	BPEDecoder: _huggingface_tokenizers.BPEDecoder,
+	Fuse: _huggingface_tokenizers.FuseDecoder,
+	Strip: _huggingface_tokenizers.StripDecoder,
+	WordPiece: _huggingface_tokenizers.WordPieceDecoder
+};
+var ENCODER = new TextEncoder();
+var KEEP_MARK = { ignoreBOM: true };
+function decoder(step) {
+	if (!step) return (tokens) => [tokens.join(" ")];
+	switch (step.type) {
+		case "Sequence": {
+			const inner = step.decoders.map(decoder);
+			return (tokens) => inner.reduce((pieces, decode) => decode(pieces), tokens);
+		}
+		case "ByteLevel": return byteLevel();
+		case "ByteFallback": return byteFallback;
+		case "Metaspace": return metaspace(step);
+		case "Replace": {
+			const content = String(step.content).replaceAll("$", "$$$$");
+			const library = new _huggingface_tokenizers.ReplaceDecoder({
+				...step,
+				content
+			});
+			return (tokens) => library.decode_chain(tokens);
+		}
+		default: {
+			const Library = ownOf(LIBRARY, step.type);
+			if (!Library) throw new Error(typeof step.type === "string" ? `unknown decoder ${step.type}` : "a decoder has no type");
+			const library = new Library(step);
+			return (tokens) => library.decode_chain(tokens);
+		}
 	}
 }
+function byteLevel() {
+	const bytes = new Map(Object.entries(new _huggingface_tokenizers.ByteLevelDecoder({ type: "ByteLevel" }).byte_decoder));
+	const utf8 = new TextDecoder("utf-8", KEEP_MARK);
+	return (tokens) => {
+		const all = tokens.flatMap((token) => {
+			const known = Array.from(token, (letter) => bytes.get(letter));
+			return known.includes(void 0) ? [...ENCODER.encode(token)] : known;
+		});
+		return [utf8.decode(Uint8Array.from(all))];
+	};
+}
+function byteFallback(tokens) {
+	const utf8 = new TextDecoder("utf-8", {
+		...KEEP_MARK,
+		fatal: true
+	});
+	const pieces = [];
+	let bytes = [];
+	const flush = () => {
+		if (bytes.length === 0) return;
+		try {
+			pieces.push(utf8.decode(Uint8Array.from(bytes)));
+		} catch {
+			pieces.push(...bytes.map(() => "�"));
+		}
+		bytes = [];
+	};
+	for (const token of tokens) {
+		const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token)?.[1];
+		if (byte !== void 0) {
+			bytes.push(Number.parseInt(byte, 16));
+			continue;
+		}
+		flush();
+		pieces.push(token);
+	}
+	flush();
+	return pieces;
+}
+function metaspace(step) {
+	const mark = String(step.replacement ?? "▁");
+	const prepended = step.add_prefix_space !== false && step.prepend_scheme !== "never";
+	return (tokens) => tokens.map((token, index) => token.replaceAll(mark, index === 0 && prepended ? "" : " "));
+}
+// src/engine/tokenizer.ts
+function loadTokenizer(tokenizerJson, configJson, agent) {
+	const guarded = (work) => {
+		return (...args) => {
+			try {
+				return work(...args);
+			} catch (error) {
+				throw new EngineError("bad-manifest", `agent '${agent}': its tokenizer.json cannot be read (${reasonInFile(error)})`, error);
+			}
+		};
+	};
+	const { encode, decode, tokenText } = guarded(() => readTokenizer(JSON.parse(tokenizerJson), configJson === void 0 ? {} : JSON.parse(configJson)))();
+	return {
+		encode: guarded(encode),
+		decode: guarded(decode),
+		tokenText: guarded(tokenText)
+	};
+}
 function readTokenizer(json, config) {
+	const { type = "", vocab } = json.model;
+	if (typeof type !== "string" || type === "" && !vocab) throw new Error("its model has no type");
 	const { model, normalizer, pre_tokenizer: preTokenizer } = new _huggingface_tokenizers.Tokenizer({
 		model: json.model,
 		normalizer: normalizerSteps(json.normalizer),
