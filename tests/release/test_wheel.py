@@ -68,7 +68,7 @@ def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
                 expected[path.relative_to((ROOT / source).parent).as_posix()] = path.read_bytes()
     assert ours(wheel) == expected
     assert {Path(name).suffix for name in expected} >= {".py", ".h", ".cc", ".json", ".typed"}
-    assert sum(name.endswith("/py.typed") for name in expected) == 7
+    assert sum(name.endswith("/py.typed") for name in expected) == 9
 
 
 def test_wheel_is_the_same_bytes_twice(wheel: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+import recursivemas
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     QUANTIZATION_NAMES,
@@ -13,9 +14,6 @@ from recursivemas.cli.options import (
     PrefillChunkOption,
     SystemArgument,
 )
-from recursivemas.compiler.agent_folder import CompileOptions
-from recursivemas.release.package import Supplied, build_system, is_current
-from recursivemas.system.system import load_system
 
 
 def build_command(
@@ -45,13 +43,20 @@ def build_command(
     if_changed: Annotated[bool, typer.Option("--if-changed", help="Do nothing if the build is current.")] = False,
 ) -> None:
     """Compiles every agent and writes the system's folder: agents, links and a manifest of sha256 sums."""
-    scheme = quantization or load_system(system).quantization
-    options = CompileOptions(scheme, backend, context_window, prefill_chunk)
-    supplied = Supplied(agents, tuple(measured or ()))
     console = plain_console(stderr=True)
-    if if_changed and is_current(system, links, out, options, supplied, variant or ()):
-        console.print(f"{out} is current")
-        return
-    manifest = build_system(system, links, out, options, console.print, supplied, variant or ())
+    manifest = recursivemas.build(
+        system,
+        links,
+        out,
+        quantization=quantization,
+        variants=variant or (),
+        backend=backend,
+        context_window=context_window,
+        prefill_chunk=prefill_chunk,
+        agents=agents,
+        measured=measured or (),
+        if_changed=if_changed,
+        say=console.print,
+    )
     size = sum(file.size_bytes for file in manifest.files)
     console.print(f"{out}: {len(manifest.agents)} agents, {len(manifest.files)} files, {size / 1e6:.1f} MB")

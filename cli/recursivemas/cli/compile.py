@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
+import recursivemas
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     QUANTIZATION_NAMES,
@@ -16,10 +17,6 @@ from recursivemas.cli.options import (
     Sha256Option,
     TokenizerOption,
 )
-from recursivemas.compiler.agent_folder import CompileOptions, check_out, compile_agent
-from recursivemas.compiler.runtime.toolchain import find_emscripten
-from recursivemas.system.hub import CheckpointRef
-from recursivemas.system.quantize import find_scheme
 
 
 def compile_command(
@@ -54,20 +51,22 @@ def compile_command(
 ) -> None:
     """Converts a checkpoint's weights and compiles its model to one WebGPU library, ready for any static host."""
     started = time.perf_counter()
-    find_scheme(quantization)  # before a download that may take long
-    check_out(out)
-    find_emscripten()
     console = plain_console(stderr=True)
-    options = CompileOptions(quantization, backend, context_window, prefill_chunk)
-    checkpoint = CheckpointRef(model, revision, sha256, tokenizer, adapter, adapter_revision)
-    resolved = checkpoint.resolve(console.print)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
     with Progress(TextColumn("  {task.description}", markup=False), *columns, console=console, transient=True) as bar:
         task = bar.add_task("weights", total=None, visible=False)
-        agent = compile_agent(
-            resolved,
+        agent = recursivemas.compile(
+            model,
             out,
-            options,
+            quantization=quantization,
+            backend=backend,
+            context_window=context_window,
+            prefill_chunk=prefill_chunk,
+            revision=revision,
+            sha256=sha256,
+            tokenizer=tokenizer,
+            adapter=adapter,
+            adapter_revision=adapter_revision,
             say=console.print,
             on_weights=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
         )

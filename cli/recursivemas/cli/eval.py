@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 import typer
 from rich.table import Table
 
+import recursivemas
+from recursivemas.api.evaluation import Control
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     MODE_NAMES,
@@ -24,7 +26,6 @@ from recursivemas.cli.options import (
 from recursivemas.cli.phases import shown_phases
 from recursivemas.cli.released import chosen_set, chosen_settings, eval_released
 from recursivemas.system.errors import InputError
-from recursivemas.system.links_file import load_links
 from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, MODES
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.released_settings import SET_NAMES, STYLES
@@ -86,15 +87,8 @@ def eval_command(
     ] = False,
 ) -> None:
     """Asks every question in every chosen mode and round; the intervals are Wilson's at 95%."""
-    from recursivemas.training.evaluation.evaluate import CONTROLS, Control, evaluate
-    from recursivemas.training.evaluation.report import save_report
-    from recursivemas.training.loading import load_recursion
-    from recursivemas.training.tasks.data import load_records
-    from recursivemas.training.tools import ToolAccess
-
     use_threads(threads)
     declared = load_system(system)
-    access = ToolAccess(python, search_words(search))
     if profile is not None:
         given = {
             "latent_steps": _one(latent_steps, "--latent-steps", MAX_LATENT_STEPS),
@@ -111,6 +105,9 @@ def eval_command(
                 "--profile released needs --out FOLDER, where a later run goes on, and takes one --mode and neither "
                 "--control nor --wrong"
             )
+        from recursivemas.training.tools import ToolAccess
+
+        access = ToolAccess(python, search_words(search))
         name = chosen_set(set_name, run_code)
         settings = chosen_settings(name, style, declared, given)
         eval_released(declared, links, name, settings, modes[0], data, limit, device, precision, weights, access, out)
@@ -120,30 +117,31 @@ def eval_command(
     source = data or (declared.task.data if declared.task else None)
     if source is None:
         raise InputError(f"{system}: names no questions; set task.data or pass --data")
-    known = {each.name: each for each in MODES}
-    modes = _names(mode, known, "--mode")
-    controls = _names(control, CONTROLS, "--control")
-    no_control: list[Control] = ["none"]
-    grid = [
-        (each, r, m, c)
-        for each in modes
-        for r in (_numbers(rounds, declared.rounds, "--rounds", MAX_ROUNDS) if known[each].rounds else [1])
-        for m in _numbers(latent_steps, declared.default_latent_steps, "--latent-steps", MAX_LATENT_STEPS)
-        for c in (controls if each == "latent" else no_control)
-    ]
-    records = load_records(source)[:limit]
-    file = load_links(links) if links is not None else None
-    recursion = load_recursion(declared, file, device, precision, weights, access)
-    cells = []
+    modes = _names(mode, {each.name: each for each in MODES}, "--mode")
+    controls = _names(control, get_args(Control), "--control")
+    chosen_rounds = _numbers(rounds, declared.rounds, "--rounds", MAX_ROUNDS)
+    chosen_steps = _numbers(latent_steps, declared.default_latent_steps, "--latent-steps", MAX_LATENT_STEPS)
+    loaded = recursivemas.load(
+        system, links, device=device, precision=precision, weights=weights, python=python, search=search_words(search)
+    )
     with shown_phases() as start:
-        for each, r, m, c in grid:
-            report = start(f"{each} r={r} m={m}")
-            cells.append(evaluate(recursion, records, each, r, m, c, temperature, seed or 0, batch_size or 128, report))
-    plain_console().print(_table(cells))
+        found = loaded.evaluate(
+            source,
+            mode=modes,
+            rounds=chosen_rounds,
+            latent_steps=chosen_steps,
+            control=controls,
+            temperature=temperature,
+            seed=seed or 0,
+            limit=limit,
+            batch_size=batch_size or 128,
+            progress=start,
+        )
+    plain_console().print(_table(found.cells))
     if wrong:
-        plain_console().print(_wrong_table(cells, records, wrong))
+        plain_console().print(_wrong_table(found.cells, found.records, wrong))
     if out is not None:
-        save_report(out, declared, links, source, seed or 0, cells, records)
+        found.save(out)
         typer.echo(f"{out / 'eval.json'}, {out / 'eval.png'}")
 
 

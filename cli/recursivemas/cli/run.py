@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+import recursivemas
+from recursivemas.api.answer import Turn
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     DeviceOption,
@@ -22,7 +24,6 @@ from recursivemas.cli.options import (
 )
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
-from recursivemas.system.links_file import load_links
 from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, Mode
 from recursivemas.system.questions import QuestionRecord, check_fields
 from recursivemas.system.system import load_system
@@ -49,31 +50,32 @@ def run_command(
     trace: Annotated[Path | None, typer.Option(help="Write all thoughts and hand-offs to this JSON file.")] = None,
 ) -> None:
     """Answers a question and shows each turn, the number of decoded tokens and the time."""
-    from recursivemas.training.loading import load_recursion
-    from recursivemas.training.tools import ToolAccess
-    from recursivemas.training.trace import trace_record, turn_rows
-
     use_threads(threads)
-    declared = load_system(system)
-    row = {**_fields(field or []), "question": question, "answer": ""}
-    asked = QuestionRecord.of_row(row, "--question and --field")
-    check_fields(declared, [asked])
-    loaded = load_links(links) if links is not None else None
-    access = ToolAccess(python, search_words(search))
-    recursion = load_recursion(declared, loaded, device, precision, weights, access)
-    answers = recursion.run([asked], rounds, latent_steps, mode)
+    columns = _fields(field or [])
+    row = {**columns, "question": question, "answer": ""}
+    check_fields(load_system(system), [QuestionRecord.of_row(row, "--question and --field")])  # before weights load
+    loaded = recursivemas.load(
+        system, links, device=device, precision=precision, weights=weights, python=python, search=search_words(search)
+    )
+    answer = loaded.ask(question, mode=mode, rounds=rounds, latent_steps=latent_steps, fields=columns)
     table = Table("round", "agent", "prompt tokens", "thoughts", "hands over", "ms")
-    for cells in turn_rows(recursion, answers):
-        table.add_row(*cells)
+    for turn in answer.trace.turns:
+        table.add_row(*_cells(turn))
     console = plain_console()
     console.print(table)
-    console.print(f"answer: {answers.texts[0]}")
+    console.print(f"answer: {answer.answer}")
     console.print(
-        f"{answers.decoded_tokens[0]} decoded tokens, {answers.forward_positions[0]} positions, "
-        f"{answers.duration_ms:.0f} ms"
+        f"{answer.decoded_tokens} decoded tokens, {answer.forward_positions} positions, {answer.duration_ms:.0f} ms"
     )
     if trace is not None:
-        write_text_atomic(trace, json.dumps(trace_record(recursion, question, answers)) + "\n")
+        write_text_atomic(trace, json.dumps(answer.record()) + "\n")
+
+
+def _cells(turn: Turn) -> tuple[str, ...]:
+    """A row of the table: round, agent, prompt tokens, thoughts, hand-offs, milliseconds."""
+    said = turn.text or (f"({' '.join(turn.words)})" if any(turn.words) else "")
+    handed = ", ".join(f"{edge} {value.shape}" for edge, value in turn.hand_offs.items())
+    return (str(turn.round), turn.agent, str(turn.prompt_tokens), said, handed, f"{turn.duration_ms:.1f}")
 
 
 def _fields(given: list[str]) -> dict[str, str]:

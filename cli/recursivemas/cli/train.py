@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+import recursivemas
 from recursivemas.cli.options import DeviceOption, SystemArgument, ThreadsOption, use_threads
 from recursivemas.cli.phases import shown_phases
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import MAX_ROUNDS, Dtype
-from recursivemas.system.system import System, load_system
 
 
 def train_command(
@@ -36,32 +36,28 @@ def train_command(
     First the inner links learn alone. The outer links then start from a regression, are aligned with their receivers'
     embeddings, and learn through all rounds. `accelerate launch --no-python rmas train …` spreads the work over GPUs.
     """
-    import accelerate
-
-    from recursivemas.training.curves import draw_curves
-    from recursivemas.training.tasks.data import TrainingData
-    from recursivemas.training.train.trainer import train_system
-
     use_threads(threads)
-    declared = _with_overrides(load_system(system), seed, steps, rounds)
-    source = data or (declared.task.train if declared.task else None)
-    if source is None:
-        raise InputError(f"{system}: names no training data; set task.train or pass --data")
-    questions = TrainingData(source, declared.training.seed)
     kept, say = _steps(keep_at), functools.partial(typer.echo, err=True)
     with shown_phases() as start:
-        train_system(
-            *(declared, out, resume, checkpoint_every, start),
-            data=questions,
-            say=say,
+        recursivemas.train(
+            system,
+            out,
+            data=data,
+            resume=resume,
+            seed=seed,
+            steps=steps,
+            rounds=rounds,
+            checkpoint_every=checkpoint_every,
+            keep_at=kept,
             dtype=dtype,
             device=device,
-            keep_at=kept,
+            progress=start,
+            say=say,
         )
-    if not accelerate.PartialState().is_main_process:
-        return
-    draw_curves(out / "metrics.jsonl", out / "curves.png")
-    typer.echo(f"{out / 'recursivelink.json'}, {out / 'metrics.jsonl'}, {out / 'curves.png'}")
+    import accelerate
+
+    if accelerate.PartialState().is_main_process:
+        typer.echo(f"{out / 'recursivelink.json'}, {out / 'metrics.jsonl'}, {out / 'curves.png'}")
 
 
 def _steps(text: str | None) -> list[int]:
@@ -69,12 +65,3 @@ def _steps(text: str | None) -> list[int]:
     if not all(part.strip().isdecimal() for part in parts):
         raise InputError(f"--keep-at {text!r}: expected numbers of steps separated by commas, such as 0,60,100")
     return [int(part) for part in parts]
-
-
-def _with_overrides(system: System, seed: int | None, steps: int | None, rounds: int | None) -> System:
-    training = system.training
-    if steps is not None:
-        training = training.model_copy(update={"outer": training.outer.model_copy(update={"steps": steps})})
-    if seed is not None:
-        training = training.model_copy(update={"seed": seed})
-    return system.model_copy(update={"training": training, "rounds": rounds or system.rounds})
