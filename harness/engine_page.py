@@ -156,13 +156,21 @@ class EnginePage:
         if "Content Security Policy" in message.text:
             self.complaints.append(message.text)
 
-    def load(self, url: str, *, cache: bool = False, one_by_one: bool = False) -> dict[str, Any]:
+    def load(
+        self, url: str, *, cache: bool = False, one_by_one: bool = False, few_calls: bool = True
+    ) -> dict[str, Any]:
         """Loads a system, all agents at once or each for its turns; returns device, questions, progress and counters.
+
+        Args:
+            url: Of its manifest.
+            cache: Whether files are kept in the browser's cache.
+            one_by_one: Whether each agent is loaded for its turns.
+            few_calls: Whether the web runtime's calls to the GPU are merged.
 
         Raises:
             EngineError: As the engine's.
         """
-        outcome: dict[str, Any] = self._call("load", url, cache, one_by_one)
+        outcome: dict[str, Any] = self._call("load", url, cache, one_by_one, few_calls)
         return outcome
 
     def run(self, question: str, cancel: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:

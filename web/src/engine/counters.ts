@@ -2,7 +2,7 @@
  * Counts what is asked of the GPU. The methods of one `GPUDevice`, of its queue, and of the buffers and encoders that
  * they create are replaced on the objects themselves, so the counts are exact.
  */
-import type { Counters } from "./types";
+import type { Calls, Counters } from "./types";
 
 /** Subtracts the earlier counts. `liveBytes` and `peakBytes` are the later ones. */
 export function added(later: Counters, earlier: Counters): Counters {
@@ -19,6 +19,7 @@ export function added(later: Counters, earlier: Counters): Counters {
 
 /** Counts since the device was made. */
 export class GpuCounters {
+  readonly #calls = { bindGroups: 0, writes: 0, passes: 0 };
   #counts = {
     syncs: 0,
     readbackBytes: 0,
@@ -37,6 +38,11 @@ export class GpuCounters {
 
   snapshot(): Counters {
     return { ...this.#counts };
+  }
+
+  /** Calls that cost the CPU most. */
+  calls(): Calls {
+    return { ...this.#calls };
   }
 
   /** What was added since an earlier snapshot. */
@@ -79,12 +85,18 @@ export class GpuCounters {
   }
 
   #watchEncoders(device: GPUDevice): void {
-    const counts = this.#counts;
+    const [counts, calls] = [this.#counts, this.#calls];
+    const createBindGroup = device.createBindGroup.bind(device);
+    device.createBindGroup = (descriptor) => {
+      calls.bindGroups += 1;
+      return createBindGroup(descriptor);
+    };
     const createCommandEncoder = device.createCommandEncoder.bind(device);
     device.createCommandEncoder = (descriptor) => {
       const encoder = createCommandEncoder(descriptor);
       const beginComputePass = encoder.beginComputePass.bind(encoder);
       encoder.beginComputePass = (passDescriptor) => {
+        calls.passes += 1;
         const pass = beginComputePass(passDescriptor);
         const dispatch = pass.dispatchWorkgroups.bind(pass);
         pass.dispatchWorkgroups = (x, y, z) => {
@@ -98,7 +110,7 @@ export class GpuCounters {
   }
 
   #watchQueue(queue: GPUQueue): void {
-    const counts = this.#counts;
+    const [counts, calls] = [this.#counts, this.#calls];
     const submit = queue.submit.bind(queue);
     const onSubmittedWorkDone = queue.onSubmittedWorkDone.bind(queue);
     const writeBuffer = queue.writeBuffer.bind(queue);
@@ -111,6 +123,7 @@ export class GpuCounters {
       return onSubmittedWorkDone();
     };
     queue.writeBuffer = (buffer, offset, data, dataOffset = 0, size) => {
+      calls.writes += 1;
       const itemBytes = "BYTES_PER_ELEMENT" in data ? (data.BYTES_PER_ELEMENT as number) : 1;
       counts.uploadBytes += size === undefined ? data.byteLength - dataOffset * itemBytes : size * itemBytes;
       writeBuffer(buffer, offset, data, dataOffset, size);

@@ -7,9 +7,10 @@
 import { reasonOf } from "../formats/errors";
 import { GpuCounters } from "./counters";
 import { EngineError } from "./errors";
+import { FewCalls } from "./few-calls";
 import { GPU_MS, within } from "./patience";
 import type { System } from "./system";
-import type { DeviceInfo } from "./types";
+import type { DeviceInfo, LoadOptions } from "./types";
 
 /** The limits that TVM's kernels and its web runtime need for any model. */
 const RUNTIME_LIMITS = { maxStorageBuffersPerShaderStage: 10, maxComputeWorkgroupStorageSize: 32768 };
@@ -21,7 +22,9 @@ const LOSS_PATIENCE_MS = 500;
 
 /** A device, its counters, and the first thing that went wrong on it. */
 export class Gpu {
+  /** Counts what reaches the device. */
   readonly counters: GpuCounters;
+  readonly #fewCalls: FewCalls | undefined;
   /** Resolves with the error if the device is lost while in use. */
   readonly lost: Promise<EngineError>;
   #error: EngineError | undefined;
@@ -30,11 +33,14 @@ export class Gpu {
   #verdicts: Promise<GPUError | null>[] = [];
   #ended = false;
 
+  /** @param fewCalls - whether to merge the web runtime's calls; see few-calls.ts. */
   constructor(
     readonly device: GPUDevice,
     readonly info: DeviceInfo,
+    fewCalls = true,
   ) {
     this.counters = new GpuCounters(device);
+    this.#fewCalls = fewCalls ? new FewCalls(device) : undefined;
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#record(event.error);
@@ -118,6 +124,7 @@ export class Gpu {
   /** Destroys the device, which frees its memory. */
   destroy(): void {
     this.#ended = true;
+    this.#fewCalls?.dispose();
     this.#destroy();
   }
 
@@ -152,7 +159,10 @@ export function requestAdapter(gpu: GPU, powerPreference: GPUPowerPreference): P
 export async function openDevice(
   gpu: GPU | undefined,
   system: Pick<System, "requiredFeatures" | "requiredLimits" | "agents">,
-  powerPreference: GPUPowerPreference = "high-performance",
+  {
+    powerPreference = "high-performance",
+    fewCalls = true,
+  }: Pick<LoadOptions, "powerPreference" | "fewCalls"> = {},
 ): Promise<Gpu> {
   if (!gpu) {
     throw new EngineError(
@@ -177,13 +187,14 @@ export async function openDevice(
     throw new EngineError("no-webgpu", `the graphics adapter gave no device: ${reasonOf(error)}`, error);
   }
   const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
-  return new Gpu(device, {
+  const given = {
     vendor,
     architecture,
     description,
     fallback: isFallbackAdapter,
     features: [...device.features],
-  });
+  };
+  return new Gpu(device, given, fewCalls);
 }
 
 function checkFeatures(

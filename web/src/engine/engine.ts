@@ -17,6 +17,7 @@ import { performTurn, runSystem, type Stage } from "./recursion";
 import type { AgentSpec, System } from "./system";
 import { createTick } from "./tick";
 import type {
+  Calls,
   Counters,
   DeviceInfo,
   LoadProgress,
@@ -59,7 +60,7 @@ export class Engine {
     const reach = settings.files ? fetchLocal(settings.files, url) : fetch;
     const system = settings.system ?? (await readManifest(url, { ...settings, signal }));
     // This fails before anything big is downloaded, if the browser cannot run the system.
-    const gpu = await openDevice(navigator.gpu, system, settings.powerPreference);
+    const gpu = await openDevice(navigator.gpu, system, settings);
     let ensemble: Ensemble | undefined;
     try {
       const cache = await openCache((settings.cache ?? true) && !settings.files);
@@ -104,8 +105,9 @@ export class Engine {
   }
 
   /** Counts since the device was opened. */
-  counters(): Counters {
-    return this.gpu.counters.snapshot();
+  counters(): Counters & Calls {
+    const { counters } = this.gpu;
+    return { ...counters.snapshot(), ...counters.calls() };
   }
 
   /**

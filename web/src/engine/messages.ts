@@ -5,6 +5,7 @@
 import type { WireError } from "./errors";
 import type { System } from "./system";
 import type {
+  Calls,
   Counters,
   DeviceInfo,
   LoadOptions,
@@ -33,7 +34,7 @@ export interface Methods {
   run: { params: RunOptions; result: RunResult };
   turn: { params: TurnRequest; result: TurnResult };
   paces: { params: null; result: Readonly<Record<string, number>> };
-  counters: { params: null; result: Counters };
+  counters: { params: null; result: Counters & Calls };
   dispose: { params: null; result: Counters };
 }
 

@@ -151,11 +151,23 @@ export interface LoadOptions {
    * as a whole. Hand-offs wait on the CPU. Default false.
    */
   readonly oneByOne?: boolean;
+  /** Whether the web runtime's calls to the GPU are merged; false is for comparison. The results are the same. Default true. */
+  readonly fewCalls?: boolean;
   /**
    * Ids of the agents that this device holds; nothing of the others is downloaded. Then only `turn` performs anything,
    * unless the run's order names these agents alone. Default: all agents.
    */
   readonly agents?: readonly string[];
+}
+
+/** Calls to the GPU device, since it was opened, that cost the CPU most. */
+export interface Calls {
+  /** Bind groups created. */
+  readonly bindGroups: number;
+  /** Calls of `queue.writeBuffer`. */
+  readonly writes: number;
+  /** Compute passes begun. */
+  readonly passes: number;
 }
 
 /** The GPU that the system runs on. */

@@ -6,7 +6,8 @@ class GPUValidationError {
 class GPUOutOfMemoryError {
   constructor(readonly message: string) {}
 }
-Object.assign(globalThis, { GPUValidationError, GPUOutOfMemoryError });
+const GPUBufferUsage = { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 };
+Object.assign(globalThis, { GPUValidationError, GPUOutOfMemoryError, GPUBufferUsage });
 
 /** Makes a GPUError as a browser would. */
 export function gpuError(kind: "validation" | "out-of-memory", message: string): GPUError {
@@ -37,8 +38,12 @@ export class FakeDevice extends EventTarget {
     getMappedRange: (offset = 0, length = size - offset): ArrayBuffer => new ArrayBuffer(length),
   });
 
+  createBindGroupLayout = () => ({});
+  createBindGroup = () => ({});
+
   createCommandEncoder = () => ({
     beginComputePass: () => ({ dispatchWorkgroups: (): void => {}, end: (): void => {} }),
+    copyBufferToBuffer: (): void => {},
     finish: () => ({}),
   });
 

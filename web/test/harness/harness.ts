@@ -4,6 +4,7 @@
  * `window.harness` takes and gives only JSON. An error is `{ error: { code, message } }`.
  */
 import {
+  type Calls,
   type Counters,
   EngineError,
   type LoadProgress,
@@ -63,13 +64,14 @@ function runOnHostLinks(options: RunOptions): Promise<HostRun> {
 }
 
 const harness = {
-  load: (url: string, cache: boolean, oneByOne = false) =>
+  load: (url: string, cache: boolean, oneByOne = false, fewCalls = true) =>
     outcome(async () => {
       const progress: LoadProgress[] = [];
       manifest = new URL(url, location.href).href;
       handle = await loadSystem(url, {
         cache,
         oneByOne,
+        fewCalls,
         onProgress: (each) => progress.push(each),
       });
       return {
@@ -121,7 +123,7 @@ const harness = {
   /** Waits for the device to be lost. */
   lost: () => outcome((): Promise<never> => loaded().lost),
 
-  counters: () => outcome((): Promise<Counters> => loaded().counters()),
+  counters: () => outcome((): Promise<Counters & Calls> => loaded().counters()),
 
   dispose: () =>
     outcome(async (): Promise<Counters> => {

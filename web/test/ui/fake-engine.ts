@@ -407,7 +407,7 @@ function handleOf(system: System, fake: FakeOptions): SystemHandle {
       new FakeRun(system, options, fake, hooks.onEvent ?? (() => {}), hooks.signal).perform(),
     turn: (request, hooks = {}) => takeTurn(system, request, fake, hooks.onEvent ?? (() => {})),
     paces: async () => Object.fromEntries(system.agents.map(({ id }) => [id, 50])),
-    counters: async () => COUNTERS,
+    counters: async () => ({ ...COUNTERS, bindGroups: 0, writes: 0, passes: 0 }),
     dispose: async () => ({ ...COUNTERS, liveBytes: 0 }),
   };
 }
