@@ -12,6 +12,10 @@ from recursivemas.cli.console import plain_console
 from recursivemas.system.errors import InputError
 
 
+class PanicError(BaseException):
+    """As the one that Rust's libraries raise."""
+
+
 def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException) -> str:
     """What `rmas plan` prints if this happens in it."""
 
@@ -36,10 +40,11 @@ def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, er
         (OSError(71, "Protocol error", "/x/y"), "rmas: /x/y: Protocol error;"),
         (MemoryError(), "rmas: out of memory;"),
         (KeyError("\ud800[red]"), "rmas: unexpected error: KeyError"),
+        (PanicError("index out of range"), "rmas: unexpected error: PanicError: index out of range;"),
     ],
 )
 def test_an_unexpected_error_is_one_line_and_a_file(
-    error: Exception,
+    error: BaseException,
     words: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

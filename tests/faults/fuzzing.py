@@ -80,7 +80,9 @@ class Reader:
             self.read(path)
         except InputError:
             pass
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic in Rust is no Exception
             return f"{type(error).__name__}: {str(error)[:200]}"
         spent = time.process_time() - began
         return f"took {spent:.0f} s of processor time" if spent > MOST_SECONDS else None

@@ -90,13 +90,15 @@ def main() -> None:
     """
     try:
         app()
+    except (SystemExit, KeyboardInterrupt):
+        raise
     except InputError as error:
         _tell(str(error))
         sys.exit(1)
     except OSError as error:
         _tell(_summary(error) if is_of_disk(error) else _with_traceback(error))
         sys.exit(1)
-    except Exception as error:  # the last resort
+    except BaseException as error:  # the last resort; a panic in Rust is no Exception
         _tell(_with_traceback(error))
         sys.exit(1)
 
@@ -108,13 +110,13 @@ def _tell(message: str) -> None:
     plain_console(stderr=True, soft_wrap=True).print(shown)
 
 
-def _with_traceback(error: Exception) -> str:
+def _with_traceback(error: BaseException) -> str:
     """What happened, and where its traceback is. Call it while the error is handled."""
     kept = keep_report("error", traceback.format_exc(), "the traceback")
     return f"{_summary(error)}; {kept}"
 
 
-def _summary(error: Exception) -> str:
+def _summary(error: BaseException) -> str:
     """What happened, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror

@@ -16,7 +16,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from recursivemas.system.errors import InputError
+from recursivemas.system.errors import InputError, panics_raised
 from recursivemas.system.files import read_json
 from recursivemas.system.probe_texts import probe_texts
 
@@ -74,8 +74,9 @@ def probe_tokenizer(folder: Path) -> ProbedTokenizer:
     plain.no_padding()
     plain.no_truncation()
     try:
-        expected = encode(tokenizer, texts)
-        found = [encoding.ids for encoding in plain.encode_batch(texts, add_special_tokens=False)]
+        with panics_raised():
+            expected = encode(tokenizer, texts)
+            found = [encoding.ids for encoding in plain.encode_batch(texts, add_special_tokens=False)]
     except Exception as error:  # the library raises plain Exception, for instance if there is no token for the unknown
         raise InputError(f"{path}: cannot read every text: {_one_line(error)}") from None
     name_of = tokenizer.convert_ids_to_tokens
@@ -112,9 +113,10 @@ def read_tokenizer_json(path: Path) -> tuple[dict[str, Any], Tokenizer]:
             f"{path}: added token {twice!r} is duplicated; loaders disagree about which one wins, so remove one"
         )
     try:
-        return content, Tokenizer.from_str(json.dumps(content))
+        with panics_raised():
+            return content, Tokenizer.from_str(json.dumps(content))
     except Exception as error:  # the library raises plain Exception
-        raise InputError(f"{path}: not a tokenizer that the tokenizers library can read: {error}") from None
+        raise InputError(f"{path}: not a tokenizer that the tokenizers library can read: {_one_line(error)}") from None
 
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
