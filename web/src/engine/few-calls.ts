@@ -18,6 +18,8 @@
 /** Bytes between the scalars of two kernels: WebGPU's default `minUniformBufferOffsetAlignment`. */
 const SLOT_BYTES = 256;
 const SLOT_WORDS = SLOT_BYTES / 4;
+/** GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST. */
+const SCALAR_USAGE = 0x40 | 0x08;
 /** Kernels whose scalars fit one uniform buffer. A command buffer with more of them takes several. */
 const SLOTS = 512;
 /** Bind groups that are remembered of one layout. A model needs one per layer and a few more. */
@@ -150,7 +152,7 @@ export class FewCalls {
   #buffer(descriptor: GPUBufferDescriptor): GPUBuffer {
     const buffer = this.#createBuffer(descriptor);
     const { size, usage } = descriptor;
-    const holdsScalars = usage === (GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST) && size <= SLOT_BYTES;
+    const holdsScalars = usage === SCALAR_USAGE && size <= SLOT_BYTES;
     this.#number += 1;
     this.#buffers.set(buffer, {
       number: this.#number,
@@ -247,7 +249,7 @@ export class FewCalls {
       setPipeline: (pipeline) => pass.setPipeline(pipeline),
       setBindGroup: (index: number, group: GPUBindGroup | Pending | null | undefined) => {
         if (group instanceof Pending) this.#bind(pass, index, group, needed);
-        else pass.setBindGroup(index, group);
+        else pass.setBindGroup(index, group ?? null);
       },
       dispatchWorkgroups: (x, y, z) => pass.dispatchWorkgroups(x, y, z),
       end: () => {},
@@ -266,8 +268,7 @@ export class FewCalls {
   }
 
   #newUniforms(): Uniforms {
-    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
-    const buffer = this.#createBuffer({ size: SLOTS * SLOT_BYTES, usage });
+    const buffer = this.#createBuffer({ size: SLOTS * SLOT_BYTES, usage: SCALAR_USAGE });
     this.#number += 1;
     const uniforms = new Uniforms(buffer, this.#number);
     this.#uniforms.push(uniforms);

@@ -6,8 +6,7 @@ class GPUValidationError {
 class GPUOutOfMemoryError {
   constructor(readonly message: string) {}
 }
-const GPUBufferUsage = { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 };
-Object.assign(globalThis, { GPUValidationError, GPUOutOfMemoryError, GPUBufferUsage });
+Object.assign(globalThis, { GPUValidationError, GPUOutOfMemoryError });
 
 /** Makes a GPUError as a browser would. */
 export function gpuError(kind: "validation" | "out-of-memory", message: string): GPUError {

@@ -1,7 +1,6 @@
 /** The calls that few-calls.ts saves, and that nothing else changes: the same commands with it and without it. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import "./fake-gpu";
 import { FewCalls } from "../../src/engine/few-calls";
 import { type ComputedBuffer, ComputingDevice, WORDS } from "./computing-gpu";
 
