@@ -15,6 +15,7 @@ from recursivemas.system.generation_config import read_generation_config
 from recursivemas.system.links_file import load_links
 from recursivemas.system.manifest import FileRecord
 from recursivemas.system.questions import load_questions
+from recursivemas.system.saved_run import SavedRun
 from recursivemas.system.strict import parse_json, parse_yaml
 from recursivemas.system.system import System, load_system
 
@@ -198,6 +199,20 @@ def test_questions_say_which_line_is_wrong(tmp_path: Path) -> None:
         (tmp_path / "data.jsonl").write_text(f"{good}\n{bad}\n")
         with pytest.raises(InputError, match=r"data\.jsonl:2: "):
             load_questions(tmp_path / "data.jsonl")
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "prototype"])
+def test_a_column_that_the_page_would_lose_is_refused(name: str, tmp_path: Path) -> None:
+    message = f"a column is called '{name}', which has a meaning in JavaScript"
+    for row in ({name: "x"}, {"fields": {name: "x"}}):
+        (tmp_path / "data.jsonl").write_text(json.dumps({"question": "q", "answer": "a", **row}))
+        with pytest.raises(InputError, match=rf"data\.jsonl:1: .*{message}") as caught:
+            load_questions(tmp_path / "data.jsonl")
+        assert "\n" not in str(caught.value)
+    saved = json.loads((REPOSITORY / "tests/fixtures/saved-runs/version-4.json").read_text())
+    saved["options"]["fields"] = {name: "x"}
+    with pytest.raises(InputError, match=message):
+        SavedRun.parse(saved, "run.json")
 
 
 def test_every_system_that_ships_is_read() -> None:

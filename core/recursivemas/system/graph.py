@@ -30,6 +30,20 @@ NO_PROPERTY = AfterValidator(_no_property)
 """For `Annotated`: the text can be the name of a property in JavaScript."""
 
 
+LOST_KEYS = ("__proto__", "prototype", "constructor")
+"""Keys that the page's reader would leave out of an object without a word, so that it refuses them."""
+
+
+def _no_lost_key(name: str) -> str:
+    if name in LOST_KEYS:
+        raise InputError(f"a column is called {name!r}, which has a meaning in JavaScript, where pages run; rename it")
+    return name
+
+
+ColumnName = Annotated[str, AfterValidator(_no_lost_key)]
+"""The name of a column of a question."""
+
+
 class Edge(Closed):
     """A hand-off, with an outer link of its own."""
 

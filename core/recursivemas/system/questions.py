@@ -12,6 +12,7 @@ from pydantic import Field
 
 from recursivemas.system.closed import Sparse, added
 from recursivemas.system.errors import InputError
+from recursivemas.system.graph import ColumnName
 from recursivemas.system.prompt import RESERVED_FIELDS, field_names, missing_field, parse_template
 from recursivemas.system.strict import MOST_JSON_BYTES, parse_json, read_text
 from recursivemas.system.system import System
@@ -28,7 +29,7 @@ class QuestionRecord(Sparse):
     """The choices of a multiple-choice question, in order."""
     group: str | None = None
     """A label to tell questions apart by, such as a difficulty; shown, never used for the answer."""
-    fields: dict[str, str] = added({})
+    fields: dict[ColumnName, str] = added({})
     """Other columns by name; a prompt shows one in its slot `{name}`."""
 
     @classmethod

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recursivemas.system.closed import Closed, Sparse
-from recursivemas.system.graph import Edge
+from recursivemas.system.graph import ColumnName, Edge
 from recursivemas.system.manifest import Count
 from recursivemas.system.names import MAX_AGENTS, MAX_LATENT_STEPS, MAX_ROUNDS, Mode, Scoring, StopReason
 from recursivemas.system.settings import Decoding
@@ -174,7 +174,7 @@ class SavedOptions(Sparse):
 
     question: str
     """The question, as it goes into the prompts."""
-    fields: dict[str, str] | None = None
+    fields: dict[ColumnName, str] | None = None
     """Other columns of the question by name, as they go into the prompts."""
     mode: Mode
     """Mode of the run."""
