@@ -35,10 +35,10 @@ NAME = "townsfolk"
 SYSTEM = "townsfolk.yaml"
 QUESTIONS = 504
 BATCH = 252
-CURVE = (0, 50, 100, 150, 200, 250, 300)
+CURVE = (0, 50, 100, 200, 300, 400, 500)
 """Steps of cross-entropy after which accuracy is measured, as far as training goes."""
-BUDGETS = (1, 4)
-"""Tokens of a hand-off in text, in units of the latent steps."""
+TEXT_TOKENS = (2, 3, 8)
+"""Tokens of a hand-off in text: as many as there are latent steps, what a request needs, and four times the latents."""
 ALONE = "Facts: {all_facts}\nQuestion: {question}\nNext:\n"
 """The deciding agent's prompt with everybody's facts."""
 CONTROL_SHARE = 0.5
@@ -156,8 +156,7 @@ def text_part(part: Part) -> None:
     part.measure("deciding agent alone with all facts (ceiling)", None, system=full, mode="single", rounds=1)
     part.agents = known
     part.measure("deciding agent alone", None, mode="single", rounds=1)
-    for budget in BUDGETS:
-        tokens = budget * system.latent_steps
+    for tokens in TEXT_TOKENS:
         written = _with_text_tokens(system, tokens)
         for rounds in (3, 2, 1):
             part.measure(f"text, greedy, {tokens} tokens", None, system=written, mode="text", rounds=rounds)

@@ -8,8 +8,8 @@ guide its river. Questions have one to three hops behind the trade. Nobody knows
 answers questions about the person with the trade, round 3 those about the manager.
 
 Names have two tokens of SmolLM2's tokenizer each. The four people share two first and two last names, so that half a
-name says little. A request for a manager takes three tokens, in either order: `manager Anna Keller` or `Anna Keller
-manager`. At two positions a hand-off, text has to leave one of them out; a thought may hold two words at once.
+name says little. A request for a manager takes three tokens: `Anna Keller manager`. At two positions a hand-off, text
+has to leave one of them out; a thought may hold two words at once.
 """
 
 import itertools
@@ -63,6 +63,8 @@ RIVER_OF = {town: _world.choice(RIVERS) for town in TOWNS}
 
 NOTHING, NO_TOWN, UNKNOWN = "nothing yet", "no town", "unknown"
 """What reader, guide and solver say when they cannot know."""
+MANAGER = "manager"
+"""What a request for a person's manager says beside the name."""
 
 HOME_FACTS = ("{person} lives in {town}.", "{person}'s home is in {town}.", "{person} has a house in {town}.")
 MANAGER_FACTS = ("{person}'s manager is {manager}.", "{person} works for {manager}.", "{person} reports to {manager}.")
@@ -216,22 +218,17 @@ class Exchange:
     river: str
 
 
-def exchanges(story: Story, rng: random.Random, rounds: int = 4) -> list[Exchange]:
+def exchanges(story: Story, rounds: int = 4) -> list[Exchange]:
     """The ideal conversation in text; a town that is known is passed on from then on."""
     said = [Exchange(None, NOTHING, NO_TOWN)]
     person = story.people[story.asked]
     if story.about_manager:
-        said.append(Exchange(manager_request(person, rng), story.person, NO_TOWN))
+        said.append(Exchange(f"{person} {MANAGER}", story.person, NO_TOWN))
         person = story.person
     said.append(Exchange(person, story.town, RIVER_OF[story.town]))
     while len(said) < rounds:
         said.append(Exchange(story.town, story.town, RIVER_OF[story.town]))
     return said[:rounds]
-
-
-def manager_request(person: str, rng: random.Random) -> str:
-    """Asks for a person's manager, in either order."""
-    return f"manager {person}" if rng.random() < 0.5 else f"{person} manager"
 
 
 def role_texts(seed: int, count: int, end: str) -> Iterator[dict[str, Any]]:
@@ -275,17 +272,18 @@ def _reader(story: Story, rng: random.Random, end: str) -> dict[str, Any]:
         return _row(story, "reader", 1, {}, NOTHING + end)
     at = rng.randrange(len(story.people))
     person, town, manager = story.people[at], story.towns[at], story.people[story.managers[at]]
+    # The reader understands both orders, so that it does not matter where a thought holds the word.
     request, notes = rng.choice(
         (
             *((person, town), (person, town), (town, town)),
-            *((manager_request(person, rng), manager), (manager_request(person, rng), manager)),
+            *((f"{person} {MANAGER}", manager), (f"{MANAGER} {person}", manager)),
         )
     )
     return _row(story, "reader", 2, {"solver->reader": request}, notes + end)
 
 
 def _request(story: Story, rng: random.Random, end: str) -> dict[str, Any]:
-    said = exchanges(story, rng)
+    said = exchanges(story)
     at = rng.randrange(story.first_round)
     heard = {"reader->solver": said[at].notes, "guide->solver": said[at].river}
     request = said[at + 1].request
@@ -294,7 +292,7 @@ def _request(story: Story, rng: random.Random, end: str) -> dict[str, Any]:
 
 
 def _answer(story: Story, rng: random.Random, _end: str) -> dict[str, Any]:
-    said = exchanges(story, rng)
+    said = exchanges(story)
     at = rng.choice((*range(story.first_round), story.first_round - 1))
     heard = {"reader->solver": said[at].notes, "guide->solver": said[at].river}
     answer = story.answer if said[at].notes == story.town else UNKNOWN
