@@ -26,6 +26,17 @@ command -v "${CHROMIUM:-chromium}" >/dev/null || missing+=(chromium)
 "$python" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
+if command -v brew >/dev/null && ! command -v apt-get >/dev/null; then
+  case " ${missing[*]} " in *" chromium "*)
+    say "Missing: Chromium. Install with: brew install --cask google-chrome, and set CHROMIUM to its program:"
+    say "  export CHROMIUM='/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'"
+    exit 1 ;;
+  esac
+  say "Installing with Homebrew: ${missing[*]}"
+  brew install --quiet "${missing[@]}" >&2
+  exit 0
+fi
+
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
   if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as_root=(sudo); else as_root=(denied); fi

@@ -97,6 +97,16 @@ def test_user_who_may_not_install_is_told_the_command(machine: Machine) -> None:
     assert machine.installed() == []
 
 
+def test_homebrew_installs_where_there_is_no_apt(machine: Machine) -> None:
+    machine.remove("apt-get", "emcc")
+    machine.put("brew", APT)
+    assert machine.run()[0] == 0
+    assert machine.installed() == ["install --quiet emscripten"]
+    machine.remove("chromium")
+    code, said = machine.run()
+    assert code == 1 and "brew install --cask google-chrome" in said and "export CHROMIUM=" in said
+
+
 def test_failed_installation_shows_why(machine: Machine) -> None:
     machine.remove("emcc")
     machine.put("apt-get", 'echo "E: Unable to locate package emscripten" >&2; exit 100')

@@ -72,6 +72,9 @@ def test_job_asks_for_its_own_permissions_and_ends(name: str, job_id: str, job: 
         "build-system-publish": {"contents", "id-token"},
         "build-system-finish": {"contents"},
         "pages-deploy": {"pages", "id-token"},
+        "release-attest": {"id-token", "attestations"},
+        "release-python": {"id-token"},
+        "release-npm": {"id-token"},
     }
     assert writes == allowed.get(f"{name}-{job_id}", set())
     assert "timeout-minutes" in job or "uses" in job

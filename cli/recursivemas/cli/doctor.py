@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
@@ -19,6 +19,7 @@ from rich.text import Text
 from recursivemas.cli.console import plain_console
 from recursivemas.compiler.page_tokenizer import MINIMUM_NODE
 from recursivemas.compiler.runtime.toolchain import MINIMUM
+from recursivemas.system.programs import install_command
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,31 @@ def doctor_command() -> None:
 
 def _checks() -> Iterator[Check]:
     python = sys.version_info[:3]
-    yield Check("Python", ".".join(map(str, python)), "install Python 3.11 or newer", python >= (3, 11))
-    node = ".".join(map(str, MINIMUM_NODE))
-    yield _program("Node.js", "node", node, f"install Node.js {node} or newer (nodejs.org); compiling needs it")
-    yield _program("emscripten", "emcc", ".".join(map(str, MINIMUM)), "sudo apt-get install emscripten")
-    yield _program("chromium", os.environ.get("CHROMIUM", "chromium"), "113", "sudo apt-get install chromium")
+    yield Check("Python", ".".join(map(str, python)), install_command("python"), python >= (3, 11))
+    yield _program(
+        "Node.js", "node", ".".join(map(str, MINIMUM_NODE)), f"{install_command('node')}; compiling needs it"
+    )
+    yield _program("emscripten", "emcc", ".".join(map(str, MINIMUM)), install_command("emscripten"))
+    yield _browser()
+    clone = Path("Makefile").is_file() and Path("requirements/core.txt").is_file()
     for requirement in map(Requirement, importlib.metadata.requires("recursivemas") or []):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield _package(requirement, "make setup", required=True)
+            remedy = "make setup" if clone else "pip install --upgrade recursivemas"
+            yield _package(requirement, remedy, required=True)
         elif requirement.marker.evaluate({"extra": "train"}):
-            yield _package(requirement, "make setup (needed to train and for the PyTorch reference)", required=False)
+            remedy = "make setup" if clone else "pip install 'recursivemas[train]'"
+            yield _package(requirement, f"{remedy} (needed to train and for the PyTorch reference)", required=False)
     page = Path("web/dist/index.html")
     yield Check("playground page", str(page) if page.is_file() else "not built", "make page", page.is_file(), False)
+
+
+def _browser() -> Check:
+    """Chromium, which only tests and benchmarks start; visitors of a page use any browser with WebGPU."""
+    program, remedy = os.environ.get("CHROMIUM", "chromium"), f"{install_command('chromium')}; the tests need it"
+    path = shutil.which(program)
+    if path is not None and sys.platform == "win32":  # there, `chrome --version` opens a window
+        return Check("chromium", path, remedy, True, False)
+    return replace(_program("chromium", program, "113", remedy), required=False)
 
 
 def _program(name: str, program: str, minimum: str, remedy: str) -> Check:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import keep_report
+from recursivemas.system.programs import install_command
 
 MINIMUM = (3, 1, 6)
-_REMEDY = "install it with: sudo apt-get install emscripten"
+_REMEDY = f"install it with: {install_command('emscripten')}"
 _WASM_HEADER = b"\0asm\1\0\0\0"
 
 
