@@ -51,7 +51,7 @@ def test_every_package_has_one_version_and_hashes(path: Path) -> None:
     ("path", "declared"),
     [
         (CORE, PROJECT["dependencies"]),
-        (EVERYTHING, [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["dev"]]),
+        (EVERYTHING, [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["dev"], *EXTRAS["docs"]]),
     ],
     ids=["core", "everything"],
 )
