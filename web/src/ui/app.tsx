@@ -17,6 +17,7 @@ import { useStore } from "./state/store";
 import { ChangeView } from "./views/change";
 import { ChatComposer, ChatView } from "./views/chat";
 import { CompareView } from "./views/compare";
+import { DevicesView } from "./views/devices";
 import { ExplainView } from "./views/explain";
 import { InsideView } from "./views/inside";
 import { MeasureView } from "./views/measure";
@@ -29,6 +30,7 @@ const VIEWS: Record<View, ComponentType> = {
   compare: CompareView,
   measure: MeasureView,
   change: ChangeView,
+  devices: DevicesView,
   explain: ExplainView,
 };
 
@@ -50,7 +52,7 @@ export function App(): JSX.Element {
   };
   const run = (): void => {
     if (!asked.value) return;
-    if (view !== "watch" && view !== "inside" && view !== "explain") page.set({ view: "watch" });
+    if (!["watch", "inside", "devices", "explain"].includes(view)) page.set({ view: "watch" });
     showSheet();
     void watch.start(asked.value);
   };
@@ -94,6 +96,7 @@ const LONG = {
   compare: ["Comparing the modes.", "The comparison has ended."],
   measure: ["Measuring.", "The measurement has ended."],
   ablate: ["Cutting the edges, one at a time.", "The cuts have ended."],
+  devices: ["Comparing hand-offs with text on these devices.", "The comparison has ended."],
 } as const;
 
 /** Announces the landmarks of a run, not every step, to visitors who use a screen reader. */

@@ -26,9 +26,13 @@ export class FakeChannel implements Channel {
     const sent = this.closed ? undefined : this.tamper(packet.slice());
     if (!sent) return;
     queueMicrotask(() => {
-      this.other?.#arrived.push(sent);
-      this.other?.deliver();
+      this.other?.arrive(sent);
     });
+  }
+
+  arrive(packet: Bytes): void {
+    this.#arrived.push(packet);
+    this.deliver();
   }
 
   deliver(): void {

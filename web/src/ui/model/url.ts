@@ -119,7 +119,16 @@ const DECODING_FIELDS = Object.fromEntries(
 ) as unknown as DecodingFields;
 
 /** What the page shows. */
-export const VIEWS = ["watch", "chat", "inside", "compare", "measure", "change", "explain"] as const;
+export const VIEWS = [
+  "watch",
+  "chat",
+  "inside",
+  "compare",
+  "measure",
+  "change",
+  "devices",
+  "explain",
+] as const;
 export type View = (typeof VIEWS)[number];
 
 /** The table. */

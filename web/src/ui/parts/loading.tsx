@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { type FileSpec, memoryOf, type System } from "../../engine/api";
 import { formatBytes, THIN, totalBytes } from "../lib/format";
+import { heldAgents, heldFiles, heldMemory } from "../model/held";
 import { printAddress } from "../model/url";
 import { useStore } from "../state/store";
 import { Bar } from "./controls";
@@ -21,11 +22,12 @@ export function LoadPanel(): JSX.Element | null {
     event.preventDefault();
     page.set({ view: "explain" });
   };
-  if (!system || phase === "ready" || phase === "opening") return null;
+  const held = session.agents.value;
+  if (!system || phase === "ready" || phase === "opening" || held?.length === 0) return null;
   const { latest } = session.loading.value;
-  const total = totalBytes(system.files);
+  const total = totalBytes(heldFiles(system, held));
   const { togetherBytes, oneByOneBytes } = memoryOf(system);
-  const memory = session.oneByOne.value ? oneByOneBytes : togetherBytes;
+  const memory = session.oneByOne.value ? oneByOneBytes : held ? heldMemory(system, held) : togetherBytes;
   return (
     <section class="load" aria-label="Loading">
       <div class="load-head">
@@ -44,7 +46,7 @@ export function LoadPanel(): JSX.Element | null {
       )}
       <Bar share={phase === "loading" ? (latest?.fraction ?? 0) : 0} label="Loading" />
       <ul class="load-groups">
-        {groupFiles(system).map((group) => (
+        {groupFiles(system, held).map((group) => (
           <LoadGroup key={group.agent ?? ""} group={group} system={system} />
         ))}
       </ul>
@@ -100,11 +102,11 @@ function words(phase: string | undefined): string {
   }
 }
 
-function groupFiles(system: System): Group[] {
+function groupFiles(system: System, held: readonly string[] | undefined): Group[] {
   const owner = (file: FileSpec): string | undefined =>
     system.agents.find((agent) => file.path.startsWith(agent.path) || file.path === agent.modelLib)?.id;
-  return [...system.agents.map(({ id }) => id), undefined].flatMap((agent) => {
-    const files = system.files.filter((file) => owner(file) === agent);
+  return [...heldAgents(system, held).map(({ id }) => id), undefined].flatMap((agent) => {
+    const files = heldFiles(system, held).filter((file) => owner(file) === agent);
     return files.length === 0 ? [] : [{ agent, files, bytes: totalBytes(files) }];
   });
 }

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { MAX_LATENT_STEPS, MAX_ROUNDS, MODES } from "../../formats/generated/names";
 import { formatBytes, formatPercent, totalBytes } from "../lib/format";
+import { heldFiles } from "../model/held";
 import { modeOf } from "../model/modes";
 import { isChanged } from "../model/url";
 import type { Job } from "../state/job";
@@ -109,6 +110,13 @@ function NextButton({ job, disabled, label, onRun }: NextButtonProps): JSX.Eleme
       </button>
     );
   }
+  if (session.agents.value && !session.shared.value) {
+    return (
+      <button type="button" class="primary" disabled>
+        Asked on the device that leads
+      </button>
+    );
+  }
   if (phase !== "ready") {
     return (
       <button
@@ -118,7 +126,7 @@ function NextButton({ job, disabled, label, onRun }: NextButtonProps): JSX.Eleme
         onClick={() => void session.load()}
       >
         {phase === "failed" ? "Load again" : "Load the agents"}{" "}
-        <small>{system ? formatBytes(totalBytes(system.files)) : "…"}</small>
+        <small>{system ? formatBytes(totalBytes(heldFiles(system, session.agents.value))) : "…"}</small>
       </button>
     );
   }

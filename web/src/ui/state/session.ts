@@ -5,11 +5,14 @@ import {
   type LoadProgress,
   type LocalFiles,
   type RunEvent,
+  type RunHooks,
   type RunOptions,
   type RunResult,
   type System,
   type SystemHandle,
   type TaskQuestion,
+  type TurnRequest,
+  type TurnResult,
 } from "../../engine/api";
 import { type Catalog, UnknownSystemError } from "../model/catalog";
 import { advanceLoading, type Loading, NOT_LOADING } from "../model/file-progress";
@@ -51,6 +54,10 @@ export class Session {
   readonly links = signal<ForeignLinks | undefined>(undefined);
   /** Whether agents are loaded one after another, because together they may not fit. */
   readonly oneByOne = signal(false);
+  /** Ids of the agents that this device holds; undefined: all. With none, nothing can be loaded. */
+  readonly agents = signal<readonly string[] | undefined>(undefined);
+  /** Answers questions with several devices, if this one leads others. */
+  readonly shared = signal<SystemHandle["run"] | undefined>(undefined);
   /** Ms that a token takes here, by agent id; empty if it was not measured. */
   readonly paces = signal<Readonly<Record<string, number>>>({});
   /** What a run waits for: an agent that is loaded for its turn. */
@@ -101,6 +108,20 @@ export class Session {
     if (this.phase.value !== "ready") return;
     await this.unload();
     this.phase.value = "unloaded";
+  }
+
+  /** Loads only some agents from now on, or all again; see `agents`. What is loaded stays until `reload`. */
+  hold(agents: readonly string[] | undefined): void {
+    this.agents.value = agents;
+  }
+
+  /** Frees what is loaded, and loads what this device is to hold, if that is wanted. */
+  async reload(load: boolean): Promise<void> {
+    const { value: before } = this.phase;
+    if (before === "opening" || before === "failed") return;
+    await this.unload();
+    this.phase.value = "unloaded";
+    if (load) await this.load();
   }
 
   /** To be called when the tab was asleep. */
@@ -176,7 +197,8 @@ export class Session {
   /** Downloads and loads the open system. Never rejects; `phase` says how it went. */
   async load(): Promise<void> {
     const system = this.system.value;
-    if (this.phase.value === "loading" || !system) return;
+    const agents = this.agents.value;
+    if (this.phase.value === "loading" || !system || agents?.length === 0) return;
     const controller = new AbortController();
     const freed = this.unload();
     // Set before the first await, so that a second call finds this one under way.
@@ -196,6 +218,7 @@ export class Session {
         ...(this.#files ? { files: this.#files } : {}),
         ...(this.links.value ? { links: this.links.value.text } : {}),
         ...(this.oneByOne.value ? { oneByOne: true } : {}),
+        ...(agents ? { agents } : {}),
         onProgress: (progress) => {
           if (this.#loadController !== controller) return;
           this.loading.value = advanceLoading(this.loading.value, progress);
@@ -266,6 +289,12 @@ export class Session {
   ): Promise<RunResult> {
     const handle = this.handle.value;
     if (!handle || this.busy.value) throw new EngineError("busy", "the system is not ready for another run");
+    if (this.agents.value && !this.shared.value) {
+      throw new EngineError(
+        "busy",
+        "this device holds only some of the agents; ask on the device that leads, or leave it in the Devices view",
+      );
+    }
     batch(() => {
       this.busy.value = true;
       this.slept.value = false;
@@ -275,14 +304,32 @@ export class Session {
       const onProgress = (progress: LoadProgress): void => {
         this.entering.value = progress.fraction < 1 ? progress : undefined;
       };
-      const result = await keepAwake(() => handle.run(options, { ...hooks, onProgress }));
-      this.liveBytes.value = result.counters.liveBytes;
+      const { value: shared } = this.shared;
+      const perform = shared ?? handle.run;
+      const result = await keepAwake(() => perform(options, { ...hooks, onProgress }));
+      if (!shared) this.liveBytes.value = result.counters.liveBytes;
       return result;
     } finally {
       batch(() => {
         this.busy.value = false;
         this.entering.value = undefined;
       });
+    }
+  }
+
+  /**
+   * Takes one turn of a run that another device leads, or that this one leads with others.
+   *
+   * @throws EngineError; a fatal one is shown here, too.
+   */
+  async turn(request: TurnRequest, hooks: RunHooks = {}): Promise<TurnResult> {
+    const handle = this.handle.value;
+    if (!handle) throw new EngineError("busy", "this device has not loaded its agents");
+    try {
+      return await keepAwake(() => handle.turn(request, hooks));
+    } catch (error) {
+      if (problemOf(error)?.fatal) this.fail(error);
+      throw error;
     }
   }
 

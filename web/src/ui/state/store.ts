@@ -22,6 +22,7 @@ import { Ablate } from "./ablate";
 import type { Backend } from "./backend";
 import { Chat } from "./chat";
 import { Compare } from "./compare";
+import { Devices, takeInvitation } from "./devices";
 import { Measure } from "./measure";
 import { createPage, type Page } from "./page";
 import type { ReadOnly } from "./read-only";
@@ -52,6 +53,7 @@ export interface Store {
   readonly compare: ReadOnly<Compare>;
   readonly measure: ReadOnly<Measure>;
   readonly ablate: ReadOnly<Ablate>;
+  readonly devices: ReadOnly<Devices>;
   /** Whether the visitor allows the last agent to search. The page asks on every visit; links do not carry it. */
   readonly search: Signal<boolean>;
   readonly question: ReadonlySignal<CurrentQuestion>;
@@ -74,6 +76,7 @@ export function createStore(backend: Backend): Store {
     compare: new Compare(session),
     measure: new Measure(session),
     ablate: new Ablate(session),
+    devices: new Devices(session),
   };
   const question = computed(() => {
     const state = page.state.value;
@@ -125,6 +128,12 @@ export function createStore(backend: Backend): Store {
     // Results of other links must not be mistaken for results of these.
     untracked(clear);
   });
+  const invited = (): void => {
+    const code = takeInvitation();
+    if (code !== undefined) parts.devices.consider(code);
+  };
+  invited();
+  window.addEventListener("hashchange", invited);
   return { page, session, remembered, ...parts, search, question, asked, chatAsked, clear };
 }
 
