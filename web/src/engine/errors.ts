@@ -18,6 +18,8 @@ export type EngineErrorCode =
   | "gpu-validation"
   /** The GPU ran out of memory. */
   | "out-of-memory"
+  /** The browser itself, not the GPU, has no memory left. */
+  | "no-memory"
   /** The GPU process crashed, or the system took the device away. */
   | "device-lost"
   /** A file could not be fetched: offline, 404, … */
@@ -84,13 +86,20 @@ export class EngineError extends Error {
   /** Wraps whatever was thrown; returns an `EngineError` unchanged. */
   static from(thrown: unknown, code: EngineErrorCode = "internal"): EngineError {
     if (thrown instanceof EngineError) return thrown;
-    return new EngineError(outOfMemory(thrown) ? "out-of-memory" : code, reasonOf(thrown), thrown);
+    if (isOutOfMemory(thrown))
+      return new EngineError("no-memory", `the browser has no memory left (${reasonOf(thrown)})`, thrown);
+    return new EngineError(ofGpu(thrown) ? "out-of-memory" : code, reasonOf(thrown), thrown);
   }
 }
 
-/** Whether it is WebGPU's own error, which is no `Error`. */
-function outOfMemory(thrown: unknown): boolean {
+/** Whether it is WebGPU's own error for lack of memory, which is no `Error`. */
+function ofGpu(thrown: unknown): boolean {
   return typeof GPUOutOfMemoryError !== "undefined" && thrown instanceof GPUOutOfMemoryError;
+}
+
+/** Whether JavaScript or WebAssembly could not allocate something. Browsers say so in their own words. */
+export function isOutOfMemory(thrown: unknown): boolean {
+  return thrown instanceof RangeError && /memory|allocat/i.test(thrown.message);
 }
 
 /** Throws `cancelled` if the signal has fired. */

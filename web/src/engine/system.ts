@@ -84,6 +84,9 @@ function checkVariants(system: System, source: string): void {
   if (odd) throw bad(source, `variant ${odd.quantization} has other agents than the system`);
 }
 
+/** More bytes than any browser keeps in one piece. */
+const LARGEST_FILE_BYTES = 2 ** 33;
+
 /** Everything the engine will fetch must be listed, so that nothing runs unverified. */
 function checkFiles(system: System, source: string): void {
   const listed = new Set(system.files.map((file) => file.path));
@@ -94,6 +97,12 @@ function checkFiles(system: System, source: string): void {
       .flatMap(({ agents }) => agents)
       .flatMap((agent) => [agent.modelLib, `${agent.path}tensor-cache.json`, `${agent.path}tokenizer.json`]),
   ];
+  const broken = [...listed].find((path) => /\p{Cs}/u.test(path));
+  if (broken !== undefined)
+    throw bad(source, `the path '${broken}' has half a surrogate pair, which no address can spell`);
+  const large = system.files.find(({ sizeBytes }) => sizeBytes > LARGEST_FILE_BYTES);
+  if (large)
+    throw bad(source, `${large.path} has ${large.sizeBytes} bytes; no browser can hold more than 8 GiB`);
   const missing = needed.find((path) => !listed.has(path));
   if (missing !== undefined)
     throw bad(source, `'files' does not list ${missing}; rebuild the system with 'rmas build'`);

@@ -20,9 +20,7 @@ export function oneLine(text: string): string {
  */
 export function reasonInFile(thrown: unknown): string {
   const slip = [TypeError, RangeError, ReferenceError].some((kind) => thrown instanceof kind);
-  return slip && !/memory/i.test(reasonOf(thrown))
-    ? "a part is missing or has another form than expected"
-    : reasonOf(thrown);
+  return slip ? "a part is missing or has another form than expected" : reasonOf(thrown);
 }
 
 /** @returns what was thrown in words: JavaScript can throw anything, and errors of the GPU are no `Error`. */

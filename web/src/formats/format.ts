@@ -18,6 +18,12 @@ export interface Format<T> {
   readonly content?: T;
 }
 
+/** Levels of lists and objects in each other; core/recursivemas/system/strict.py allows as many. */
+const DEEPEST = 64;
+/** Servers and networks that have something to say answer with a page. */
+const WEB_PAGE =
+  " but a web page: a network may want you to log in first, or the server shows its own page for what it does not have";
+
 /**
  * @param text - the content of the file.
  * @param source - its name or URL, for messages.
@@ -28,8 +34,11 @@ export function parseFile<T>(text: string, source: string, format: Format<T>): T
   try {
     data = JSON.parse(text);
   } catch (error) {
-    throw new FormatError(`${source} is not valid JSON: ${reasonOf(error)}`);
+    throw new FormatError(
+      `${source} is not valid JSON${/^\s*</.test(text) ? WEB_PAGE : `: ${reasonOf(error)}`}`,
+    );
   }
+  if (isDeep(data)) throw new FormatError(`${source}: more than ${DEEPEST} levels deep`);
   const { schema, what, version: known } = format;
   // The version comes first: a newer format may have other keys.
   const version = typeof data === "object" && data !== null && "version" in data ? data.version : undefined;
@@ -46,4 +55,14 @@ export function parseFile<T>(text: string, source: string, format: Format<T>): T
   const parsed = v.safeParse(schema, data);
   if (!parsed.success) throw new FormatError(`${source} is not a ${what}: ${describeIssues(parsed.issues)}`);
   return camelise(parsed.output) as T;
+}
+
+/** Whether lists and objects are nested deeper than anything that a browser passes on. */
+function isDeep(data: unknown): boolean {
+  let level: unknown[] = [data];
+  for (let depth = 0; depth <= DEEPEST; depth++) {
+    level = level.flatMap((each) => (typeof each === "object" && each !== null ? Object.values(each) : []));
+    if (level.length === 0) return false;
+  }
+  return true;
 }

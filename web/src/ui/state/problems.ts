@@ -69,6 +69,11 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
     "Close other tabs that use the graphics card, or choose fewer latent steps or a smaller system. Then load the agents again.",
     ["one-by-one", "reload-system"],
   ),
+  "no-memory": words(
+    "The browser ran out of memory",
+    "Close other tabs and programs, or choose a smaller system. Then load the agents again.",
+    ["reload-system", "choose-system"],
+  ),
   "device-lost": words(
     "The browser lost the graphics card",
     "This happens when a driver restarts or a laptop sleeps. Your question and settings are still here. Load the agents again, and the page repeats the run that was interrupted.",
