@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup lock page systems playground site lint lint-python lint-web test-web test test-all check coverage fuzz fuzz-python fuzz-web format generate bench clean
+.PHONY: help setup lock page systems playground site docs lint lint-python lint-web test-web test test-all check coverage fuzz fuzz-python fuzz-web format generate bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,7 +48,7 @@ $(VENV)/.everything: requirements/everything.txt requirements/torch.txt $(VENV)/
 
 # A version stays as it is while pyproject.toml allows it; `make lock UPGRADE=--upgrade` takes the newest ones.
 lock: $(VENV)/.everything ## resolve the Python versions of pyproject.toml anew into requirements/
-	@$(LOCK) --constraint requirements/torch.txt --no-emit-package torch --extra train --extra dev $(UPGRADE) \
+	@$(LOCK) --constraint requirements/torch.txt --no-emit-package torch --extra train --extra dev --extra docs $(UPGRADE) \
 	  --output-file requirements/everything.txt pyproject.toml
 	@echo hatchling | $(LOCK) --constraint requirements/everything.txt --output-file requirements/core.txt pyproject.toml -
 
@@ -75,6 +75,9 @@ playground: page systems ## from a fresh clone to the running demo
 site: page ## the page and every shipped system in site/, for any static host
 	@$(MAKE) --no-print-directory systems SYSTEMS="$(SHIPPED)"
 	@$(BIN)/rmas site $(addprefix dist/,$(SHIPPED)) --out site
+
+docs: $(VENV)/.everything ## the documentation as a site in site/docs
+	@$(BIN)/mkdocs build --quiet --strict --site-dir site/docs
 
 lint: lint-python lint-web ## formatter, linters, type checkers
 
