@@ -1,6 +1,7 @@
 """A stand-in for the `gh` command: releases are folders, faults are a list of standard errors to give in turn.
 
-Run as a program. `GH_STAND_IN` names its folder: `faults.json` (a list of [first words, standard error]), `log.json`.
+Run as a program. `GH_STAND_IN` names its folder: `faults.json` (a list of [first words, standard error]), `log.json`,
+`attested.json` (options of `gh attestation verify` by sha256).
 """
 
 import hashlib
@@ -32,6 +33,14 @@ def main(arguments: list[str]) -> int:
         )
         return 4
     _, verb, tag, *rest = arguments
+    if arguments[0] == "attestation":
+        attested = json.loads((root / "attested.json").read_text())
+        options = dict(zip(rest[::2], rest[1::2], strict=True))
+        digest = hashlib.sha256(Path(tag).read_bytes()).hexdigest()
+        if attested.get(digest) != options:
+            print("Error: no attestations found for subject", file=sys.stderr)
+            return 1
+        return 0
     release = root / tag
     if verb == "create":
         release.mkdir()

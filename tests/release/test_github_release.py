@@ -100,6 +100,37 @@ def test_release_again_sends_nothing(gh: Gh, system: Path) -> None:
     assert gh.uploads() == sent
 
 
+def test_only_what_the_workflow_attested_is_published(gh: Gh, system: Path, tmp_path: Path) -> None:
+    out = tmp_path / "assets"
+    options = ["--assets", str(out), "--attested", "owner/repository"]
+    signer = "owner/repository/.github/workflows/build-system.yml"
+    asked = {"--repo": "owner/repository", "--signer-workflow": signer}
+
+    def attest(*files: Path) -> None:
+        sums = {hashlib.sha256(path.read_bytes()).hexdigest(): asked for path in files}
+        (gh.root / "attested.json").write_text(json.dumps(sums))
+
+    attest()
+    manifest = system / "system.json"
+    code, said = publish(system, *options)
+    assert (code, said.startswith(f"{manifest}: no attestation of owner/repository")) == (1, True), said
+    assert gh.uploads() == [] and not out.exists()
+    attest(manifest)
+    code, said = publish(system, *options)
+    label = check_release_folder(system).label
+    assert (code, said.startswith(f"{out / label}.zip: no attestation")) == (1, True), said
+    assert gh.uploads() == []
+    attest(manifest, *out.iterdir())
+    code, said = publish(system, *options)
+    assert code == 0 and "owner/repository attests system.json" in said
+    (system / "recursivelink.json").write_text("{}")
+    assert "recursivelink.json" in publish(system, *options)[1], "the attested manifest has the sha256 of the links"
+    links = make_system(tmp_path / "other", seed=1)
+    assert "system.json: no attestation" in publish(links, *options)[1], "links of somebody else come with a manifest"
+    for wrong in ("owner", "", "https://github.com/owner/repository"):
+        assert "expected OWNER/NAME" in publish(system, "--attested", wrong)[1]
+
+
 def test_release_of_another_build_has_other_names(gh: Gh, system: Path, tmp_path: Path) -> None:
     publish(system)
     first = set(gh.assets())

@@ -14,6 +14,7 @@ import yaml
 
 from recursivemas.cli.app import app
 from recursivemas.mlc.tree import KNOWN_TREES, SOURCE_VARIABLE
+from recursivemas.release.attestation import WORKFLOW
 from recursivemas.release.release_plan import check_tag, plan_release
 from recursivemas.system.errors import InputError
 
@@ -133,6 +134,15 @@ def test_release_gets_the_very_files_that_were_attested() -> None:
     assert taken[-1]["path"] == "assets"
     assert taken[-1]["name"].replace("inputs.", "matrix.") == kept[0]["name"]
     assert "--assets assets" in release["steps"][-1]["run"]
+
+
+def test_nothing_is_published_that_was_not_attested() -> None:
+    for job in WORKFLOWS["publish"]["jobs"].values():
+        assert '--attested "$GITHUB_REPOSITORY"' in job["steps"][-1]["run"]
+        assert job["steps"][-1]["env"]["GH_TOKEN"] == "${{ github.token }}"
+        assert job["permissions"]["attestations"] == "read"
+    assert WORKFLOWS["build-system"]["jobs"]["publish"]["permissions"]["attestations"] == "read"
+    assert (ROOT / WORKFLOW).is_file()
 
 
 @pytest.mark.parametrize(("name", "job_id", "command"), COMMANDS, ids=[f"{n}-{j}: {c[:40]}" for n, j, c in COMMANDS])

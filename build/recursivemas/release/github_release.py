@@ -43,7 +43,7 @@ def publish_to_release(
     Raises:
         InputError: `gh` is missing or not logged in, or GitHub refuses or stays out of reach. Run it again to go on.
     """
-    _need_gh()
+    need_gh()
     for asset in assets:
         if asset.size_bytes >= GITHUB_LIMIT_BYTES:
             raise InputError(f"{asset.path.name}: {asset.size_bytes} bytes, a GitHub asset must be below 2 GiB")
@@ -88,7 +88,7 @@ def finish_release(tag: str, *, say: Say) -> Iterator[str]:
     Raises:
         InputError: There is no such release, it is empty, or a system in it is incomplete.
     """
-    _need_gh()
+    need_gh()
     release = _view(tag)
     if release is None:
         raise InputError(f"no release {tag} to finish; publish a system to it first: rmas publish DIR --release {tag}")
@@ -103,7 +103,12 @@ def finish_release(tag: str, *, say: Say) -> Iterator[str]:
     yield str((_view(tag) or {}).get("url", tag))
 
 
-def _need_gh() -> None:
+def need_gh() -> None:
+    """Checks that the gh command is there.
+
+    Raises:
+        InputError: It is not.
+    """
     if shutil.which("gh") is None:
         raise InputError("the gh command is missing; install it from https://cli.github.com and run 'gh auth login'")
 
@@ -123,7 +128,7 @@ def _is_there(asset: Asset, found: Mapping[str, Any] | None) -> bool:
 
 
 def _view(tag: str) -> dict[str, Any] | None:
-    result = _run(["release", "view", tag, "--json", "tagName,isDraft,url,body,assets"])
+    result = run_gh(["release", "view", tag, "--json", "tagName,isDraft,url,body,assets"])
     if result.returncode == 0:
         found: dict[str, Any] = json.loads(result.stdout)
         return found
@@ -146,27 +151,29 @@ def _gh(arguments: Sequence[str], say: Say) -> None:
         InputError: gh failed; the message quotes it.
     """
     for attempt in range(1, _ATTEMPTS + 1):
-        result = _run(arguments)
+        result = run_gh(arguments)
         if result.returncode == 0:
             return
         passing = any(sign.lower() in result.stderr.lower() for sign in _TRANSIENT)
         if not passing or attempt == _ATTEMPTS:
             raise _refused(result)
-        say(f"{_said(result)}; trying again in {2**attempt} s")
+        say(f"{said_by(result)}; trying again in {2**attempt} s")
         time.sleep(2**attempt)
 
 
-def _run(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+def run_gh(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Runs gh once; what it says is kept."""
     return subprocess.run(["gh", *arguments], capture_output=True, text=True, check=False)
 
 
-def _said(result: "subprocess.CompletedProcess[str]") -> str:
+def said_by(result: "subprocess.CompletedProcess[str]") -> str:
+    """The first line of what gh said, or its status."""
     lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
     return lines[0] if lines else f"gh ended with status {result.returncode}"
 
 
 def _refused(result: "subprocess.CompletedProcess[str]") -> InputError:
-    said = _said(result)
+    said = said_by(result)
     lower = (result.stderr or "").lower()
     if "gh_token" in lower or "gh auth login" in lower or "http 401" in lower:
         return InputError(f"gh is not logged in ({said}); run 'gh auth login' or set GH_TOKEN")

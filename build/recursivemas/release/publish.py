@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from recursivemas.release.attestation import check_attested
 from recursivemas.release.github_release import finish_release, publish_to_release
 from recursivemas.release.hub_upload import contents, hub_address, publish_to_hub, trusted_publishing
 from recursivemas.release.release_assets import pack_assets, packed_assets
@@ -27,6 +28,7 @@ class Destination:
         assets: Folder that keeps the release's files; complete files that are already there are used. If None, the
             files are removed afterwards.
         private: Whether a new Hub repository is private.
+        attested: A GitHub repository, `owner/name`, whose workflow must have attested what is published.
     """
 
     hub: str | None = None
@@ -34,6 +36,7 @@ class Destination:
     draft: bool = False
     assets: Path | None = None
     private: bool = False
+    attested: str | None = None
 
 
 def publish(folder: Path, destination: Destination, *, dry_run: bool, say: Say) -> Iterator[str]:
@@ -49,10 +52,12 @@ def publish(folder: Path, destination: Destination, *, dry_run: bool, say: Say) 
         Lines of the result, for standard output.
 
     Raises:
-        InputError: The folder does not match its manifest, or a destination refuses.
+        InputError: The folder does not match its manifest or its attestation, or a destination refuses.
     """
     checked = check_release_folder(folder)
     say(f"{folder}: {len(checked.files)} files match {MANIFEST}, sha256 {checked.record.sha256}")
+    if destination.attested is not None:
+        check_attested([folder / MANIFEST], destination.attested, say)
     if destination.hub is not None:
         yield from _hub(checked, destination.hub, destination.private, dry_run, say)
     if destination.release is not None:
@@ -92,6 +97,8 @@ def _release(checked: ReleaseFolder, tag: str, where: Destination, dry_run: bool
         assets = packed_assets(checked, out)
         say(f"Using the files of {checked.label} in {out}" if assets else "Packing the release's files")
         assets = assets or pack_assets(checked, out)
+        if where.attested is not None:
+            check_attested([asset.path for asset in assets], where.attested, say)
         if dry_run:
             yield f"would attach to the GitHub release {tag}:"
             yield from (f"  {asset.path.name}  {asset.size_bytes} bytes  {asset.sha256}" for asset in assets)

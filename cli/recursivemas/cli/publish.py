@@ -9,6 +9,7 @@ import typer
 from recursivemas.cli.console import plain_console
 from recursivemas.release.publish import Destination, finish, publish
 from recursivemas.system.errors import InputError
+from recursivemas.system.files import is_hub_id
 
 
 def publish_command(
@@ -33,6 +34,13 @@ def publish_command(
         bool, typer.Option("--finish", help="Make the draft --release public. This uploads nothing.")
     ] = False,
     private: Annotated[bool, typer.Option("--private", help="Make a new Hub repository private.")] = False,
+    attested: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="Publish only what this GitHub repository's workflow build-system attested. This needs gh.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print every file that would be uploaded. This needs no network.")
     ] = False,
@@ -42,7 +50,7 @@ def publish_command(
     Run it again after any failure: files that arrived are kept. The Hub's token comes from HF_TOKEN or from 'hf auth
     login', GitHub's from the gh command or GH_TOKEN.
     """
-    if finish_draft and (release is None or hub is not None or folder is not None or draft):
+    if finish_draft and (release is None or hub is not None or folder is not None or draft or attested):
         raise InputError(
             "--finish makes a draft public and sends nothing: expected `rmas publish --release TAG --finish`"
         )
@@ -57,10 +65,15 @@ def publish_command(
         )
     if release is not None and not release.strip():
         raise InputError("--release is empty: expected a tag, for example v0.1.0")
+    if attested is not None and (not is_hub_id(attested) or finish_draft):
+        raise InputError(
+            f"--attested {attested!r}: expected OWNER/NAME of a GitHub repository, and a folder to publish"
+        )
     if hub is None and release is None:
         raise InputError("nowhere to publish to: give --hub OWNER/NAME, --release TAG, or both")
     console = plain_console(stderr=True, soft_wrap=True)
-    for line in _lines(folder, Destination(hub, release, draft, assets, private), dry_run, console.print):
+    destination = Destination(hub, release, draft, assets, private, attested)
+    for line in _lines(folder, destination, dry_run, console.print):
         typer.echo(line)
 
 
