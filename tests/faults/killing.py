@@ -16,6 +16,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,12 +104,16 @@ class Nursery:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps([[str(word) for word in words], dict(environment), seconds]) + "\n")
         self._process.stdin.flush()
-        status, spent = json.loads(self._process.stdout.readline())
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise ChildProcessError(f"the process that runs the commands ended with status {self._process.wait()}")
+        status, spent = json.loads(answer)
         return status, spent
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.communicate()
+        with suppress(BrokenPipeError):
+            self._process.communicate()
 
 
 State = Callable[[Path], object]
@@ -237,6 +242,10 @@ def _site_of_one_owner(folder: Path, _number: int) -> None:
         (out / "CNAME").write_text("example.org\n")
 
 
+NO_REVISION = {"GIT_DIR": "/nonexistent"}
+"""A build records the revision of this program's source, which a commit between two builds changes."""
+
+
 def _own_cache(folder: Path) -> dict[str, str]:
     return {"RMAS_CACHE_DIR": str(folder / "cache")}
 
@@ -329,7 +338,7 @@ class Place:
                 built,
                 with_runtime,
                 _no_leftovers,
-                environment=_own_cache,
+                environment=lambda f: {**_own_cache(f), **NO_REVISION},
             ),
             "import-release": Command(
                 lambda f: [
@@ -458,6 +467,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         count["kills"] += kill_series(
                             nursery, name, commands[name], Path(scratch, "work"), range(first, first + SERIES)
                         )
+                    except (ChildProcessError, BrokenPipeError) as error:  # for instance for want of memory
+                        print(f"{name}: {error}; the series is repeated", file=sys.stderr, flush=True)
+                        nursery = Nursery()
+                        continue
                     except LossError as loss:
                         count["losses"] += 1
                         print(loss, file=sys.stderr, flush=True)
