@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup lock page systems playground site docs lint lint-python lint-web test-web test test-all check coverage fuzz fuzz-python fuzz-web format generate bench clean
+.PHONY: help setup lock page systems playground site docs lint lint-python lint-web test-web test test-all check coverage fuzz fuzz-python fuzz-web kills format generate bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -114,6 +114,9 @@ fuzz-python: $(VENV)/.everything
 
 fuzz-web: web/node_modules/.installed
 	@cd web && npm run --silent fuzz
+
+kills: $(VENV)/.everything ## 240 kills over all commands that write; goes on where it was stopped
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.killing
 
 format: setup ## format everything
 	@$(BIN)/ruff format .
