@@ -62,7 +62,7 @@ export class Gpu {
         if (this.#ended) return;
         this.#error ??= new EngineError(
           "device-lost",
-          `the GPU device was lost: ${info.message || info.reason}; load the system again`,
+          `the GPU device was lost: ${(info.message || info.reason).replace(/\.$/, "")}; load the system again`,
         );
         resolve(this.#error);
       });

@@ -1,6 +1,7 @@
 /** Fetches files; an error says which file could not be fetched, and why. */
 import { reasonOf } from "../formats/errors";
 import { EngineError } from "./errors";
+import { decoded, NOT_IN_FOLDER } from "./local-files";
 import { STALL_MS, within } from "./patience";
 
 /** `fetch`, or what tests use instead. */
@@ -58,6 +59,14 @@ export async function fetchOk(url: string, init: RequestInit, fetcher: Fetch): P
 /** @throws EngineError `download`, caused by the response, unless the status is an `ok` one. */
 export function checkOk(url: string, response: Response): Response {
   if (response.ok) return response;
+  if (response.statusText === NOT_IN_FOLDER) {
+    const path = decoded(new URL(url).pathname.slice(1));
+    throw new EngineError(
+      "download",
+      `${path} is not in the folder; open the whole folder that 'rmas build' made`,
+      response,
+    );
+  }
   const answer = `${url}: the server answered ${response.status} ${response.statusText}`.trim();
   const meaning = meaningOf(response.status);
   throw new EngineError("download", meaning ? `${answer}; ${meaning}` : answer, response);

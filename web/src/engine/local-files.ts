@@ -2,6 +2,9 @@
 import type { Fetch } from "./download";
 import type { LocalFiles } from "./types";
 
+/** The status text of the answer for a file that a folder lacks. */
+export const NOT_IN_FOLDER = "Not in the folder";
+
 /**
  * @param files - by path relative to the manifest's folder.
  * @param manifest - an absolute URL that stands for the manifest. Nothing is ever fetched from it.
@@ -10,7 +13,7 @@ export function fetchLocal(files: LocalFiles, manifest: string): Fetch {
   const base = new URL(".", manifest).href;
   return async (url) => {
     const file = url.startsWith(base) ? files.get(decoded(url.slice(base.length))) : undefined;
-    return file ? new Response(file) : new Response(null, { status: 404, statusText: "Not in the folder" });
+    return file ? new Response(file) : new Response(null, { status: 404, statusText: NOT_IN_FOLDER });
   };
 }
 

@@ -41,7 +41,7 @@ const RELOAD: readonly Remedy[] = ["reload-system"];
 const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
   "no-webgpu": words(
     "This browser has no WebGPU",
-    "The agents run on your graphics card, which needs WebGPU. Recent versions of Chrome and Edge have it, as do Safari 26 and Firefox on Windows and macOS. On Linux you may have to enable it (chrome://flags, “WebGPU”). You can open saved runs without it.",
+    "The agents run on your graphics card, which needs WebGPU. Recent versions of Chrome and Edge have it, as do Safari 26 and Firefox on Windows and macOS. On Linux you may have to enable it (chrome://flags, “WebGPU”). If your browser has it but opens no graphics card, turn on hardware acceleration in its settings and restart it. You can open saved runs without it.",
     ["try-again"],
   ),
   "insecure-page": words(

@@ -147,6 +147,8 @@ export class Session {
     try {
       await this.#readCatalog(url === "", aborted);
       const target = this.#target(url);
+      if (!target.files && !URL.canParse(target.url, document.baseURI))
+        throw new UnknownSystemError(target.url, this.catalog.value);
       const system = await this.backend
         .readSystem(target.url, aborted, target.files)
         .catch((error: unknown) => {
