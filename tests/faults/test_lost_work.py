@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from recursivemas.system.cache import seal
 from recursivemas.system.errors import InputError
+from recursivemas.system.links_file import load_links
 from recursivemas.training.evaluation.results import Results
 from recursivemas.training.evidence.jobs import append_cell, raw_record, read_cells
 from recursivemas.training.train.checkpoint import load_checkpoint, save_checkpoint
 from recursivemas.training.train.optimise import Run, refuse_earlier_run
+
+LINKS = Path(__file__).parents[2] / "systems/links/hop-sequential.recursivelink.json"
 
 
 class OneProcess:
@@ -97,6 +101,23 @@ def test_saving_a_checkpoint_that_fails_keeps_the_one_before(tmp_path: Path, mon
         save_checkpoint(path, {"step": 2})
     assert load_checkpoint(path) == {"step": 1}
     assert [each.name for each in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_links_that_training_kept_on_its_way_are_checked(tmp_path: Path) -> None:
+    made = load_links(LINKS)
+    path = tmp_path / "stages/aligned.json"
+    made.save(path)
+    assert load_links(path) == made  # an earlier version wrote no digest
+    seal(path)
+    assert load_links(path) == made
+    text = path.read_text()
+    digit = re.search(r"0\.\d*([1-8])", text)
+    assert digit is not None
+    path.write_text(text[: digit.start(1)] + str(int(digit[1]) + 1) + text[digit.end(1) :])
+    with pytest.raises(InputError, match=r"has other bytes in aligned\.json than were written; train again, or delete"):
+        load_links(path)
+    (tmp_path / "stages/aligned.json.sha256").unlink()
+    assert load_links(path) != made
 
 
 def test_damaged_results_are_asked_again(tmp_path: Path) -> None:

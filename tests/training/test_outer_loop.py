@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from recursivemas.system.cache import damage
 from recursivemas.system.errors import InputError
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System
@@ -240,6 +241,7 @@ def test_training_keeps_links_on_the_way_and_watches_its_start(
     system = make_system("distillation", **SHORT, outer=outer)
     train_system(system, tmp_path, say=said.append, keep_at=[0, 5, 12], device="cpu")
     assert {path.stem for path in (tmp_path / "stages").glob("outer-*.json")} == {"outer-0", "outer-5", "outer-12"}
+    assert all(damage(path) is None for path in (tmp_path / "stages").glob("*.json"))
     assert "wipes out" in said[-1]
 
 

@@ -67,7 +67,7 @@ def seal(entry: Path) -> None:
         entry: A folder or file, which from now on must not change.
     """
     lines = [f"{sha256_of(path)}  {name}\n" for name, path in sorted(_files(entry).items())]
-    write_text_atomic(_digests(entry), "".join(lines))
+    write_text_atomic(digests_of(entry), "".join(lines))
 
 
 def damage(entry: Path) -> str | None:
@@ -82,7 +82,7 @@ def damage(entry: Path) -> str | None:
     if not entry.exists():
         return "is missing"
     try:
-        lines = _digests(entry).read_text(encoding="utf-8").splitlines()
+        lines = digests_of(entry).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return "has no digests"
     wanted = {name: digest for digest, found, name in (line.partition("  ") for line in lines) if found}
@@ -100,9 +100,14 @@ def damage(entry: Path) -> str | None:
     return None if wanted else "is empty"
 
 
+def digests_of(entry: Path) -> Path:
+    """The file beside an entry that has its digests."""
+    return entry.with_name(entry.name + _SUFFIX)
+
+
 def remove(entry: Path) -> None:
     """Removes an entry and its digests; nothing happens if there is none."""
-    _digests(entry).unlink(missing_ok=True)
+    digests_of(entry).unlink(missing_ok=True)
     if entry.is_dir() and not entry.is_symlink():
         shutil.rmtree(entry)
     else:
@@ -132,10 +137,6 @@ def find_entry(name: str) -> Entry:
             "`rmas cache list` shows all"
         )
     return found[0]
-
-
-def _digests(entry: Path) -> Path:
-    return entry.with_name(entry.name + _SUFFIX)
 
 
 def _files(entry: Path) -> dict[str, Path]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from recursivemas.system.cache import damage, digests_of
 from recursivemas.system.closed import Closed
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, write_text_atomic
@@ -223,10 +224,14 @@ def _check_size(where: str, link: Link | None, source: int, target: int, links: 
 def load_links(path: str | Path) -> LinkFile:
     """Reads and checks a `recursivelink.json`.
 
+    Training writes a digest beside the links that it keeps on its way; a file that has one is compared with it.
+
     Raises:
-        InputError: The file is missing, is not JSON, or breaks the schema.
+        InputError: The file is missing, is not JSON, breaks the schema or is not as its digest says.
     """
     path = Path(path)
+    if path.is_file() and digests_of(path).is_file() and (why := damage(path)) is not None:
+        raise InputError(f"{path}: {why}; train again, or delete {digests_of(path).name} if the change is yours")
     data = read_json(path, "link file; `rmas train` writes one", MOST_LINK_BYTES)
     if isinstance(data, dict) and data.get("format") != "recursivemas.links":
         raise InputError(

@@ -16,6 +16,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from recursivemas.system.cache import seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
 from recursivemas.system.links_file import LinkFile, load_links
@@ -209,7 +210,7 @@ class Trainer:
         return self.run.folder / "stages" / f"{name}.json"
 
     def _keep(self, name: str) -> None:
-        """Writes the present links to `stages/<name>.json`."""
+        """Writes the present links to `stages/<name>.json`, and their digest, which `load_links` checks."""
 
         def write() -> None:
             if self.run.main:
@@ -221,6 +222,7 @@ class Trainer:
     def _write_stage(self, name: str) -> None:
         provenance = {"stage": name, "seed": self.system.training.seed}
         self.links.to_file(self.system.name, provenance).save(self._stage_file(name))
+        seal(self._stage_file(name))
 
     def _inner(self, name: str, agent: str, steps: int) -> None:
         settings, link = self.system.training.inner, self.links.inner[agent]
