@@ -241,3 +241,6 @@ def test_command_says_that_it_runs_the_copys_code_and_what_comes_next(checkout: 
     assert load_system(out).pattern == "distillation"
     wrong = CliRunner().invoke(app, ["import-release", str(checkout), *options, "--agents", "expert"])
     assert str(wrong.exception) == "--agents 'expert': expected ROLE=FOLDER"
+    nowhere = CliRunner().invoke(app, ["import-release", str(tmp_path / "nowhere"), *options])
+    assert "no copy of the paper's code" in str(nowhere.exception)
+    assert nowhere.output == "", "nothing ran, so nothing says that it does"

@@ -32,8 +32,10 @@ def import_release_command(
     process of its own without network or third-party packages.
     """
     from recursivemas.system.import_release import import_release
+    from recursivemas.system.released_code import code_folder
 
     folders = dict(_pair(each) for each in agents or [])
+    code_folder(checkout)  # nothing runs if it is no copy
     typer.echo(f"running code from {checkout}: the functions that write its prompts and settings")
     system = import_release(checkout, style, task, out, folders, outer, None if date is None else date.date())
     typer.echo(
