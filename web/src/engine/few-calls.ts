@@ -31,6 +31,8 @@ interface KnownBuffer {
   readonly number: number;
   /** What was written into a buffer that holds scalars and nothing else; undefined for all other buffers. */
   scalars: Int32Array | undefined;
+  /** Where bind groups are remembered that no longer fit anything once it is destroyed. */
+  readonly remembered: (readonly [groups: Map<number, Group>, hash: number])[];
 }
 
 /** A bind group that is remembered. */
@@ -154,10 +156,18 @@ export class FewCalls {
     const { size, usage } = descriptor;
     const holdsScalars = usage === SCALAR_USAGE && size <= SLOT_BYTES;
     this.#number += 1;
-    this.#buffers.set(buffer, {
+    const known: KnownBuffer = {
       number: this.#number,
       scalars: holdsScalars ? new Int32Array(size / 4) : undefined,
-    });
+      remembered: [],
+    };
+    this.#buffers.set(buffer, known);
+    const destroy = buffer.destroy.bind(buffer);
+    buffer.destroy = () => {
+      // Otherwise every run would leave the bind groups of its own buffers behind, in this process and in the GPU's.
+      for (const [groups, hash] of known.remembered.splice(0)) groups.delete(hash);
+      destroy();
+    };
     return buffer;
   }
 
@@ -290,7 +300,16 @@ export class FewCalls {
     const [oldest] = known.groups.keys();
     if (known.groups.size >= MOST_GROUPS && oldest !== undefined) known.groups.delete(oldest);
     known.groups.set(hash, { uniforms, bindings, group });
+    this.#newest(bindings, known.scalars)?.remembered.push([known.groups, hash]);
     return group;
+  }
+
+  /** The buffer that was made last, which is destroyed first: weights stay, and what a run needs is made for it. */
+  #newest(bindings: readonly GPUBufferBinding[], scalars: number): KnownBuffer | undefined {
+    const known = bindings.flatMap(({ buffer }, binding) =>
+      binding === scalars ? [] : (this.#buffers.get(buffer) ?? []),
+    );
+    return known.toSorted((a, b) => b.number - a.number)[0];
   }
 }
 
