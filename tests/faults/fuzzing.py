@@ -145,15 +145,21 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(value)
 
 
-# One draw of bytes costs half of what a draw of every number would.
-CHANGES: st.SearchStrategy[bytes] = st.binary(min_size=8, max_size=32)
-"""One to four changes, 8 bytes each; what is missing of the last one counts as zeros."""
+# A draw takes half a millisecond, more than most readers take for an input, so that one draw is several inputs.
+BATCH = 16
+_LARGEST_CHANGES, _CHANGE_BYTES = 4, 5
+_INPUT_BYTES = 1 + _LARGEST_CHANGES * _CHANGE_BYTES
+DRAWN: st.SearchStrategy[bytes] = st.binary(min_size=BATCH * _INPUT_BYTES, max_size=BATCH * _INPUT_BYTES)
 
 
-def changes_of(drawn: bytes) -> list[Change]:
-    """The changes that drawn bytes stand for."""
-    parts = (drawn[at : at + 8].ljust(8, b"\0") for at in range(0, len(drawn), 8))
-    return [(part[0], int.from_bytes(part[1:4]), int.from_bytes(part[4:])) for part in parts]
+def inputs_of(drawn: bytes, seeds: Sequence[bytes]) -> Iterator[bytes]:
+    """The inputs that drawn bytes stand for: each a seed file with one to four changes."""
+    for start in range(0, len(drawn), _INPUT_BYTES):
+        first, *rest = drawn[start : start + _INPUT_BYTES]
+        which, count = divmod(first, _LARGEST_CHANGES)
+        parts = (rest[at : at + _CHANGE_BYTES] for at in range(0, (count + 1) * _CHANGE_BYTES, _CHANGE_BYTES))
+        changes = [(kind, int.from_bytes(where), what) for kind, *where, what in parts]
+        yield changed(seeds[which % len(seeds)], changes)
 
 
 class UncleanError(AssertionError):
@@ -161,7 +167,7 @@ class UncleanError(AssertionError):
 
 
 def fuzz(reader: Reader, inputs: int, number: int, folder: Path) -> None:
-    """Gives a reader so many inputs, which depend on the number alone.
+    """Gives a reader at least so many inputs, which depend on the number alone.
 
     Raises:
         UncleanError: Names the fault. The smallest input that hypothesis found for it is in the corpus from now on.
@@ -172,18 +178,18 @@ def fuzz(reader: Reader, inputs: int, number: int, folder: Path) -> None:
 
     @seed(number)
     @settings(
-        max_examples=inputs,
+        max_examples=-(-inputs // BATCH),
         database=None,
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.integers(0, len(reader.seeds) - 1), CHANGES)
-    def attempt(which: int, drawn: bytes) -> None:
-        content = changed(reader.seeds[which], changes_of(drawn))
-        if fault := reader.faults(content, folder):
-            smallest[:] = [(fault, content)]
-            raise UncleanError(fault)
+    @given(DRAWN)
+    def attempt(drawn: bytes) -> None:
+        for content in inputs_of(drawn, reader.seeds):
+            if fault := reader.faults(content, folder):
+                smallest[:] = [(fault, content)]
+                raise UncleanError(fault)
 
     try:
         attempt()
