@@ -77,7 +77,7 @@ site: page ## the page and every shipped system in site/, for any static host
 	@$(BIN)/rmas site $(addprefix dist/,$(SHIPPED)) --out site
 
 docs: $(VENV)/.everything ## the documentation as a site in site/docs
-	@$(BIN)/mkdocs build --quiet --strict --site-dir site/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site/docs
 
 lint: lint-python lint-web ## formatter, linters, type checkers
 
