@@ -11,6 +11,7 @@
 import { EngineError } from "./errors";
 import { readManifest } from "./manifest";
 import type { FromWorker, Loaded, MethodName, Methods, ToWorker } from "./messages";
+import { STOP_MS, within } from "./patience";
 import type { System } from "./system";
 import type {
   Calls,
@@ -145,7 +146,12 @@ class Client {
     if (hooks.signal?.aborted)
       return Promise.reject(new EngineError("cancelled", "cancelled before it began"));
     const id = this.#nextId++;
-    const cancel = (): void => this.port.postMessage({ kind: "cancel", id });
+    let deadline: ReturnType<typeof setTimeout> | undefined;
+    const cancel = (): void => {
+      this.port.postMessage({ kind: "cancel", id });
+      // A worker that is stuck hears nothing. It is ended, so that the visitor can go on.
+      deadline = setTimeout(() => this.#fail(deaf()), STOP_MS);
+    };
     return new Promise<Methods[K]["result"]>((resolve, reject) => {
       this.#pending.set(id, {
         resolve: resolve as Pending["resolve"],
@@ -155,7 +161,10 @@ class Client {
       });
       hooks.signal?.addEventListener("abort", cancel, { once: true });
       this.port.postMessage({ kind, id, params } as ToWorker);
-    }).finally(() => hooks.signal?.removeEventListener("abort", cancel));
+    }).finally(() => {
+      clearTimeout(deadline);
+      hooks.signal?.removeEventListener("abort", cancel);
+    });
   }
 
   /** Ends the worker and fails every request that has no answer yet. */
@@ -197,13 +206,19 @@ class Client {
   }
 }
 
+const deaf = (): EngineError =>
+  new EngineError(
+    "device-lost",
+    `the agents did not stop within ${STOP_MS / 1000} seconds and were ended; load the system again`,
+  );
+
 /** A worker whose script cannot be fetched reports an event without a message. */
 function workerError({ message }: ErrorEvent): EngineError {
   return message
     ? new EngineError("internal", `the engine's worker failed: ${message}`)
     : new EngineError(
         "download",
-        "the script of the engine's worker could not be loaded: it is missing on the server or was blocked; " +
+        "the script of the engine's worker could not be loaded: it is missing on the server, incomplete or blocked; " +
           "reload the page, or upload the whole page again",
       );
 }
@@ -277,9 +292,11 @@ export async function loadSystem(
     paces: (stop) => client.request("paces", null, { signal: stop }),
     counters: () => client.request("counters", null),
     dispose: async () => {
-      const counters = await client.request("dispose", null);
-      client.end(new EngineError("busy", "the system was disposed; load it again"));
-      return counters;
+      try {
+        return await within(STOP_MS, client.request("dispose", null), deaf);
+      } finally {
+        client.end(new EngineError("busy", "the system was disposed; load it again"));
+      }
     },
   };
 }

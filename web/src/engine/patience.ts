@@ -4,6 +4,8 @@
 export const STALL_MS = 30_000;
 /** How long the browser may take to open a graphics card. */
 export const GPU_MS = 60_000;
+/** How long agents may take to stop once they are told to; a step of a large model on a slow card takes a few seconds. */
+export const STOP_MS = 30_000;
 /** How long the browser's cache may take for an entry. Without an answer, files come from the network. */
 export const CACHE_MS = 30_000;
 

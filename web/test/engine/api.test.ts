@@ -102,6 +102,31 @@ describe("the page's side of the worker", () => {
     expect(worker.sent.at(-1)).toEqual({ kind: "cancel", id: 2 });
   });
 
+  test("ends agents that do not stop when a run is cancelled", async () => {
+    vi.useFakeTimers();
+    const controller = new AbortController();
+    const worker = port();
+    const handle = await loadSystem("s.json", {}, worker);
+    const run = failure(() => handle.run({ question: "q" }, { signal: controller.signal }));
+    controller.abort();
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(await run).toMatch(says("device-lost", "did not stop within 30 seconds"));
+    expect(await failure(() => handle.lost)).toMatch(says("device-lost", "load the system again"));
+    expect(worker.terminated).toBe(true);
+    vi.useRealTimers();
+  });
+
+  test("ends agents that do not free their memory when they are told to", async () => {
+    vi.useFakeTimers();
+    const worker = port();
+    const handle = await loadSystem("s.json", {}, worker);
+    const disposed = failure(() => handle.dispose());
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(await disposed).toMatch(says("device-lost", "did not stop within 30 seconds"));
+    expect(worker.terminated).toBe(true);
+    vi.useRealTimers();
+  });
+
   test("sends nothing when the signal fired before", async () => {
     const worker = port();
     const handle = await loadSystem("s.json", {}, worker);
