@@ -23,7 +23,7 @@ class Fault:
         group: Where it breaks.
         what: What happens, in the table's words.
         act: Makes it happen, and does what the visitor does.
-        says: The heading of the problem that the page shows, or `OPENS` or `LOADS`.
+        says: The heading of the problem that the page shows, or one of `NO_HEADING`.
         words: Parts of the technical details, or of the page if there is no problem, in order.
         quick: Whether `make test` tries it; `make test-all` tries all.
     """
@@ -56,6 +56,7 @@ def faults() -> list[Fault]:
 
 Kinds = Sequence[tuple[str, Act, str, tuple[str, ...]] | tuple[str, Act, str, tuple[str, ...], bool]]
 
+NO_HEADING = (OPENS, LOADS, INSTEAD)
 STAYS = "If this sentence stays, the page’s script is missing or was blocked"
 NO_LIST = "There is no list of systems beside this page"
 DOWNLOAD = "A file could not be downloaded"
@@ -70,20 +71,21 @@ LINKS = "The links do not fit these agents"
 SYSTEM = "hop-sequential"
 OPENS = "no problem: the page works"
 LOADS = "no problem: the agents load"
+INSTEAD = "a sentence in place of the page"
 
 PAGE: Kinds = [
-    ("the browser runs no scripts", do.without_scripts, OPENS, ("which requires JavaScript",)),
+    ("the browser runs no scripts", do.without_scripts, INSTEAD, ("which requires JavaScript",)),
     (
         "its script is missing on the server",
         lambda v: (v.answer("**/assets/index-*.js", status=404), do.blank(v)),
-        OPENS,
+        INSTEAD,
         (STAYS,),
         True,
     ),
     (
         "its script is the login page of a Wi-Fi network",
         lambda v: (v.answer("**/assets/index-*.js", do.LOGIN, content_type="text/html"), do.blank(v)),
-        OPENS,
+        INSTEAD,
         (STAYS,),
     ),
     ("its style sheet is missing", opening(do.status("**/assets/index-*.css", 404)), OPENS, (SYSTEM,)),
