@@ -56,7 +56,6 @@ def faults() -> list[Fault]:
 
 Kinds = Sequence[tuple[str, Act, str, tuple[str, ...]] | tuple[str, Act, str, tuple[str, ...], bool]]
 
-NO_HEADING = (OPENS, LOADS, INSTEAD)
 STAYS = "If this sentence stays, the page’s script is missing or was blocked"
 NO_LIST = "There is no list of systems beside this page"
 DOWNLOAD = "A file could not be downloaded"
@@ -72,6 +71,7 @@ SYSTEM = "hop-sequential"
 OPENS = "no problem: the page works"
 LOADS = "no problem: the agents load"
 INSTEAD = "a sentence in place of the page"
+NO_HEADING = (OPENS, LOADS, INSTEAD)
 
 PAGE: Kinds = [
     ("the browser runs no scripts", do.without_scripts, INSTEAD, ("which requires JavaScript",)),
