@@ -407,6 +407,12 @@ GPU: Kinds = [
         ("gave no graphics card within 60 seconds",),
         True,
     ),
+    (
+        "the adapter never answers while the page chooses among variants",
+        opening(do.impatient, do.variants, page(do.SILENT_ADAPTER)),
+        NO_GPU,
+        ("gave no graphics card within 60 seconds",),
+    ),
     ("the adapter gives no device", loading(worker(do.NO_DEVICE)), NO_GPU, ("gave no device: the driver said no",)),
     (
         "the device never comes",
@@ -461,6 +467,7 @@ GIVEN: Kinds = [
     ("a saved run of a newer page", do.saved(version=99), NO_RUN, ("saved run version 99 is newer",)),
     ("a saved run without a result", do.saved(result=None), NO_RUN, ("result: expected",)),
     ("a saved run that contradicts itself", do.saved(events=[]), NO_RUN, ("this saved run contradicts itself",)),
+    ("a saved run that lasts for ever", do.endless_run, NO_RUN, ("a number is too large",)),
     ("a saved run that is empty", lambda v: v.give("run.json", ""), NO_RUN, ("is not valid JSON",)),
     (
         "a picture as a saved run",

@@ -221,6 +221,22 @@ def saved(**values: object) -> Act:
     return act
 
 
+def endless_run(visit: Visit) -> None:
+    """A saved run with a time that is no number any more."""
+    text = (RUNS / "version-4.json").read_text(encoding="utf-8")
+    start, _, rest = text.rpartition('"ms": ')
+    visit.give("run.json", f'{start}"ms": 1e999{rest[rest.index(",") :]}')
+
+
+def variants(visit: Visit) -> None:
+    """The system has a variant."""
+    visit.manifest(
+        lambda data: data.update(
+            variants=[{"agents": data["agents"], "quantization": "q0f32", "memory_bytes": data["memory_bytes"]}]
+        )
+    )
+
+
 NO_ADAPTER = "navigator.gpu.requestAdapter = async () => null;"
 SILENT_ADAPTER = "navigator.gpu.requestAdapter = () => new Promise(() => {});"
 NO_WEBGPU = "Object.defineProperty(navigator, 'gpu', { value: undefined });"

@@ -38,7 +38,8 @@ export function parseFile<T>(text: string, source: string, format: Format<T>): T
       `${source} is not valid JSON${/^\s*</.test(text) ? WEB_PAGE : `: ${reasonOf(error)}`}`,
     );
   }
-  if (isDeep(data)) throw new FormatError(`${source}: more than ${DEEPEST} levels deep`);
+  const odd = oddity(data);
+  if (odd !== undefined) throw new FormatError(`${source}: ${odd}`);
   const { schema, what, version: known } = format;
   // The version comes first: a newer format may have other keys.
   const version = typeof data === "object" && data !== null && "version" in data ? data.version : undefined;
@@ -57,12 +58,15 @@ export function parseFile<T>(text: string, source: string, format: Format<T>): T
   return camelise(parsed.output) as T;
 }
 
-/** Whether lists and objects are nested deeper than anything that a browser passes on. */
-function isDeep(data: unknown): boolean {
+/** What no file has that a browser can pass on and draw; undefined if there is nothing of the kind. */
+function oddity(data: unknown): string | undefined {
   let level: unknown[] = [data];
-  for (let depth = 0; depth <= DEEPEST; depth++) {
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > DEEPEST) return `more than ${DEEPEST} levels deep`;
+    // JSON has no infinity, but numbers that are too large become one.
+    if (level.some((each) => typeof each === "number" && !Number.isFinite(each)))
+      return "a number is too large to be one";
     level = level.flatMap((each) => (typeof each === "object" && each !== null ? Object.values(each) : []));
-    if (level.length === 0) return false;
   }
-  return true;
+  return undefined;
 }
