@@ -13,11 +13,18 @@ MIB = 2**20
 WATCH_WASM = """
 {
   const memories = [];
+  const keep = (instance) => {
+    const { memory } = instance.exports;
+    if (memory) memories.push(memory);
+    return instance;
+  };
+  WebAssembly.Instance = new Proxy(WebAssembly.Instance, {
+    construct: (target, given) => keep(new target(...given)),
+  });
   const instantiate = WebAssembly.instantiate;
   WebAssembly.instantiate = async (...given) => {
     const made = await instantiate.apply(WebAssembly, given);
-    const { memory } = (made.instance ?? made).exports;
-    if (memory) memories.push(memory);
+    keep(made.instance ?? made);
     return made;
   };
   self.wasmBytes = () => memories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);

@@ -267,9 +267,11 @@ LOST = """
 }
 """
 NO_MEMORY = """
-WebAssembly.instantiate = async () => {
+const full = () => {
   throw new RangeError("WebAssembly.instantiate(): Out of memory: Cannot allocate Wasm memory for new instance");
 };
+WebAssembly.instantiate = async () => full();
+WebAssembly.Instance = new Proxy(WebAssembly.Instance, { construct: full });
 """
 NO_CACHE = "Object.defineProperty(globalThis, 'caches', { value: undefined });"
 UNREADABLE_CACHE = "caches.open = async () => { throw new DOMException('the disk is broken', 'UnknownError'); };"
