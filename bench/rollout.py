@@ -53,7 +53,7 @@ def measure(kind: str, batch: int) -> dict[str, float]:
         link.zero_grad(set_to_none=True)
         began = time.process_time()
         if kind == "cached":
-            first, context = begin(agent, prompts)
+            first, context = begin(agent, prompts, STEPS)
             thoughts = think(agent, link, first, context, STEPS)
         else:
             thoughts = think_recomputing(agent, link, prompts, STEPS)

@@ -153,3 +153,22 @@ def test_a_prefix_is_read_once_for_several_turns(agent: LoadedAgent) -> None:
             alone = _alone(agent, torch.cat([prompt, rest]))
             assert relative(torch.stack(found)[:, index], alone[-2:]) < 1e-5
     assert context.length == 9
+
+
+def test_branches_that_go_on_from_the_same_positions_have_their_own_gradients(agent: LoadedAgent) -> None:
+    results = []
+    for branching in (True, False):
+        link, prompts = inner_of(agent), [prompt.clone().requires_grad_() for prompt in _prompts(agent, 7, 4)]
+        total = torch.zeros(())
+        shared = begin(agent, prompts, 3)
+        for weight in (1.0, -2.0, 3.0):
+            first, context = shared if branching else begin(agent, prompts)
+            first = weight * first
+            context = context.fork(round(weight)) if branching else context
+            thoughts = think(agent, link, first, context, 4)
+            total = total + (thoughts * torch.linspace(-1, weight, thoughts.numel()).reshape(thoughts.shape)).sum()
+        total.backward()
+        results.append([total.detach(), *(each.grad for each in [*link.parameters(), *prompts])])
+    for together, apart in zip(*results, strict=True):
+        assert together is not None and apart is not None
+        assert relative(together, apart) < 1e-5

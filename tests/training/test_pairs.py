@@ -93,7 +93,8 @@ def test_collect_pairs_runs_no_turn_twice_and_writes_as_long_as_asked(
     records = hop.questions(1, 1)
     decoding = system.decoding.model_copy(update={"think_before_answer": True, "text_tokens": 7})
     written = Recursion(system.model_copy(update={"decoding": decoding}), agents, None)
-    expected = written.run([records[0].question], mode="text").forward_positions[0]
+    answers = written.run([records[0].question], mode="text")
+    expected = answers.forward_positions[0] - answers.kept_positions[0]
     found: list[dict[str, Pairs]] = []
 
     def collect(text_tokens: int | None) -> None:

@@ -93,5 +93,8 @@ def test_forward_positions_equal_the_browsers(case: dict[str, Any], monkeypatch:
         answers.append(reference.run([FIXTURE["question"]], mode=case["mode"]))
 
     fed = count_positions(agents, run)
-    assert [answers[0].forward_positions[0], fed] == [case["forward_positions"]] * 2
+    kept = case.get("kept_positions", 0)
+    assert answers[0].forward_positions == [case["forward_positions"]]
+    assert answers[0].kept_positions == [kept]
+    assert fed == case["forward_positions"] - kept
     assert answers[0].texts[0] == case.get("answer", answers[0].texts[0])

@@ -187,7 +187,9 @@ def test_forward_positions_are_what_the_models_were_fed(make_system: MakeSystem,
     recursion = Recursion(system, agents, make_links(system, agents))
     answers = []
     fed = count_positions(agents, lambda: answers.append(recursion.run(QUESTIONS[:1], mode=mode)))  # type: ignore[arg-type]
-    assert answers[0].forward_positions == [fed]
+    (forward,), (kept,) = answers[0].forward_positions, answers[0].kept_positions
+    assert forward - kept == fed
+    assert (kept > 0) == (mode in ("latent", "text"))
 
 
 @pytest.mark.parametrize("think", [True, False])

@@ -68,6 +68,32 @@ def test_think_in_a_batch_equals_each_sample_alone(agents: dict[str, LoadedAgent
             assert relative(together[index], think(agent, link, first, context, 4)[0]) < 1e-5
 
 
+def saved_bytes(agent: LoadedAgent, prompt: int, steps: int) -> int:
+    """What autograd keeps of a rollout, where tensors that share memory count once."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        first, context = begin(agent, prompts_of(agent, prompt), steps)
+        think(agent, inner_of(agent), first, context, steps)
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("name", ["planner", "critic", "solver"])
+def test_think_keeps_the_prompts_keys_and_values_once(agents: dict[str, LoadedAgent], name: str) -> None:
+    agent, more = agents[name], 100
+    config = agent.model.config
+    heads = config.num_key_value_heads * (getattr(config, "head_dim", None) or agent.hidden_size // 2)
+    once = 2 * 4 * config.num_hidden_layers * heads * more  # keys and values of so many positions, in float32
+    added = saved_bytes(agent, 20 + more, 8) - saved_bytes(agent, 20, 8)
+    hidden = 4 * agent.hidden_size * more  # of the prompt, of which h_1 is a part
+    assert 0 < added <= once + hidden
+
+
 def test_extend_in_chunks_equals_one_run(agents: dict[str, LoadedAgent]) -> None:
     agent = agents["critic"]
     (prompt,) = prompts_of(agent, 10)

@@ -5,6 +5,7 @@ count from 0; what people read counts from 1 (`round_number`). Shape letters: B 
 hidden size.
 """
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from recursivemas.system.questions import Asked, check_fields
 from recursivemas.system.settings import AnswerRetry
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.kept import KeptPrefixes
 from recursivemas.training.links import Links
 from recursivemas.training.rollout import (
     Context,
@@ -46,6 +48,10 @@ HandOffHook: TypeAlias = Callable[[str, int, Tensor], Tensor]
 Listener: TypeAlias = Callable[[LoadedAgent, Written], None]
 
 
+ANSWER_ROOM = 32
+"""Positions of an answer that memory is made for at once."""
+
+
 def round_number(round_index: int) -> int:
     """A round as people count it, in logs, traces and tables: the first is 1."""
     return round_index + 1
@@ -63,6 +69,7 @@ class Turn:
         thoughts: (B, M, D) latent thoughts; None if the turn made none.
         hand_offs: R_out(R_in(H)) by edge id, (B, M, D_target) float32.
         texts: B texts in text mode.
+        kept_positions: (B,) those of the prompts that were not computed again (rule 3).
     """
 
     agent: str
@@ -72,6 +79,7 @@ class Turn:
     thoughts: Tensor | None = None
     hand_offs: dict[str, Tensor] = field(default_factory=dict)
     texts: list[str] | None = None
+    kept_positions: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class Answers:
         texts: B answers.
         token_ids: B lists, stop token excluded.
         decoded_tokens: (B,) tokens that any agent sampled, stop tokens excluded.
-        forward_positions: (B,) positions that any agent computed.
+        forward_positions: (B,) positions that any agent read (rule 9).
         duration_ms: Wall time of the whole batch.
         turns: What each agent did in each round, in order.
     """
@@ -110,6 +118,12 @@ class Answers:
     forward_positions: list[int]
     duration_ms: float = 0.0
     turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def kept_positions(self) -> list[int]:
+        """(B,) those of the forward positions that were not computed again (rule 3)."""
+        kept = [turn.kept_positions or [0] * len(turn.prompt_tokens) for turn in self.turns]
+        return [sum(counts) for counts in zip(*kept, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -162,6 +176,7 @@ class Recursion:
     ) -> None:
         self.system, self.agents, self.links, self.hook = system, agents, links, hook
         self.access, self.observer = access or ToolAccess(), observer
+        self._kept: KeptPrefixes | None = None
         self.access.check(system.deciding_agent)
 
     @property
@@ -203,9 +218,15 @@ class Recursion:
             rows.append(torch.cat([part.to(agent.device, agent.dtype) for part in parts]))
         return rows
 
-    def begin(self, agent: LoadedAgent, prompts: Sequence[Tensor]) -> tuple[Tensor, Context]:
-        """Reads filled prompts, B tensors (T_b, D); returns h_1, (B, D), and what the agent has read."""
-        return begin(agent, prompts)
+    def begin(self, agent: LoadedAgent, prompts: Sequence[Tensor], more: int = 0) -> tuple[Tensor, Context]:
+        """Reads filled prompts; returns h_1, (B, D), and what the agent has read.
+
+        Args:
+            agent: The agent.
+            prompts: B tensors (T_b, D).
+            more: How many positions will follow, as far as anybody knows.
+        """
+        return begin(agent, prompts, more) if self._kept is None else self._kept.begin(agent, prompts, more)
 
     def hand_off(self, agent: LoadedAgent, round_index: int, thoughts: Tensor) -> dict[str, Tensor]:
         """R_out(R_in(H)) for every outgoing edge, (B, M, D) to (B, M, D_target) float32."""
@@ -221,7 +242,7 @@ class Recursion:
         self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, round_index: int
     ) -> Opening:
         """Reads the prompt, thinks `latent_steps` latent thoughts (0: none) and reads the answer prefix (rule 5)."""
-        hidden, context = self.begin(agent, prompts)  # (B, D)
+        hidden, context = self.begin(agent, prompts, latent_steps + ANSWER_ROOM)  # (B, D)
         thoughts = None
         if latent_steps:
             inner = self.inner(agent)
@@ -282,6 +303,9 @@ class Recursion:
                 self._take_turn(turn, turns)
 
     def _take_turn(self, turn: Turn, turns: list[Turn]) -> None:
+        if self._kept is not None:
+            counts = self._kept.counts(self.agents[turn.agent], turn.round, turn.prompt_tokens)
+            turn = replace(turn, kept_positions=counts)
         turns.append(turn)
         if self.observer is not None:
             self.observer.turn(turn)
@@ -294,7 +318,7 @@ class Recursion:
 
     def _think(self, agent: LoadedAgent, prompts: Sequence[Tensor], latent_steps: int, checkpointing: bool) -> Tensor:
         def turn(*rows: Tensor) -> Tensor:
-            first, context = self.begin(agent, rows)
+            first, context = self.begin(agent, rows, latent_steps)
             return think(agent, self.inner(agent), first, context, latent_steps)
 
         if not checkpointing:
@@ -331,10 +355,13 @@ class Recursion:
         check_window(self.system, self.agents, questions, rounds, latent_steps, mode)
         sampler = sampler or self.sampler()
         began = time.perf_counter()
+        own = copy.copy(self)  # what is kept belongs to this run alone
+        if mode in ("latent", "text"):
+            own._kept = KeptPrefixes(self.agents, questions, rounds)
         if mode == "text":
-            answers = self._run_text(questions, rounds, latent_steps, sampler, listener)
+            answers = own._run_text(questions, rounds, latent_steps, sampler, listener)
         else:
-            answers = self._run_latent(questions, rounds, latent_steps, mode, sampler)
+            answers = own._run_latent(questions, rounds, latent_steps, mode, sampler)
         return replace(answers, duration_ms=_elapsed_ms(began))
 
     def sampler(self, seed: int | None = None) -> Sampler:
@@ -490,7 +517,7 @@ class Recursion:
     ) -> tuple[Written | None, _Answer | None]:
         """What an agent writes in one turn: a thought of at most `budget` tokens, the answer, or both in this order."""
         decoding = self.system.decoding
-        hidden, context = begin(agent, prompts)
+        hidden, context = self.begin(agent, prompts, budget)
         thought = answer = None
         if not final or decoding.think_before_answer:
             keep_states = listener is not None

@@ -5,6 +5,7 @@ again for every latent step; here each step extends the KV cache, and gradients 
 letters: B batch, T positions so far, Q new positions, M latent steps, D hidden size, V vocabulary.
 """
 
+import copy
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import Sampling
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.caches import LINEAR, keep_states, lay_out, layer_kinds, masks
+from recursivemas.training.caches import LINEAR, fork_layer, keep_states, lay_out, layer_kinds, masks
 
 NOT_FINITE = -1
 """What a sampler gives in place of an id when the logits hold NaN or infinity."""
@@ -31,16 +32,28 @@ class Context:
     """What an agent has read so far: its KV cache, and which positions are real.
 
     Attributes:
-        cache: transformers' cache. It grows by concatenation, not in place, so that gradients flow through it.
+        cache: transformers' cache, with layers of `caches`, through which gradients flow.
         valid: (B, T) bool; False for padding. None if there is no padding.
         length: T, padding included.
         closed: Whether a recurrent model has read padding after real positions, so that nothing may follow.
+        expected: How long it will be, as far as anybody knows; keys and values get memory for so many positions.
     """
 
     cache: Any
     valid: Tensor | None = None
     length: int = 0
     closed: bool = False
+    expected: int = 0
+
+    def fork(self, more: int = 0) -> "Context":
+        """A context that goes on from here and leaves this one as it is; keys and values are not copied yet.
+
+        Args:
+            more: How many positions will follow, as far as anybody knows.
+        """
+        cache = copy.copy(self.cache)
+        cache.layers = [fork_layer(layer) for layer in cache.layers]
+        return Context(cache, self.valid, self.length, self.closed, self.length + more)
 
 
 def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -96,7 +109,7 @@ def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor |
             "position_ids": numbers[:, past:],  # (B, Q)
             "attention_mask": masks(agent.model.config, kinds, context.valid, past, agent.dtype),
         }
-    lay_out(context.cache, kinds)
+    lay_out(context.cache, kinds, context.expected)
     takes_back = recurrent and valid is not None and past > 0 and len(runs) == 1
     restore = keep_states(context.cache, valid[:, 0]) if takes_back and valid is not None else None
     hidden: Tensor = agent.model.base_model(
@@ -105,7 +118,8 @@ def extend(agent: LoadedAgent, context: Context, embeds: Tensor, valid: Tensor |
     if restore is not None:
         restore()
     elif recurrent and valid is not None:
-        context.closed = not bool(valid[:, -1].all())
+        # To a sample that has read nothing yet, padding is no change.
+        context.closed = bool((~valid[:, -1] & (valid.any(1) | (past > 0))).any())
     context.length += new
     return hidden
 
@@ -122,10 +136,16 @@ def _falls(valid: Tensor) -> bool:
     return not bool((valid[:, 1:] & ~valid[:, :-1]).any())
 
 
-def begin(agent: LoadedAgent, prompts: Sequence[Tensor]) -> tuple[Tensor, Context]:
-    """Prefills B prompts (T_b, D) from an empty cache; returns h_1, (B, D), and the context."""
+def begin(agent: LoadedAgent, prompts: Sequence[Tensor], more: int = 0) -> tuple[Tensor, Context]:
+    """Prefills B prompts (T_b, D) from an empty cache; returns h_1, (B, D), and the context.
+
+    Args:
+        agent: The agent.
+        prompts: B tensors (T_b, D).
+        more: How many positions will follow, as far as anybody knows.
+    """
     embeds, valid = left_pad(prompts)  # (B, T, D)
-    context = Context(transformers.DynamicCache())
+    context = Context(transformers.DynamicCache(), expected=embeds.shape[1] + more)
     return extend(agent, context, embeds, valid)[:, -1], context
 
 

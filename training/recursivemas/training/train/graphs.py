@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.cache_utils import DynamicLayer
 
 from recursivemas.system.progress import Say, silent
 from recursivemas.system.questions import QuestionRecord
+from recursivemas.training.caches import GrowingLayer
 from recursivemas.training.recursion import Opening, Recursion, round_number
 from recursivemas.training.rollout import Context, extend, logits
 from recursivemas.training.train.optimise import Loss
@@ -138,7 +138,8 @@ class RecordedRounds:
         contexts = {key: prefix.context for key, prefix in self.recursion.prefixes.items()}
         if any(context is None and self._lengths.get(key) for key, context in contexts.items()):
             return None
-        if not all(type(layer) is DynamicLayer for each in contexts.values() if each for layer in each.cache.layers):
+        layers = [layer for each in contexts.values() if each for layer in each.cache.layers]
+        if not all(isinstance(layer, GrowingLayer) for layer in layers):
             return None  # a recurrent state has no room for padding that is filled in later
         labels = answer_labels(self.recursion, records, rounds - 1)
         self._grow(contexts, labels)
@@ -218,7 +219,7 @@ class RecordedRounds:
         for key, prefix in self.recursion.prefixes.items():
             if prefix.context is not None:
                 for layer, (keys, values) in zip(prefix.context.cache.layers, inputs.caches[key], strict=True):
-                    layer.keys, layer.values = keys, values
+                    layer.put(keys, values)
                 padded[key] = Context(prefix.context.cache, inputs.valid[key], self._lengths[key])
         result = _Record(inputs, torch.zeros(()), {}, [], lambda: None)
 

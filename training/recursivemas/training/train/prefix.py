@@ -5,20 +5,18 @@ changes it. Its KV cache is computed once for all rounds; every turn begins with
 those of the plain way, up to rounding. Shape letters: B batch, T positions, M latent steps, D hidden size.
 """
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 import transformers
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
 
 from recursivemas.system.prompt import Text
 from recursivemas.system.questions import Asked
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.caches import LinearState
+from recursivemas.training.kept import common_beginning
 from recursivemas.training.recursion import HandOff, Opening, Recursion, Turn
 from recursivemas.training.rollout import Context, extend, left_pad
 
@@ -38,29 +36,11 @@ class Prefix:
     context: Context | None
     lengths: list[int]
 
-    def fork(self) -> Context:
-        """A context that goes on from here and leaves this one as it is; keys and values are not copied."""
-        return Context(transformers.DynamicCache()) if self.context is None else _fork(self.context)
-
-
-def _fork(context: Context) -> Context:
-    cache = copy.copy(context.cache)
-    cache.layers = [_fork_layer(layer) for layer in cache.layers]
-    return Context(cache, context.valid, context.length, context.closed)
-
-
-def _fork_layer(layer: Any) -> Any:
-    """A layer's copy, which may share tensors, because what changes becomes a new tensor; lists of them it may not."""
-    forked = copy.copy(layer)
-    for name, value in vars(layer).items():
-        if isinstance(value, list | dict):
-            setattr(forked, name, value.copy())
-    return forked
-
-
-def _changes_in_place(context: Context) -> bool:
-    """Whether a context cannot be shared, because it has layers that may change tensors in place."""
-    return any(type(layer) not in (DynamicLayer, LinearState) for layer in context.cache.layers)
+    def fork(self, more: int = 0) -> Context:
+        """A context that goes on from here, by so many positions, and leaves this one as it is."""
+        if self.context is None:
+            return Context(transformers.DynamicCache(), expected=more)
+        return self.context.fork(more)
 
 
 @dataclass(frozen=True)
@@ -170,16 +150,13 @@ class PrefixRecursion(Recursion):
             self.embedded[known] = agent.embed(piece)
         return self.embedded[known]
 
-    def begin(self, agent: LoadedAgent, prompts: Sequence[Tensor]) -> tuple[Tensor, Context]:
+    def begin(self, agent: LoadedAgent, prompts: Sequence[Tensor], more: int = 0) -> tuple[Tensor, Context]:
         """Reads what follows the prefix, B tensors (T_b, D), once for answering and thinking."""
         if self._begun is None or prompts[0] is not self._begun.prompt:
             embeds, valid = left_pad(prompts)
-            context = self.prefixes[agent.agent.id].fork()
-            begun = _Begun(prompts[0], extend(agent, context, embeds, valid)[:, -1], context)
-            if _changes_in_place(context):
-                return begun.hidden, context
-            self._begun = begun
-        return self._begun.hidden, _fork(self._begun.context)
+            context = self.prefixes[agent.agent.id].fork(embeds.shape[1] + more)
+            self._begun = _Begun(prompts[0], extend(agent, context, embeds, valid)[:, -1], context)
+        return self._begun.hidden, self._begun.context.fork(more)
 
     def read(self, agent: LoadedAgent, hidden: Tensor, context: Context, text: str) -> Tensor:
         """As `Recursion.read`; the text is embedded once."""
@@ -192,16 +169,15 @@ class PrefixRecursion(Recursion):
 
     @torch.no_grad()
     def _prefix(self, agent: LoadedAgent) -> Prefix:
-        """The prefix of one agent's prompts; empty if they have none in common, or its cache cannot be shared."""
+        """The prefix of one agent's prompts; empty if they have none in common."""
         kinds = [rows for (key, _), rows in self._pieces.items() if key == agent.agent.id]
-        common = [_common([_opening(row) for row in same]) for same in zip(*kinds, strict=True)]
-        nothing = Prefix(None, [0] * len(common))
+        common = [common_beginning([_opening(row) for row in same]) for same in zip(*kinds, strict=True)]
         if not any(common):
-            return nothing
+            return Prefix(None, [0] * len(common))
         embeds, valid = left_pad([agent.embed(row) for row in common])
-        context = Context(transformers.DynamicCache())
+        context = Context(transformers.DynamicCache(), expected=embeds.shape[1])
         extend(agent, context, embeds, valid)
-        return nothing if _changes_in_place(context) else Prefix(context, [len(row) for row in common])
+        return Prefix(context, [len(row) for row in common])
 
 
 def _pieces(agent: LoadedAgent, questions: Sequence[Asked], rounds: int) -> list[list[tuple[Piece, ...]]]:
@@ -233,13 +209,3 @@ def _behind(pieces: Sequence[Piece], length: int) -> list[Piece]:
     first, *later = pieces
     assert not isinstance(first, str), "a prefix ends before the first slot"
     return [first[length:], *later] if len(first) > length else later
-
-
-def _common(openings: Sequence[tuple[int, ...]]) -> list[int]:
-    """The longest beginning that all have in common."""
-    common: list[int] = []
-    for ids in zip(*openings, strict=False):
-        if len(set(ids)) > 1:
-            break
-        common.append(ids[0])
-    return common
