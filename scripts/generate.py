@@ -24,6 +24,7 @@ from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.saved_run import SavedOptions, SavedRun
 from recursivemas.system.settings import AnswerRetry, Decoding, InnerLoop, OuterLoop, Training
 from recursivemas.system.system import Agent, ChatTemplateOptions, System, Task
+from recursivemas.system.tuning import Tuned
 
 ROOT = Path(__file__).parents[1]
 Schema = dict[str, Any]
@@ -188,6 +189,7 @@ DOCUMENTED: dict[str, Callable[[], str]] = {
     "agent of a system file": lambda: _fields_of(Agent),
     "chat template of a system file": lambda: _fields_of(ChatTemplateOptions),
     "task of a system file": lambda: _fields_of(Task),
+    "evidence of a system file": lambda: _fields_of(Tuned),
     "training": lambda: _fields_of(Training),
     "inner loop": lambda: _fields_of(InnerLoop),
     "outer loop": lambda: _fields_of(OuterLoop),

@@ -27,6 +27,7 @@ _COMMANDS = {
     "build": "Build a whole system into dist/<system>/.",
     "run": "Ask a system one question with the PyTorch reference.",
     "eval": "Measure accuracy, decoded tokens and time per mode and round.",
+    "tune": "Choose rounds and latent steps by measuring them.",
     "import-release": "Write a system with the prompts and settings of a copy of the paper's code.",
     "links": "Check link files and convert them to and from other formats.",
     "site": "Put the playground and built systems into one folder for any static host.",

@@ -21,6 +21,7 @@ from recursivemas.cli.options import (
     ThreadsOption,
     WeightsOption,
     search_words,
+    several_numbers,
     use_threads,
 )
 from recursivemas.cli.phases import shown_phases
@@ -119,8 +120,8 @@ def eval_command(
         raise InputError(f"{system}: names no questions; set task.data or pass --data")
     modes = _names(mode, {each.name: each for each in MODES}, "--mode")
     controls = _names(control, get_args(Control), "--control")
-    chosen_rounds = _numbers(rounds, declared.rounds, "--rounds", MAX_ROUNDS)
-    chosen_steps = _numbers(latent_steps, declared.default_latent_steps, "--latent-steps", MAX_LATENT_STEPS)
+    chosen_rounds = several_numbers(rounds, declared.rounds, "--rounds", MAX_ROUNDS)
+    chosen_steps = several_numbers(latent_steps, declared.default_latent_steps, "--latent-steps", MAX_LATENT_STEPS)
     loaded = recursivemas.load(
         system, links, device=device, precision=precision, weights=weights, python=python, search=search_words(search)
     )
@@ -178,22 +179,10 @@ def _wrong_table(cells: "Sequence[Cell]", records: Sequence[QuestionRecord], mos
 def _one(text: str | None, option: str, most: int) -> int | None:
     if text is None:
         return None
-    numbers = _numbers(text, 1, option, most)
+    numbers = several_numbers(text, 1, option, most)
     if len(numbers) > 1:
         raise InputError(f"{option} {text!r}: --profile takes one number")
     return numbers[0]
-
-
-def _numbers(text: str | None, default: int, option: str, most: int) -> list[int]:
-    if text is None:
-        return [default]
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{option} {text!r}: expected whole numbers separated by commas, such as 1,2,3") from None
-    if not 1 <= min(numbers) <= max(numbers) <= most:
-        raise InputError(f"{option} {text!r}: expected numbers of at least 1 and at most {most}")
-    return numbers
 
 
 def _names(text: str, known: Collection[Name], option: str) -> list[Name]:

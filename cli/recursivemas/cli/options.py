@@ -70,3 +70,26 @@ def search_words(command: str | None) -> tuple[str, ...] | None:
         return None if command is None else tuple(shlex.split(command))
     except ValueError as error:
         raise InputError(f"--search {command!r}: not a command line: {error}") from None
+
+
+def several_numbers(text: str | None, default: int, option: str, most: int) -> list[int]:
+    """The numbers of an option such as `1,2,3`.
+
+    Args:
+        text: What was given; None for the default.
+        default: The number that counts then.
+        option: The option, for the message.
+        most: The largest number; the smallest is 1.
+
+    Raises:
+        InputError: It is no list of such numbers.
+    """
+    if text is None:
+        return [default]
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} {text!r}: expected whole numbers separated by commas, such as 1,2,3") from None
+    if not 1 <= min(numbers) <= max(numbers) <= most:
+        raise InputError(f"{option} {text!r}: expected numbers of at least 1 and at most {most}")
+    return numbers

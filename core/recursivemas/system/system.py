@@ -27,6 +27,7 @@ from recursivemas.system.names import (
 from recursivemas.system.prompt import Text, field_names, latent_edges, parse_template
 from recursivemas.system.settings import Decoding, Training
 from recursivemas.system.strict import MOST_YAML_BYTES, parse_yaml, read_text
+from recursivemas.system.tuning import Tuned
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64), NO_PROPERTY]
 
@@ -173,6 +174,8 @@ class System(Closed):
     """How links are trained."""
     task: Task | None = None
     """What the system is for."""
+    tuned: Tuned | None = added(None)
+    """Evidence for the numbers of rounds and latent steps, if `rmas tune` chose them."""
 
     @model_validator(mode="before")
     @classmethod
