@@ -376,8 +376,11 @@ async function takeTurn(
   for (const event of events.slice(starts[turn], starts[turn + 1])) {
     if (event.kind === "step" || event.kind === "token") await pause(fake.stepMs);
     if (event.kind === "handoff") {
-      const { edge, states, text = "" } = event;
-      carried[edge] = states ? { rows: states } : { text };
+      const { edge, to, rows, text } = event;
+      // The stand-in's whole runs hand over the sender's rows; devices check that they have the receiver's size.
+      const columns = system.agents.find(({ id }) => id === to)?.hiddenSize ?? 0;
+      const data = Float32Array.from({ length: rows * columns }, (_, place) => Math.sin(place + turn));
+      carried[edge] = text === undefined ? { rows: { rows, columns, data } } : { text };
     }
     emit(event);
   }
@@ -407,7 +410,7 @@ function handleOf(system: System, fake: FakeOptions): SystemHandle {
       new FakeRun(system, options, fake, hooks.onEvent ?? (() => {}), hooks.signal).perform(),
     turn: (request, hooks = {}) => takeTurn(system, request, fake, hooks.onEvent ?? (() => {})),
     paces: async () => Object.fromEntries(system.agents.map(({ id }) => [id, 50])),
-    counters: async () => ({ ...COUNTERS, bindGroups: 0, writes: 0, passes: 0 }),
+    counters: async () => ({ ...COUNTERS, bindGroups: 0, writes: 0, passes: 0, positions: 0 }),
     dispose: async () => ({ ...COUNTERS, liveBytes: 0 }),
   };
 }

@@ -93,9 +93,9 @@ export function Places(): JSX.Element | null {
             <tr>
               <th scope="col">Agent</th>
               <th scope="col">Device</th>
+              <th scope="col">State</th>
               <th scope="col">Download</th>
               <th scope="col">GPU memory</th>
-              <th scope="col">State</th>
             </tr>
           </thead>
           <tbody>
@@ -127,9 +127,9 @@ export function Places(): JSX.Element | null {
                       ))}
                     </select>
                   </td>
+                  <td>{stateWords(all, agent.id, place, session.phase.value === "loading")}</td>
                   <td>{formatBytes(totalBytes(files))}</td>
                   <td>{formatBytes(agent.memoryBytes)}</td>
-                  <td>{stateWords(all, agent.id, place, session.phase.value === "loading")}</td>
                 </tr>
               );
             })}

@@ -354,7 +354,7 @@ export class Devices {
     const leader = this.#leader;
     const member = this.#member;
     batch(() => {
-      this.devices.value = leader?.devices ?? [];
+      this.devices.value = distinct(leader?.devices ?? []);
       this.places.value = new Map(
         (leader?.system.agents ?? []).map(({ id }) => [id, leader?.placeOf(id) ?? this.id]),
       );
@@ -373,6 +373,14 @@ export class Devices {
         this.problem.value = member.reason ?? "The device that leads is gone. Ask it for a new invitation.";
     });
   }
+}
+
+/** Numbers devices that are called the same. */
+function distinct(devices: readonly Device[]): readonly Device[] {
+  return devices.map((device, index) => {
+    const before = devices.slice(0, index).filter(({ name }) => name === device.name).length;
+    return before === 0 ? device : { ...device, name: `${device.name} (${before + 1})` };
+  });
 }
 
 /** The part of an address that holds an invitation. It is never sent to a server. */

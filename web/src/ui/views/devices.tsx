@@ -208,7 +208,7 @@ function AsMember(): JSX.Element | null {
           <button type="button" class="button strong" onClick={() => void devices.holdWanted()}>
             Load {missing.length === 1 ? `the ${missing[0]}` : `${missing.length} agents`}
           </button>{" "}
-          {formatBytes(size)} to download, if this browser does not have them already.
+          {formatBytes(size)} to download, less what this browser has already.
         </p>
       )}
       <p class="device-bytes">
