@@ -11,17 +11,27 @@ const text = (path: string): string => readFileSync(here(path), "utf8");
 
 /** Writes the files that npm needs besides the code. The code is bundled, so the package has no dependencies. */
 function packageFiles(): Plugin {
-  const { version, description, license } = JSON.parse(text("package.json"));
+  const { version, license } = JSON.parse(text("package.json"));
+  // Set where a workflow builds; npm compares it with the provenance.
+  const repository = process.env.GITHUB_REPOSITORY;
   const manifest = {
     name: "recursivemas",
     version,
-    description,
+    description: "Agents that hand over hidden states, on WebGPU: the engine of RecursiveMAS in the browser.",
+    keywords: ["webgpu", "llm", "agents", "multi-agent", "latent", "recursivemas"],
     license,
+    ...(repository ? { repository: { type: "git", url: `git+https://github.com/${repository}.git` } } : {}),
     type: "module",
+    sideEffects: false,
+    types: "./types/engine/api.d.ts",
     exports: {
       ".": { types: "./types/engine/api.d.ts", import: "./recursivemas.js" },
+      "./node": { types: "./types/engine/node.d.ts", import: "./node.js" },
       "./worker.js": "./worker.js",
+      "./package.json": "./package.json",
     },
+    files: ["*.js", "types"],
+    engines: { node: ">=20" },
   };
   const files = {
     "package.json": `${JSON.stringify(manifest, null, 2)}\n`,
@@ -37,10 +47,20 @@ function packageFiles(): Plugin {
   };
 }
 
+/** In the package, node.js takes from recursivemas.js what both need, so that this stays one file. */
+function oneModule(): Plugin {
+  return {
+    name: "one-module",
+    enforce: "pre",
+    resolveId: (id, importer) =>
+      id === "./api" && importer?.endsWith("/node.ts") ? { id: "./recursivemas.js", external: true } : null,
+  };
+}
+
 export default defineConfig({
   base: "./",
   publicDir: false,
-  plugins: [withoutNodeModules(), packageFiles()],
+  plugins: [withoutNodeModules(), oneModule(), packageFiles()],
   worker: {
     format: "es",
     plugins: () => [withoutNodeModules()],
@@ -50,6 +70,10 @@ export default defineConfig({
     target: "es2023",
     outDir: here("lib"),
     emptyOutDir: true,
-    lib: { entry: here("src/engine/api.ts"), formats: ["es"], fileName: () => "recursivemas.js" },
+    lib: {
+      entry: { recursivemas: here("src/engine/api.ts"), node: here("src/engine/node.ts") },
+      formats: ["es"],
+      fileName: (_, name) => `${name}.js`,
+    },
   },
 });
