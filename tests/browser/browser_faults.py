@@ -103,7 +103,6 @@ LIST: Kinds = [
         opening(do.status(INDEX, 404)),
         NO_LIST,
         ("the server answered 404", "the file is not there"),
-        True,
     ),
     ("the server is down", opening(lambda v: v.refuse(INDEX)), NO_LIST, ("is the server reachable?",)),
     (
@@ -152,7 +151,6 @@ NETWORK: Kinds = [
         opening(lambda v: v.answer(MANIFEST, do.LOGIN)),
         UNREADABLE,
         ("is not valid JSON but a web page",),
-        True,
     ),
     (
         "only a half of it arrives",
@@ -255,7 +253,6 @@ FILES: Kinds = [
         loading(do.shard(lambda b: bytes([b[0] ^ 1]) + b[1:])),
         DAMAGED,
         ("its sha256 is", "system.json says"),
-        True,
     ),
     ("a shard that is cut", loading(do.shard(lambda b: b[:-100])), DAMAGED, ("bytes, system.json says",)),
     ("a shard that is too long", loading(do.shard(lambda b: b + b"x")), DAMAGED, ("got more than",)),
@@ -349,7 +346,6 @@ FILES: Kinds = [
         loading(do.signed("recursivelink*.json", do.links(do.swap_links))),
         LINKS,
         ("but the agents need 96 to 96",),
-        True,
     ),
     (
         "links with NaN",
@@ -398,7 +394,7 @@ GPU: Kinds = [
         "The browser ran out of memory",
         ("the browser has no memory left",),
     ),
-    ("the browser has no WebGPU", loading(worker(do.NO_WEBGPU)), NO_GPU, ("this browser has no WebGPU",), True),
+    ("the browser has no WebGPU", loading(worker(do.NO_WEBGPU)), NO_GPU, ("this browser has no WebGPU",)),
     ("there is no adapter", loading(worker(do.NO_ADAPTER)), NO_GPU, ("check that hardware acceleration is on",)),
     (
         "the adapter never answers",
@@ -437,7 +433,6 @@ GPU: Kinds = [
         loading(worker(do.OUT_OF_MEMORY)),
         "The graphics card ran out of memory",
         ("not enough memory left",),
-        True,
     ),
     (
         "the card refuses a command",
@@ -480,7 +475,6 @@ GIVEN: Kinds = [
         do.dropping(do.folder("a.txt", "b.txt")),
         NOT_OPENED,
         ("with its system.json, but there is none in it",),
-        True,
     ),
     (
         "system.json without its folder",
@@ -508,7 +502,7 @@ GIVEN: Kinds = [
     ("links for other agents", do.dropped_links, LINKS, ("but the agents need 96 to 96",)),
 ]
 ADDRESS: Kinds = [
-    ("a name that the list lacks", opening(query="?system=hop"), NO_SYSTEM, ("no system is at 'hop'",), True),
+    ("a name that the list lacks", opening(query="?system=hop"), NO_SYSTEM, ("no system is at 'hop'",)),
     ("an address that is none", opening(query="?system=http://["), NO_SYSTEM, ("no system is at 'http://['",)),
     ("a folder of an earlier visit", opening(query="?system=folder:mine"), NOT_OPENED, ("drop it again",)),
     (
