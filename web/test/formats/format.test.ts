@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { camelise, snakeise } from "../../src/formats/camel";
 import { decodingProblem } from "../../src/formats/decoding";
+import { parseFile } from "../../src/formats/format";
 import { DECODING, MODE_NAMES, MODES } from "../../src/formats/generated/names";
+import { QUESTIONS } from "../../src/formats/generated/validators";
 import { lostKey } from "../../src/formats/names";
 
 describe("keys", () => {
@@ -25,6 +27,29 @@ describe("keys", () => {
   test("change back", () => {
     expect(snakeise(typed)).toEqual(file);
   });
+});
+
+test.each([
+  [
+    " <!doctype html><h1>Log in</h1>",
+    "x is not valid JSON but a web page: a network may want you to log in first",
+  ],
+  ["[".repeat(1e5) + "]".repeat(1e5), "x: more than 64 levels deep"],
+  ['[{"question": "q", "answer": 1e999}]', "x: a number is too large to be one"],
+  ['[{"question": "q"}]', "x is not a list of questions: missing key '0.answer'"],
+  ['[{"question": "q", "a\\nb": 1}]', "missing key '0.answer'; unknown key '0.a b'"],
+  [`["${"a".repeat(1e5)}"]`, "…"],
+])("a file that cannot be read is told in one line of readable length: %.20s", (text, words) => {
+  const said = (() => {
+    try {
+      return String(parseFile(text, "x", QUESTIONS));
+    } catch (error) {
+      return (error as Error).message;
+    }
+  })();
+  expect(said).toContain(words);
+  expect(said.length).toBeLessThanOrEqual(1000);
+  expect(said).not.toMatch(/[\n\r]|undefined/);
 });
 
 describe("lists of names", () => {
