@@ -136,8 +136,13 @@ class Run:
         """Appends one line to the log."""
         self._line += 1
         if self.main:
-            with (self.folder / LOG).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(figures) + "\n")
+            try:
+                with (self.folder / LOG).open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(figures) + "\n")
+            except OSError as error:
+                raise InputError(
+                    f"{self.folder / LOG}: cannot be written: {error.strerror}; make room, then go on with --resume"
+                ) from None
 
     def save(self, phase: dict[str, Any] | None) -> None:
         """Writes a checkpoint."""
