@@ -7,15 +7,19 @@ from typing import Annotated
 import typer
 
 import recursivemas
+from recursivemas.cli.dry_run import show_estimate
 from recursivemas.cli.options import DeviceOption, SystemArgument, ThreadsOption, use_threads
 from recursivemas.cli.phases import shown_phases
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import MAX_ROUNDS, Dtype
+from recursivemas.system.system import load_system
 
 
 def train_command(
     system: SystemArgument,
-    out: Annotated[Path, typer.Option(help="Folder for recursivelink.json, metrics.jsonl and curves.png.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for recursivelink.json, metrics.jsonl and curves.png.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="JSONL file, Hub data set or generator:<task>. Default: the task's.")
     ] = None,
@@ -30,6 +34,16 @@ def train_command(
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the numbers in recursivelink.json.")] = "float16",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: estimate a step's memory and time, and propose settings.")
+    ] = False,
+    gpu: Annotated[
+        str | None, typer.Option(help="With --dry-run: a GPU, such as A100-80GB. Default: all known.")
+    ] = None,
+    question_tokens: Annotated[
+        int, typer.Option(min=1, help="With --dry-run: tokens of a question, or of another column.")
+    ] = 300,
+    answer_tokens: Annotated[int, typer.Option(min=1, help="With --dry-run: tokens of an answer.")] = 32,
 ) -> None:
     """Trains a system's links; the agents stay frozen.
 
@@ -37,6 +51,13 @@ def train_command(
     embeddings, and learn through all rounds. `accelerate launch --no-python rmas train …` spreads the work over GPUs.
     """
     use_threads(threads)
+    if dry_run:
+        show_estimate(load_system(system), rounds, gpu, question_tokens, answer_tokens)
+        return
+    if gpu is not None:
+        raise InputError("--gpu needs --dry-run; training itself takes --device")
+    if out is None:
+        raise InputError("--out: expected a folder for the links; --dry-run alone works without")
     kept, say = _steps(keep_at), functools.partial(typer.echo, err=True)
     with shown_phases() as start:
         recursivemas.train(
