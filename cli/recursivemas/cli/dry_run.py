@@ -3,6 +3,7 @@
 import typer
 from rich.table import Table
 
+from recursivemas.api.extras import require
 from recursivemas.cli.console import plain_console
 from recursivemas.system.system import System
 
@@ -11,6 +12,7 @@ def show_estimate(
     declared: System, rounds: int | None, gpu: str | None, question_tokens: int, answer_tokens: int
 ) -> None:
     """Prints what a step of the outer loop needs, and settings for GPUs."""
+    require("torch", "transformers", "accelerate")
     from recursivemas.training.train.estimate import GIB, GPUS, estimate, find_gpu, propose, read_config
 
     gpus = GPUS if gpu is None else (find_gpu(gpu),)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 import recursivemas
 from recursivemas.api.evaluation import Control
+from recursivemas.api.extras import require
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     MODE_NAMES,
@@ -87,7 +88,10 @@ def eval_command(
         bool, typer.Option("--run-code", help="With --profile: run the programs of answers, in a limited process.")
     ] = False,
 ) -> None:
-    """Asks every question in every chosen mode and round; the intervals are Wilson's at 95%."""
+    """Asks every question in every chosen mode and round; the intervals are Wilson's at 95%.
+
+    `accelerate launch --no-python rmas eval …` shares the questions among processes, with the same result.
+    """
     use_threads(threads)
     declared = load_system(system)
     if profile is not None:
@@ -122,6 +126,11 @@ def eval_command(
     controls = _names(control, get_args(Control), "--control")
     chosen_rounds = several_numbers(rounds, declared.rounds, "--rounds", MAX_ROUNDS)
     chosen_steps = several_numbers(latent_steps, declared.default_latent_steps, "--latent-steps", MAX_LATENT_STEPS)
+    require("torch", "transformers", "accelerate")
+    from recursivemas.training.loading import chosen_device
+    from recursivemas.training.processes import processes
+
+    main = processes(chosen_device(device)).is_main_process
     loaded = recursivemas.load(
         system, links, device=device, precision=precision, weights=weights, python=python, search=search_words(search)
     )
@@ -136,8 +145,10 @@ def eval_command(
             seed=seed or 0,
             limit=limit,
             batch_size=batch_size or 128,
-            progress=start,
+            progress=start if main else None,
         )
+    if not main:
+        return
     plain_console().print(_table(found.cells))
     if wrong:
         plain_console().print(_wrong_table(found.cells, found.records, wrong))
@@ -148,7 +159,7 @@ def eval_command(
 
 def _table(cells: "Sequence[Cell]") -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("mode", "control", "R", "M", "accuracy", "95%", "decoded", "positions", "ms", "n"):
+    for heading in ("mode", "control", "R", "M", "accuracy", "95%", "decoded", "positions", "kept", "ms", "n"):
         table.add_column(heading, no_wrap=True)
     for cell in cells:
         table.add_row(
@@ -160,6 +171,7 @@ def _table(cells: "Sequence[Cell]") -> Table:
             f"{cell.low:.3f}..{cell.high:.3f}",
             f"{cell.decoded_tokens:.1f}",
             f"{cell.forward_positions:.0f}",
+            f"{cell.kept_positions:.0f}",
             f"{cell.time_ms:.1f}",
             str(cell.questions),
         )

@@ -78,11 +78,12 @@ def eval_released(
     out: Path,
 ) -> None:
     """Asks a data set and shows both scores; the files of `out` are written as the questions are answered."""
-    from recursivemas.training.evaluation.released import ask_set, mean, processes, released_system, scores
+    from recursivemas.training.evaluation.released import ask_set, mean, released_system, scores
     from recursivemas.training.evaluation.released_sets import SETS, load_set
     from recursivemas.training.evaluation.report import versions
     from recursivemas.training.evaluation.results import RESULTS_FILE, digest
     from recursivemas.training.loading import chosen_device, load_recursion
+    from recursivemas.training.processes import processes
 
     state = processes(chosen_device(device))
     questions = load_set(name, data, settings.seed)

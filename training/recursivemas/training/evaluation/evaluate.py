@@ -18,6 +18,7 @@ from recursivemas.system.prompt import field_names, parse_template
 from recursivemas.system.questions import Asked, QuestionRecord, check_fields
 from recursivemas.system.system import System
 from recursivemas.training.evaluation.statistics import wilson
+from recursivemas.training.processes import batch_seed, place, share
 from recursivemas.training.recursion import HandOffHook, Recursion
 from recursivemas.training.tasks.scoring import is_right
 from recursivemas.training.window import check_window
@@ -28,7 +29,7 @@ Control = Literal["none", "zeros", "other_question"]
 # What tables show of a cell, in order.
 COLUMNS = (
     *("mode", "rounds", "latent_steps", "temperature", "control", "questions", "right", "accuracy", "low", "high"),
-    *("decoded_tokens", "forward_positions", "time_ms", "by_group"),
+    *("decoded_tokens", "forward_positions", "kept_positions", "time_ms", "by_group"),
 )
 
 
@@ -43,11 +44,12 @@ class Cell:
         temperature: Of the sampler; 0 is greedy, None what each agent's checkpoint says.
         control: What was done to hand-offs.
         decoded_tokens: Mean sampled tokens a question.
-        forward_positions: Mean positions that any agent computed for a question.
+        forward_positions: Mean positions that any agent read for a question: the budget in which modes compare.
         time_ms: Mean wall time a question, in batches.
         by_group: Accuracy by the questions' group.
         correct: Whether each question was answered correctly.
         answers: What the system answered to each question.
+        kept_positions: Mean of those forward positions that were not computed again, because the agent still had them.
     """
 
     mode: Mode
@@ -61,6 +63,7 @@ class Cell:
     by_group: dict[str, float]
     correct: tuple[bool, ...]
     answers: tuple[str, ...] = ()
+    kept_positions: float = 0.0
 
     @property
     def questions(self) -> int:
@@ -100,6 +103,18 @@ class Cell:
         ]
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What one batch of questions gave; numbers are sums over its questions."""
+
+    texts: list[str]
+    correct: list[bool]
+    decoded_tokens: int
+    forward_positions: int
+    kept_positions: int
+    duration_ms: float
+
+
 def zeros(_edge: str, _round: int, value: Tensor) -> Tensor:
     """Control: hand-offs are zeros."""
     return torch.zeros_like(value)
@@ -125,7 +140,9 @@ def evaluate(
     batch_size: int = 128,
     progress: Progress = lambda _done, _total: None,
 ) -> Cell:
-    """Asks every question once.
+    """Asks every question once; several processes share the batches.
+
+    Every batch samples with a generator of its own, so the answers do not depend on how many processes there are.
 
     Args:
         recursion: The system with its agents and links.
@@ -154,23 +171,30 @@ def evaluate(
     sampler = asked.sampler(seed)
     if temperature is not None:
         sampler = replace(sampler, temperature=temperature)
-    correct: list[bool] = []
-    written: list[str] = []
-    decoded = positions = 0
-    duration = 0.0
-    for begin in range(0, len(records), batch_size):
+    done = 0
+
+    def ask(begin: int) -> _Batch:
+        nonlocal done
         batch = list(records[begin : begin + batch_size])
         # A question alone in its batch has no neighbour, so the question before it joins in and is not counted.
         extra = [records[begin - 1]] if control == "other_question" and len(batch) == 1 else []
         questions = asked_of(system, [*extra, *batch])
-        answers = asked.run(questions, rounds, latent_steps, mode, sampler)
+        own = replace(sampler, generator=asked.sampler(batch_seed(seed, begin)).generator)
+        answers = asked.run(questions, rounds, latent_steps, mode, own)
         texts = answers.texts[len(extra) :]
-        written += texts
-        correct += [is_right(text, record, scoring) for text, record in zip(texts, batch, strict=True)]
-        decoded += sum(answers.decoded_tokens[len(extra) :])
-        positions += sum(answers.forward_positions[len(extra) :])
-        duration += answers.duration_ms * len(batch) / len(questions)
-        progress(len(correct), len(records))
+        done = min(done + len(batch) * place()[1], len(records))
+        progress(done, len(records))
+        return _Batch(
+            texts,
+            [is_right(text, record, scoring) for text, record in zip(texts, batch, strict=True)],
+            sum(answers.decoded_tokens[len(extra) :]),
+            sum(answers.forward_positions[len(extra) :]),
+            sum(answers.kept_positions[len(extra) :]),
+            answers.duration_ms * len(batch) / len(questions),
+        )
+
+    batches = share(range(0, len(records), batch_size), ask)
+    correct = [each for batch in batches for each in batch.correct]
     total = len(records)
     return Cell(
         mode=mode,
@@ -178,12 +202,13 @@ def evaluate(
         latent_steps=latent_steps or system.default_latent_steps,
         temperature=sampler.temperature,
         control=control,
-        decoded_tokens=decoded / total,
-        forward_positions=positions / total,
-        time_ms=duration / total,
+        decoded_tokens=sum(batch.decoded_tokens for batch in batches) / total,
+        forward_positions=sum(batch.forward_positions for batch in batches) / total,
+        kept_positions=sum(batch.kept_positions for batch in batches) / total,
+        time_ms=sum(batch.duration_ms for batch in batches) / total,
         by_group=_by_group(records, correct),
         correct=tuple(correct),
-        answers=tuple(written),
+        answers=tuple(text for batch in batches for text in batch.texts),
     )
 
 

@@ -6,13 +6,10 @@ from a generator of its own. So the results depend neither on how many processes
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import accelerate
 import numpy as np
-import torch
 
 from recursivemas.system.names import Mode
 from recursivemas.system.progress import Progress, Say, silent
@@ -30,6 +27,7 @@ from recursivemas.training.evaluation.released_scoring import (
 from recursivemas.training.evaluation.released_sets import SetQuestion
 from recursivemas.training.evaluation.results import Line, Results, digest
 from recursivemas.training.evaluation.statistics import wilson
+from recursivemas.training.processes import processes
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.scoring import is_right
 from recursivemas.training.window import check_window
@@ -59,12 +57,6 @@ class Score:
     low: float
     high: float
     pass_at_k: float
-
-
-def processes(device: torch.device) -> accelerate.PartialState:
-    """The processes that share the work: one, unless `accelerate launch` started more. Call it before agents load."""
-    # They wait for the slowest of them.
-    return accelerate.PartialState(cpu=device.type == "cpu", timeout=timedelta(days=7))
 
 
 def released_system(system: System, settings: ReleasedSettings) -> System:

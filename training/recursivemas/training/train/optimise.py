@@ -190,7 +190,7 @@ class Run:
                 group["lr"] = schedule.rate(step)
             optimizer.zero_grad(set_to_none=True)
             loss, figures = _accumulate(parameters, schedule.accumulation, functools.partial(loss_function, step))
-            self._average(parameters)
+            loss = self._average(parameters, loss)
             limit = schedule.gradient_clip if schedule.gradient_clip is not None else math.inf
             norm = float(nn.utils.clip_grad_norm_(parameters, limit))
             if not math.isfinite(norm) or not math.isfinite(loss):
@@ -209,11 +209,15 @@ class Run:
         self.done.append(name)
         self.save(None)
 
-    def _average(self, parameters: list[nn.Parameter]) -> None:
-        """Averages gradients over processes."""
-        for parameter in parameters if self.accelerator.num_processes > 1 else ():
+    def _average(self, parameters: list[nn.Parameter], loss: float) -> float:
+        """Averages gradients over processes, and the loss, which it returns."""
+        if self.accelerator.num_processes == 1:
+            return loss
+        for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+        losses = torch.tensor([loss], device=self.accelerator.device)
+        return float(self.accelerator.reduce(losses, reduction="mean"))
 
 
 def _accumulate(

@@ -6,6 +6,7 @@ tokens; positions are then matched through the characters where tokens end. Shap
 hidden size, B batch, T positions, M latent steps, V vocabulary.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.processes import batch_seed, share
 from recursivemas.training.recursion import Recursion, Turn
 from recursivemas.training.rollout import Sampler, Written, logits
 
@@ -145,8 +147,28 @@ class Variety(NamedTuple):
     boilerplate: float
 
 
+@dataclass(frozen=True)
+class WrittenTurn:
+    """What an agent wrote in a turn, for a batch.
+
+    Attributes:
+        agent: Its id.
+        ids: B lists of ids.
+        states: B tensors (tokens, D) float32 on the CPU, from which it wrote them.
+    """
+
+    agent: str
+    ids: list[list[int]]
+    states: list[Tensor]
+
+    @classmethod
+    def of(cls, agent: LoadedAgent, written: Written) -> "WrittenTurn":
+        """What `write` returned, with states."""
+        return cls(agent.agent.id, written.ids, [states.float().cpu() for states in written.states])
+
+
 class Collector:
-    """Gathers one system's pairs, turn by turn of text mode; called after every turn.
+    """Gathers one system's pairs, turn by turn of text mode; called with every turn.
 
     Attributes:
         hidden: By agent id, tensors (n, D) of the pairs' hidden states.
@@ -165,12 +187,12 @@ class Collector:
             (edge.source, edge.target): [] for edge in recursion.system.edges
         }
 
-    def __call__(self, agent: LoadedAgent, written: Written) -> None:
-        """Takes what an agent wrote in a turn, with the states from which it wrote."""
-        key = agent.agent.id
-        for ids, states in zip(written.ids, written.states, strict=True):
+    def __call__(self, turn: WrittenTurn) -> None:
+        """Takes what an agent wrote in a turn."""
+        key = turn.agent
+        for ids, states in zip(turn.ids, turn.states, strict=True):
             kept = [t for t in range(len(ids)) if not self._is_thinned(ids, t)]
-            self.hidden[key].append(states[kept].float())  # h_t, from which the agent wrote ids[t]
+            self.hidden[key].append(states[kept])  # h_t, from which the agent wrote ids[t]
             self.targets[key] += [ids[t] for t in kept]
             self.places[key] += kept
             for edge in self.recursion.system.outgoing(key):
@@ -213,7 +235,7 @@ def collect_pairs(
     text_tokens: int | None = None,
     varieties: dict[str, Variety] | None = None,
 ) -> dict[str, Pairs]:
-    """Every agent's pairs.
+    """Every agent's pairs; several processes share the writing, and all get all pairs.
 
     Tokens that only repeat the token before are thinned to a tenth; otherwise most of the data would be finished
     thoughts that stay where they are.
@@ -227,16 +249,25 @@ def collect_pairs(
         text_tokens: Length of a text; as in text mode by default.
         varieties: Gets how much each agent's texts differ.
     """
-    collector = Collector(recursion, seed)
-    generator = torch.Generator(recursion.deciding.device).manual_seed(seed)
-    sampler = Sampler(temperature, 1.0, generator)
     decoding = recursion.system.decoding
     length = text_tokens or decoding.text_tokens
     decoding = decoding.model_copy(update={"think_before_answer": True, "text_tokens": length})
     writer = Recursion(recursion.system.model_copy(update={"decoding": decoding}), recursion.agents, None)
-    for begin in range(0, len(records), BATCH):
-        questions = records[begin : begin + BATCH]
-        writer.run(questions, mode="text", sampler=sampler, listener=collector)
+
+    def turns(begin: int) -> list[WrittenTurn]:
+        generator = torch.Generator(recursion.deciding.device).manual_seed(batch_seed(seed, begin))
+        found: list[WrittenTurn] = []
+
+        def listen(agent: LoadedAgent, written: Written) -> None:
+            found.append(WrittenTurn.of(agent, written))
+
+        sampler = Sampler(temperature, 1.0, generator)
+        writer.run(records[begin : begin + BATCH], mode="text", sampler=sampler, listener=listen)
+        return found
+
+    collector = Collector(recursion, seed)
+    for turn in itertools.chain.from_iterable(share(range(0, len(records), BATCH), turns)):
+        collector(turn)
     pairs = {key: collector.pairs(key) for key in recursion.agents}
     if varieties is not None:
         varieties |= {key: collector.variety(key) for key in recursion.agents}
@@ -253,7 +284,7 @@ def collect_pairs(
 def collect_latent_pairs(
     recursion: Recursion, records: Sequence[QuestionRecord], seed: int, candidates: int = 1
 ) -> dict[str, Pairs]:
-    """Pairs in the contexts that latent rollouts with the present links lead to.
+    """Pairs in the contexts that latent rollouts with the present links lead to; several processes share them.
 
     The targets are the agent's own predictions at its latent thoughts, so a link learns to continue from its own errors
     and from thoughts that no text holds. Source: Ross et al., arXiv 1011.0686 (dataset aggregation).
@@ -264,29 +295,31 @@ def collect_latent_pairs(
         seed: Of the thinning.
         candidates: K.
     """
+
+    def turns(begin: int) -> list[tuple[str, Tensor, Tensor]]:
+        """Agent, (B, M, D) thoughts and (B, M) which of them repeat the one before, on the CPU."""
+        found: list[Turn] = []
+        questions, system = records[begin : begin + BATCH], recursion.system
+        for _ in recursion.unroll(questions, system.rounds, system.default_latent_steps, turns=found):
+            pass
+        thought = [(turn.agent, turn.thoughts) for turn in found if turn.thoughts is not None]
+        return [(key, each.float().cpu(), _repeats(recursion.agents[key], each).cpu()) for key, each in thought]
+
     states: dict[str, list[Tensor]] = {key: [] for key in recursion.agents}
     generator = torch.Generator().manual_seed(seed)
-    for begin in range(0, len(records), BATCH):
-        turns: list[Turn] = []
-        questions = records[begin : begin + BATCH]
-        system = recursion.system
-        for _ in recursion.unroll(questions, system.rounds, system.default_latent_steps, turns=turns):
-            pass
-        for turn in turns:
-            if turn.thoughts is not None:
-                kept = _fresh(recursion.agents[turn.agent], turn.thoughts, generator)
-                states[turn.agent].append(turn.thoughts[kept].float())  # (B, M, D) to (n, D)
+    for key, thoughts, repeats in itertools.chain.from_iterable(share(range(0, len(records), BATCH), turns)):
+        lucky = torch.rand(repeats.shape, generator=generator) < REPEATS_KEPT
+        states[key].append(thoughts[~repeats | lucky])  # (B, M, D) to (n, D)
     reading = Reading(recursion.agents)
     return {
-        key: from_states(recursion, agent, torch.cat(states[key]), candidates, reading)
+        key: from_states(recursion, agent, torch.cat(states[key]).to(agent.device), candidates, reading)
         for key, agent in recursion.agents.items()
     }
 
 
-def _fresh(agent: LoadedAgent, thoughts: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, M) bool: thoughts that predict another token than the thought before, and a tenth of the others."""
+def _repeats(agent: LoadedAgent, thoughts: Tensor) -> Tensor:
+    """(B, M) bool: thoughts that predict the same token as the thought before."""
     said = logits(agent, thoughts).argmax(-1)  # (B, M, V) to (B, M)
     repeats = torch.zeros_like(said, dtype=torch.bool)
     repeats[:, 1:] = said[:, 1:] == said[:, :-1]
-    lucky = torch.rand(said.shape, generator=generator).to(said.device) < REPEATS_KEPT
-    return ~repeats | lucky
+    return repeats

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.processes import share
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.rollout import Sampler, Written, begin, extend, write
-from recursivemas.training.train.pairs import Collector, Pairs, Variety
+from recursivemas.training.train.pairs import Collector, Pairs, Variety, WrittenTurn
 from recursivemas.training.train.role_texts import Lesson
 
 BATCH = 32
@@ -25,7 +26,7 @@ def collect_text_pairs(
     finish: bool = False,
     varieties: dict[str, Variety] | None = None,
 ) -> dict[str, Pairs]:
-    """Every agent's pairs at the completions of its role texts.
+    """Every agent's pairs at the completions of its role texts; several processes share the reading.
 
     Args:
         recursion: The system; links are not used.
@@ -34,14 +35,20 @@ def collect_text_pairs(
         finish: Whether the agents write completions themselves, greedily and as long as the given ones.
         varieties: Gets how much each agent's texts differ.
     """
-    collector = Collector(recursion, seed)
+    batches: list[tuple[str, list[Lesson]]] = []
     for key, own in lessons.items():
-        agent = recursion.agents[key]
         # Texts of like length are read together; what is collected does not depend on it.
         ordered = sorted(own, key=lambda each: len(each.ids))
-        for start in range(0, len(ordered), BATCH):
-            batch = ordered[start : start + BATCH]
-            collector(agent, _finished(agent, batch) if finish else _read(agent, batch))
+        batches += [(key, ordered[start : start + BATCH]) for start in range(0, len(ordered), BATCH)]
+
+    def turn(batch: tuple[str, list[Lesson]]) -> WrittenTurn:
+        key, texts = batch
+        agent = recursion.agents[key]
+        return WrittenTurn.of(agent, _finished(agent, texts) if finish else _read(agent, texts))
+
+    collector = Collector(recursion, seed)
+    for each in share(batches, turn):
+        collector(each)
     if varieties is not None:
         varieties |= {key: collector.variety(key) for key in recursion.agents}
     return {key: collector.pairs(key) for key in recursion.agents}

@@ -27,6 +27,7 @@ from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent, checksums
 from recursivemas.training.links import Links
 from recursivemas.training.loading import chosen_device, load_weights
+from recursivemas.training.processes import PATIENCE, check_shares
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks.data import TrainingData
 from recursivemas.training.train.checkpoint import load_checkpoint, save_checkpoint
@@ -199,10 +200,10 @@ class Trainer:
     def _collect(self, number: int) -> None:
         """Writes pairs of latent rollouts to disk, because the links that they depend on are about to change."""
         settings = self.system.training
+        records = self.data.batch(LATENT_STREAM, number, settings.inner.questions)
+        recursion = Recursion(self.system, self.agents, self.links)
+        pairs = collect_latent_pairs(recursion, records, settings.seed + number, settings.inner.candidates)
         if self.run.main:
-            records = self.data.batch(LATENT_STREAM, number, settings.inner.questions)
-            recursion = Recursion(self.system, self.agents, self.links)
-            pairs = collect_latent_pairs(recursion, records, settings.seed + number, settings.inner.candidates)
             save_checkpoint(self._pairs_file(number), {key: vars(each) for key, each in pairs.items()})
         self.accelerator.wait_for_everyone()
 
@@ -327,7 +328,7 @@ class Trainer:
             settings.learning_rate,
             settings.warmup_steps,
             settings.gradient_clip,
-            settings.gradient_accumulation,
+            settings.gradient_accumulation // self.accelerator.num_processes,
         )
         self.run.optimise("outer", module, schedule, loss, watch.figures, after)
 
@@ -360,13 +361,12 @@ class Trainer:
 
     def _outer_records(self, step: int, micro: int) -> list[QuestionRecord]:
         """Questions of one micro-batch; all those of a step are sorted by length, so that like ones come together."""
-        settings, processes = self.system.training.outer, self.accelerator.num_processes
-        parts = settings.gradient_accumulation * processes
+        settings, parts = self.system.training.outer, self.system.training.outer.gradient_accumulation
         if self._drawn[0] != step:
             numbers = range(step * parts, (step + 1) * parts)
             drawn = [record for each in numbers for record in self.data.batch(OUTER_STREAM, each, settings.batch_size)]
             self._drawn = (step, sorted(drawn, key=characters) if parts > 1 else drawn)
-        begin = (micro * processes + self.accelerator.process_index) * settings.batch_size
+        begin = (micro * self.accelerator.num_processes + self.accelerator.process_index) * settings.batch_size
         return self._drawn[1][begin : begin + settings.batch_size]
 
     def _keep_step(self, step: int) -> None:
@@ -382,8 +382,8 @@ class Trainer:
         return min(rounds, 1 + int(rounds * step / max(1, settings.steps / 2)))
 
     def _chosen(self, count: int, batch: int, step: int) -> Tensor:
-        """At most `batch` indices of `count` pairs, drawn from seed, step and process."""
-        seed = (self.system.training.seed * 1_000_003 + step) * 1009 + self.accelerator.process_index
+        """At most `batch` indices of `count` pairs, drawn from seed and step: the same in all processes."""
+        seed = (self.system.training.seed * 1_000_003 + step) * 1009
         generator = torch.Generator().manual_seed(seed)
         return torch.randint(0, count, (min(batch, count),), generator=generator).to(self.accelerator.device)
 
@@ -459,7 +459,9 @@ def train_system(
             checkpoint is damaged or belongs to another run.
     """
     settings = system.training
-    accelerator = accelerate.Accelerator(cpu=chosen_device(device).type == "cpu")
+    handlers = [accelerate.InitProcessGroupKwargs(timeout=PATIENCE)]
+    accelerator = accelerate.Accelerator(cpu=chosen_device(device).type == "cpu", kwargs_handlers=handlers)
+    check_shares(settings.outer.gradient_accumulation, accelerator.num_processes)
     if accelerator.is_main_process:
         refuse_earlier_run(out, resume, RESULT)
     if data is None:
