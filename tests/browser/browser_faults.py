@@ -12,7 +12,7 @@ from tests.browser import fault_acts as do
 from tests.browser.fault_acts import INDEX, MANIFEST, SHARD, Act, loading, opening, page, passing, worker
 
 DOCUMENT = Path(__file__).parents[2] / "docs/faults.md"
-BEGIN, END = "<!-- generated: browser faults -->\n", "\n<!-- end -->"
+BEGIN, END = "<!-- checked: browser faults -->\n", "\n<!-- end -->"
 
 
 @dataclass(frozen=True)
