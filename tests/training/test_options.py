@@ -5,12 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from torch.nn import functional
 
+from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
-from recursivemas.training.agents import load_agents
+from recursivemas.system.names import LinkVariant
+from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.curves import draw_curves
+from recursivemas.training.links import InnerLink
 from recursivemas.training.loading import agents_dtype
+from recursivemas.training.train.initialise import start_inner_from_ridge
+from recursivemas.training.train.inner_loop import embedding_scale
+from recursivemas.training.train.pairs import Pairs
 from recursivemas.training.train.trainer import train_system
 from tests.training.conftest import MakeSystem
 
@@ -79,3 +87,22 @@ def test_random_initialisation_is_worse_than_ridge(make_system: MakeSystem, tmp_
         lines = [json.loads(line) for line in (tmp_path / method / "metrics.jsonl").read_text().splitlines()]
         cosines[method] = min(line["cosine"] for line in lines if line["phase"].startswith("start outer"))
     assert cosines["ridge"] > cosines["random"] + 0.2
+
+
+@pytest.mark.parametrize("variant", ["paper", "normed", "ln_res"])
+def test_an_inner_link_can_start_as_a_linear_map(agents: dict[str, LoadedAgent], variant: LinkVariant) -> None:
+    agent = agents["critic"]
+    size, count = agent.hidden_size, 3000
+    torch.manual_seed(3)
+    ids = torch.randint(0, len(agent.embedding_table), (count, 1))
+    wanted = agent.embed(ids[:, 0])
+    # Hidden states of nearly one length, as a final norm makes them, from which a linear map tells the embedding.
+    hidden = functional.normalize(wanted @ torch.randn(size, size) + 0.01 * torch.randn(count, size), dim=-1) * 20
+    pairs = Pairs(hidden, ids, torch.ones_like(ids, dtype=torch.float32), {})
+    link = InnerLink(size, 2 * size + 3, variant).requires_grad_(False)
+    link.scale_output(embedding_scale(agent))
+    assert start_inner_from_ridge(link, agent, pairs) > 0.95
+    ratio = link(hidden).norm(dim=1) / wanted.norm(dim=1)
+    assert 0.5 < float(ratio.median()) < 2
+    with pytest.raises(InputError, match=f"at least twice the hidden size, {2 * size}"):
+        start_inner_from_ridge(InnerLink(size, 2 * size - 1, variant), agent, pairs)

@@ -105,6 +105,9 @@ class InnerLoop(Closed):
     loss: Literal["cosine", "distance"] = added("cosine")
     """What an inner link minimises: `distance` is the squared distance to the next token's embedding, relative to the
     mean square of an embedding's norm."""
+    start: Literal["random", "ridge"] = added("random")
+    """How inner links start: `ridge` is a ridge regression from hidden states to the next token's embedding, which a
+    link can hold if `inner_width` is at least twice the hidden size."""
     nearest_weight: float = added(0.0, ge=0)
     """Weight of the cross-entropy of the nearest token beside that loss: its logits are minus ten times the squared
     distances, relative as above, to the embeddings of all tokens that occur as targets."""

@@ -33,7 +33,12 @@ from recursivemas.training.tasks.data import TrainingData
 from recursivemas.training.train.checkpoint import load_checkpoint, save_checkpoint
 from recursivemas.training.train.columns import characters
 from recursivemas.training.train.graphs import RecordedRounds, Scored
-from recursivemas.training.train.initialise import matched_thoughts, share_embeddings, start_outer
+from recursivemas.training.train.initialise import (
+    matched_thoughts,
+    share_embeddings,
+    start_inner_from_ridge,
+    start_outer,
+)
 from recursivemas.training.train.inner_loop import InnerObjective, embedding_loss, held_out_figures, start_inner
 from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Schedule, refuse_earlier_run
 from recursivemas.training.train.outer_loop import GradientWatch, first_answerable, outer_loss
@@ -161,9 +166,7 @@ class Trainer:
         if not self.run.done:
             self.run.phase("report pairs", self._report_pairs)
         for agent in self.agents:
-            self.run.phase(
-                f"start inner {agent}", functools.partial(start_inner, self.links.inner[agent], self.agents[agent])
-            )
+            self.run.phase(f"start inner {agent}", functools.partial(self._start_inner, agent))
             self._inner(f"inner {agent}", agent, inner.steps)
         self._keep("random")
         for edge in self.links.outer:
@@ -224,6 +227,14 @@ class Trainer:
         provenance = {"stage": name, "seed": self.system.training.seed}
         self.links.to_file(self.system.name, provenance).save(self._stage_file(name))
         seal(self._stage_file(name))
+
+    def _start_inner(self, agent: str) -> None:
+        link = self.links.inner[agent]
+        start_inner(link, self.agents[agent])
+        if self.system.training.inner.start == "ridge":
+            cosine = start_inner_from_ridge(link, self.agents[agent], self.pairs[agent])
+            held_out = held_out_figures(link, self.agents[agent], self.held_out[agent])
+            self.run.log(phase=f"start inner {agent}", method="ridge", cosine=cosine, **held_out)
 
     def _inner(self, name: str, agent: str, steps: int) -> None:
         settings, link = self.system.training.inner, self.links.inner[agent]
