@@ -21,9 +21,10 @@ MOST = {"bindGroups": 16, "writes": 16, "passes": 3}
 def _calls_of_a_step(engine: EnginePage, question: str) -> dict[str, float]:
     counted = []
     for steps in (FEW, MANY):
-        engine.run(question, rounds=1, latentSteps=steps)
+        options: dict[str, Any] = {"rounds": 1, "latentSteps": steps, "decoding": {"maxNewTokens": 1}}
+        engine.run(question, **options)
         before = engine.counters()
-        engine.run(question, rounds=1, latentSteps=steps)
+        engine.run(question, **options)
         after = engine.counters()
         counted.append({name: after[name] - before[name] for name in (*MOST, "dispatches")})
     few, many = counted

@@ -77,6 +77,9 @@ class TurnSummary(Sparse):
     """Positions that the model computed: the prompt with its hand-offs, R_in of thoughts, the answer prefix, what tools
     gave, and sampled tokens. A turn's last token is not among them, because it is never fed back. Absent only in runs
     that version 0.1.0 saved."""
+    kept_positions: Count | None = None
+    """Those of `forward_positions`, at the beginning of the prompt, that were not computed again, because the agent had
+    their keys and values from its turn before. Absent if there were none."""
     text: str
     """Text that the turn decoded; empty for a latent turn."""
     ms: Milliseconds

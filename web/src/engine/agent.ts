@@ -13,6 +13,7 @@ import { floatToBytes } from "./half";
 import { topProbabilities } from "./lens";
 import type { Library } from "./library";
 import type { Model } from "./model";
+import { commonLength } from "./prefix";
 import { type Compiled, DTYPE_BYTES, type Runtime, type Tensor, type TvmObject } from "./runtime";
 import { MOST_TIES, pickLikeliest } from "./sample";
 import { copyRows, planChunks, States } from "./states";
@@ -24,6 +25,18 @@ import type { TokenProbability } from "./types";
 export type Part =
   | { readonly kind: "tokens"; readonly ids: readonly number[] }
   | { readonly kind: "states"; readonly states: States };
+
+/** Splits input after some of the tokens that it begins with. A half without positions is empty. */
+export function splitLeading(
+  parts: readonly Part[],
+  count: number,
+): readonly [readonly Part[], readonly Part[]] {
+  const [first, ...others] = parts;
+  if (count <= 0 || first?.kind !== "tokens") return [[], parts];
+  const [before, after] = [first.ids.slice(0, count), first.ids.slice(count)];
+  const rest: readonly Part[] = after.length > 0 ? [{ kind: "tokens", ids: after }, ...others] : others;
+  return [[{ kind: "tokens", ids: before }], rest];
+}
 
 /** How a token is picked from logits; greedy when `temperature` is 0. */
 export interface Picking {
@@ -46,8 +59,6 @@ export interface AgentLinks {
   readonly outer: ReadonlyMap<string, TvmObject>;
 }
 
-/** The one sequence of a KV cache. */
-const SEQUENCE = 0;
 /** Rows of logits that the lens holds at once: 16 MB for a vocabulary of 256k. */
 const LENS_ROWS = 16;
 
@@ -55,6 +66,14 @@ export class Agent {
   private readonly runtime: Runtime;
   private readonly library: Library;
   #position = 0;
+  /** The tokens of the sequence's first positions, as far as they are tokens of a prompt. */
+  #leading: number[] = [];
+  /** Whether only such tokens were fed so far. */
+  #leads = false;
+  /** Numbers of leading positions, ascending, up to which `feed` computes in calls of their own. */
+  #marks: readonly number[] = [];
+  /** A copy of the recurrent state after the last mark. A KV cache can be cut back, such a state cannot. */
+  #snapshot: { readonly state: TvmObject; leading: readonly number[] } | undefined;
   /** The output of the last forward call: hidden (1, 1, D) or logits (1, 1, V). */
   #last: { kind: "hidden" | "logits"; tensor: Tensor } | undefined;
 
@@ -64,6 +83,8 @@ export class Agent {
     private readonly model: Model,
     private readonly links: AgentLinks,
     private readonly finite: FiniteCheck,
+    /** Its sequence of the model's KV cache. */
+    private readonly sequence: number,
   ) {
     this.runtime = model.runtime;
     this.library = model.library;
@@ -74,22 +95,53 @@ export class Agent {
     return this.library.contextWindowSize;
   }
 
-  /** How many positions this turn has fed so far. */
+  /** How many positions its context has: those that were kept, and those that this turn has fed so far. */
   get position(): number {
     return this.#position;
   }
 
-  /** Starts a turn with an empty KV cache and no recurrent state. */
-  begin(): void {
-    const { kv, recurrent } = this.library;
-    const { recurrentState } = this.model;
+  /** Whether it can keep positions up to a mark alone. */
+  get keepsMarksOnly(): boolean {
+    return this.model.recurrentState !== undefined;
+  }
+
+  /**
+   * Starts a turn. The agent keeps the positions before one of the marks, if its last turns computed the same tokens.
+   *
+   * @param leading - tokens that the prompt begins with.
+   * @param marks - numbers of leading positions, ascending, that may be kept now or for later turns.
+   * @param room - positions that the turn may need; as many as the context window holds by default.
+   * @returns how many leading positions are kept. `feed` takes the rest of the prompt.
+   */
+  begin(
+    leading: readonly number[] = [],
+    marks: readonly number[] = [],
+    room = this.contextWindowSize,
+  ): number {
+    const { kvCache, recurrentState } = this.model;
+    kvCache.reserve(room);
+    const same = Math.min(commonLength(this.#leading, leading), kvCache.length(this.sequence));
+    const kept = marks.findLast((mark) => mark <= same && this.#hasStateAfter(leading.slice(0, mark))) ?? 0;
     this.#forget();
-    this.#position = 0;
-    this.runtime.scoped(() => {
-      kv.clear(this.model.kvCache);
-      kv.addSequence(this.model.kvCache, this.runtime.int(SEQUENCE));
-      if (recurrentState) recurrent?.clear(recurrentState);
-    });
+    kvCache.begin(this.sequence, kept, marks.at(-1) ?? 0);
+    const { recurrent } = this.library;
+    if (recurrentState) {
+      this.runtime.scoped(() => {
+        if (kept > 0) recurrent?.copy(this.#snapshot?.state ?? null, recurrentState);
+        else recurrent?.clear(recurrentState);
+      });
+    }
+    this.#position = kept;
+    this.#leading = leading.slice(0, kept);
+    this.#leads = true;
+    this.#marks = marks.filter((mark) => mark > kept);
+    return kept;
+  }
+
+  /** Keeps nothing for the next turn, because what was computed may be wrong. */
+  forget(): void {
+    this.#leading = [];
+    if (this.#snapshot) this.#snapshot.leading = [];
   }
 
   /**
@@ -99,7 +151,24 @@ export class Agent {
    * @throws EngineError `context-overflow`.
    */
   feed(parts: readonly Part[], want: "hidden" | "logits"): void {
+    let rest = parts;
+    for (const mark of this.#marks) {
+      const [before, after] = splitLeading(rest, mark - this.#position);
+      if (before.length === 0 || after.length === 0) break;
+      this.#feed(before, "hidden");
+      if (mark === this.#marks.at(-1)) this.#takeSnapshot();
+      rest = after;
+    }
+    this.#marks = [];
+    this.#feed(rest, want);
+  }
+
+  #feed(parts: readonly Part[], want: "hidden" | "logits"): void {
     const { hiddenSize } = this.spec;
+    for (const part of parts) {
+      if (part.kind === "states") this.#leads = false;
+      else if (this.#leads) this.#leading.push(...part.ids);
+    }
     const own: States[] = [];
     try {
       const pieces = parts.flatMap((part) => {
@@ -131,6 +200,7 @@ export class Agent {
   think(): void {
     const hidden = this.#expect("hidden");
     this.#reserve(1);
+    this.#leads = false;
     this.runtime.scoped(() =>
       this.#forward(this.library.latentStep, 1, "hidden", hidden, [this.links.inner]),
     );
@@ -224,6 +294,7 @@ export class Agent {
   /** Feeds one decoded token. */
   decode(id: number): void {
     this.#reserve(1);
+    this.#leads = false;
     this.runtime.scoped(() => {
       this.model.tokenId.copyFromRawBytes(new Uint8Array(Int32Array.of(id).buffer));
       const embedded = this.library.embed(this.model.tokenId, this.model.params) as Tensor;
@@ -382,14 +453,31 @@ export class Agent {
     input: Tensor,
     links: readonly TvmObject[],
   ): void {
-    const { kv } = this.library;
-    const { kvCache, recurrentState, params } = this.model;
-    const states = recurrentState ? [kvCache, recurrentState] : [kvCache];
-    kv.beginForward(kvCache, this.runtime.shape([SEQUENCE]), this.runtime.shape([length]));
-    const result = call(input, ...states, params, ...links);
-    kv.endForward(kvCache);
+    const { kvCache, recurrentState, params, counters } = this.model;
+    const states = recurrentState ? [kvCache.handle, recurrentState] : [kvCache.handle];
+    const result = kvCache.extend(this.sequence, length, () => call(input, ...states, params, ...links));
     this.#remember(kind, this.runtime.item(result, 0));
     this.#position += length;
+    counters.addPositions(length);
+  }
+
+  /** Whether the recurrent state after these tokens is known, if there is one. */
+  #hasStateAfter(tokens: readonly number[]): boolean {
+    if (!this.keepsMarksOnly) return true;
+    const { leading } = this.#snapshot ?? { leading: [] };
+    return leading.length === tokens.length && commonLength(leading, tokens) === tokens.length;
+  }
+
+  /** Copies the recurrent state, if there is one. */
+  #takeSnapshot(): void {
+    const { recurrentState } = this.model;
+    const { recurrent } = this.library;
+    if (!recurrentState || !recurrent) return;
+    this.runtime.scoped(() => {
+      const state = this.#snapshot?.state ?? this.runtime.keep(recurrent.create() as TvmObject);
+      recurrent.copy(recurrentState, state);
+      this.#snapshot = { state, leading: [...this.#leading] };
+    });
   }
 
   #remember(kind: "hidden" | "logits", tensor: Tensor): void {

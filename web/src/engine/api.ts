@@ -14,9 +14,9 @@ import type { FromWorker, Loaded, MethodName, Methods, ToWorker } from "./messag
 import { STOP_MS, within } from "./patience";
 import type { System } from "./system";
 import type {
-  Calls,
   Counters,
   DeviceInfo,
+  LiveCounts,
   LoadOptions,
   LoadProgress,
   LocalFiles,
@@ -99,7 +99,7 @@ export interface SystemHandle {
    */
   paces(signal?: AbortSignal): Promise<Readonly<Record<string, number>>>;
   /** Counts since loading began. */
-  counters(): Promise<Counters & Calls>;
+  counters(): Promise<Counters & LiveCounts>;
   /** Frees all GPU memory and ends the worker. @returns the last counts, in which `liveBytes` is 0. */
   dispose(): Promise<Counters>;
 }

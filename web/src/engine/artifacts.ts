@@ -3,7 +3,8 @@
  *
  * Every file that leaves this module has the sha256 that the manifest gives, whether it came from the network or the
  * cache. The cache is addressed by content, so systems that share an agent share its files, and a rebuilt file is a new
- * entry.
+ * entry. A file that is read while it is downloaded goes from the network to its reader: its bytes are copied once, into
+ * place, and hashed once. WebAssembly is compiled while it arrives.
  */
 import { sha256 } from "./digest";
 import { checkOk, type Fetch, fetchSoon, networkError, pause, pieces } from "./download";
@@ -29,16 +30,26 @@ interface ArtifactSources {
 }
 
 /** Called as bytes arrive; negative if a download starts again. */
-type OnBytes = (file: FileSpec, bytes: number, cached: boolean) => void;
+export type OnBytes = (file: FileSpec, bytes: number, cached: boolean) => void;
 
 const PARALLEL_DOWNLOADS = 4;
+/** Files that the cache has, too, wait for their readers in memory as long as they are not more than this. */
+const MOST_WAITING_BYTES = 256 << 20;
+/** A smaller file that was read once stays in memory for whoever reads it next. */
+const SMALL_BYTES = 1 << 20;
 /** Waits after each try in a row that brought nothing new. A wait ends early if the network is back. */
 const PAUSES_MS = [300, 1000, 3000];
 
 export class Artifacts {
   readonly #files: ReadonlyMap<string, FileSpec>;
-  /** Files that the cache could not take, by sha256. */
+  /** Files that wait for their readers, or that the cache could not take, by sha256. */
   readonly #memory = new Map<string, Bytes>();
+  /** Those of them that the cache has, too. */
+  readonly #spare = new Set<string>();
+  /** Files that are being brought, by sha256: what settles when they are there. */
+  readonly #coming = new Map<string, Promise<void>>();
+  /** WebAssembly that was compiled as it arrived, by sha256; undefined if it could not be. */
+  readonly #modules = new Map<string, Promise<WebAssembly.Module | undefined>>();
   #silent = false;
 
   /** @param base - URL of the manifest; paths are relative to it. */
@@ -55,16 +66,28 @@ export class Artifacts {
     return this.#files.has(path);
   }
 
-  /** Downloads files, several at a time. `read` then needs no network. */
-  async downloadAll(paths: readonly string[], onBytes: OnBytes): Promise<void> {
-    const waiting = paths.map((path) => this.#spec(path));
+  /**
+   * Downloads files in order, several at a time. `read` then needs no network; until then it waits for its file.
+   *
+   * @param soon - whether the files are read as they arrive, so that they need not come back from the cache.
+   */
+  async downloadAll(paths: readonly string[], onBytes: OnBytes, soon = false): Promise<void> {
+    const files = new Map<string, FileSpec[]>();
+    for (const file of paths.map((path) => this.#spec(path)))
+      files.set(file.sha256, [...(files.get(file.sha256) ?? []), file]);
+    const arrivals = [...files.values()].map((same) => new Arrival(same));
+    for (const { file, there } of arrivals) this.#coming.set(file.sha256, there);
+    const waiting = [...arrivals];
     const stop = new AbortController();
     const signal = this.signal ? AbortSignal.any([this.signal, stop.signal]) : stop.signal;
     const failures: unknown[] = [];
     const worker = async (): Promise<void> => {
       try {
-        for (let file = waiting.shift(); file && !signal.aborted; file = waiting.shift())
-          await this.#bring(file, onBytes, signal);
+        for (let next = waiting.shift(); next && !signal.aborted; next = waiting.shift()) {
+          await this.#bring(next.file, onBytes, signal, soon);
+          for (const copy of next.copies) onBytes(copy, copy.sizeBytes, true);
+          next.arrive();
+        }
       } catch (error) {
         failures.push(error);
         stop.abort();
@@ -72,8 +95,13 @@ export class Artifacts {
     };
     // After a failure, the other downloads still keep what they have.
     await Promise.all(Array.from({ length: PARALLEL_DOWNLOADS }, worker));
-    throwIfCancelled(this.signal);
-    if (failures.length > 0) throw failures[0];
+    try {
+      throwIfCancelled(this.signal);
+      if (failures.length > 0) throw failures[0];
+    } catch (error) {
+      for (const arrival of arrivals) arrival.fail(error);
+      throw error;
+    }
   }
 
   /**
@@ -82,10 +110,26 @@ export class Artifacts {
    */
   async read(path: string): Promise<Bytes> {
     const file = this.#spec(path);
+    await this.#coming.get(file.sha256);
     const held = this.#memory.get(file.sha256);
-    if (held) return held;
-    const cached = await this.#fromCache(file);
-    return cached ?? (await this.#download(file, () => {}, this.signal));
+    if (held && this.#spare.delete(file.sha256)) this.#memory.delete(file.sha256);
+    const bytes =
+      held ?? (await this.#fromCache(file)) ?? (await this.#download(file, () => {}, this.signal, false));
+    if (file.sizeBytes < SMALL_BYTES) this.#memory.set(file.sha256, bytes);
+    return bytes;
+  }
+
+  /**
+   * @returns a WebAssembly file, verified and compiled.
+   * @throws as `read`, and whatever the browser throws for a file that is not WebAssembly.
+   */
+  async readModule(path: string): Promise<WebAssembly.Module> {
+    const file = this.#spec(path);
+    const bytes = await this.read(path);
+    const compiled = await this.#modules.get(file.sha256);
+    this.#modules.delete(file.sha256);
+    this.release(path);
+    return compiled ?? (await WebAssembly.compile(bytes));
   }
 
   async readText(path: string): Promise<string> {
@@ -107,7 +151,7 @@ export class Artifacts {
     return file;
   }
 
-  async #bring(file: FileSpec, onBytes: OnBytes, signal: AbortSignal): Promise<void> {
+  async #bring(file: FileSpec, onBytes: OnBytes, signal: AbortSignal, soon: boolean): Promise<void> {
     if (this.sources.atHand) {
       onBytes(file, file.sizeBytes, true);
       return;
@@ -116,8 +160,15 @@ export class Artifacts {
       onBytes(file, file.sizeBytes, true);
       return;
     }
-    const bytes = await this.#download(file, (count) => onBytes(file, count, false), signal);
-    if (!(await this.#store(file, bytes))) this.#memory.set(file.sha256, bytes);
+    const bytes = await this.#download(file, (count) => onBytes(file, count, false), signal, soon);
+    const stored = await this.#store(file, bytes);
+    if (stored && !(soon && this.#waitingBytes + bytes.byteLength <= MOST_WAITING_BYTES)) return;
+    this.#memory.set(file.sha256, bytes);
+    if (stored) this.#spare.add(file.sha256);
+  }
+
+  get #waitingBytes(): number {
+    return [...this.#spare].reduce((sum, each) => sum + (this.#memory.get(each)?.byteLength ?? 0), 0);
   }
 
   /** Verifies cached bytes too. A damaged entry is deleted, and the file downloaded again. */
@@ -177,14 +228,15 @@ export class Artifacts {
     file: FileSpec,
     onCount: (bytes: number) => void,
     signal: AbortSignal | undefined,
+    compile: boolean,
   ): Promise<Bytes> {
     const part = await this.#takePart(file);
-    let bytes = await this.#receive(file, part, onCount, signal);
+    let bytes = await this.#receive(file, part, onCount, signal, compile);
     let digest = await sha256(bytes);
     if (digest !== file.sha256 && part.byteLength > 0) {
       // The bytes that an earlier load left may be the damaged ones.
       onCount(-bytes.byteLength);
-      bytes = await this.#receive(file, new Uint8Array(), onCount, signal);
+      bytes = await this.#receive(file, new Uint8Array(), onCount, signal, compile);
       digest = await sha256(bytes);
     }
     if (digest !== file.sha256) {
@@ -208,9 +260,12 @@ export class Artifacts {
     part: Bytes,
     onCount: (bytes: number) => void,
     signal: AbortSignal | undefined,
+    compile: boolean,
   ): Promise<Bytes> {
     const url = new URL(file.path, this.base).href;
-    const incoming = new Incoming(file, part, onCount);
+    const compiling = compile && file.path.endsWith(".wasm") ? new StreamedModule() : undefined;
+    if (compiling) this.#modules.set(file.sha256, compiling.module);
+    const incoming = new Incoming(file, part, onCount, compiling);
     let furthest = incoming.received;
     for (let fruitless = 0; ; ) {
       try {
@@ -221,6 +276,7 @@ export class Artifacts {
         const final = error instanceof EngineError || signal?.aborted || wait === undefined;
         if (!final) await (this.sources.pause ?? pause)(wait, signal);
         if (final || signal?.aborted) {
+          compiling?.giveUp();
           const damaged = error instanceof EngineError && error.code === "corrupt-file";
           if (!damaged && incoming.received > 0) await this.#store(file, incoming.soFar(), partUrl(file));
           throw error instanceof EngineError ? error : networkError(url, error, signal);
@@ -263,6 +319,7 @@ class Incoming {
     private readonly file: FileSpec,
     part: Bytes,
     private readonly onCount: (bytes: number) => void,
+    private readonly compiling: StreamedModule | undefined,
   ) {
     this.#target = new Uint8Array(file.sizeBytes);
     if (part.byteLength > 0) this.add(part);
@@ -272,12 +329,16 @@ class Incoming {
     if (this.received + piece.byteLength > this.#target.byteLength)
       throw wrongSize(this.file, `more than ${this.file.sizeBytes}`);
     this.#target.set(piece, this.received);
+    this.compiling?.add(piece);
     this.received += piece.byteLength;
     this.onCount(piece.byteLength);
   }
 
   restart(): void {
-    if (this.received > 0) this.onCount(-this.received);
+    if (this.received > 0) {
+      this.onCount(-this.received);
+      this.compiling?.giveUp();
+    }
     this.received = 0;
   }
 
@@ -286,8 +347,64 @@ class Incoming {
   }
 
   whole(): Bytes {
-    if (this.received !== this.file.sizeBytes) throw wrongSize(this.file, String(this.received));
+    if (this.received !== this.file.sizeBytes) {
+      this.compiling?.giveUp();
+      throw wrongSize(this.file, String(this.received));
+    }
+    this.compiling?.end();
     return this.#target;
+  }
+}
+
+/** A file of `downloadAll`, and files of the same content. */
+class Arrival {
+  readonly file: FileSpec;
+  readonly copies: readonly FileSpec[];
+  readonly there: Promise<void>;
+  arrive: () => void = () => {};
+  /** Does nothing if the file has arrived. */
+  fail: (reason: unknown) => void = () => {};
+
+  constructor([file, ...copies]: readonly FileSpec[]) {
+    this.file = file as FileSpec;
+    this.copies = copies;
+    this.there = new Promise((resolve, reject) => {
+      this.arrive = resolve;
+      this.fail = reject;
+    });
+    // Nobody may be waiting for it.
+    this.there.catch(() => {});
+  }
+}
+
+/** Compiles WebAssembly while its bytes arrive. Nothing of it runs before they are verified. */
+class StreamedModule {
+  /** Undefined if the bytes did not arrive in one go, or are no WebAssembly. */
+  readonly module: Promise<WebAssembly.Module | undefined>;
+  #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+
+  constructor() {
+    const stream = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        this.#controller = controller;
+      },
+    });
+    const response = new Response(stream, { headers: { "content-type": "application/wasm" } });
+    this.module = WebAssembly.compileStreaming(response).catch(() => undefined);
+  }
+
+  add(piece: Uint8Array): void {
+    this.#controller?.enqueue(piece);
+  }
+
+  end(): void {
+    this.#controller?.close();
+    this.#controller = undefined;
+  }
+
+  giveUp(): void {
+    this.#controller?.error(new Error("the download starts again"));
+    this.#controller = undefined;
   }
 }
 

@@ -2,7 +2,7 @@
  * Counts what is asked of the GPU. The methods of one `GPUDevice`, of its queue, and of the buffers and encoders that
  * they create are replaced on the objects themselves, so the counts are exact.
  */
-import type { Calls, Counters } from "./types";
+import type { Counters, LiveCounts } from "./types";
 
 /** Subtracts the earlier counts. `liveBytes` and `peakBytes` are the later ones. */
 export function added(later: Counters, earlier: Counters): Counters {
@@ -19,7 +19,7 @@ export function added(later: Counters, earlier: Counters): Counters {
 
 /** Counts since the device was made. */
 export class GpuCounters {
-  readonly #calls = { bindGroups: 0, writes: 0, passes: 0 };
+  readonly #calls = { bindGroups: 0, writes: 0, passes: 0, positions: 0 };
   #counts = {
     syncs: 0,
     readbackBytes: 0,
@@ -40,9 +40,14 @@ export class GpuCounters {
     return { ...this.#counts };
   }
 
-  /** Calls that cost the CPU most. */
-  calls(): Calls {
+  /** Calls that cost the CPU most, and positions. */
+  live(): LiveCounts {
     return { ...this.#calls };
+  }
+
+  /** Counts positions that a model computes. */
+  addPositions(count: number): void {
+    this.#calls.positions += count;
   }
 
   /** What was added since an earlier snapshot. */

@@ -1,6 +1,6 @@
 /** Loads a whole system on one GPU device, runs it, and frees it. */
 import type { Agent } from "./agent";
-import { Artifacts } from "./artifacts";
+import { Artifacts, type OnBytes } from "./artifacts";
 import { type Gpu, openDevice } from "./device";
 import { Ensemble, type OnAgentModel, tokenizerFiles } from "./ensemble";
 import { EngineError, throwIfCancelled } from "./errors";
@@ -17,9 +17,9 @@ import { performTurn, runSystem, type Stage } from "./recursion";
 import type { AgentSpec, System } from "./system";
 import { createTick } from "./tick";
 import type {
-  Calls,
   Counters,
   DeviceInfo,
+  LiveCounts,
   LoadProgress,
   RunEvent,
   RunOptions,
@@ -65,18 +65,26 @@ export class Engine {
     try {
       const cache = await openCache((settings.cache ?? true) && !settings.files);
       const sources = { fetch: reach, cache, atHand: settings.files !== undefined, owner: system.name };
-      const artifacts = new Artifacts(url, system.files, sources, signal);
+      const stop = new AbortController();
+      const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+      const artifacts = new Artifacts(url, system.files, sources, both);
       const held = heldAgents(system, settings.agents);
-      await download(artifacts, system, held, reporter);
-      const linksText = settings.links ?? (await artifacts.readText(system.links));
-      const links = parseLinks(linksText, system.agents, system.edges);
       const finite = gpu.watch(() => new FiniteCheck(gpu.device));
-      ensemble = new Ensemble(gpu, artifacts, system, links, finite, !settings.oneByOne, held);
-      if (ensemble.resident) {
+      const resident = !settings.oneByOne;
+      const load = async (): Promise<void> => {
+        const linksText = settings.links ?? (await artifacts.readText(system.links));
+        const links = parseLinks(linksText, system.agents, system.edges);
+        ensemble = new Ensemble(gpu, artifacts, system, links, finite, resident, held);
+        if (!resident) return;
         reporter.models(ensemble.heads);
         await ensemble.loadAll((agent, phase, fraction) => reporter.model(agent, phase, fraction));
-      }
+      };
+      const paths = await listFiles(artifacts, system, held, reporter);
+      const onBytes: OnBytes = (file, bytes, cached) => reporter.bytes(file.path, bytes, cached);
+      // Models are loaded while their files arrive.
+      await together([artifacts.downloadAll(paths, onBytes, resident), load()], () => stop.abort());
       throwIfCancelled(signal);
+      if (!ensemble) throw new EngineError("internal", "no agents were loaded");
       const questions = system.task?.questions
         ? parseQuestions(await artifacts.readText(system.task.questions))
         : [];
@@ -105,9 +113,9 @@ export class Engine {
   }
 
   /** Counts since the device was opened. */
-  counters(): Counters & Calls {
+  counters(): Counters & LiveCounts {
     const { counters } = this.gpu;
-    return { ...counters.snapshot(), ...counters.calls() };
+    return { ...counters.snapshot(), ...counters.live() };
   }
 
   /**
@@ -166,6 +174,7 @@ export class Engine {
     try {
       return await work(stage);
     } catch (error) {
+      for (const agent of this.agents.values()) agent.forget();
       throw await this.gpu.explain(error);
     }
   }
@@ -219,13 +228,30 @@ function heldAgents({ agents }: System, wanted: readonly string[] | undefined): 
   return agents.filter(({ id }) => wanted?.includes(id) ?? true);
 }
 
-/** Downloads the indexes first, because they name the shards; then all other files. */
-async function download(
+/** Waits for everything. @throws the first failure, after `stop` and the end of the rest. */
+async function together(work: readonly Promise<void>[], stop: () => void): Promise<void> {
+  const failures: unknown[] = [];
+  const watched = work.map((each) =>
+    each.catch((error: unknown) => {
+      failures.push(error);
+      stop();
+    }),
+  );
+  await Promise.all(watched);
+  if (failures.length > 0) throw failures[0];
+}
+
+/**
+ * Downloads the indexes, because they name the shards.
+ *
+ * @returns the files to download, what models need first in front.
+ */
+async function listFiles(
   artifacts: Artifacts,
   system: System,
   held: readonly AgentSpec[],
   reporter: LoadReporter,
-): Promise<void> {
+): Promise<readonly string[]> {
   const unique = (paths: readonly string[]): string[] => [...new Set(paths)];
   const indexes = unique(held.map((agent) => `${agent.path}tensor-cache.json`));
   await artifacts.downloadAll(indexes, () => {});
@@ -238,5 +264,5 @@ async function download(
   ]);
   const sizes = new Map(system.files.map((file) => [file.path, file.sizeBytes]));
   reporter.download(paths.reduce((sum, path) => sum + (sizes.get(path) ?? 0), 0));
-  await artifacts.downloadAll(paths, (file, bytes, cached) => reporter.bytes(file.path, bytes, cached));
+  return paths;
 }

@@ -23,6 +23,8 @@ export class Ensemble {
   /** By id: those whose model is loaded. */
   #agents = new Map<string, Agent>();
   readonly #tokenizers = new Map<string, Tokenizer>();
+  /** The library of the agent that took the last turn. */
+  #last: string | undefined;
 
   /**
    * @param resident - whether all agents stay on the GPU.
@@ -69,10 +71,18 @@ export class Ensemble {
     for (const library of this.#byLibrary.keys()) await this.#createAgents(library);
   }
 
-  /** Gives an agent for its turn. If agents are not resident, frees the others first. */
+  /**
+   * Gives an agent for its turn. If agents are not resident, frees the others first; if they are, the model of the turn
+   * before frees the memory that its calls use, so that only one model has such memory.
+   */
   async enter(id: string, onModel: OnAgentModel): Promise<Agent> {
     const here = this.#agents.get(id);
-    if (here) return here;
+    if (here) {
+      const { modelLib } = here.spec;
+      if (this.#last !== modelLib) this.#models.get(this.#last ?? "")?.runtime.releaseScratch();
+      this.#last = modelLib;
+      return here;
+    }
     const spec = this.held.find((each) => each.id === id);
     if (!spec)
       throw new EngineError("bad-option", `agent '${id}' is not loaded here; load the system with it`);
@@ -90,11 +100,12 @@ export class Ensemble {
   }
 
   async #load(library: string, onModel: OnAgentModel): Promise<void> {
-    const spec = this.#byLibrary.get(library)?.[0];
+    const specs = this.#byLibrary.get(library) ?? [];
+    const [spec] = specs;
     if (!spec) throw new EngineError("internal", `no agent has the library ${library}`);
-    const model = await loadModel(this.gpu, this.artifacts, spec, this.links.variant, (phase, fraction) =>
-      onModel(spec.id, phase, fraction),
-    );
+    const report = (phase: "compile" | "upload", fraction: number): void => onModel(spec.id, phase, fraction);
+    const { gpu, artifacts, links } = this;
+    const model = await loadModel(gpu, artifacts, spec, links.variant, specs.length, report);
     this.#models.set(library, model);
   }
 
@@ -102,10 +113,10 @@ export class Ensemble {
   async #createAgents(library: string): Promise<void> {
     const model = this.#models.get(library);
     if (!model) throw new EngineError("internal", `no model was loaded for ${library}`);
-    for (const spec of this.#byLibrary.get(library) ?? []) {
+    for (const [sequence, spec] of (this.#byLibrary.get(library) ?? []).entries()) {
       const tokenizer = await this.#tokenizer(spec);
       const links = packLinks(model, spec, this.system, this.links);
-      this.#agents.set(spec.id, new Agent(spec, tokenizer, model, links, this.finite));
+      this.#agents.set(spec.id, new Agent(spec, tokenizer, model, links, this.finite, sequence));
       await model.runtime.sync();
     }
   }

@@ -10,7 +10,7 @@ import { reasonOf } from "../formats/errors";
 import { ABI_VERSION } from "../formats/generated/names";
 import { EngineError } from "./errors";
 import type { Variant } from "./links";
-import type { Compiled, Runtime } from "./runtime";
+import type { Compiled, Machine, Runtime } from "./runtime";
 import type { AgentSpec } from "./system";
 
 const size = v.pipe(v.number(), v.integer(), v.minValue(1));
@@ -63,28 +63,26 @@ export interface Library {
 interface RecurrentFunctions {
   readonly create: Compiled;
   readonly clear: Compiled;
+  /** From the first state to the second one. */
+  readonly copy: Compiled;
 }
 
 /** The runtime's own functions for a KV cache. */
-interface KvFunctions {
+export interface KvFunctions {
   readonly clear: Compiled;
   readonly addSequence: Compiled;
+  readonly removeSequence: Compiled;
+  readonly popPositions: Compiled;
   readonly beginForward: Compiled;
   readonly endForward: Compiled;
 }
 
 /**
- * Compiles the library's shaders and binds its functions.
+ * Binds the library's functions. None of them may be called before its shaders are compiled.
  *
  * @throws EngineError `bad-library`.
  */
-export async function bindLibrary(
-  runtime: Runtime,
-  spec: AgentSpec,
-  variant: Variant,
-  onShader: (fraction: number) => void,
-): Promise<Library> {
-  const machine = await runtime.createMachine(onShader);
+export function bindLibrary(runtime: Runtime, machine: Machine, spec: AgentSpec, variant: Variant): Library {
   const find = (name: string): Compiled => {
     const found = runtime.function(machine, name);
     if (!found) throw bad(spec, `has no function '${name}'`);
@@ -112,13 +110,19 @@ export async function bindLibrary(
     kv: {
       clear: runtime.builtin("vm.builtin.kv_state_clear"),
       addSequence: runtime.builtin("vm.builtin.kv_state_add_sequence"),
+      removeSequence: runtime.builtin("vm.builtin.kv_state_remove_sequence"),
+      popPositions: runtime.builtin("vm.builtin.kv_state_popn"),
       beginForward: runtime.builtin("vm.builtin.kv_state_begin_forward"),
       endForward: runtime.builtin("vm.builtin.kv_state_end_forward"),
     },
     recurrent:
       metadata.recursivemas.recurrent_state_bytes === undefined
         ? undefined
-        : { create: find("create_recurrent_state"), clear: find("clear_recurrent_state") },
+        : {
+            create: find("create_recurrent_state"),
+            clear: find("clear_recurrent_state"),
+            copy: find("copy_recurrent_state"),
+          },
   };
 }
 

@@ -5,9 +5,9 @@
 import type { WireError } from "./errors";
 import type { System } from "./system";
 import type {
-  Calls,
   Counters,
   DeviceInfo,
+  LiveCounts,
   LoadOptions,
   LoadProgress,
   RunEvent,
@@ -34,7 +34,7 @@ export interface Methods {
   run: { params: RunOptions; result: RunResult };
   turn: { params: TurnRequest; result: TurnResult };
   paces: { params: null; result: Readonly<Record<string, number>> };
-  counters: { params: null; result: Counters & Calls };
+  counters: { params: null; result: Counters & LiveCounts };
   dispose: { params: null; result: Counters };
 }
 

@@ -1,24 +1,23 @@
 /** A model on the GPU: functions, weights and KV cache. Agents of the same checkpoint share one. */
 import type { Artifacts } from "./artifacts";
+import type { GpuCounters } from "./counters";
 import type { Gpu } from "./device";
+import { KvCache, PAGE_SIZE } from "./kv-cache";
 import { bindLibrary, type Library } from "./library";
 import type { HostTensor, Variant } from "./links";
 import { Runtime, type Tensor, type TvmObject } from "./runtime";
 import type { AgentSpec } from "./system";
 import { loadWeights } from "./weights";
 
-/** Positions per page of the KV cache, as in MLC's runtimes. */
-const PAGE_SIZE = 16;
-
 export interface Model {
   readonly device: GPUDevice;
+  readonly counters: GpuCounters;
   readonly runtime: Runtime;
   readonly library: Library;
   /** Packed parameters in call order. */
   readonly params: TvmObject;
-  /** Holds one sequence as long as the context window. Every turn clears it. */
-  readonly kvCache: TvmObject;
-  /** What linear attention remembers of the sequence; every turn clears it, too. */
+  readonly kvCache: KvCache;
+  /** What linear attention remembers of the sequence that is computed now. */
   readonly recurrentState: TvmObject | undefined;
   /** (1,) int32: the decoded token that goes into `embed`. */
   readonly tokenId: Tensor;
@@ -30,8 +29,9 @@ export interface Model {
 type OnModel = (phase: "compile" | "upload", fraction: number) => void;
 
 /**
- * Loads a model whose files have been downloaded.
+ * Loads a model while its files arrive.
  *
+ * @param agents - how many agents share it.
  * @throws EngineError; nothing of the model stays on the GPU then.
  */
 export async function loadModel(
@@ -39,22 +39,30 @@ export async function loadModel(
   artifacts: Artifacts,
   spec: AgentSpec,
   variant: Variant,
+  agents: number,
   onModel: OnModel,
 ): Promise<Model> {
-  const wasm = await artifacts.read(spec.modelLib);
-  const runtime = await Runtime.create(wasm.buffer, gpu, spec.id);
-  artifacts.release(spec.modelLib);
+  const runtime = await Runtime.create(() => artifacts.readModule(spec.modelLib), gpu, spec.id);
   try {
-    const library = await bindLibrary(runtime, spec, variant, (fraction) => onModel("compile", fraction));
-    const onShard = (fraction: number): void => onModel("upload", fraction);
-    const params = await loadWeights(runtime, artifacts, spec, library.params, onShard);
-    const kvCache = createKvCache(runtime, library);
+    const machine = runtime.createMachine();
+    const library = bindLibrary(runtime, machine, spec, variant);
+    // Shaders are compiled while the weights arrive. A failure waits for the other work, which uses the runtime.
+    const outcomes = await Promise.allSettled([
+      loadWeights(runtime, artifacts, spec, library.params, (fraction) => onModel("upload", fraction)),
+      runtime.compileShaders(machine, (fraction) => onModel("compile", fraction)),
+    ]);
+    const [weights, shaders] = outcomes;
+    if (shaders.status === "rejected") throw shaders.reason;
+    if (weights.status === "rejected") throw weights.reason;
+    const params = weights.value;
+    const kvCache = createKvCache(runtime, library, agents);
     const int32 = (value: number): Tensor =>
       runtime.scoped(() =>
         runtime.keep(runtime.upload([1], "int32", new Uint8Array(Int32Array.of(value).buffer))),
       );
     const model = {
       device: gpu.device,
+      counters: gpu.counters,
       runtime,
       library,
       params,
@@ -73,18 +81,13 @@ export async function loadModel(
   }
 }
 
-function createKvCache(runtime: Runtime, library: Library): TvmObject {
-  const sizes = {
-    maxBatchSize: 1,
-    maxTotalLength: library.contextWindowSize,
-    prefillChunkSize: library.prefillChunkSize,
-    pageSize: PAGE_SIZE,
-    slidingWindow: 0,
+function createKvCache(runtime: Runtime, library: Library, agents: number): KvCache {
+  const { contextWindowSize, prefillChunkSize } = library;
+  const create = (maxTotalLength: number): TvmObject => {
+    const sizes = [agents, maxTotalLength, prefillChunkSize, PAGE_SIZE, 0];
+    return library.createKvCache(...sizes.map((size) => runtime.shape([size]))) as TvmObject;
   };
-  return runtime.scoped(() => {
-    const shapes = Object.values(sizes).map((size) => runtime.shape([size]));
-    return runtime.keep(library.createKvCache(...shapes) as TvmObject);
-  });
+  return new KvCache(runtime, library.kv, create, contextWindowSize, agents);
 }
 
 /** Uploads the tensors of a link, in float32, as one packed argument. */

@@ -13,7 +13,7 @@ const SHORT_MS = 2000;
 export async function paceOf(agent: Performer, now: () => number): Promise<number> {
   const decode = async (): Promise<number> => {
     const began = now();
-    agent.begin();
+    agent.begin([], [], 1);
     agent.decode(0);
     await agent.sync();
     return now() - began;

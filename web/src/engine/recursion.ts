@@ -4,7 +4,7 @@
  * Source: docs/recursion.md; training/recursivemas/training/recursion.py is the reference, and the browser tests
  * compare every hand-off with it. `agent.ts` runs the agents on the GPU.
  */
-import type { Agent, Part } from "./agent";
+import { type Agent, type Part, splitLeading } from "./agent";
 import { isComplete } from "./completeness";
 import { added } from "./counters";
 import type { Fetch } from "./download";
@@ -18,6 +18,7 @@ import {
   planRun,
   samplingOf,
 } from "./plan";
+import { leadingTokens, marksOf, type Prefix, prefixOf } from "./prefix";
 import { strip } from "./prompt";
 import { UniformSource } from "./random";
 import type { States } from "./states";
@@ -94,6 +95,15 @@ interface TurnOutcome extends Pick<TurnSummary, "decodedTokens" | "text"> {
   readonly sent?: readonly Sent[];
 }
 
+/** What is known of an agent in a run before its turns. */
+interface Known {
+  readonly prefix: Prefix;
+  /** The most positions of its prompts, as far as the plan tells. */
+  readonly prompt: number;
+  /** The most positions that a turn adds to them. */
+  readonly added: number;
+}
+
 /** Allocates room for latent thoughts; the turn frees it when it ends. */
 type Room = (rows: number) => States;
 
@@ -142,7 +152,18 @@ function planned(stage: Stage, options: RunOptions, hooks: Hooks, before?: Befor
   if (typeof options.question !== "string") throw new EngineError("bad-option", "question must be a text");
   const plan = planRun(stage.system, options);
   const prompts = planPrompts(stage.system, options);
-  return new Run(stage, options, plan, prompts, hooks.signal, hooks.onEvent ?? (() => {}), before);
+  const blank = planPrompts(stage.system, withoutText(options));
+  return new Run(stage, options, plan, prompts, blank, hooks.signal, hooks.onEvent ?? (() => {}), before);
+}
+
+/** The same run for a question without any text. */
+function withoutText(options: RunOptions): RunOptions {
+  const { fields = {} } = options;
+  return {
+    ...options,
+    question: "",
+    fields: Object.fromEntries(Object.keys(fields).map((name) => [name, ""])),
+  };
 }
 
 /** What the turns that were taken elsewhere have used up. */
@@ -158,8 +179,10 @@ class Run {
   readonly #uniform: UniformSource;
   /** What reading back for the trace has taken; the run's own time and counts leave it out. */
   readonly #tracing: Spent[] = [];
-  /** Positions of this turn that its agent computed in a context before the present one. */
+  /** Positions of this turn that its agent read in a context before the present one. */
   #earlier = 0;
+  /** By agent id. */
+  readonly #agents = new Map<string, Known>();
   /** Calls to tools so far. */
   #calls: number;
 
@@ -168,6 +191,7 @@ class Run {
     private readonly options: RunOptions,
     private readonly plan: Plan,
     private readonly prompts: Prompts,
+    private readonly blank: Prompts,
     private readonly signal: AbortSignal | undefined,
     private readonly emit: (event: RunEvent) => void,
     { drawn, calls }: Before = { drawn: 0, calls: 0 },
@@ -242,9 +266,9 @@ class Run {
 
   /** A turn that rolls out latent thoughts and hands them over. */
   async #latentTurn(agent: Performer, turn: PlannedTurn, parts: readonly Part[]): Promise<void> {
-    await this.#turn(agent, turn, parts, async (room) => {
+    await this.#turn(agent, turn, parts, async (room, rest) => {
       const thoughts = room(turn.latentSteps);
-      agent.feed(parts, "hidden");
+      agent.feed(rest, "hidden");
       await this.#rollOut(agent, turn, thoughts);
       const sent = this.#handOff(agent, turn, thoughts);
       // The turn's only synchronisation. It keeps the CPU from running rounds ahead of the GPU, so that the turn's time
@@ -258,8 +282,8 @@ class Run {
 
   /** A turn of text mode: the agent writes, and its text fills the slots of its outgoing edges. */
   async #textTurn(agent: Performer, turn: PlannedTurn, parts: readonly Part[]): Promise<void> {
-    await this.#turn(agent, turn, parts, async () => {
-      agent.feed(parts, "logits");
+    await this.#turn(agent, turn, parts, async (_, rest) => {
+      agent.feed(rest, "logits");
       const { text, sampled } = await this.#decode(agent, turn, this.#thought(agent, turn));
       for (const edge of turn.sends) this.#carry(edge, { text });
       return { decodedTokens: sampled, text, sent: turn.sends.map((edge) => ({ edge, rows: 0, text })) };
@@ -269,23 +293,23 @@ class Run {
   /** The turn that answers: first its thoughts, latent or written, then the answer prefix and the answer. */
   async #answerTurn(agent: Performer, turn: PlannedTurn, parts: readonly Part[]): Promise<Decoded> {
     let answer: Decoded | undefined;
-    await this.#turn(agent, turn, parts, async (room) => {
+    await this.#turn(agent, turn, parts, async (room, rest) => {
       const { answerPrefix, maxNewTokens, stopStrings, answerRetry } = this.plan.settings.decoding;
       const prefix = agent.tokenizer.encode(answerPrefix);
       let written = 0;
       if (turn.latentSteps > 0) {
-        agent.feed(parts, "hidden");
+        agent.feed(rest, "hidden");
         await this.#rollOut(agent, turn, room(turn.latentSteps));
         // R_in of the last thought is fed too, and the answer prefix follows it.
         agent.think();
         this.#feedTokens(agent, prefix);
       } else if (turn.textTokens > 0) {
-        agent.feed(parts, "logits");
+        agent.feed(rest, "logits");
         const before = await this.#decode(agent, turn, this.#thought(agent, turn));
         written = before.sampled;
         this.#feedTokens(agent, [...before.unfed, ...prefix]);
       } else {
-        agent.feed([...parts, { kind: "tokens", ids: prefix }], "logits");
+        agent.feed([...rest, { kind: "tokens", ids: prefix }], "logits");
       }
       agent.logits();
       const stream = new StreamDecoder(agent.tokenizer, stopStrings);
@@ -319,9 +343,9 @@ class Run {
   ): Promise<Decoded> {
     await this.#pause();
     this.#earlier += agent.position;
-    agent.begin();
     const text = `${before.text}${append}`;
     const ids = agent.tokenizer.encode(text);
+    agent.begin([], [], ids.length + maxNewTokens);
     agent.feed([{ kind: "tokens", ids }], "logits");
     stream.restart(text);
     const writing = { stream, limit: maxNewTokens, answer: true, tools: false, before: ids };
@@ -488,7 +512,7 @@ class Run {
     return call;
   }
 
-  /** Positions that this turn has computed so far. */
+  /** Positions that this turn has read so far, those that were kept among them. */
   #positions(agent: Performer): number {
     return this.#earlier + agent.position;
   }
@@ -512,7 +536,7 @@ class Run {
     agent: Performer,
     planned: PlannedTurn,
     parts: readonly Part[],
-    body: (room: Room) => Promise<TurnOutcome>,
+    body: (room: Room, rest: readonly Part[]) => Promise<TurnOutcome>,
   ): Promise<void> {
     const { round, latentSteps } = planned;
     const spent = this.#clock();
@@ -521,7 +545,7 @@ class Run {
     const promptTokens = count("tokens");
     this.emit({ kind: "turn-start", round, agent: agent.spec.id, promptTokens, latentRows: count("states") });
     this.#earlier = 0;
-    agent.begin();
+    const { rest, keptPositions } = this.#begin(agent, planned, parts);
     const rooms: States[] = [];
     const room: Room = (rows) => {
       const made = agent.createThoughts(rows);
@@ -529,13 +553,14 @@ class Run {
       return made;
     };
     try {
-      const { sent = [], ...outcome } = await body(room);
+      const { sent = [], ...outcome } = await body(room, rest);
       const turn = {
         round,
         agent: agent.spec.id,
         promptTokens,
         latentSteps,
         forwardPositions: this.#positions(agent),
+        ...(keptPositions > 0 && { keptPositions }),
         ...outcome,
         ...spent(),
       };
@@ -549,6 +574,69 @@ class Run {
     } finally {
       for (const each of [...rooms, ...this.#uploaded.splice(0)]) each.free();
     }
+  }
+
+  /**
+   * Begins a turn with what its agent still has of the prompt (rule 3).
+   *
+   * @returns the rest of the prompt, and how many positions the agent has from an earlier turn of this run.
+   */
+  #begin(
+    agent: Performer,
+    turn: PlannedTurn,
+    parts: readonly Part[],
+  ): { readonly rest: readonly Part[]; readonly keptPositions: number } {
+    const { turns } = this.plan;
+    const isFirst = turns.find((each) => each.agent === turn.agent)?.round === turn.round;
+    const { prefix, prompt, added } = this.#known(agent);
+    const positions = parts.reduce((sum, part) => sum + rowsOf(part), 0);
+    const [first] = parts;
+    const leading = first?.kind === "tokens" ? first.ids : [];
+    const marks = marksOf(prefix, positions, !isFirst || agent.keepsMarksOnly);
+    const kept = agent.begin(leading, marks, Math.max(prompt, positions) + added);
+    // What an earlier question left is not counted, so that a run counts the same whatever came before it.
+    return { rest: splitLeading(parts, kept)[1], keptPositions: isFirst ? 0 : kept };
+  }
+
+  /** What does not change from turn to turn. */
+  #known(agent: Performer): Known {
+    const { id } = agent.spec;
+    const known = this.#agents.get(id);
+    if (known) return known;
+    const encode = (text: string): number[] => agent.tokenizer.encode(text);
+    const leading = (prompts: Prompts, round: number): readonly number[] =>
+      leadingTokens(prompts(id, round), encode);
+    const prefix = prefixOf(leading(this.prompts, 0), leading(this.prompts, 1), leading(this.blank, 0));
+    const prompts = [0, 1].map((round) =>
+      this.prompts(id, round).reduce(
+        (sum, each) => sum + (each.kind === "text" ? encode(each.text).length : this.#rows(each.edge)),
+        0,
+      ),
+    );
+    const made = { prefix, prompt: Math.max(...prompts), added: this.#added(agent) };
+    this.#agents.set(id, made);
+    return made;
+  }
+
+  /** How long a hand-off may be; text may turn out longer. */
+  #rows(edge: string): number {
+    const from = this.plan.edges.find(({ id }) => id === edge)?.from;
+    const turns = this.plan.turns.filter(({ agent }) => agent === from);
+    return Math.max(0, ...turns.map(({ latentSteps, textTokens }) => latentSteps + textTokens));
+  }
+
+  /** The most positions that a turn of an agent adds to its prompt. */
+  #added({ spec, tokenizer, contextWindowSize }: Performer): number {
+    const turns = this.plan.turns.filter(({ agent }) => agent === spec.id);
+    const { answerPrefix, maxNewTokens } = this.plan.settings.decoding;
+    // What a tool gives can be of any length.
+    const calls = spec.tools.length > 0 || this.options.search !== undefined;
+    const added = turns.map(({ latentSteps, textTokens, answers }) => {
+      if (answers && calls) return contextWindowSize;
+      const answer = answers ? tokenizer.encode(answerPrefix).length + maxNewTokens : 0;
+      return latentSteps + textTokens + answer;
+    });
+    return Math.max(...added);
   }
 
   /** @returns a function that gives the time and the counts from now until it is called. */

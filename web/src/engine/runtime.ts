@@ -9,12 +9,14 @@
 import * as tvmjs from "@mlc-ai/web-runtime";
 import { reasonInFile } from "../formats/errors";
 import type { Gpu } from "./device";
-import { EngineError } from "./errors";
+import { EngineError, isOutOfMemory } from "./errors";
 
 /** Element types that the libraries use. */
 export type Dtype = "float32" | "float16" | "int32" | "uint32";
 export type Tensor = tvmjs.Tensor;
 export type TvmObject = tvmjs.TVMObject;
+/** A library's functions, loaded. */
+export type Machine = tvmjs.VirtualMachine;
 /** What may be passed to a compiled function. */
 type Argument = Tensor | TvmObject | tvmjs.Scalar | string | number | null;
 /** A compiled function that outlives the scope in which it was found. */
@@ -74,6 +76,7 @@ export class Runtime {
   readonly #context: PrivateContext;
   readonly #device: tvmjs.DLDevice;
   readonly #kept = new Set<{ dispose(): void }>();
+  #releaseScratch: Compiled | undefined;
 
   private constructor(
     private readonly instance: tvmjs.Instance,
@@ -85,14 +88,15 @@ export class Runtime {
   }
 
   /**
-   * @param wasm - the model library.
+   * @param compile - gives the model library, compiled.
    * @throws EngineError `bad-library` when it is not WebAssembly that this runtime can load.
    */
-  static async create(wasm: ArrayBuffer, gpu: Gpu, agent: string): Promise<Runtime> {
+  static async create(compile: () => Promise<WebAssembly.Module>, gpu: Gpu, agent: string): Promise<Runtime> {
     let instance: tvmjs.Instance;
     try {
-      instance = await tvmjs.instantiate(wasm, tvmjs.createPolyfillWASI(), () => {});
+      instance = new tvmjs.Instance(await compile(), tvmjs.createPolyfillWASI());
     } catch (error) {
+      if (isOutOfMemory(error)) throw EngineError.from(error);
       const reason = reasonInFile(error);
       throw new EngineError(
         "bad-library",
@@ -135,19 +139,22 @@ export class Runtime {
     return this.scoped(() => this.keep(this.instance.getGlobalFunc(name) as unknown as Compiled));
   }
 
+  /** Creates the library's virtual machine. */
+  createMachine(): tvmjs.VirtualMachine {
+    return this.scoped(() => this.keep(this.instance.createVirtualMachine(this.#device)));
+  }
+
   /**
-   * Creates the library's virtual machine and compiles the shaders that will be used, in parallel. A software adapter
-   * compiles one shader at a time, so there each shader is compiled when it is first used; a third of them never is.
+   * Compiles the shaders that will be used, in parallel. A software adapter compiles one shader at a time, so there each
+   * shader is compiled when it is first used; a third of them never is.
    *
    * @param onShader - called with the compiled part of the shaders, above 0 and up to 1.
    * @throws EngineError `gpu-validation` when the GPU refuses a shader.
    */
-  async createMachine(onShader: (fraction: number) => void): Promise<tvmjs.VirtualMachine> {
-    const machine = this.scoped(() => this.keep(this.instance.createVirtualMachine(this.#device)));
+  async compileShaders(machine: tvmjs.VirtualMachine, onShader: (fraction: number) => void): Promise<void> {
     if (this.gpu.info.fallback) onShader(1);
     else await this.#compileShaders(machine.getInternalModule(), onShader);
     await this.gpu.verdict();
-    return machine;
   }
 
   /** Like the runtime's asyncLoadWebGPUPipelines, but only for the shaders that are used. */
@@ -260,6 +267,12 @@ export class Runtime {
     } finally {
       this.free(host);
     }
+  }
+
+  /** Frees the memory that calls of the library's functions use and that no tensor needs; the next call takes it again. */
+  releaseScratch(): void {
+    this.#releaseScratch ??= this.builtin("vm.builtin.memory_manager.clear");
+    this.scoped(this.#releaseScratch);
   }
 
   /** Frees everything but the device, GPU buffers included. */

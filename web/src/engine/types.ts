@@ -160,14 +160,16 @@ export interface LoadOptions {
   readonly agents?: readonly string[];
 }
 
-/** Calls to the GPU device, since it was opened, that cost the CPU most. */
-export interface Calls {
+/** Counts since the device was opened that no run keeps. */
+export interface LiveCounts {
   /** Bind groups created. */
   readonly bindGroups: number;
   /** Calls of `queue.writeBuffer`. */
   readonly writes: number;
   /** Compute passes begun. */
   readonly passes: number;
+  /** Positions that models computed. */
+  readonly positions: number;
 }
 
 /** The GPU that the system runs on. */

@@ -126,7 +126,9 @@ function uploadRecord(
   if (record.nbytes !== expected || record.byteOffset + record.nbytes > shard.byteLength) {
     throw bad(spec, `weight '${record.name}' does not lie within its shard as tensor-cache.json says`);
   }
-  const raw = shard.slice(record.byteOffset, record.byteOffset + record.nbytes);
-  const bytes = packed ? new Uint8Array(bfloatToFloat(new Uint16Array(raw.buffer)).buffer) : raw;
+  const end = record.byteOffset + record.nbytes;
+  const bytes = packed
+    ? new Uint8Array(bfloatToFloat(new Uint16Array(shard.slice(record.byteOffset, end).buffer)).buffer)
+    : shard.subarray(record.byteOffset, end);
   return runtime.scoped(() => runtime.keep(runtime.upload(record.shape, record.dtype, bytes)));
 }

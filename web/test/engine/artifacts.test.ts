@@ -367,3 +367,102 @@ function broken(pieces: readonly Uint8Array<ArrayBuffer>[]): ReadableStream<Uint
     },
   });
 }
+
+describe("files that are read while they arrive", () => {
+  const WASM = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0);
+
+  /** A server that answers when it is told to. */
+  function slowServer(contents: Readonly<Record<string, Uint8Array<ArrayBuffer>>>) {
+    const answers = new Map<string, (response: Response) => void>();
+    const fetch = vi.fn(
+      (url: string) =>
+        new Promise<Response>((resolve) => {
+          answers.set(url.slice(url.lastIndexOf("/") + 1), resolve);
+        }),
+    );
+    const answer = async (name: string): Promise<void> => {
+      await vi.waitFor(() => expect(answers.has(name)).toBe(true));
+      answers.get(name)?.(new Response(contents[name]));
+    };
+    return { fetch, answer };
+  }
+
+  test("come from the network, hashed once and never read back, in the order of their arrival", async () => {
+    const contents = { "a.bin": bytes(2_000_000, 1), "b.bin": bytes(2_000_000, 2) };
+    const files = Object.entries(contents).map(([path, content]) => specOf(path, content));
+    const server = slowServer(contents);
+    const cache = new FakeCache();
+    const match = vi.spyOn(cache, "match");
+    const digest = vi.spyOn(crypto.subtle, "digest");
+    const artifacts = new Artifacts(BASE, files, { fetch: server.fetch, cache }, undefined);
+    const all = artifacts.downloadAll(["a.bin", "b.bin"], () => {}, true);
+    const [a, b] = [artifacts.read("a.bin"), artifacts.read("b.bin")];
+    await server.answer("b.bin");
+    const same = (one: Uint8Array, other: Uint8Array): void => expect(Buffer.compare(one, other)).toBe(0);
+    same(await b, contents["b.bin"]);
+    await server.answer("a.bin");
+    same(await a, contents["a.bin"]);
+    await all;
+    expect(digest).toHaveBeenCalledTimes(2);
+    // Once to see whether it is there, once for a part of it.
+    expect(match).toHaveBeenCalledTimes(4);
+    expect(cache.entries.size).toBe(2);
+    // Nobody holds them any more: the next reader gets them from the cache, verified.
+    same(await artifacts.read("a.bin"), contents["a.bin"]);
+    expect(digest).toHaveBeenCalledTimes(3);
+    digest.mockRestore();
+  });
+
+  test("of the same content are downloaded once", async () => {
+    const content = bytes(10);
+    const fetch = ok(content);
+    const files = ["a.bin", "b.bin"].map((path) => specOf(path, content));
+    const artifacts = new Artifacts(BASE, files, { fetch, cache: undefined }, undefined);
+    const progress: [string, number, boolean][] = [];
+    const onBytes = (file: FileSpec, count: number, cached: boolean): unknown =>
+      progress.push([file.path, count, cached]);
+    await artifacts.downloadAll(["a.bin", "b.bin"], onBytes, true);
+    expect(await artifacts.read("b.bin")).toEqual(content);
+    expect(fetch).toHaveBeenCalledTimes(1);
+    expect(progress).toEqual([
+      ["a.bin", 10, false],
+      ["b.bin", 10, true],
+    ]);
+  });
+
+  test("fail for their readers as the download fails", async () => {
+    const files = [specOf("a.bin", bytes(10)), specOf("b.bin", bytes(11))];
+    const fetch = async (): Promise<Response> => new Response(null, { status: 404 });
+    const artifacts = new Artifacts(BASE, files, { fetch, cache: undefined }, undefined);
+    const all = failure(() => artifacts.downloadAll(["a.bin", "b.bin"], () => {}, true));
+    const readers = ["a.bin", "b.bin"].map((path) => failure(() => artifacts.read(path)));
+    for (const each of [all, ...readers]) expect(await each).toMatch(says("download", "404"));
+  });
+
+  test("are compiled as they arrive if they are WebAssembly", async () => {
+    const streaming = vi.spyOn(WebAssembly, "compileStreaming");
+    const compile = vi.spyOn(WebAssembly, "compile");
+    const file = specOf("x.wasm", WASM);
+    const artifacts = new Artifacts(BASE, [file], { fetch: ok(WASM), cache: undefined }, undefined);
+    const all = artifacts.downloadAll(["x.wasm"], () => {}, true);
+    expect(await artifacts.readModule("x.wasm")).toBeInstanceOf(WebAssembly.Module);
+    await all;
+    expect([streaming.mock.calls.length, compile.mock.calls.length]).toEqual([1, 0]);
+    const [, again] = [
+      await all,
+      new Artifacts(BASE, [file], { fetch: ok(WASM), cache: undefined }, undefined),
+    ];
+    expect(await again.readModule("x.wasm")).toBeInstanceOf(WebAssembly.Module);
+    expect(compile).toHaveBeenCalledTimes(1);
+    streaming.mockRestore();
+    compile.mockRestore();
+  });
+
+  test("are not trusted before they are verified, even if they compile", async () => {
+    const file = specOf("x.wasm", Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 1));
+    const artifacts = new Artifacts(BASE, [file], { fetch: ok(WASM), cache: undefined }, undefined);
+    const all = failure(() => artifacts.downloadAll(["x.wasm"], () => {}, true));
+    expect(await failure(() => artifacts.readModule("x.wasm"))).toMatch(says("corrupt-file", "x.wasm"));
+    expect(await all).toMatch(says("corrupt-file", "x.wasm"));
+  });
+});

@@ -52,11 +52,18 @@ export interface FakeOptions {
   /** The tokens that `pick` gives, one list for each decoding; the stop token follows. */
   readonly decodes?: number[][];
   readonly contextWindowSize?: number;
+  /** Whether agents keep the tokens that their prompts begin with, up to a mark. */
+  readonly keeps?: boolean;
 }
 
 /** Token ids are character codes. */
 export class FakeAgent implements Performer {
   position = 0;
+  /** Positions that were fed in all turns. */
+  computed = 0;
+  readonly keepsMarksOnly = false;
+  #leading: number[] = [];
+  #leads = false;
   readonly contextWindowSize: number;
   readonly tokenizer = {
     encode: (text: string): number[] => [...text].map((char) => char.charCodeAt(0)),
@@ -74,9 +81,20 @@ export class FakeAgent implements Performer {
     this.contextWindowSize = options.contextWindowSize ?? 1000;
   }
 
-  begin(): void {
-    this.position = 0;
-    this.#note("begin");
+  begin(leading: readonly number[] = [], marks: readonly number[] = []): number {
+    const kept = this.options.keeps
+      ? (marks.findLast((mark) => leading.slice(0, mark).join() === this.#leading.slice(0, mark).join()) ?? 0)
+      : 0;
+    this.position = kept;
+    this.#leading = leading.slice(0, kept);
+    this.#leads = true;
+    this.#note(kept > 0 ? `begin after ${kept}` : "begin");
+    return kept;
+  }
+
+  forget(): void {
+    this.#leading = [];
+    this.#note("forget");
   }
 
   feed(parts: readonly Part[], want: "hidden" | "logits"): void {
@@ -86,10 +104,11 @@ export class FakeAgent implements Performer {
       if (states.freed) throw new Error("fed freed states");
       return `[${states.values.join(" ")}]`;
     });
-    this.position += parts.reduce(
-      (sum, part) => sum + (part.kind === "tokens" ? part.ids.length : part.states.rows),
-      0,
-    );
+    for (const part of parts) {
+      this.#leads &&= part.kind === "tokens";
+      if (part.kind === "tokens" && this.#leads) this.#leading.push(...part.ids);
+      this.#add(part.kind === "tokens" ? part.ids.length : part.states.rows);
+    }
     this.#note(`feed ${shown.join(" ")} for ${want}`);
     this.#last = `${this.spec.id}1`;
     this.#pending = [];
@@ -97,7 +116,8 @@ export class FakeAgent implements Performer {
   }
 
   think(): void {
-    this.position += 1;
+    this.#add(1);
+    this.#leads = false;
     this.#note("think");
     this.#last = `${this.spec.id}${Number(this.#last.slice(1)) + 1}`;
   }
@@ -136,7 +156,8 @@ export class FakeAgent implements Performer {
   pick = async (): Promise<number> => this.#pending.shift() ?? 0;
 
   decode(id: number): void {
-    this.position += 1;
+    this.#add(1);
+    this.#leads = false;
     this.#note(`decode ${id}`);
   }
 
@@ -147,6 +168,11 @@ export class FakeAgent implements Performer {
 
   #states(values: string[], columns = this.spec.hiddenSize): States {
     return new FakeStates(this.log, values, columns) as unknown as States;
+  }
+
+  #add(positions: number): void {
+    this.position += positions;
+    this.computed += positions;
   }
 
   #note(what: string): void {

@@ -19,6 +19,8 @@ interface Case {
   /** The words that each decoding samples, in order; then it stops. */
   readonly decodes: readonly (readonly string[])[];
   readonly forward_positions: number;
+  /** 0 if absent. */
+  readonly kept_positions?: number;
   readonly answer?: string;
 }
 
@@ -74,23 +76,15 @@ describe("forward positions, as in tests/fixtures/position_cases.json", () => {
     }));
     const words = new Words(KNOWN);
     const decodes = each.decodes.flatMap(splitAtCalls).map((decode) => decode.map(words.id));
-    const stage = fakeStage(system({ agents: records, edges }), log, { decodes });
-    let fed = 0;
-    for (const agent of stage.agents.values()) {
-      const { begin } = agent;
-      Object.assign(agent, {
-        tokenizer: words,
-        begin: () => {
-          fed += agent.position;
-          begin.call(agent);
-        },
-      });
-    }
+    const stage = fakeStage(system({ agents: records, edges }), log, { decodes, keeps: true });
+    for (const agent of stage.agents.values()) Object.assign(agent, { tokenizer: words });
     const { mode, rounds, latent_steps: latentSteps } = each;
     const result = await runSystem(stage, { question, mode, rounds, latentSteps, decoding: options(each) });
-    for (const agent of stage.agents.values()) fed += (agent as FakeAgent).position;
+    const fed = [...stage.agents.values()].reduce((sum, agent) => sum + (agent as FakeAgent).computed, 0);
     const counted = result.turns.reduce((sum, turn) => sum + (turn.forwardPositions ?? Number.NaN), 0);
-    expect([counted, fed]).toEqual([each.forward_positions, each.forward_positions]);
+    const kept = result.turns.reduce((sum, turn) => sum + (turn.keptPositions ?? 0), 0);
+    expect(kept).toBe(each.kept_positions ?? 0);
+    expect([counted, fed + kept]).toEqual([each.forward_positions, each.forward_positions]);
     expect(result.answer).toBe(each.answer ?? result.answer);
   });
 });

@@ -4,9 +4,9 @@
  * `window.harness` takes and gives only JSON. An error is `{ error: { code, message } }`.
  */
 import {
-  type Calls,
   type Counters,
   EngineError,
+  type LiveCounts,
   type LoadProgress,
   loadSystem,
   type RunEvent,
@@ -123,7 +123,7 @@ const harness = {
   /** Waits for the device to be lost. */
   lost: () => outcome((): Promise<never> => loaded().lost),
 
-  counters: () => outcome((): Promise<Counters & Calls> => loaded().counters()),
+  counters: () => outcome((): Promise<Counters & LiveCounts> => loaded().counters()),
 
   dispose: () =>
     outcome(async (): Promise<Counters> => {

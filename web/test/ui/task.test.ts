@@ -94,6 +94,7 @@ describe("footsteps", () => {
     steps: 0,
     of: 2,
     tokens: [],
+    kept: 0,
     positions: 0,
     done: false,
     ...patch,

@@ -275,6 +275,7 @@ const turnSummary = v.strictObject({
   latent_steps: v.pipe(v.number(), v.integer(), v.minValue(0)),
   decoded_tokens: v.pipe(v.number(), v.integer(), v.minValue(0)),
   forward_positions: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
+  kept_positions: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
   text: v.string(),
   ms: v.pipe(v.number(), v.minValue(0)),
   counters: counters,

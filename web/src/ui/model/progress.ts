@@ -29,6 +29,8 @@ export interface TurnProgress {
   readonly tokens: readonly DecodedToken[];
   /** Positions that the model computed, as the engine last reported; undefined if a saved run does not say. */
   readonly positions: number | undefined;
+  /** Those of them that were not computed again; known when the turn has ended. */
+  readonly kept: number;
   readonly done: boolean;
 }
 
@@ -55,6 +57,8 @@ export interface Progress {
   readonly latentSteps: number;
   /** Positions that all models computed, as the engine reports them; undefined if a saved run does not say. */
   readonly positions: number | undefined;
+  /** Those of them, in turns that have ended, that agents still had from the turn before. */
+  readonly kept: number;
   /** GPU memory in use, as the engine last counted it; 0 before that. */
   readonly liveBytes: number;
   /** Since the run began. */
@@ -70,6 +74,7 @@ export const NOTHING_YET: Progress = {
   decodedTokens: 0,
   latentSteps: 0,
   positions: 0,
+  kept: 0,
   liveBytes: 0,
   ms: 0,
 };
@@ -84,6 +89,7 @@ function advance(before: Progress, { at, event }: TimedEvent): Progress {
       (sum, { positions }) => (sum === undefined || positions === undefined ? undefined : sum + positions),
       0,
     ),
+    kept: after.turns.reduce((sum, turn) => sum + turn.kept, 0),
     liveBytes: counters?.liveBytes ?? before.liveBytes,
     ms: at,
   };
@@ -124,7 +130,12 @@ function change(before: Progress, event: RunEvent): Progress {
       return handOff(before, event);
     case "turn-end":
       return {
-        ...changeLast(before, (turn) => ({ ...turn, positions: event.forwardPositions, done: true })),
+        ...changeLast(before, (turn) => ({
+          ...turn,
+          positions: event.forwardPositions,
+          kept: event.keptPositions ?? 0,
+          done: true,
+        })),
         // The decoded text, whatever was shown on the way.
         answer: before.turns.at(-1)?.tokens.some(({ answer }) => answer) ? event.text : before.answer,
         active: undefined,
@@ -157,7 +168,18 @@ function handOff(before: Progress, event: RunEvent & { kind: "handoff" }): Progr
 
 function startTurn(event: RunEvent & { kind: "turn-start" }): TurnProgress {
   const { round, agent, promptTokens, latentRows } = event;
-  return { round, agent, promptTokens, latentRows, steps: 0, of: 0, tokens: [], positions: 0, done: false };
+  return {
+    round,
+    agent,
+    promptTokens,
+    latentRows,
+    steps: 0,
+    of: 0,
+    tokens: [],
+    positions: 0,
+    kept: 0,
+    done: false,
+  };
 }
 
 function changeLast(before: Progress, change: (turn: TurnProgress) => TurnProgress): Progress {
