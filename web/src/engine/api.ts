@@ -156,7 +156,10 @@ class Client {
       this.#pending.set(id, {
         resolve: resolve as Pending["resolve"],
         reject,
-        onProgress: hooks.onProgress,
+        // What was on its way when the request was cancelled is of no use any more.
+        onProgress: (progress) => {
+          if (!hooks.signal?.aborted) hooks.onProgress?.(progress);
+        },
         onEvent: hooks.onEvent,
       });
       hooks.signal?.addEventListener("abort", cancel, { once: true });
