@@ -10,6 +10,7 @@ import torch
 import yaml
 from filelock import FileLock
 
+from harness.engine_package import pack_engine
 from harness.engine_page import serving
 from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler import library, pipeline
@@ -22,6 +23,7 @@ from recursivemas.system.system import load_system
 from recursivemas.training.agents import load_agents
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
+from tests.conftest import Once
 
 REPOSITORY = Path(__file__).parents[2]
 DEFAULT_SYSTEM = REPOSITORY / "systems/hop-sequential.yaml"
@@ -47,6 +49,13 @@ def build_as_shipped(name: str, folder: Path) -> Path:
     source = REPOSITORY / f"systems/{name}.yaml"
     build_system(source, links_of(name), folder / name, CompileOptions(load_system(source).quantization))
     return folder / name
+
+
+@pytest.fixture(scope="session")
+def engine_package(once: Once) -> Path:
+    """The engine, packed as npm publishes it."""
+    (package,) = once("engine-package", pack_engine).glob("*.tgz")
+    return package
 
 
 SoftwareSchedules = Callable[[], AbstractContextManager[None]]

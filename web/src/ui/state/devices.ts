@@ -160,6 +160,11 @@ export class Devices {
 
   /** Keeps an invitation until the visitor agrees to it. Nothing is loaded meanwhile. */
   consider(code: string): void {
+    if (this.role.value === "leader") {
+      this.problem.value = "This page leads other devices already. Open the invitation on another device.";
+      return;
+    }
+    this.leave();
     this.#code = code;
     this.joining.value = { state: "asked" };
     this.session.hold([]);
