@@ -107,7 +107,7 @@ LIST: Kinds = [
     ("the server is down", opening(lambda v: v.refuse(INDEX)), NO_LIST, ("is the server reachable?",)),
     (
         "the server never answers",
-        opening(do.impatient, lambda v: v.stall(INDEX)),
+        opening(do.impatient, page(do.silent("index.json"))),
         NO_LIST,
         ("nothing arrived for 30 seconds",),
     ),
@@ -134,7 +134,7 @@ NETWORK: Kinds = [
     ("the server is down", opening(lambda v: v.refuse(MANIFEST)), DOWNLOAD, ("is the server reachable?",)),
     (
         "the server never answers",
-        opening(do.impatient, lambda v: v.stall(MANIFEST)),
+        opening(do.impatient, page(do.silent("/system.json"))),
         DOWNLOAD,
         ("nothing arrived for 30 seconds",),
         True,
@@ -273,7 +273,7 @@ FILES: Kinds = [
     ),
     (
         "a shard that never comes",
-        loading(do.impatient, lambda v: v.stall(f"**/{SHARD}")),
+        loading(do.impatient, worker(do.silent(".bin"))),
         DOWNLOAD,
         ("nothing arrived for 30 seconds",),
     ),

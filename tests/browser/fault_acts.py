@@ -80,7 +80,7 @@ def page(script: str) -> Act:
 
 
 def impatient(visit: Visit) -> None:
-    """The half minutes and minutes of patience pass at once."""
+    """The patience with what never answers passes at once."""
     visit.impatient()
 
 
@@ -238,10 +238,10 @@ def variants(visit: Visit) -> None:
 
 
 NO_ADAPTER = "navigator.gpu.requestAdapter = async () => null;"
-SILENT_ADAPTER = "navigator.gpu.requestAdapter = () => new Promise(() => {});"
+SILENT_ADAPTER = "navigator.gpu.requestAdapter = () => neverAnswers();"
 NO_WEBGPU = "Object.defineProperty(navigator, 'gpu', { value: undefined });"
 NO_DEVICE = "GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('the driver said no'); };"
-SILENT_DEVICE = "GPUAdapter.prototype.requestDevice = () => new Promise(() => {});"
+SILENT_DEVICE = "GPUAdapter.prototype.requestDevice = () => neverAnswers();"
 SMALL_CARD = "Object.defineProperty(GPUSupportedLimits.prototype, 'maxComputeWorkgroupStorageSize', { value: 1024 });"
 OUT_OF_MEMORY = """
 {
@@ -275,8 +275,8 @@ WebAssembly.Instance = new Proxy(WebAssembly.Instance, { construct: full });
 """
 NO_CACHE = "Object.defineProperty(globalThis, 'caches', { value: undefined });"
 UNREADABLE_CACHE = "caches.open = async () => { throw new DOMException('the disk is broken', 'UnknownError'); };"
-SILENT_CACHE = "caches.open = () => new Promise(() => {});"
-SILENT_ENTRY = "Cache.prototype.match = () => new Promise(() => {});"
+SILENT_CACHE = "caches.open = () => neverAnswers();"
+SILENT_ENTRY = "Cache.prototype.match = () => neverAnswers();"
 BROKEN_ENTRY = """
 const broken = () => new Response(new ReadableStream({ start: (body) => body.error(new Error("gone")) }));
 Cache.prototype.match = async () => broken();
@@ -299,6 +299,16 @@ for (const name of ["pushState", "replaceState"]) {
 """
 
 
+def silent(part: str) -> str:
+    """A script: requests whose address has this part never bring anything."""
+    return f"""
+{{
+  const real = globalThis.fetch;
+  globalThis.fetch = (url, init) => (String(url).includes("{part}") ? neverAnswers() : real(url, init));
+}}
+"""
+
+
 def fetching(answers: str) -> Act:
     """What the worker's requests for shards bring, one after another, instead of the server's answers."""
     return worker(
@@ -318,7 +328,9 @@ def fetching(answers: str) -> Act:
 PART_THEN_SILENCE = """
 async (response) => {
   const bytes = new Uint8Array(await response.arrayBuffer());
-  return new Response(new ReadableStream({ start: (body) => body.enqueue(bytes.slice(0, 1000)) }));
+  const parts = [{ done: false, value: bytes.slice(0, 1000) }];
+  const read = async () => parts.shift() ?? (await neverAnswers());
+  return { ok: true, status: 200, body: { getReader: () => ({ read, cancel: async () => {} }) } };
 },
 """
 PART_THEN_CUT = """

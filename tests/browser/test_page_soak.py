@@ -34,11 +34,12 @@ def test_page_keeps_no_memory_of_200_runs(built: Path, default_system: Path) -> 
             playground.run()
         after = watch.measure()
         print(f"{before}\n{after}")
-        # docs/faults.md has the measured figures. The engine's own memory stays as it is, but for optimised code.
+        # docs/faults.md has the measured figures: 0.1 MiB each, most of it optimised code.
         assert after.page - before.page < 1
         assert after.engine - before.engine < 1
         assert after.wasm == before.wasm
         expect(facts).to_have_text(shown)
-        # What is left is the browser's own: the heaps of its processes, which grow in pieces and shrink when they like.
-        assert after.renderer - before.renderer < 40
-        assert after.gpu - before.gpu < 40
+        # Browsers take and give back memory in pieces of some MiB: 7 and 3 MiB were measured, and 10 up and down between
+        # runs. Half a MiB a run would be 80.
+        assert after.renderer - before.renderer < 20
+        assert after.gpu - before.gpu < 20
