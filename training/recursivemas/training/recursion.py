@@ -100,6 +100,27 @@ class Opening:
 
 
 @dataclass(frozen=True)
+class Unrolled:
+    """Rounds that run in latent space.
+
+    Attributes:
+        questions: B questions; records, if prompts show other columns than the question.
+        rounds: R.
+        latent_steps: M of agents that have no number of their own.
+        every_round: Whether the deciding agent opens an answer in every round, not only in the last one.
+        checkpointing: Recompute turns in the backward pass, except those that open an answer.
+        turns: Collects what each agent did.
+    """
+
+    questions: Sequence[Asked]
+    rounds: int
+    latent_steps: int
+    every_round: bool = False
+    checkpointing: bool = False
+    turns: list[Turn] | None = None
+
+
+@dataclass(frozen=True)
 class Answers:
     """Answers to a batch of questions.
 
@@ -268,39 +289,35 @@ class Recursion:
         checkpointing: bool = False,
         turns: list[Turn] | None = None,
     ) -> Iterator[Opening]:
-        """Runs the rounds in latent space, differentiably with respect to every link.
-
-        Args:
-            questions: B questions; records, if prompts show other columns than the question.
-            rounds: R.
-            latent_steps: M of agents that have no number of their own.
-            every_round: Whether the deciding agent opens an answer in every round, not only in the last one.
-            checkpointing: Recompute turns in the backward pass, except those that open an answer.
-            turns: Collects what each agent did.
+        """Runs the rounds in latent space, differentiably with respect to every link; arguments as of `Unrolled`.
 
         Yields:
             The deciding agent's openings: one, or one a round.
         """
+        return self.openings(Unrolled(questions, rounds, latent_steps, every_round, checkpointing, turns))
+
+    def openings(self, asked: Unrolled) -> Iterator[Opening]:
+        """What `unroll` yields; subclasses change how the rounds run."""
         thinks_before = self.system.decoding.think_before_answer
         hand_offs: dict[str, Tensor] = {}
-        for round_index, agent, final in self.order(rounds):
+        for round_index, agent, final in self.order(asked.rounds):
             began = time.perf_counter()
-            prompts = self.prompts(agent, round_index, questions, hand_offs)
+            prompts = self.prompts(agent, round_index, asked.questions, hand_offs)
             thoughts, handed = None, {}
-            steps = steps_of(agent, latent_steps)
-            if final or (every_round and agent is self.deciding):
+            steps = steps_of(agent, asked.latent_steps)
+            if final or (asked.every_round and agent is self.deciding):
                 opening = self.open_answer(agent, prompts, steps if thinks_before else 0, round_index)
                 thoughts = opening.thoughts
                 yield opening
             if not final:
                 if thoughts is None:
-                    thoughts = self._think(agent, prompts, steps, checkpointing)
+                    thoughts = self._think(agent, prompts, steps, asked.checkpointing)
                 handed = self.hand_off(agent, round_index, thoughts)
                 hand_offs |= handed
-            if turns is not None:
+            if asked.turns is not None:
                 lengths = [len(prompt) for prompt in prompts]
                 turn = Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), thoughts, handed)
-                self._take_turn(turn, turns)
+                self._take_turn(turn, asked.turns)
 
     def _take_turn(self, turn: Turn, turns: list[Turn]) -> None:
         if self._kept is not None:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from recursivemas.system.progress import Say, silent
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.caches import GrowingLayer
-from recursivemas.training.recursion import Opening, Recursion, round_number
+from recursivemas.training.recursion import Opening, Recursion, Unrolled, round_number
 from recursivemas.training.rollout import Context, extend, logits
 from recursivemas.training.train.optimise import Loss
 from recursivemas.training.train.outer_loop import IGNORED, answer_labels
@@ -247,7 +247,8 @@ class RecordedRounds:
         """The loss, and that of each scored round, as `outer_loss` computes them."""
         scored = self.scored.every_round or self.scored.early_weight > 0
         losses: dict[int, Tensor] = {}  # by round, (B,)
-        for opening in Recursion.unroll(self.recursion, records, rounds, self.latent_steps, scored):
+        # The prefixes have been read already.
+        for opening in Recursion.openings(self.recursion, Unrolled(records, rounds, self.latent_steps, scored)):
             losses[opening.round] = self._answer_losses(opening, inputs.labels)
         means = {index: loss.mean() for index, loss in losses.items()}
         if self.scored.every_round:

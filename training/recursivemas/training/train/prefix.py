@@ -17,7 +17,7 @@ from recursivemas.system.prompt import Text
 from recursivemas.system.questions import Asked
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.kept import common_beginning
-from recursivemas.training.recursion import HandOff, Opening, Recursion, Turn
+from recursivemas.training.recursion import HandOff, Opening, Recursion, Unrolled
 from recursivemas.training.rollout import Context, extend, left_pad
 
 # A piece of a prompt: the ids of a run of text, or the edge whose hand-off stands there
@@ -69,18 +69,10 @@ class PrefixRecursion(Recursion):
     prefixes: dict[str, Prefix]
     embedded: dict[tuple[str, tuple[int, ...]], Tensor]
 
-    def unroll(
-        self,
-        questions: Sequence[Asked],
-        rounds: int,
-        latent_steps: int,
-        every_round: bool = False,
-        checkpointing: bool = False,
-        turns: list[Turn] | None = None,
-    ) -> Iterator[Opening]:
-        """As `Recursion.unroll`."""
-        self.read_prefixes(questions, rounds)
-        yield from super().unroll(questions, rounds, latent_steps, every_round, checkpointing, turns)
+    def openings(self, asked: Unrolled) -> Iterator[Opening]:
+        """As `Recursion.openings`, behind the prefixes."""
+        self.read_prefixes(asked.questions, asked.rounds)
+        yield from super().openings(asked)
 
     def read_prefixes(self, questions: Sequence[Asked], rounds: int) -> None:
         """Reads what the prompts of all rounds begin with; it stays until the next batch, for the backward pass."""

@@ -4,7 +4,7 @@ They show how much of what links learn is not about the question. The deciding a
 so no other agent has a say in its answer. Shape letters: B batch, M latent steps, D the deciding agent's hidden size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from recursivemas.system.files import atomic_file
-from recursivemas.system.questions import Asked
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.recursion import HandOffHook, Opening, Turn, steps_of
+from recursivemas.training.recursion import HandOffHook, Opening, Unrolled, steps_of
 from recursivemas.training.train.inner_loop import embedding_scale
 from recursivemas.training.train.prefix import PrefixRecursion
 
@@ -52,22 +51,14 @@ class SoftPromptRecursion(PrefixRecursion):
 
     soft: SoftPrompts
 
-    def unroll(
-        self,
-        questions: Sequence[Asked],
-        rounds: int,
-        latent_steps: int,
-        every_round: bool = False,
-        checkpointing: bool = False,
-        turns: list[Turn] | None = None,
-    ) -> Iterator[Opening]:
-        """As `Recursion.unroll`."""
-        self.read_prefixes(questions, rounds)
-        steps = steps_of(self.deciding, latent_steps)
+    def openings(self, asked: Unrolled) -> Iterator[Opening]:
+        """As `Recursion.openings`."""
+        self.read_prefixes(asked.questions, asked.rounds)
+        steps = steps_of(self.deciding, asked.latent_steps)
         thinks = steps if self.system.decoding.think_before_answer else 0
-        for round_index in range(rounds) if every_round else (rounds - 1,):
-            handed = self.soft.hand_offs(len(questions))
-            prompts = self.prompts(self.deciding, round_index, questions, handed)
+        for round_index in range(asked.rounds) if asked.every_round else (asked.rounds - 1,):
+            handed = self.soft.hand_offs(len(asked.questions))
+            prompts = self.prompts(self.deciding, round_index, asked.questions, handed)
             yield self.open_answer(self.deciding, prompts, thinks, round_index)
 
 

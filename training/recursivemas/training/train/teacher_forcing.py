@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from recursivemas.system.errors import InputError
-from recursivemas.system.questions import Asked, QuestionRecord
+from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.recursion import Opening, Turn, steps_of
+from recursivemas.training.recursion import Opening, Unrolled, steps_of
 from recursivemas.training.rollout import extend
 from recursivemas.training.train.columns import column
 from recursivemas.training.train.outer_loop import answer_ids, text_before_answer
@@ -24,29 +24,21 @@ from recursivemas.training.train.prefix import PrefixRecursion
 class TeacherForcedRecursion(PrefixRecursion):
     """Rounds in which agents read their references instead of thinking; `training.outer.forward: teacher_forced`."""
 
-    def unroll(
-        self,
-        questions: Sequence[Asked],
-        rounds: int,
-        latent_steps: int,
-        every_round: bool = False,
-        checkpointing: bool = False,
-        turns: list[Turn] | None = None,
-    ) -> Iterator[Opening]:
-        """As `Recursion.unroll`; the deciding agent's own thoughts before its answer are rolled out, if it has any."""
-        records = [question for question in questions if isinstance(question, QuestionRecord)]
-        assert len(records) == len(questions), "references and answers are columns of a record"
-        self.read_prefixes(questions, rounds)
+    def openings(self, asked: Unrolled) -> Iterator[Opening]:
+        """As `Recursion.openings`; the deciding agent's own thoughts before its answer are rolled out, if any."""
+        records = [question for question in asked.questions if isinstance(question, QuestionRecord)]
+        assert len(records) == len(asked.questions), "references and answers are columns of a record"
+        self.read_prefixes(asked.questions, asked.rounds)
         settings = self.system.training.outer
-        own = steps_of(self.deciding, latent_steps)
+        own = steps_of(self.deciding, asked.latent_steps)
         thinks = own if self.system.decoding.think_before_answer else 0
         handed: dict[str, list[Tensor]] = {}
-        for round_index, agent, final in self.order(rounds):
-            prompts = self.prompts(agent, round_index, questions, handed)
-            if final or (every_round and agent is self.deciding):
+        for round_index, agent, final in self.order(asked.rounds):
+            prompts = self.prompts(agent, round_index, asked.questions, handed)
+            if final or (asked.every_round and agent is self.deciding):
                 yield self.open_answer(agent, prompts, thinks, round_index)
             if not final:
-                limit = settings.reference_tokens or steps_of(agent, latent_steps)
+                limit = settings.reference_tokens or steps_of(agent, asked.latent_steps)
                 ids = [self._reference(agent, round_index, record)[:limit] for record in records]
                 states = self._states(agent, prompts, ids)  # (B, L, D)
                 for edge, value in self.hand_off(agent, round_index, states).items():
