@@ -236,7 +236,7 @@ const FOLDER_URL = "https://folder.recursivemas.invalid/";
 function absoluteUrl(url: string | URL, files: LocalFiles | undefined): string {
   try {
     // Node has no location; addresses are absolute there.
-  return new URL(url, files ? FOLDER_URL : globalThis.location?.href).href;
+    return new URL(url, files ? FOLDER_URL : globalThis.location?.href).href;
   } catch (error) {
     throw new EngineError("download", `'${url}' is no valid address; correct it`, error);
   }
