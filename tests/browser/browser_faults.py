@@ -77,14 +77,14 @@ PAGE: Kinds = [
     ("the browser runs no scripts", do.without_scripts, INSTEAD, ("which requires JavaScript",)),
     (
         "its script is missing on the server",
-        lambda v: (v.answer("**/assets/index-*.js", status=404), do.blank(v)),
+        do.both(do.status("**/assets/index-*.js", 404), do.blank),
         INSTEAD,
         (STAYS,),
         True,
     ),
     (
         "its script is the login page of a Wi-Fi network",
-        lambda v: (v.answer("**/assets/index-*.js", do.LOGIN, content_type="text/html"), do.blank(v)),
+        do.both(lambda v: v.answer("**/assets/index-*.js", do.LOGIN, content_type="text/html"), do.blank),
         INSTEAD,
         (STAYS,),
     ),
@@ -491,11 +491,7 @@ GIVEN: Kinds = [
     ("a whole disk", do.dropping(do.many_files), NOT_OPENED, ("got more than 10000 files",)),
     (
         "a folder that lacks most of its files",
-        lambda v: (
-            do.dropping(do.folder("system.json", "sbom.cdx.json"))(v),
-            v.page.wait_for_url("**system=folder**"),
-            v.playground.button.click(),
-        ),
+        do.both(do.dropping(do.folder("system.json", "sbom.cdx.json")), do.load_folder),
         DOWNLOAD,
         ("is not in the folder; open the whole folder",),
     ),
@@ -519,7 +515,7 @@ ADDRESS: Kinds = [
     ),
     (
         "a prompt with an unknown slot",
-        lambda v: (v.open("?view=change&prompt.planner=%7Boops"),),
+        opening(query="?view=change&prompt.planner=%7Boops"),
         OPENS,
         ("unbalanced",),
     ),
@@ -534,7 +530,7 @@ ADDRESS: Kinds = [
     ("storage that the browser denies", opening(page(do.NO_STORAGE)), OPENS, (SYSTEM,)),
     (
         "a clipboard that the browser denies",
-        lambda v: (v.before_page(do.NO_CLIPBOARD), do.copying(v)),
+        do.both(page(do.NO_CLIPBOARD), do.copying),
         OPENS,
         ("The link to this configuration:",),
     ),

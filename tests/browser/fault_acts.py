@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Dialog, expect
 
 from tests.browser.fault_visit import Visit
 
@@ -96,6 +96,7 @@ def links(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
 
 
 def swap_links(data: dict[str, Any]) -> None:
+    """Two agents get each other's links."""
     inner = data["inner"]
     inner["planner"], inner["critic"] = inner["critic"], inner["planner"]
 
@@ -152,7 +153,12 @@ def forgotten_question(visit: Visit) -> None:
 
 def copying(visit: Visit) -> None:
     """The visitor copies the link."""
-    visit.page.on("dialog", lambda dialog: (visit.asked.append(dialog.message), dialog.dismiss()))
+
+    def answer(dialog: Dialog) -> None:
+        visit.asked.append(dialog.message)
+        dialog.dismiss()
+
+    visit.page.on("dialog", answer)
     visit.open("?view=change")
     visit.page.get_by_role("button", name="Copy link").click()
 
@@ -171,6 +177,8 @@ def folder(*names: str) -> Callable[[Visit], Path]:
 
 
 def dropping(make: Callable[[Visit], Path]) -> Act:
+    """Something is dropped on the page."""
+
     def act(visit: Visit) -> None:
         given = make(visit)
         visit.open()
@@ -180,6 +188,8 @@ def dropping(make: Callable[[Visit], Path]) -> Act:
 
 
 def file(name: str, content: str) -> Callable[[Visit], Path]:
+    """A file of the visitor's."""
+
     def make(visit: Visit) -> Path:
         path = visit.folder / name
         path.write_text(content, encoding="utf-8")
@@ -189,6 +199,7 @@ def file(name: str, content: str) -> Callable[[Visit], Path]:
 
 
 def many_files(visit: Visit) -> Path:
+    """More files than any system has."""
     target = visit.folder / "disk"
     target.mkdir()
     for number in range(10_002):
@@ -197,14 +208,22 @@ def many_files(visit: Visit) -> Path:
 
 
 def bad_links_file(visit: Visit) -> Path:
+    """Links of which two are swapped."""
     path = visit.folder / "other.recursivelink.json"
     path.write_text(links(swap_links)(visit.content("recursivelink*.json").decode()), encoding="utf-8")
     return path
 
 
 def dropped_links(visit: Visit) -> None:
+    """Links for other agents are dropped, and the agents loaded with them."""
     dropping(bad_links_file)(visit)
     expect(visit.page.locator(".system-facts")).to_contain_text("links from other.recursivelink.json")
+    visit.playground.button.click()
+
+
+def load_folder(visit: Visit) -> None:
+    """The agents of the folder that was dropped are loaded."""
+    visit.page.wait_for_url("**system=folder**")
     visit.playground.button.click()
 
 
