@@ -6,7 +6,7 @@ import { isComplete } from "../../src/engine/completeness";
 import type { Gpu } from "../../src/engine/device";
 import { keptFiles } from "../../src/engine/kept";
 import { bindLibrary } from "../../src/engine/library";
-import { Runtime } from "../../src/engine/runtime";
+import { type Machine, Runtime } from "../../src/engine/runtime";
 import { searchFor } from "../../src/engine/search";
 import type { AgentSpec } from "../../src/engine/system";
 import { loadTokenizer } from "../../src/engine/tokenizer";
@@ -302,7 +302,7 @@ export function engineReaders(): readonly Reader[] {
     {
       name: "library-metadata",
       seeds: json(METADATA),
-      read: (content) => bindLibrary(fakeRuntime(textOf(content)), agent(), "paper", () => {}),
+      read: (content) => bindLibrary(fakeRuntime(textOf(content)), {} as Machine, agent(), "paper"),
     },
     {
       name: "library",
@@ -311,7 +311,7 @@ export function engineReaders(): readonly Reader[] {
         // In Node the runtime listens for errors that nobody caught, and never stops.
         const before = process.listeners("uncaughtException");
         try {
-          await Runtime.create(new Uint8Array(content).buffer, gpu, "a");
+          await Runtime.create(() => WebAssembly.compile(new Uint8Array(content)), gpu, "a");
         } finally {
           for (const each of process.listeners("uncaughtException"))
             if (!before.includes(each)) process.off("uncaughtException", each);
