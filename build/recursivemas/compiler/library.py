@@ -109,7 +109,7 @@ def compile_module(
     )
     check_limits(shaders_of(executable))
     say(f"linking {out.name}")
-    _link(executable, out, runtime, optimise)
+    link_library(executable, out, runtime, optimise)
     return out
 
 
@@ -145,7 +145,9 @@ def library_metadata(facts: ModelFacts, tensors: Iterable[StoredTensor], scheme:
     }
 
 
-def _link(executable: tvm.relax.VMExecutable, out: Path, runtime: RuntimeObjects, optimise: int) -> None:
+def link_library(executable: tvm.relax.VMExecutable, out: Path, runtime: RuntimeObjects, optimise: int = 1) -> None:
+    """Writes an executable and the runtime as one `.wasm`."""
+
     def link(output: str, objects: Sequence[str], options: Sequence[str] | None = None) -> None:
         runtime.emscripten.run(
             [f"-O{optimise}", *_LINK_FLAGS, *runtime.objects, *objects, "-o", output, *(options or ())], "linking"

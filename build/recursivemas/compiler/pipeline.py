@@ -8,6 +8,8 @@ from tvm import relax
 from tvm.s_tir import dlight
 
 from recursivemas.compiler.fuse_dequantize import FuseDequantize
+from recursivemas.compiler.kernels.tile_product import WithoutWorkgroupMemory
+from recursivemas.compiler.kernels.vector_storage import PIPELINE, register_pipeline
 from recursivemas.compiler.metadata import attach_metadata
 from recursivemas.compiler.shape_functions import CanonicalShapeFunctions
 from recursivemas.system.errors import InputError
@@ -47,13 +49,16 @@ def build_executable(
     mod = _with_bounds(mod, bounds)
     # With this pass, TVM 0.27 fails to build scaled RoPE.
     config = {"tirx.disable_cse_tir": True}
+    register_pipeline()
     with target, tvm.transform.PassContext(opt_level=3, config=config):
         mod = tvm.transform.Sequential([*_graph_passes(), *_schedule_passes(schedule), *_lowering_passes()])(mod)
         mod = attach_metadata(mod, metadata)
         mod = tvm.transform.Sequential(_finalising_passes())(mod)
         try:
             # Our passes have run already, so relax.build gets an empty pipeline.
-            return relax.build(mod, target=target, relax_pipeline=tvm.transform.Sequential([]), system_lib=True)
+            return relax.build(
+                mod, target, relax_pipeline=tvm.transform.Sequential([]), tir_pipeline=PIPELINE, system_lib=True
+            )
         except tvm.error.InternalError as error:
             if "workgroup allocations" not in str(error):
                 raise
@@ -89,7 +94,8 @@ def _graph_passes() -> Sequence[tvm.transform.Pass]:
 def _schedule_passes(schedule: Schedule) -> Sequence[tvm.transform.Pass]:
     gpu = dlight.gpu
     rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction()] if schedule == "gpu" else []
-    return [dlight.ApplyDefaultSchedule(*rules, gpu.Fallback())]
+    own = [WithoutWorkgroupMemory()] if schedule == "software" else []
+    return [*own, dlight.ApplyDefaultSchedule(*rules, gpu.Fallback())]
 
 
 def _lowering_passes() -> Sequence[tvm.transform.Pass]:

@@ -14,6 +14,9 @@ from tvm import relax, te, tirx
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
+from recursivemas.compiler.kernels.decode_product import decode_product
+from recursivemas.compiler.kernels.product import Gate, Product
+from recursivemas.compiler.kernels.tile_product import tile_product
 from recursivemas.system.quantize import GROUP_SIZE, MAX_INT, PER_WORD, quantized_shapes
 
 _BITS = 32 // PER_WORD
@@ -23,6 +26,7 @@ class _Matrix(nn.Module):
     """Has an (N, K) weight that the ``q4*`` schemes pack."""
 
     def __init__(self, rows: int, columns: int) -> None:
+        self.shape = (rows, columns)
         self.weight = nn.Parameter((rows, columns))
         self.weight.attrs["quantize"] = True
 
@@ -30,9 +34,52 @@ class _Matrix(nn.Module):
         """The (N, K) weight in the model dtype."""
         return self.weight
 
-    def product(self, x: Tensor) -> Tensor:
-        """x Wᵀ in float32, (..., K) to (..., N)."""
-        return op.matmul(x, op.permute_dims(self.table()), out_dtype="float32")
+    def stored(self) -> list[Tensor]:
+        """What the weight is stored as."""
+        return [self.weight]
+
+    def product(
+        self,
+        x: Tensor,
+        *,
+        norm: "Norm | None" = None,
+        bias: Tensor | None = None,
+        gate: Gate | None = None,
+        residual: Tensor | None = None,
+        out_dtype: str = "float32",
+    ) -> Tensor:
+        """f(norm(x) Wᵀ + bias) + residual as one kernel; see `kernels/product.py`.
+
+        Args:
+            x: (1, T, K) or (T, K).
+            norm: An RMSNorm of x.
+            bias: (N,).
+            gate: Multiplies the second half of the result by the activation of the first.
+            residual: Of the result's shape.
+            out_dtype: Of the result.
+
+        Returns:
+            (1, T, N) or (T, N); half as wide with a gate.
+        """
+        rows, columns = self.shape
+        product = Product(
+            rows=rows,
+            columns=columns,
+            dtype=x.dtype,
+            packed=len(self.stored()) > 1,
+            out_dtype=out_dtype,
+            eps=None if norm is None else norm.eps,
+            zero_centred=norm is not None and norm.zero_centred,
+            bias=bias is not None,
+            gate=gate,
+            residual=residual is not None,
+            batched=len(x.shape) == 3,
+        )
+        given = [x, norm and norm.weight, *self.stored(), bias, residual]
+        one = x.shape[-2] == 1
+        kernel, name = (decode_product, "decode_product") if one else (tile_product, "tile_product")
+        output = Tensor.placeholder([*x.shape[:-1], product.outputs], out_dtype)
+        return op.tensor_ir_op(kernel(product), name, [each for each in given if each is not None], output)
 
 
 class Linear(_Matrix):
@@ -42,10 +89,11 @@ class Linear(_Matrix):
         super().__init__(out_features, in_features)
         self.bias = nn.Parameter((out_features,)) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., K) to (..., N), in the dtype of `x`."""
-        y = self.product(x).astype(x.dtype)
-        return y if self.bias is None else y + self.bias
+    def forward(
+        self, x: Tensor, *, norm: "Norm | None" = None, gate: Gate | None = None, residual: Tensor | None = None
+    ) -> Tensor:
+        """(1, T, K) to (1, T, N), in the dtype of `x`; see `product`."""
+        return self.product(x, norm=norm, bias=self.bias, gate=gate, residual=residual, out_dtype=x.dtype)
 
 
 class FusedLinear(Linear):
@@ -83,27 +131,40 @@ class Float32Parameter(nn.Parameter):
         """Does nothing."""
 
 
-class ZeroCentredRMSNorm(nn.Module):
-    """RMSNorm over the last axis, times 1 + weight, in float32 and rounded once."""
+class Norm(nn.Module):
+    """RMSNorm over the last axis, in float32 and rounded once; products compute it on the way."""
+
+    zero_centred = False
+    """Whether it multiplies by 1 + weight."""
 
     def __init__(self, size: int, eps: float) -> None:
         self.weight = nn.Parameter((size,))
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., size) to the same shape and dtype."""
+    def forward(self, x: Tensor, *, residual: Tensor | None = None) -> Tensor:
+        """norm(x) + residual, (..., size) to the same shape and dtype."""
+        one = 1.0 if self.zero_centred else 0.0
 
-        def norm(x: te.Tensor, weight: te.Tensor) -> te.Tensor:
+        def norm(x: te.Tensor, weight: te.Tensor, *added: te.Tensor) -> te.Tensor:
             mean = mean_of_squares(x)
 
             def value(*at: tirx.Var) -> tirx.Expr:
                 scale = tirx.rsqrt(mean[at[:-1]] + tirx.const(self.eps, "float32"))
-                scale = scale * (tirx.const(1.0, "float32") + weight[at[-1]].astype("float32"))
-                return (x[at].astype("float32") * scale).astype(x.dtype)
+                scale = scale * (tirx.const(one, "float32") + weight[at[-1]].astype("float32"))
+                value = x[at].astype("float32") * scale
+                for each in added:
+                    value = value + each[at].astype("float32")
+                return value.astype(x.dtype)
 
-            return te.compute(x.shape, value, name="zero_centred_rms_norm")
+            return te.compute(x.shape, value, name="rms_norm")
 
-        return op.tensor_expr_op(norm, "zero_centred_rms_norm", [x, self.weight])
+        return op.tensor_expr_op(norm, "rms_norm", [x, self.weight, *([] if residual is None else [residual])])
+
+
+class ZeroCentredNorm(Norm):
+    """RMSNorm, times 1 + weight."""
+
+    zero_centred = True
 
 
 def mean_of_squares(x: te.Tensor) -> te.Tensor:
@@ -127,14 +188,18 @@ class _Quantized(_Matrix):
 
     def pack(self, weight: nn.Parameter) -> None:
         """Declares `q_weight` and `q_scale` in place of a weight."""
-        self.columns = int(weight.shape[1])
+        self.shape = tuple(int(size) for size in weight.shape)
         weight_shape, scale_shape = quantized_shapes(tuple(weight.shape))
         self.q_weight = nn.Parameter(weight_shape, "uint32")
         self.q_scale = nn.Parameter(scale_shape, weight.dtype)
 
+    def stored(self) -> list[Tensor]:
+        """The packed values and their scales."""
+        return [self.q_weight, self.q_scale]
+
     def table(self) -> Tensor:
         """The (N, K) weight in the model dtype."""
-        return op.tensor_expr_op(dequantize, "dequantize", [self.q_weight, self.q_scale, self.columns])
+        return op.tensor_expr_op(dequantize, "dequantize", [self.q_weight, self.q_scale, self.shape[1]])
 
 
 class QuantizedLinear(_Quantized, Linear):

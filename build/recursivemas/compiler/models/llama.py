@@ -1,59 +1,62 @@
 """Llama 1 to 3.2, and everything published as Llama (SmolLM2, TinyLlama).
 
 Source: `modeling_llama.py` of transformers, whose outputs the parity tests compare with. Deviations: projections of the
-same input are fused, and the KV cache applies RoPE and attends.
+same input are fused, and norms, activations and residual connections are computed in the kernels of the products
+beside them (`kernels/product.py`).
 
 Shape letters: T positions, D hidden size, V vocabulary size. Qwen2, Qwen3 and Mistral build on these classes.
 """
 
 from tvm import tirx
 from tvm.relax.frontend import nn
-from tvm.relax.frontend.nn import Tensor, op
+from tvm.relax.frontend.nn import Tensor
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
+from recursivemas.compiler.kernels.attention_shape import AttentionShape
+from recursivemas.compiler.kernels.product import Gate
+from recursivemas.compiler.models.attention import attend
 from recursivemas.compiler.models.config import ModelConfig
-from recursivemas.compiler.models.kv_cache import create_kv_cache
-from recursivemas.compiler.models.layers import Embedding, FusedLinear, Linear
-
-
-def rms_norm(size: int, config: ModelConfig) -> nn.RMSNorm:
-    """RMSNorm over the last axis, of width `size`."""
-    return nn.RMSNorm(size, -1, config.rms_norm_eps, bias=False)
+from recursivemas.compiler.models.kv_cache import attention_shape, create_kv_cache
+from recursivemas.compiler.models.layers import Embedding, FusedLinear, Linear, Norm
 
 
 class LlamaAttention(nn.Module):
     """Causal self-attention in which several query heads share a key and a value head."""
 
     def __init__(self, config: ModelConfig) -> None:
-        self.num_heads, self.num_kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.head_dim = config.head_dim
+        self.config = config
         projections = {"q_proj": config.q_size, "k_proj": config.kv_size, "v_proj": config.kv_size}
         self.qkv_proj = FusedLinear(config.hidden_size, projections, bias=config.qkv_bias)
         self.o_proj = Linear(config.q_size, config.hidden_size, bias=config.o_bias)
 
-    def project(self, x: Tensor) -> Tensor:
-        """(1, T, D) to queries, keys and values, (1, T, all heads, head_dim)."""
-        heads = self.num_heads + 2 * self.num_kv_heads
-        return self.qkv_proj(x).reshape(1, x.shape[1], heads, self.head_dim)
+    def shape(self, dtype: str) -> AttentionShape:
+        """What the kernels must know."""
+        return attention_shape(self.config, dtype)
 
-    def forward(self, x: Tensor, kv_cache: PagedKVCache, layer_id: int) -> Tensor:
-        """(1, T, D) to (1, T, D); the cache's layer grows by T positions."""
-        attended = kv_cache.attention_with_fused_qkv(layer_id, self.project(x), self.num_heads, self.head_dim**-0.5)
-        return self.o_proj(attended.reshape(1, x.shape[1], self.num_heads * self.head_dim))
+    def head_norms(self) -> list[Tensor]:
+        """Weights of the norms of query and key heads, where the shape has an epsilon."""
+        return []
+
+    def forward(self, x: Tensor, norm: Norm, kv_cache: PagedKVCache, layer_id: int, *, add: bool = True) -> Tensor:
+        """attention(norm(x)), plus x if `add` says so, (1, T, D); the cache's layer grows by T positions."""
+        qkv = self.qkv_proj(x, norm=norm)
+        attended = attend(self.shape(x.dtype), qkv, kv_cache, layer_id, self.head_norms())
+        return self.o_proj(attended, residual=x if add else None)
 
 
 class LlamaMLP(nn.Module):
-    """down(silu(gate(x)) * up(x))."""
+    """down(act(gate(x)) * up(x))."""
+
+    activation: Gate = "silu"
 
     def __init__(self, config: ModelConfig) -> None:
         projections = {"gate_proj": config.intermediate_size, "up_proj": config.intermediate_size}
         self.gate_up_proj = FusedLinear(config.hidden_size, projections)
         self.down_proj = Linear(config.intermediate_size, config.hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(1, T, D) to (1, T, D)."""
-        gate, up = op.split(self.gate_up_proj(x), 2, axis=-1)
-        return self.down_proj(op.silu(gate) * up)
+    def forward(self, x: Tensor, norm: Norm, *, residual: Tensor | None = None) -> Tensor:
+        """MLP(norm(x)) + residual, (1, T, D)."""
+        return self.down_proj(self.gate_up_proj(x, norm=norm, gate=self.activation), residual=residual)
 
 
 class LlamaDecoderLayer(nn.Module):
@@ -62,13 +65,13 @@ class LlamaDecoderLayer(nn.Module):
     def __init__(self, config: ModelConfig, attention: type[LlamaAttention]) -> None:
         self.self_attn = attention(config)
         self.mlp = LlamaMLP(config)
-        self.input_layernorm = rms_norm(config.hidden_size, config)
-        self.post_attention_layernorm = rms_norm(config.hidden_size, config)
+        self.input_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, x: Tensor, kv_cache: PagedKVCache, layer_id: int) -> Tensor:
         """(1, T, D) to (1, T, D)."""
-        x = self.self_attn(self.input_layernorm(x), kv_cache, layer_id) + x
-        return self.mlp(self.post_attention_layernorm(x)) + x
+        x = self.self_attn(x, self.input_layernorm, kv_cache, layer_id)
+        return self.mlp(x, self.post_attention_layernorm, residual=x)
 
 
 class LlamaModel(nn.Module):
@@ -77,7 +80,7 @@ class LlamaModel(nn.Module):
     def __init__(self, config: ModelConfig, attention: type[LlamaAttention]) -> None:
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList([LlamaDecoderLayer(config, attention) for _ in range(config.num_hidden_layers)])
-        self.norm = rms_norm(config.hidden_size, config)
+        self.norm = Norm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, input_embed: Tensor, kv_cache: PagedKVCache) -> Tensor:
         """(1, T, D) to the last layer's hidden states after the final norm, (1, T, D)."""

@@ -1,9 +1,13 @@
 """Qwen3 (dense): Llama whose queries and keys are normalised per head before RoPE."""
 
-from tvm.relax.frontend.nn import Tensor, op
+from dataclasses import replace
 
+from tvm.relax.frontend.nn import Tensor
+
+from recursivemas.compiler.kernels.attention_shape import AttentionShape
 from recursivemas.compiler.models.config import ModelConfig
-from recursivemas.compiler.models.llama import LlamaAttention, LlamaForCausalLM, rms_norm
+from recursivemas.compiler.models.layers import Norm
+from recursivemas.compiler.models.llama import LlamaAttention, LlamaForCausalLM
 
 
 class Qwen3Attention(LlamaAttention):
@@ -11,14 +15,16 @@ class Qwen3Attention(LlamaAttention):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.q_norm = rms_norm(config.head_dim, config)
-        self.k_norm = rms_norm(config.head_dim, config)
+        self.q_norm = Norm(config.head_dim, config.rms_norm_eps)
+        self.k_norm = Norm(config.head_dim, config.rms_norm_eps)
 
-    def project(self, x: Tensor) -> Tensor:
-        """(1, T, D) to queries, keys and values, (1, T, all heads, head_dim)."""
-        keys, values = self.num_heads, self.num_heads + self.num_kv_heads
-        query, key, value = op.split(super().project(x), [keys, values], axis=2)
-        return op.concat([self.q_norm(query), self.k_norm(key), value], dim=2)
+    def shape(self, dtype: str) -> AttentionShape:
+        """Llama's, with the norms."""
+        return replace(super().shape(dtype), eps=self.q_norm.eps)
+
+    def head_norms(self) -> list[Tensor]:
+        """Of queries and keys."""
+        return [self.q_norm.weight, self.k_norm.weight]
 
 
 class Qwen3ForCausalLM(LlamaForCausalLM):

@@ -8,6 +8,7 @@ Shape letters: T positions, D hidden size, W width of a linear layer's projectio
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tvm import te, tirx
 from tvm.relax.frontend import nn
@@ -15,6 +16,7 @@ from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
 from recursivemas.compiler.models import delta_rule
+from recursivemas.compiler.models.attention import attend
 from recursivemas.compiler.models.config import LinearAttention, ModelConfig
 from recursivemas.compiler.models.kv_cache import create_kv_cache
 from recursivemas.compiler.models.layers import (
@@ -22,37 +24,41 @@ from recursivemas.compiler.models.layers import (
     Float32Parameter,
     FusedLinear,
     Linear,
-    ZeroCentredRMSNorm,
+    Norm,
+    ZeroCentredNorm,
     mean_of_squares,
 )
-from recursivemas.compiler.models.llama import LlamaMLP
+from recursivemas.compiler.models.llama import LlamaAttention, LlamaMLP
 
 _L2_EPSILON = 1e-6
 
 
-class Qwen3_5Attention(nn.Module):  # noqa: N801
+class Qwen3_5Attention(LlamaAttention):  # noqa: N801
     """Causal self-attention whose output is multiplied by a gate that the queries' projection brings along."""
 
     def __init__(self, config: ModelConfig) -> None:
-        self.num_heads, self.num_kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.head_dim = config.head_dim
+        super().__init__(config)
         projections = {"q_proj": 2 * config.q_size, "k_proj": config.kv_size, "v_proj": config.kv_size}
         self.qkv_proj = FusedLinear(config.hidden_size, projections, bias=config.qkv_bias)
-        self.o_proj = Linear(config.q_size, config.hidden_size, bias=config.o_bias)
-        self.q_norm = ZeroCentredRMSNorm(config.head_dim, config.rms_norm_eps)
-        self.k_norm = ZeroCentredRMSNorm(config.head_dim, config.rms_norm_eps)
+        self.q_norm = ZeroCentredNorm(config.head_dim, config.rms_norm_eps)
+        self.k_norm = ZeroCentredNorm(config.head_dim, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, kv_cache: PagedKVCache, layer_id: int) -> Tensor:
-        """(1, T, D) to (1, T, D); the cache's layer, counted among the layers with attention, grows by T positions."""
-        length, heads, kv_heads = x.shape[1], self.num_heads, self.num_kv_heads
-        sizes = [2 * heads * self.head_dim, (2 * heads + kv_heads) * self.head_dim]
-        both, key, value = op.split(self.qkv_proj(x), sizes, axis=-1)
-        query, gate = op.split(both.reshape(1, length, heads, 2 * self.head_dim), 2, axis=-1)
-        key, value = (each.reshape(1, length, kv_heads, self.head_dim) for each in (key, value))
-        qkv = op.concat([self.q_norm(query), self.k_norm(key), value], dim=2)
-        attended = kv_cache.attention_with_fused_qkv(layer_id, qkv, heads, self.head_dim**-0.5)
-        shape = (1, length, heads * self.head_dim)
-        return self.o_proj(attended.reshape(*shape) * op.sigmoid(gate.reshape(*shape)))
+    def forward(self, x: Tensor, norm: Norm, kv_cache: PagedKVCache, layer_id: int, *, add: bool = True) -> Tensor:
+        """As Llama's; the layer is counted among those with attention."""
+        width = self.config.head_dim
+        shape = replace(self.shape(x.dtype), eps=self.q_norm.eps, zero_centred=True, query_stride=2 * width)
+        qkv = self.qkv_proj(x, norm=norm)
+        attended = attend(shape, qkv, kv_cache, layer_id, [self.q_norm.weight, self.k_norm.weight])
+
+        def gated(values: te.Tensor, projected: te.Tensor) -> te.Tensor:
+            def value(b: tirx.Var, t: tirx.Var, c: tirx.Var) -> tirx.Expr:
+                gate = projected[b, t, c // width * (2 * width) + width + c % width].astype("float32")
+                return (values[b, t, c].astype("float32") * delta_rule.sigmoid(gate)).astype(values.dtype)
+
+            return te.compute(values.shape, value, name="gated")
+
+        attended = op.tensor_expr_op(gated, "output_gate", [attended, qkv])
+        return self.o_proj(attended, residual=x if add else None)
 
 
 class _Weight(nn.Module):
@@ -83,10 +89,10 @@ class Qwen3_5GatedDeltaNet(nn.Module):  # noqa: N801
         self.norm = _Weight(self.linear.value_head_dim)
         self.out_proj = Linear(self.linear.value_size, config.hidden_size)
 
-    def forward(self, x: Tensor, conv_state: Tensor, memory: Tensor) -> Tensor:
-        """(1, T, D) to (1, T, D); the state's two tensors change in place."""
+    def forward(self, x: Tensor, norm: Norm, conv_state: Tensor, memory: Tensor) -> Tensor:
+        """x + attention(norm(x)), (1, T, D); the state's two tensors change in place."""
         linear, length, width = self.linear, x.shape[1], sum(self.projections.values())
-        projected = self.in_proj.product(x)  # (1, T, W) float32
+        projected = self.in_proj.product(x, norm=norm)  # (1, T, W) float32
         convolved = self._convolve(projected, conv_state)
         qk = op.tensor_expr_op(self._normalise, "normalise_queries_and_keys", [convolved])
         gates = delta_rule.gates_kernel(linear, width)
@@ -94,7 +100,7 @@ class Qwen3_5GatedDeltaNet(nn.Module):  # noqa: N801
             gates, "gates", [projected, self.A_log, self.dt_bias], [_empty(length, linear.num_value_heads)] * 2
         )
         recalled = self._recall([qk, convolved, beta, decay], memory)
-        return self.out_proj(self._gated_norm(recalled, projected).astype(x.dtype))
+        return self.out_proj(self._gated_norm(recalled, projected).astype(x.dtype), residual=x)
 
     def _convolve(self, projected: Tensor, state: Tensor) -> Tensor:
         """(1, T, W) to the convolved channels (T, C)."""
@@ -163,17 +169,16 @@ class Qwen3_5DecoderLayer(nn.Module):  # noqa: N801
         else:
             self.self_attn = Qwen3_5Attention(config)
         self.mlp = LlamaMLP(config)
-        self.input_layernorm = ZeroCentredRMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.post_attention_layernorm = ZeroCentredRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.input_layernorm = ZeroCentredNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = ZeroCentredNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, x: Tensor, kv_cache: PagedKVCache, layer_id: int, state: Iterator[Tensor]) -> Tensor:
         """(1, T, D) to (1, T, D); takes its tensors from `state`, or uses the cache's layer `layer_id`."""
-        normed = self.input_layernorm(x)
         if hasattr(self, "linear_attn"):
-            x = self.linear_attn(normed, next(state), next(state)) + x
+            x = self.linear_attn(x, self.input_layernorm, next(state), next(state))
         else:
-            x = self.self_attn(normed, kv_cache, layer_id) + x
-        return self.mlp(self.post_attention_layernorm(x)) + x
+            x = self.self_attn(x, self.input_layernorm, kv_cache, layer_id)
+        return self.mlp(x, self.post_attention_layernorm, residual=x)
 
 
 class Qwen3_5TextModel(nn.Module):  # noqa: N801
@@ -183,7 +188,7 @@ class Qwen3_5TextModel(nn.Module):  # noqa: N801
         assert config.layer_types is not None
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList([Qwen3_5DecoderLayer(config, kind) for kind in config.layer_types])
-        self.norm = ZeroCentredRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = ZeroCentredNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, input_embed: Tensor, kv_cache: PagedKVCache, state: Sequence[Tensor]) -> Tensor:
         """(1, T, D) to the last layer's hidden states after the final norm, (1, T, D)."""

@@ -14,7 +14,8 @@ from recursivemas.system.cache import damage, kind_folder, remove, seal
 from recursivemas.system.progress import Say, silent
 
 UNITS = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
-FLAGS = ("-O3", "-std=c++17", "-Wno-ignored-attributes")
+# A page waits for the download; the GPU does the work.
+FLAGS = ("-Oz", "-std=c++17", "-Wno-ignored-attributes")
 _INCLUDES = (
     ".",
     "include",

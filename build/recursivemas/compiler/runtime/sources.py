@@ -24,6 +24,9 @@ _SUFFIXES = (".h", ".cc")
 _EMPTY = "src/runtime/rpc/"
 # Our file takes the place of the tree's.
 _REPLACED = "web/emcc/tvmjs_support.cc"
+# Our file takes the place of the tree's and includes that one under another name.
+_EXTENDED = "src/runtime/vm/paged_kv_cache.cc"
+_ORIGINAL = "src/runtime/vm/tvm_paged_kv_cache.cc"
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def find_sources() -> Sources:
     files: dict[str, Path | None] = {}
     files.update(_files(OURS, _FOLDERS))
     files.update(_files(tvm, _FOLDERS))
-    files[_REPLACED] = OURS / _REPLACED
+    files[_ORIGINAL] = files[_EXTENDED]
+    files.update({name: OURS / name for name in (_REPLACED, _EXTENDED)})
     files.update({f"{_FFI.as_posix()}/{name}": path for name, path in _files(ffi, _FFI_FOLDERS)})
     files.update({name: None for name in files if name.startswith(_EMPTY) and name.endswith(".cc")})
     return Sources(version, files)

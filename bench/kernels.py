@@ -1,0 +1,167 @@
+"""What a step of the paper's three agents asks of a GPU, counted: dispatches, workgroups, bytes and barriers.
+
+Nothing is run. The libraries are compiled for their real shapes (no weights), dispatches are counted in their code,
+and the rest follows from the kernels' own constants. Beside each figure is the one of version 0.1.0's library, which
+used TVM's schedules and attention kernels. Times need a GPU.
+"""
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.real_size import MODELS
+from recursivemas.compiler import abi
+from recursivemas.compiler.export import HEAD_STEP, HIDDEN_STEP, export_config
+from recursivemas.compiler.kernels import decode_attention, decode_product
+from recursivemas.compiler.kernels.product import Product
+from recursivemas.compiler.library import library_metadata
+from recursivemas.compiler.model_facts import relax_facts
+from recursivemas.compiler.models import ModelConfig, load_model_config
+from recursivemas.compiler.models.kv_cache import attention_shape
+from recursivemas.compiler.pipeline import build_executable, webgpu_target
+from recursivemas.compiler.shaders import Shader, shaders_of
+from recursivemas.compiler.wgsl import refused_by_dawn
+from recursivemas.system.files import write_text_atomic
+from recursivemas.system.quantize import GROUP_SIZE, find_scheme
+
+EVIDENCE = Path("docs/evidence/bench-kernels.json")
+SCHEME = "q4f16_1"
+POSITIONS = 700
+_DISPATCHES = {"recursivemas.attend_one": 3, "recursivemas.attend_many": 2}
+_CALL = re.compile(r"^  call +(\S+) +in:", re.MULTILINE)
+
+# Measured on version 0.1.0: dispatches of a layer, a latent step, a greedy and a sampled pick, a first and a later
+# chunk of a prompt; workgroups of the products of a step (Qwen3 only), and barriers of attention in a layer.
+EARLIER: dict[str, dict[str, int]] = {
+    "Qwen3-1.7B": {
+        **{"layer": 16, "latent_step": 458, "decode": 451, "greedy": 5, "sampled": 45},
+        **{"prefill": 451, "product_workgroups": 573000, "attention_workgroups": 8, "attention_barriers": 1408},
+    },
+    "Llama-3.2-1B": {
+        **{"layer": 10, "latent_step": 164, "decode": 163, "prefill": 163},
+        **{"attention_workgroups": 8, "attention_barriers": 1144},
+    },
+    "Qwen2.5-Math-1.5B": {
+        **{"layer": 10, "latent_step": 284, "decode": 283, "prefill": 283},
+        **{"attention_workgroups": 2, "attention_barriers": 5148},
+    },
+}
+
+
+def main() -> None:
+    """Prints the table and writes `docs/evidence/bench-kernels.json`."""
+    console = Console()
+    results = {name: count(config) for name, config in MODELS.items()}
+    for name, result in results.items():
+        table = Table("count", "0.1.0", "now", title=f"{name} {SCHEME}")
+        for key, value in result.items():
+            earlier = EARLIER[name].get(key)
+            table.add_row(key.replace("_", " "), "" if earlier is None else f"{earlier:,}", f"{value:,}")
+        console.print(table)
+    report = {
+        "command": "python -m bench kernels",
+        "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm")},
+        "cache_positions": POSITIONS,
+        "version_0_1_0": EARLIER,
+        "results": results,
+    }
+    write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
+    console.print(f"written to {EVIDENCE}")
+
+
+def count(raw: Mapping[str, Any]) -> dict[str, int]:
+    """All counts of one model."""
+    config, scheme, target = load_model_config(raw), find_scheme(SCHEME), webgpu_target()
+    ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
+    exported = export_config(config, scheme, target)
+    metadata = {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours}
+    bounds = {"seq_len": config.prefill_chunk_size}
+    module = abi.complete(exported.module)
+    executable = build_executable(module, metadata, schedule="gpu", bounds=bounds, target=target)
+    dispatches = count_dispatches(executable.as_text(), shaders_of(executable))
+    return {
+        "layer": (dispatches[HIDDEN_STEP] - 1) // config.num_hidden_layers,  # All but the final norm.
+        "latent_step": dispatches["latent_step_paper"],
+        "decode": dispatches["decode"],
+        "greedy": dispatches["argmax"],
+        "sampled": sum(dispatches[each] for each in ("softmax_with_temperature", "argsort_probs", "sample_with_top_p")),
+        "prefill": dispatches["prefill"],
+        **products(config),
+        **attention(config),
+        **limits(shaders_of(executable)),
+    }
+
+
+def count_dispatches(code: str, shaders: list[Shader]) -> dict[str, int]:
+    """Dispatches of each function of a library, those of the functions that it calls included.
+
+    Args:
+        code: The executable as text.
+        shaders: Its shaders, whose names begin with those of the functions that dispatch them.
+    """
+    kernels = {re.sub(r"_kernel(_\d+)?$", "", shader.name) for shader in shaders}
+    bodies = {part.partition(":")[0]: part for part in code.split("\n@") if ":\n" in part}
+
+    def total(name: str) -> int:
+        found = 0
+        for called in _CALL.findall(bodies[name]):
+            found += _DISPATCHES.get(called, 0) + (called in kernels) + (total(called) if called in bodies else 0)
+        return found
+
+    assert HEAD_STEP in bodies
+    return {name: total(name) for name in bodies}
+
+
+def products(config: ModelConfig) -> dict[str, int]:
+    """Workgroups of a step's products, the bytes of weights that they read, and of activations."""
+    hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    shapes = [
+        (config.q_size + 2 * config.kv_size, hidden, layers, False),
+        (hidden, config.q_size, layers, False),
+        (2 * inner, hidden, layers, True),
+        (hidden, inner, layers, False),
+        (config.vocab_size, hidden, 1, False),
+    ]
+    workgroups = weights = activations = barriers = 0
+    for rows, columns, times, gated in shapes:
+        product = Product(rows, columns, "float16", True, "float16", gate="silu" if gated else None)
+        groups = decode_product.workgroups(product)
+        workgroups += times * groups
+        barriers += times * groups
+        weights += times * rows * (columns // 2 + 2 * columns // GROUP_SIZE)
+        activations += times * groups * decode_product.THREADS // decode_product.team_of(product) * 2 * columns
+    return {
+        "product_workgroups": workgroups,
+        "product_barriers": barriers,
+        "weight_bytes": weights,
+        "activation_bytes": activations,
+    }
+
+
+def attention(config: ModelConfig) -> dict[str, int]:
+    """Workgroups and barriers of the split attention of a layer at `POSITIONS` positions."""
+    shape = attention_shape(config, "float16")
+    spans = -(-POSITIONS // decode_attention.span(shape))
+    workgroups = spans * shape.kv_heads * shape.head_splits
+    return {"attention_workgroups": workgroups, "attention_barriers": workgroups}
+
+
+def limits(shaders: list[Shader]) -> dict[str, int]:
+    """What the shaders need at most."""
+    return {
+        "shaders": len(shaders),
+        "shader_characters": sum(len(shader.source) for shader in shaders),
+        "storage_buffers": max(shader.storage_buffers for shader in shaders),
+        "workgroup_bytes": max(shader.workgroup_bytes for shader in shaders),
+        "shaders_that_dawn_refuses": len(refused_by_dawn(shaders)),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Compares each form of the products with numpy, with everything that a product may do beside itself."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+
+from harness.libraries import Libraries, Library
+from recursivemas.compiler.kernels.decode_product import decode_product
+from recursivemas.compiler.kernels.product import Product
+from recursivemas.compiler.kernels.tile_product import software_product, tile_product
+from recursivemas.compiler.library import link_library
+from recursivemas.compiler.pipeline import build_executable, webgpu_target
+from recursivemas.compiler.relax_functions import define
+from recursivemas.compiler.runtime import ensure_runtime
+from recursivemas.system.quantize import GroupQuantizer, dequantize
+
+pytestmark = pytest.mark.browser
+Array = NDArray[np.float32]
+
+PLAIN = Product(150, 72, "float32", packed=False, out_dtype="float32")
+# Wide and narrow weights, columns that fill no group and no vector, and every option in several company.
+PRODUCTS = {
+    "plain": PLAIN,
+    "packed": replace(PLAIN, packed=True),
+    "norm": replace(PLAIN, packed=True, eps=1e-6),
+    "zero_centred": replace(PLAIN, eps=1e-6, zero_centred=True, bias=True),
+    "silu": replace(PLAIN, packed=True, eps=1e-5, gate="silu"),
+    "gelu": replace(PLAIN, gate="gelu_tanh", residual=True),
+    "all": replace(PLAIN, rows=4100, columns=1056, packed=True, eps=1e-6, bias=True, gate="silu", residual=True),
+    "odd": replace(PLAIN, rows=7, columns=33, bias=True, residual=True),
+    "flat": replace(PLAIN, batched=False, eps=1e-6),
+}
+FORMS = {
+    "decode": (decode_product, (1,)),
+    "tile": (tile_product, (2, 31, 32, 70)),
+    "software": (software_product, (1, 6)),
+}
+
+
+def _operands(product: Product, positions: int) -> dict[str, NDArray[np.generic]]:
+    random = np.random.default_rng(positions)
+    lead = (1, positions) if product.batched else (positions,)
+
+    def values(*shape: int) -> Array:
+        return random.normal(size=shape).astype(np.float32)
+
+    weight = values(product.rows, product.columns)
+    found: dict[str, NDArray[np.generic]] = {"x": 3 * values(*lead, product.columns)}
+    if product.eps is not None:
+        found["gain"] = values(product.columns)
+    if product.packed:
+        found["q_weight"], found["q_scale"] = GroupQuantizer("float32").quantize(weight)
+    else:
+        found["weight"] = weight
+    if product.bias:
+        found["bias"] = values(product.rows)
+    if product.residual:
+        found["residual"] = values(*lead, product.outputs)
+    return found
+
+
+def _expected(product: Product, operands: dict[str, NDArray[np.generic]]) -> NDArray[np.float64]:
+    of = {name: value.astype(np.float64) for name, value in operands.items() if name != "q_weight"}
+    x, weight = of["x"], of.get("weight")
+    if weight is None:
+        packed = operands["q_weight"], operands["q_scale"]
+        weight = dequantize(*packed, product.columns).astype(np.float64)
+    if product.eps is not None:
+        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + product.eps) * (of["gain"] + product.zero_centred)
+    y = x @ weight.T + of.get("bias", 0)
+    if product.gate:
+        gate, up = np.split(y, 2, axis=-1)
+        inner = np.sqrt(2 / np.pi) * (gate + 0.044715 * gate**3)
+        y = up * gate * (1 / (1 + np.exp(-gate)) if product.gate == "silu" else (1 + np.tanh(inner)) / 2)
+    result: NDArray[np.float64] = y + of.get("residual", 0)
+    return result
+
+
+@pytest.fixture(scope="module")
+def library(libraries: Libraries, files: Path) -> Iterator[Library]:
+    """One library with a function for each product and form."""
+    builder = relax.BlockBuilder()
+    for form, (make, (first, *_)) in FORMS.items():
+        for name, product in PRODUCTS.items():
+            positions = 1 if form == "decode" else tvm.tirx.Var("positions", "int64")
+            kernel = builder.add_func(make(product), form)
+            shapes = {key: list(value.shape) for key, value in _operands(product, first).items()}
+            for key in ("x", "residual"):
+                if key in shapes:
+                    shapes[key][-2] = positions
+            arguments = [
+                relax.Var(key, relax.TensorType(shape, "uint32" if key == "q_weight" else "float32"))
+                for key, shape in shapes.items()
+            ]
+            out = relax.TensorType([*shapes["x"][:-1], product.outputs], "float32")
+            define(
+                builder,
+                f"{form}_{name}",
+                arguments,
+                lambda kernel=kernel, arguments=arguments, out=out: builder.emit(
+                    relax.call_tir(kernel, arguments, out)
+                ),
+            )
+    ours = {"hidden_size": 1, "vocab_size": 1, "dtype": "float32"}
+    metadata = {"prefill_chunk_size": 1, "recursivemas": ours}
+    executable = build_executable(builder.finalize(), metadata, schedule="gpu", bounds={}, target=webgpu_target())
+    out = files / "kernels.wasm"
+    link_library(executable, out, ensure_runtime())
+    yield libraries.load(out)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_equal_numpy(library: Library, form: str, name: str) -> None:
+    product = PRODUCTS[name]
+    for positions in FORMS[form][1]:
+        operands = _operands(product, positions)
+        expected = _expected(product, operands)
+        got = library.call(f"{form}_{name}", *operands.values())
+        assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
