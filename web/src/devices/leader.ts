@@ -67,6 +67,9 @@ const OF_THE_RUN: readonly EngineErrorCode[] = [
   "context-overflow",
 ];
 
+/** No token is longer, with a tool's result at its end. */
+const MOST_TOKEN_LENGTH = 16_384;
+
 /** A device that was invited. */
 interface Member {
   readonly hello: Hello;
@@ -95,6 +98,7 @@ export class Leader implements Crew {
   readonly #waiters = new Set<() => void>();
   #asked: Asked | undefined;
   #nextId = 1;
+  readonly #closing = new AbortController();
   /** The agent that a run waits for. */
   waitsFor: string | undefined;
   /** What the last run, or the present one, sent over channels. */
@@ -201,8 +205,9 @@ export class Leader implements Crew {
     this.#changed();
   }
 
-  /** Ends all connections. */
+  /** Ends all connections, and the run that is going on. */
   close(): void {
+    this.#closing.abort();
     for (const connection of [
       ...this.#greeting,
       ...[...this.#members.values()].map((each) => each.connection),
@@ -218,7 +223,8 @@ export class Leader implements Crew {
   async run(options: RunOptions, hooks: SharedHooks = {}): Promise<SharedResult> {
     this.transfers = [];
     try {
-      return await runShared(this, options, hooks);
+      const signals = [this.#closing.signal, ...(hooks.signal ? [hooks.signal] : [])];
+      return await runShared(this, options, { ...hooks, signal: AbortSignal.any(signals) });
     } finally {
       this.waitsFor = undefined;
       this.#changed();
@@ -373,6 +379,11 @@ export class Leader implements Crew {
       throw new EngineError("bad-peer", "the other device reports something of another turn");
     if (event.kind === "step" && (event.of !== turn.latentSteps || event.step >= event.of))
       throw new EngineError("bad-peer", `the other device reports step ${event.step} of ${turn.latentSteps}`);
+    if (event.kind === "token" && event.text.length > MOST_TOKEN_LENGTH)
+      throw new EngineError(
+        "bad-peer",
+        `the other device reports a token of ${event.text.length} characters`,
+      );
     if (asked.events > 1 + turn.latentSteps + 2 * contextWindowSize)
       throw new EngineError("bad-peer", "the other device reports more than a turn can have");
     const { at: _, ...rest } = event;

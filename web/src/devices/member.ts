@@ -14,8 +14,10 @@ const MOST_THOUGHT_BYTES = 1024 * 1024;
 
 export class Member {
   readonly #connection: Connection;
-  /** The turn that is being taken. */
+  /** The turn that the leader waits for. */
   #turn: { readonly id: number; readonly controller: AbortController } | undefined;
+  /** Turns are taken one after another: one that was stopped may still be ending when the next one is asked for. */
+  #work: Promise<void> = Promise.resolve();
   /** The agents that the leader wants this device to hold. */
   wanted: readonly string[] = [];
   /** The agent whose turn is being taken. */
@@ -83,9 +85,14 @@ export class Member {
         this.wanted = message.agents;
         return;
       }
-      case "turn":
-        void this.#take(message, payload);
+      case "turn": {
+        if (this.#turn && !this.#turn.controller.signal.aborted)
+          throw new EngineError("bad-peer", "the other device asks for a turn while one is being taken");
+        const controller = new AbortController();
+        this.#turn = { id: message.id, controller };
+        this.#work = this.#work.then(() => this.#take(message, payload, controller));
         return;
+      }
       case "stop":
         if (this.#turn?.id === message.id) this.#turn.controller.abort();
         return;
@@ -95,13 +102,10 @@ export class Member {
   }
 
   /** Takes a turn and answers. What breaks the protocol closes the connection; any other failure is reported. */
-  async #take(message: Turn, payload: Bytes): Promise<void> {
+  async #take(message: Turn, payload: Bytes, controller: AbortController): Promise<void> {
     const { id } = message;
-    const controller = new AbortController();
     try {
-      if (this.#turn)
-        throw new EngineError("bad-peer", "the other device asks for a turn while one is being taken");
-      this.#turn = { id, controller };
+      throwIfAborted(controller.signal);
       const { shared, options, carried } = await this.#check(message, payload);
       this.acts = shared.turn.agent;
       this.onChange();
@@ -211,4 +215,8 @@ export class Member {
       payload,
     );
   }
+}
+
+function throwIfAborted(signal: AbortSignal): void {
+  if (signal.aborted) throw new EngineError("cancelled", "cancelled");
 }

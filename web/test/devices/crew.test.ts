@@ -232,8 +232,8 @@ describe("a device that is lost", () => {
     expect(plain(await running)).toEqual(plain(await alone()));
     channel.frozen = false;
     channel.deliver();
-    await until(() => holder.taken.length > 0);
-    expect(holder.taken).toEqual(["b1"]);
+    await settle();
+    expect(holder.taken).toEqual([]);
     expect(table.health("phone")).toBe("open");
   });
 
@@ -280,6 +280,42 @@ describe("a device that is lost", () => {
     holder.before = async () => {};
     expect(plain(await table.leader.run(OPTIONS))).toEqual(plain(await alone()));
   });
+});
+
+test("a turn that was stopped may end later than the next one is asked for", async () => {
+  const table = new Table();
+  const { holder } = await table.invite("phone", new FakeHolder(["b"]));
+  table.leader.assign("b", "device-phone");
+  let end = (): void => {};
+  holder.before = () =>
+    new Promise((resolve) => {
+      end = resolve;
+    });
+  const controller = new AbortController();
+  const running = failure(() => table.leader.run(OPTIONS, { signal: controller.signal }));
+  await until(() => holder.taken.length === 1);
+  controller.abort();
+  expect(await running).toMatch(/^cancelled/);
+  const again = table.leader.run(OPTIONS);
+  await until(() => table.leader.transfers.length > 0);
+  await settle();
+  holder.before = async () => {};
+  end();
+  expect(plain(await again)).toEqual(plain(await alone()));
+  expect(table.health("phone")).toBe("open");
+});
+
+test("a run ends with the session of the device that leads", async () => {
+  const table = new Table();
+  const { holder, member } = await table.invite("phone", new FakeHolder(["b"]));
+  table.leader.assign("b", "device-phone");
+  holder.before = () => new Promise(() => {});
+  const running = failure(() => table.leader.run(OPTIONS));
+  await until(() => holder.taken.length === 1);
+  table.leader.close();
+  expect(await running).toMatch(/^cancelled/);
+  await until(() => member.health === "closed");
+  expect(member.reason).toBe("the device that leads has ended the session");
 });
 
 describe("a failure that another device would not mend", () => {
