@@ -78,7 +78,7 @@ def measure(kind: str, batch: int) -> dict[str, float]:
             else:
                 first, context = begin(agent, prompts, STEPS)
                 thoughts = think(agent, link, first, context, STEPS)
-            (thoughts * weights).sum().backward()
+            torch.autograd.backward((thoughts * weights).sum())
         times.append(time.process_time() - began)
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     gradients = [each.grad.flatten() for each in link.parameters() if each.grad is not None]
