@@ -1,8 +1,9 @@
 """Counts what a latent step asks of the GPU device, and the prompt positions that a run computes twice.
 
-The agents have the graphs of the paper's Sequential-Light trio, all layers and heads of them, but narrow matrices, so
-that a software adapter runs them: the kernels of a step are the same, and so are the calls. They are counted where
-Chromium's device is called, with and without the layer that merges them (`web/src/engine/few-calls.ts`).
+The agents have the graphs of the paper's Sequential-Light trio, all layers and heads of them, but narrow matrices: the
+kernels of a step are the same, and so are the calls. The engine runs in Node on a device that does nothing
+(`harness/idle-gpu.mjs`). Calls are counted where that device is called, with and without the layer that merges them
+(`web/src/engine/few-calls.ts`).
 
 Positions are those of the prompts of `systems/*.yaml` by rule 3 of docs/recursion.md, for a question of 300 tokens. A
 word or a sign counts as a token, and what a chat template adds is left out; both change the figures little.
@@ -20,8 +21,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from harness.chromium import launch
-from harness.engine_page import EnginePage, build_harness, open_page, serving
+from harness.engine_node import EngineNode, open_engine
+from harness.engine_page import build_harness
 from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.package import build_system
@@ -32,6 +33,7 @@ from recursivemas.training.links import Links
 
 EVIDENCE = Path("docs/evidence/bench-calls.json")
 FEW, MANY = 2, 18  # latent steps; the difference of their counts is that of the steps alone
+WARM = 4  # the first runs create what later ones have
 COUNTED = ("dispatches", "bindGroups", "writes", "passes", "submits")
 QUESTION_TOKENS = 300
 
@@ -71,18 +73,17 @@ def main() -> None:
     console = Console()
     results = {"positions": {name: positions(load_system(f"systems/{name}.yaml")) for name in _kept_systems()}}
     _show(console, "prompt positions of a run, question of 300 tokens", results["positions"])
-    with tempfile.TemporaryDirectory(prefix="rmas-bench-") as scratch, launch() as browser:
-        build_trio(Path(scratch))
+    with tempfile.TemporaryDirectory(prefix="rmas-bench-") as scratch:
+        trio = build_trio(Path(scratch))
         harness = build_harness(Path(scratch, "harness"))
-        with serving(harness, Path(scratch, "dist")) as url:
-            for few_calls, name in ((False, "as the runtime calls"), (True, "merged")):
-                with open_page(browser, url) as engine:
-                    engine.load("systems/trio/system.json", few_calls=few_calls)
-                    results[name] = {NAMES[agent]: calls_of_a_step(engine, agent) for agent in AGENTS}
-                _show(console, f"calls of a latent step, {name}", results[name])
+        for few_calls, name in ((False, "as the runtime calls"), (True, "merged")):
+            with open_engine(harness, trio.parent, idle=True) as engine:
+                engine.load(trio, fewCalls=few_calls)
+                results[name] = {NAMES[agent]: calls_of_a_step(engine, agent) for agent in AGENTS}
+            _show(console, f"calls of a latent step, {name}", results[name])
     report = {
         "command": "python -m bench calls",
-        "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "playwright")},
+        "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm")},
         "results": results,
     }
     write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
@@ -100,37 +101,36 @@ def _show(console: Console, title: str, rows: dict[str, dict[str, Any]]) -> None
     console.print(table)
 
 
-def build_trio(folder: Path) -> None:
-    """Builds a system of the three agents into `folder/dist/trio`."""
+def build_trio(folder: Path) -> Path:
+    """Builds a system of the three agents; returns its folder."""
     for agent, config in AGENTS.items():
         write_random_checkpoint(folder / agent, {**_COMMON, **config}, dtype="float32", seed=0)
     system = {
         "version": 1,
         "name": "trio",
-        "pattern": "sequential",
+        "pattern": "graph",
         "rounds": 1,
         "latent_steps": FEW,
         "agents": [{"id": agent, "role": agent, "model": agent, "prompt": "{question}"} for agent in AGENTS],
+        "edges": [],
         "decoding": {"max_new_tokens": 1},
     }
     (folder / "trio.yaml").write_text(yaml.safe_dump(system, sort_keys=False), encoding="utf-8")
-    edges = {edge.id: (edge.source, edge.target) for edge in load_system(folder / "trio.yaml").edges}
-    links = Links.create(dict.fromkeys(AGENTS, _NARROW["hidden_size"]), edges, "ln_res", 8, 8)
+    links = Links.create(dict.fromkeys(AGENTS, _NARROW["hidden_size"]), {}, "ln_res", 8, 8)
     links.to_file("trio", {}).save(folder / "links.json")
-    build_system(folder / "trio.yaml", folder / "links.json", folder / "dist/trio", CompileOptions("q4f32_1"))
+    build_system(folder / "trio.yaml", folder / "links.json", folder / "dist/trio", CompileOptions("q4f16_1"))
+    return folder / "dist/trio"
 
 
-def calls_of_a_step(engine: EnginePage, agent: str) -> dict[str, float]:
+def calls_of_a_step(engine: EngineNode, agent: str) -> dict[str, float]:
     """Counts of a latent step of one agent, which thinks alone."""
     counts = []
-    for steps in (FEW, MANY):
-        options: dict[str, Any] = {"mode": "loop", "order": [agent], "rounds": 1, "latentSteps": steps}
-        engine.run("a", **options)
+    for steps in (FEW, MANY) * WARM:
         before = engine.counters()
-        engine.run("a", **options)
+        engine.run("a", mode="loop", order=[agent], rounds=1, latentSteps=steps)
         after = engine.counters()
         counts.append({name: after[name] - before[name] for name in COUNTED})
-    few, many = counts
+    few, many = counts[-2:]
     return {name: (many[name] - few[name]) / (MANY - FEW) for name in COUNTED}
 
 

@@ -35,12 +35,22 @@ class EngineNode:
     def __init__(self, libraries: Libraries, adapter: str) -> None:
         self._libraries, self.adapter = libraries, adapter
 
-    def load(self, system: Path) -> dict[str, Any]:
-        """Loads a system below the folder that is served; returns what the page would learn of it."""
+    def load(self, system: Path, **settings: Any) -> dict[str, Any]:
+        """Loads a system below the folder that is served; returns what the page would learn of it.
+
+        Args:
+            system: The system's folder.
+            settings: Options of `loadSystem` in camelCase.
+        """
         url = self._libraries.url(system / "system.json")
-        script = "(url) => ask('load', { url: new URL(url, location).href, settings: { cache: false } })"
-        loaded: dict[str, Any] = self._libraries.evaluate(script, url)
+        script = "([url, settings]) => ask('load', { url: new URL(url, location).href, settings })"
+        loaded: dict[str, Any] = self._libraries.evaluate(script, [url, {"cache": False, **settings}])
         return loaded
+
+    def counters(self) -> dict[str, int]:
+        """Counts since loading began."""
+        counts: dict[str, int] = self._libraries.evaluate("() => ask('counters', null)")
+        return counts
 
     def run(self, question: str, **options: Any) -> dict[str, Any]:
         """Answers a question; the options are RunOptions in camelCase."""
@@ -52,17 +62,18 @@ class EngineNode:
 
 
 @contextmanager
-def open_engine(harness: Path, files: Path) -> Iterator[EngineNode]:
+def open_engine(harness: Path, files: Path, *, idle: bool = False) -> Iterator[EngineNode]:
     """Starts the worker.
 
     Args:
         harness: From `build_harness`; its worker is the page's.
         files: The folder with the systems.
+        idle: Whether the adapter does nothing; see harness/idle-gpu.mjs.
 
     Raises:
         NoAdapterError: If there is no adapter with float16.
     """
     (worker,) = harness.glob("assets/worker-*.js")
-    with open_node(files) as (libraries, adapter):
+    with open_node(files, idle=idle) as (libraries, adapter):
         libraries.evaluate(_START, worker.as_uri())
         yield EngineNode(libraries, adapter)

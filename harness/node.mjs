@@ -1,5 +1,6 @@
 /**
- * Runs harness.js in Node instead of a browser, on the WebGPU adapter that the `webgpu` package (Dawn) finds.
+ * Runs harness.js in Node instead of a browser, on the WebGPU adapter that the `webgpu` package (Dawn) finds, or on one
+ * that does nothing.
  *
  * Each line of input is a JSON array [script, argument]. The script is evaluated as a function of the argument, and one
  * line answers it: {"value"} or {"error"}. The first line is the adapter, or {"error"} if none has float16.
@@ -8,10 +9,11 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
+import { idleGpu } from "./idle-gpu.mjs";
 
-const [web, origin] = process.argv.slice(2);
+const [web, origin, idle] = process.argv.slice(2);
 const { create, globals } = await import(pathToFileURL(`${web}/node_modules/webgpu/index.js`).href);
-const gpu = create([]);
+const gpu = idle ? idleGpu : create([]);
 
 /** The part of a browser's cache that tvmjs uses. */
 class MemoryCache {

@@ -52,11 +52,12 @@ class NodePage:
 
 
 @contextmanager
-def open_node(files: Path) -> Iterator[tuple[Libraries, str]]:
+def open_node(files: Path, *, idle: bool = False) -> Iterator[tuple[Libraries, str]]:
     """Opens the harness in Node.
 
     Args:
         files: The folder with the libraries.
+        idle: Whether the adapter does nothing; see harness/idle-gpu.mjs.
 
     Yields:
         The harness and the adapter's description.
@@ -65,7 +66,7 @@ def open_node(files: Path) -> Iterator[tuple[Libraries, str]]:
         NoAdapterError: If there is no adapter with float16.
     """
     with serve({"/files": files}) as origin:
-        command = ["node", str(HERE / "node.mjs"), str(WEB), origin]
+        command = ["node", str(HERE / "node.mjs"), str(WEB), origin, *(["idle"] if idle else [])]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             try:
                 page = NodePage(process)
