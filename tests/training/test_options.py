@@ -106,3 +106,13 @@ def test_an_inner_link_can_start_as_a_linear_map(agents: dict[str, LoadedAgent],
     assert 0.5 < float(ratio.median()) < 2
     with pytest.raises(InputError, match=f"at least twice the hidden size, {2 * size}"):
         start_inner_from_ridge(InnerLink(size, 2 * size - 1, variant), agent, pairs)
+
+
+def test_only_the_chosen_edges_learn_from_cross_entropy(make_system: MakeSystem, tmp_path: Path) -> None:
+    outer = {**OUTER, "train_inner": True, "edges": ["solver->planner"]}
+    train_system(make_system("sequential", inner=INNER, outer=outer), tmp_path, keep_at=(0, OUTER["steps"]))
+    before, after = (load_links(tmp_path / "stages" / f"outer-{step}.json") for step in (0, OUTER["steps"]))
+    assert {agent for agent, link in after.inner.items() if link != before.inner[agent]} == {"solver"}
+    assert {edge for edge, link in after.outer.items() if link != before.outer[edge]} == {"solver->planner"}
+    with pytest.raises(InputError, match="'a->b' is no edge; the edges are planner->critic"):
+        make_system("sequential", outer={"edges": ["a->b"]})

@@ -156,6 +156,9 @@ class OuterLoop(Closed):
     """The most tokens of a reference text; as many as latent steps by default."""
     train_inner: bool = False
     """Whether inner links train too."""
+    edges: tuple[str, ...] | None = added(None, min_length=1)
+    """Ids of the edges whose outer links train, with `train_inner` also the inner links of their senders; all by
+    default. What starts well enough is safe from a loss that other links cause."""
     gradient_accumulation: int = Field(default=1, ge=1)
     """Micro-batches in a step."""
     gradient_checkpointing: bool = False

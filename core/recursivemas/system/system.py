@@ -200,6 +200,9 @@ class System(Closed):
                 raise InputError(f"edges do not match pattern {self.pattern!r}; leave them out or use pattern: graph")
         for agent in self.agents:
             self._check_prompts(agent)
+        known = [edge.id for edge in self.edges]
+        if unknown := [edge for edge in self.training.outer.edges or () if edge not in known]:
+            raise InputError(f"training.outer.edges: {unknown[0]!r} is no edge; the edges are {', '.join(known)}")
         return self
 
     def _check_prompts(self, agent: Agent) -> None:

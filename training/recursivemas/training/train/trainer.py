@@ -367,8 +367,12 @@ class Trainer:
         """What the outer loop trains."""
         if self.soft_prompts is not None:
             return self.soft_prompts
-        inner = self.links.inner.values() if self.system.training.outer.train_inner else ()
-        return nn.ModuleList([*self.links.outer.values(), *inner])
+        settings = self.system.training.outer
+        wanted = settings.edges or tuple(self.links.outer)
+        chosen = {edge: link for edge, link in self.links.outer.items() if edge in wanted}
+        senders = {edge.source for edge in self.system.edges if edge.id in chosen}
+        inner = [link for agent, link in self.links.inner.items() if settings.edges is None or agent in senders]
+        return nn.ModuleList([*chosen.values(), *(inner if settings.train_inner else ())])
 
     def _outer_records(self, step: int, micro: int) -> list[QuestionRecord]:
         """Questions of one micro-batch; all those of a step are sorted by length, so that like ones come together."""
