@@ -55,6 +55,7 @@ def test_engine_keeps_the_prefix_between_rounds_and_questions(engine: EnginePage
     expected = reference.run([QUESTION], rounds=3, latent_steps=3)
     assert first["answerTokenIds"] == again["answerTokenIds"] == expected.token_ids[0]
     assert _sum(first, "forwardPositions") == expected.forward_positions[0]
+    assert kept == expected.kept_positions[0]
 
 
 def test_engine_that_keeps_nothing_hands_over_the_same(browser: Browser, url: str, engine: EnginePage) -> None:

@@ -89,13 +89,14 @@ export class Runtime {
 
   /**
    * @param compile - gives the model library, compiled.
-   * @throws EngineError `bad-library` when it is not WebAssembly that this runtime can load.
+   * @throws EngineError `bad-library` when it is not WebAssembly that this runtime can load, and whatever `compile` throws.
    */
   static async create(compile: () => Promise<WebAssembly.Module>, gpu: Gpu, agent: string): Promise<Runtime> {
     let instance: tvmjs.Instance;
     try {
       instance = new tvmjs.Instance(await compile(), tvmjs.createPolyfillWASI());
     } catch (error) {
+      if (error instanceof EngineError) throw error;
       if (isOutOfMemory(error)) throw EngineError.from(error);
       const reason = reasonInFile(error);
       throw new EngineError(
