@@ -5,10 +5,12 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from recursivemas.system.questions import check_fields, load_questions
 from recursivemas.system.system import load_system
-from recursivemas.training.make_data import END, HELD_OUT_SEED
+from recursivemas.training import make_data
+from recursivemas.training.make_data import HELD_OUT_SEED
 from recursivemas.training.tasks import townsfolk
 from recursivemas.training.tasks.data import FIRST_TRAINING_SEED, HELD_OUT_GENERATORS, TrainingData
 from recursivemas.training.tiny.models import build_tokenizer
@@ -66,13 +68,18 @@ def test_questions_are_drawn_from_seeds_and_files_hold_them() -> None:
     assert len(held) >= 500
 
 
-def test_role_texts_are_read_and_their_prompts_are_the_systems() -> None:
+def test_role_texts_are_read_and_their_prompts_are_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["make_data", "--out", str(tmp_path), "--role-texts", "200"])
+    make_data.main()
+    assert {text.agent for text in load_role_texts(tmp_path / "townsfolk-thoughts.jsonl")} == {
+        "reader",
+        "guide",
+        "solver",
+    }
+    kinds = [text.kind for text in load_role_texts(tmp_path / "townsfolk-roles.jsonl")]
+    assert len(kinds) == 200 and 60 < kinds.count("answer") < 100
     system = load_system(SYSTEMS / "townsfolk.yaml")
-    texts = load_role_texts(SYSTEMS / "data" / "townsfolk-thoughts.jsonl")
-    assert {text.agent for text in texts} == {"reader", "guide", "solver"}
     check_fields(system, load_questions(SYSTEMS / "data" / "townsfolk-test.jsonl")[:3])
-    kinds = [text["kind"] for text in townsfolk.role_texts(1, 200, END)]
-    assert 60 < kinds.count("answer") < 100
 
 
 def test_the_guide_learns_every_rivers_two_pieces() -> None:

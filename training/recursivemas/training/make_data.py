@@ -1,7 +1,7 @@
 """Held-out questions and role texts of the synthetic tasks.
 
 `python -m recursivemas.training.make_data --out systems/data` writes what the repository holds, and with
-`--role-texts COUNT` a file of so many role texts of the townsfolk task, for `rmas adapt`.
+`--role-texts COUNT` role texts of the townsfolk task: so many for `rmas adapt`, and as many for inner links.
 """
 
 import argparse
@@ -18,8 +18,6 @@ from recursivemas.training.tasks.data import FIRST_TRAINING_SEED, HELD_OUT_GENER
 HELD_OUT_SEED = 7
 COUNTS = {"hop": 900, "hop-pair": 600, "drift": 900, "fare": 600, "townsfolk": 600}
 ROLE_TEXTS_SEED = 1
-INNER_TEXTS = 3000
-"""Role texts that inner links of the townsfolk system learn from; the guide gets a quarter as many more."""
 END = "<|im_end|>"
 """What ends a hand-off in text: the token that ends a turn of SmolLM2's chat template."""
 
@@ -28,21 +26,30 @@ def main() -> None:
     """Writes `<task>-test.jsonl` for every task, from a seed that training never draws from."""
     parser = argparse.ArgumentParser(description="Write the held-out questions.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--role-texts", type=int, metavar="COUNT", help="Write so many role texts, and nothing else.")
+    parser.add_argument(
+        "--role-texts",
+        type=int,
+        metavar="COUNT",
+        help="Write so many role texts of the townsfolk task, and nothing else.",
+    )
     arguments = parser.parse_args()
     if arguments.role_texts is not None:
-        roles = townsfolk.role_texts(ROLE_TEXTS_SEED, arguments.role_texts, END)
-        _write(arguments.out / "townsfolk-roles.jsonl", roles)
+        _write_role_texts(arguments.out, arguments.role_texts)
         return
     assert HELD_OUT_SEED < FIRST_TRAINING_SEED
     for task, count in COUNTS.items():
         records = HELD_OUT_GENERATORS[task](HELD_OUT_SEED, count)
         rows = (record.model_dump(mode="json", exclude_none=True) for record in records)
         _write(arguments.out / f"{task}-test.jsonl", ({**row.pop("fields", {}), **row} for row in rows))
-    texts = townsfolk.role_texts(ROLE_TEXTS_SEED + 1, INNER_TEXTS, END)
+
+
+def _write_role_texts(out: Path, count: int) -> None:
+    """Texts that agents learn their roles from, and others that inner links learn from: hand-offs, the guide's too."""
+    _write(out / "townsfolk-roles.jsonl", townsfolk.role_texts(ROLE_TEXTS_SEED, count, END))
+    texts = townsfolk.role_texts(ROLE_TEXTS_SEED + 1, count, END)
     hand_offs = (text for text in texts if text["kind"] == "hand_off")
-    guide = townsfolk.guide_texts(ROLE_TEXTS_SEED + 2, INNER_TEXTS // 4)
-    _write(arguments.out / "townsfolk-thoughts.jsonl", itertools.chain(hand_offs, guide))
+    guide = townsfolk.guide_texts(ROLE_TEXTS_SEED + 2, count // 8)
+    _write(out / "townsfolk-thoughts.jsonl", itertools.chain(hand_offs, guide))
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
