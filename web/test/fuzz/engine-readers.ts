@@ -221,10 +221,12 @@ async function download(content: Buffer): Promise<void> {
     if (!Number.isInteger(code) || code < 200 || code > 599) throw new TypeError("Failed to fetch");
     const bytes = FILE.slice(Number(from) || 0, Number(to) || undefined);
     if (typeof flip === "number" && bytes.length > 0) bytes[flip % bytes.length] = 255;
+    const parts = [bytes];
     const body = new ReadableStream({
-      start: (controller) => {
-        controller.enqueue(bytes);
-        if (breaks) controller.error(new TypeError("network error"));
+      pull: (controller) => {
+        const part = parts.shift();
+        if (part) controller.enqueue(part);
+        else if (breaks) controller.error(new TypeError("network error"));
         else controller.close();
       },
     });

@@ -6,6 +6,7 @@ import { fieldNames, fillTemplate, parseTemplate } from "../../src/engine/prompt
 import { parseQuestions } from "../../src/engine/questions";
 import { memoryOf, parseSystem, type System } from "../../src/engine/system";
 import { linksJson, manifestJson, system } from "../engine/fixtures";
+import { deviceReaders } from "./device-readers";
 import { engineReaders } from "./engine-readers";
 import { cases, fixture, json, textOf } from "./files";
 import type { Reader } from "./fuzzing";
@@ -108,5 +109,6 @@ export function readers(): readonly Reader[] {
     { name: "local-path", seeds: ["a/b.bin", "c/system.json", "a/ü.bin"], read: readLocalPath },
     ...engineReaders(),
     ...pageReaders(),
+    ...deviceReaders(),
   ];
 }
