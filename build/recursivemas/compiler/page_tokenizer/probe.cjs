@@ -12,7 +12,7 @@ function reasonInFile(thrown) {
 		TypeError,
 		RangeError,
 		ReferenceError
-	].some((kind) => thrown instanceof kind) && !/memory/i.test(reasonOf(thrown)) ? "a part is missing or has another form than expected" : reasonOf(thrown);
+	].some((kind) => thrown instanceof kind) ? "a part is missing or has another form than expected" : reasonOf(thrown);
 }
 function reasonOf(thrown) {
 	if (typeof thrown === "string" && thrown.trim() !== "") return thrown;
@@ -86,11 +86,15 @@ var EngineError = class EngineError extends Error {
 	}
 	static from(thrown, code = "internal") {
 		if (thrown instanceof EngineError) return thrown;
-		return new EngineError(outOfMemory(thrown) ? "out-of-memory" : code, reasonOf(thrown), thrown);
+		if (isOutOfMemory(thrown)) return new EngineError("no-memory", `the browser has no memory left (${reasonOf(thrown)})`, thrown);
+		return new EngineError(ofGpu(thrown) ? "out-of-memory" : code, reasonOf(thrown), thrown);
 	}
 };
-function outOfMemory(thrown) {
+function ofGpu(thrown) {
 	return typeof GPUOutOfMemoryError !== "undefined" && thrown instanceof GPUOutOfMemoryError;
+}
+function isOutOfMemory(thrown) {
+	return thrown instanceof RangeError && /memory|allocat/i.test(thrown.message);
 }
 // src/engine/tokenizer-steps.ts
 var ANY = "[\\s\\S]";
