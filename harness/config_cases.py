@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-import tvm
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5TextRotaryEmbedding
-from tvm import tirx
 
+from harness.plain_kernels import plain_kernels
 from recursivemas.architectures.cpu_model import CpuModel, cpu_target
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.export import export_config
@@ -334,18 +332,10 @@ def our_numbers(folder: Path, config: ModelConfig) -> NDArray[np.float32]:
         )
         for spec in specs
     ]
-    module = export_config(config, SCHEMES["q0f32"], cpu_target()).module
-    for name, function in module.functions_items():
-        if "split_rotary" in name.name_hint:
-            module[name] = _without_threads(function)
+    with plain_kernels(config):
+        module = export_config(config, SCHEMES["q0f32"], cpu_target()).module
     model = CpuModel(module, weights)
     embeddings = model.embed(token_ids(config.vocab_size))[None]
     pieces = (embeddings[:, :FIRST_CALL], embeddings[:, FIRST_CALL:])
     hidden = np.concatenate([model.get_last_hidden(piece)[0] for piece in pieces])
     return np.concatenate([hidden, model.lm_head(hidden)], -1)
-
-
-def _without_threads(kernel: tirx.PrimFunc) -> tirx.PrimFunc:
-    """A GPU kernel with loops in place of its threads, which the CPU does not have."""
-    text = re.sub(r"T\.thread_binding\((\w+|.*?), thread=\"\w+\.x\"\)", r"T.serial(\1)", kernel.script())
-    return tvm.script.from_source(text)

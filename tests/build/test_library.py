@@ -93,20 +93,10 @@ def test_compile_library_leaves_what_was_there_when_linking_fails(
     assert out.read_bytes() == b"the earlier one"
 
 
-@pytest.mark.parametrize(
-    ("heads", "quantization", "message"),
-    [
-        ({"head_dim": 10}, "q0f32", "head_dim 10"),
-        ({"head_dim": 8, "num_key_value_heads": 4}, "q0f32", "head_dim 8"),
-        ({"head_dim": 192}, "q0f16", "workgroup memory"),
-    ],
-)
-def test_compile_library_refuses_heads_that_no_attention_kernel_fits(
-    tmp_path: Path, heads: dict[str, int], quantization: str, message: str
-) -> None:
-    config = load_model_config({**TINY, **heads})
-    with pytest.raises(InputError, match=message) as caught:
-        compile_library(config, find_scheme(quantization), tmp_path / "agent.wasm", schedule="software")
+def test_compile_library_refuses_heads_that_no_attention_kernel_fits(tmp_path: Path) -> None:
+    config = load_model_config({**TINY, "head_dim": 10})
+    with pytest.raises(InputError, match="head_dim 10") as caught:
+        compile_library(config, find_scheme("q0f32"), tmp_path / "agent.wasm", schedule="software")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 

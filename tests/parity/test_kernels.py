@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ FORMS = {
 }
 
 
-def _operands(product: Product, positions: int) -> dict[str, NDArray[np.generic]]:
+def _operands(product: Product, positions: int) -> dict[str, NDArray[Any]]:
     random = np.random.default_rng(positions)
     lead = (1, positions) if product.batched else (positions,)
 
@@ -51,7 +53,7 @@ def _operands(product: Product, positions: int) -> dict[str, NDArray[np.generic]
         return random.normal(size=shape).astype(np.float32)
 
     weight = values(product.rows, product.columns)
-    found: dict[str, NDArray[np.generic]] = {"x": 3 * values(*lead, product.columns)}
+    found: dict[str, NDArray[Any]] = {"x": 3 * values(*lead, product.columns)}
     if product.eps is not None:
         found["gain"] = values(product.columns)
     if product.packed:
@@ -65,7 +67,7 @@ def _operands(product: Product, positions: int) -> dict[str, NDArray[np.generic]
     return found
 
 
-def _expected(product: Product, operands: dict[str, NDArray[np.generic]]) -> NDArray[np.float64]:
+def _expected(product: Product, operands: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     of = {name: value.astype(np.float64) for name, value in operands.items() if name != "q_weight"}
     x, weight = of["x"], of.get("weight")
     if weight is None:
@@ -103,9 +105,7 @@ def library(libraries: Libraries, files: Path) -> Iterator[Library]:
                 builder,
                 f"{form}_{name}",
                 arguments,
-                lambda kernel=kernel, arguments=arguments, out=out: builder.emit(
-                    relax.call_tir(kernel, arguments, out)
-                ),
+                partial(builder.emit, relax.call_tir(kernel, arguments, out)),
             )
     ours = {"hidden_size": 1, "vocab_size": 1, "dtype": "float32"}
     metadata = {"prefill_chunk_size": 1, "recursivemas": ours}

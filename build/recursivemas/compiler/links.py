@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tvm import relax, te, tirx, topi
 from tvm.relax.frontend.nn import Tensor, op
 
+from recursivemas.compiler.kernels.link_product import link_product
 from recursivemas.system.links_file import link_form
 from recursivemas.system.names import MIN_LENGTH, Activation, LinkTensor, LinkVariant
 
@@ -36,10 +37,10 @@ def inner_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
     activation = link_form(variant).activation
     if variant == "normed":
         n = _unit_length(h)
-        return (n + _bottleneck(n, w, activation)) * w["scale"]
+        return _bottleneck(n, w, activation, n) * w["scale"]
     if variant == "paper":
-        return h + _bottleneck(h, w, activation)
-    return _layer_norm(h + _bottleneck(_layer_norm(h, w, "ln_pre"), w, activation), w, "ln_post")
+        return _bottleneck(h, w, activation, h)
+    return _layer_norm(_bottleneck(_layer_norm(h, w, "ln_pre"), w, activation, h), w, "ln_post")
 
 
 def outer_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
@@ -60,8 +61,8 @@ def outer_link(variant: LinkVariant, h: Tensor, w: Weights) -> Tensor:
         h = _unit_length(h)
     straight = _linear(h, w["w3"], w["b3"])
     if variant != "ln_res":
-        return straight + _bottleneck(h, w, activation)
-    return _layer_norm(straight + _bottleneck(_layer_norm(h, w, "ln_source"), w, activation), w, "ln_target")
+        return _bottleneck(h, w, activation, straight)
+    return _layer_norm(_bottleneck(_layer_norm(h, w, "ln_source"), w, activation, straight), w, "ln_target")
 
 
 def link_type(tensors: Sequence[LinkTensor], source: int, target: int | tirx.Var) -> relax.TupleType:
@@ -107,14 +108,17 @@ def _unit_length(h: Tensor) -> Tensor:
     return h / (op.wrap_nested(relax.op.sqrt(squares), "length") + MIN_LENGTH)
 
 
-def _bottleneck(h: Tensor, w: Weights, activation: Activation) -> Tensor:
-    """W2 GELU(W1 h)."""
+def _bottleneck(h: Tensor, w: Weights, activation: Activation, around: Tensor) -> Tensor:
+    """W2 GELU(W1 h) + around."""
     inner = op.tensor_expr_op(_GELUS[activation], activation, [_linear(h, w["w1"], w["b1"])])
-    return _linear(inner, w["w2"], w["b2"])
+    return _linear(inner, w["w2"], w["b2"], around)
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return op.matmul(x, op.permute_dims(weight), out_dtype="float32") + bias
+def _linear(x: Tensor, weight: Tensor, bias: Tensor, around: Tensor | None = None) -> Tensor:
+    kernel = link_product(residual=around is not None)
+    output = Tensor.placeholder([x.shape[0], weight.shape[0]], "float32")
+    given = [x, weight, bias, *([] if around is None else [around])]
+    return op.tensor_ir_op(kernel, "link_product", given, output)
 
 
 def _layer_norm(x: Tensor, w: Weights, name: str) -> Tensor:

@@ -75,11 +75,15 @@ def _define(product: Product) -> None:
             with ks.when(tirx.all(at < teams * made, n < product.outputs)):
                 row = at // made * held + at % made
                 parts = [row, row + made] if product.gate else [row]
-                totals = [_total(lambda i, part=part: collected[part, i], team) for part in parts]
+                totals = [_total(_row_of(collected, part), team) for part in parts]
                 scale = None
                 if product.eps is not None:
                     scale = inverse_rms(product, _total(lambda i: all_squares[i], team))
                 operands.finish(totals, 0, n, scale)
+
+
+def _row_of(collected: tirx.Buffer, row: tirx.Expr) -> Callable[[tirx.Var], tirx.Expr]:
+    return lambda i: collected[row, i]
 
 
 def _total(value: Callable[[tirx.Var], tirx.Expr], count: int) -> tirx.Expr:

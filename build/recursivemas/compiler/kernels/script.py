@@ -5,6 +5,7 @@ A kernel is a Python function that emits statements while it runs, so a Python l
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TypeAlias
 
 from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
@@ -14,7 +15,7 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 LANES = 4
 """Values that one load of `load4` reads; see `vector_storage`."""
 
-Index = int | tirx.Expr
+Index: TypeAlias = "int | tirx.Expr"
 
 
 def build(define: Callable[[], None]) -> tirx.PrimFunc:

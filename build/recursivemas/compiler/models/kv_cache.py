@@ -30,7 +30,7 @@ def attention_shape(config: ModelConfig, dtype: str, kind: str = "full_attention
         InputError: The kernels cannot compute heads of this shape.
     """
     if config.head_dim % 4:
-        raise InputError(f"head_dim is {config.head_dim}; the attention kernels need a multiple of 4")
+        raise InputError(f"the attention kernels cannot have head_dim {config.head_dim}; it must be a multiple of 4")
     sliding = config.sliding if kind == "sliding_attention" else None
     return AttentionShape(
         heads=config.num_attention_heads,

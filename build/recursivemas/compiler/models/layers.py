@@ -188,7 +188,8 @@ class _Quantized(_Matrix):
 
     def pack(self, weight: nn.Parameter) -> None:
         """Declares `q_weight` and `q_scale` in place of a weight."""
-        self.shape = tuple(int(size) for size in weight.shape)
+        rows, columns = weight.shape
+        self.shape = (int(rows), int(columns))
         weight_shape, scale_shape = quantized_shapes(tuple(weight.shape))
         self.q_weight = nn.Parameter(weight_shape, "uint32")
         self.q_scale = nn.Parameter(scale_shape, weight.dtype)
