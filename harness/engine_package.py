@@ -28,7 +28,7 @@ def pack_engine(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     in_folder("npm", "run", "--silent", "build:lib")
     packed = json.loads(in_folder("npm", "pack", "./lib", "--json", "--pack-destination", str(folder)))
-    return folder / packed[0]["filename"]
+    return folder / str(packed[0]["filename"])
 
 
 def install_engine(package: Path, project: Path) -> Path:

@@ -51,11 +51,12 @@ class Table:
         lead: The page that leads.
     """
 
-    def __init__(self, browser: Browser, url: str, stack: ExitStack) -> None:
+    def __init__(self, browser: Browser, url: str, stack: ExitStack, *, load: bool) -> None:
         self._browser, self._url, self._stack = browser, url, stack
         self.lead = self.visitor()
         self.lead.open()
-        self.lead.load()
+        if load:
+            self.lead.load()
 
     def visitor(self, **options: Any) -> Playground:
         """A page of somebody else."""
@@ -135,9 +136,10 @@ class Table:
 
 
 @contextmanager
-def around(browser: Browser, url: str) -> Iterator[Table]:
+def around(browser: Browser, url: str, *, load: bool = True) -> Iterator[Table]:
+    """Devices around the page at a URL, with its agents loaded unless nothing is to be computed."""
     with ExitStack() as stack:
-        table = Table(browser, url, stack)
+        table = Table(browser, url, stack, load=load)
         yield table
         assert table.lead.complaints == []
 
@@ -217,6 +219,18 @@ def test_devices_that_go_or_lie_pause_the_run_until_their_agent_is_taken_over(pr
     notice.get_by_role("button", name="Take the critic over here").click()
     pretend.lead.wait()
     assert len(pretend.saved()["result"]["turns"]) == 9
+
+
+def test_page_that_ships_pairs_under_its_content_security_policy(
+    browser: Browser, built: Path, default_system: Path, systems_folder: Path
+) -> None:
+    with serving(built, systems_folder) as url, around(browser, f"{url}?system=hop-sequential", load=False) as table:
+        phone = table.call("Phone")
+        table.lead.page.get_by_label("Device of critic").select_option(label="Phone")
+        expect(phone.page.get_by_role("button", name="Load the critic")).to_be_visible()
+        assert phone.complaints == []
+        asked = {url for page in (phone, table.lead) for url in page.requests}
+        assert {each for each in asked if not each.startswith((url, "blob:"))} == set()
 
 
 @pytest.mark.slow
