@@ -27,6 +27,7 @@ from recursivemas.system.system import load_system
 from recursivemas.system.tuning import Tuned, write_tuned
 
 if TYPE_CHECKING:
+    from recursivemas.training.evaluation.evaluate import Cell
     from recursivemas.training.evaluation.tune import Tuning
 
 PROBED = 8
@@ -76,7 +77,8 @@ def tune_command(
         for m in several_numbers(tried, 1, "--latent-steps", MAX_LATENT_STEPS)
     ]
     loaded = recursivemas.load(system, links, device=device, precision=precision, weights=weights)
-    cells, skipped = [], []
+    cells: list[Cell] = []
+    skipped: list[Cell] = []
     with shown_phases() as start:
         for r, m in pairs:
             if budget is not None:
