@@ -170,7 +170,8 @@ export function Sent(): JSX.Element | null {
         {transfers.length} {transfers.length === 1 ? "hand-off" : "hand-offs"} crossed between devices:{" "}
         {formatBytes(total)} of {transfers[0]?.text ? "text" : "hidden states"}.
       </p>
-      <div class="sent-scroll">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: without it, people who use the keyboard cannot scroll. */}
+      <section class="sent-scroll" aria-label="Hand-offs that were sent" tabIndex={0}>
         <table class="facts">
           <thead>
             <tr>
@@ -195,7 +196,7 @@ export function Sent(): JSX.Element | null {
             ))}
           </tbody>
         </table>
-      </div>
+      </section>
     </section>
   );
 }
