@@ -17,6 +17,9 @@ import { loadTokenizer, type Tokenizer } from "./tokenizer";
 /** Called with the finished part of a phase of an agent's model, above 0 and up to 1. */
 export type OnAgentModel = (agent: string, phase: "compile" | "upload", fraction: number) => void;
 
+/** Above this, models share the memory of their calls. It is not free: bind groups are made anew in every turn. */
+const MUCH_BYTES = 2 ** 31;
+
 export class Ensemble {
   /** By path of the library. */
   #models = new Map<string, Model>();
@@ -72,14 +75,16 @@ export class Ensemble {
   }
 
   /**
-   * Gives an agent for its turn. If agents are not resident, frees the others first; if they are, the model of the turn
-   * before frees the memory that its calls use, so that only one model has such memory.
+   * Gives an agent for its turn. If agents are not resident, frees the others first; if they are and need much memory,
+   * the model of the turn before frees what its calls use, so that only one model has such memory.
    */
   async enter(id: string, onModel: OnAgentModel): Promise<Agent> {
     const here = this.#agents.get(id);
     if (here) {
       const { modelLib } = here.spec;
-      if (this.#last !== modelLib) this.#models.get(this.#last ?? "")?.runtime.releaseScratch();
+      const { liveBytes } = this.gpu.counters.snapshot();
+      if (this.#last !== modelLib && liveBytes > MUCH_BYTES)
+        this.#models.get(this.#last ?? "")?.runtime.releaseScratch();
       this.#last = modelLib;
       return here;
     }
