@@ -57,3 +57,13 @@ def test_steps_from_the_window_on_give_the_logits_of_pytorch(make_agent: MakeAge
     for at in range(24, 30):
         got = cache.forward("decode", embed[:, at : at + 1], agent.params)
     assert relative(got, agent.logits(agent.hidden_states(embed))[:, -1:]) < 1e-4
+
+
+def test_steps_across_a_window_of_several_spans(make_agent: MakeAgent) -> None:
+    agent = make_agent(Case("wide", BASE.architecture, {**BASE.shape, "sliding_window": 48}, BASE.seed))
+    embed = _embed(agent, 66)
+    cache = agent.library.kv_cache()
+    parts = [cache.forward("prefill", embed[:, :40], agent.params)]
+    parts += [cache.forward("decode", embed[:, at : at + 1], agent.params) for at in range(40, 66)]
+    expected = agent.logits(agent.hidden_states(embed))[:, 39:]
+    assert relative(np.concatenate(parts, axis=1), expected) < 1e-4

@@ -34,8 +34,7 @@ def span(shape: AttentionShape) -> int:
 
 def most_spans(shape: AttentionShape) -> int:
     """Spans of the longest cache."""
-    reach = shape.context if shape.window is None else min(shape.context, shape.window)
-    return -(-reach // span(shape))
+    return -(-_reach(shape) // span(shape))
 
 
 def teams(shape: AttentionShape) -> int:
@@ -60,12 +59,17 @@ def merge_kernel(shape: AttentionShape) -> tirx.PrimFunc:
     return ks.build(lambda: _define_merge(shape))
 
 
-def _extent(shape: AttentionShape, position: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr, tirx.Expr]:
-    """First position, number of positions, and number of spans that hold them, all known to every thread."""
-    end = position + 1
-    first = tirx.max(end - shape.window, 0) if shape.window is not None else tirx.const(0, "int32")
-    count = end - first
-    return first, count, (count + span(shape) - 1) // span(shape)
+def _extent(shape: AttentionShape, position: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
+    """Where the first span begins, at the beginning of a page, and how many positions there are from there on."""
+    if shape.window is None:
+        return tirx.const(0, "int32"), position + 1
+    base = tirx.max(position + 1 - shape.window, 0) // PAGE * PAGE
+    return base, position + 1 - base
+
+
+def _reach(shape: AttentionShape) -> int:
+    """Most positions that spans must hold: a window may begin anywhere in its first page."""
+    return shape.context if shape.window is None else min(shape.context, shape.window + PAGE)
 
 
 class _Attend:
@@ -87,12 +91,13 @@ class _Attend:
         pages_shape = (ks.size("pages_count"), 2, shape.kv_heads, PAGE, shape.head_dim)
         self.pages = ks.argument("pages", pages_shape, shape.dtype)
         self.parts = ks.argument("parts", parts_shape(shape), "float32")
-        reach = table_pages * PAGE if shape.window is None else tirx.min(table_pages * PAGE, shape.window)
-        spans = (reach + self.span - 1) // self.span
+        spans = tirx.min((table_pages * PAGE + self.span - 1) // self.span, most_spans(shape))
         with ks.launch([spans, shape.kv_heads * shape.head_splits], THREADS) as (block, head_block, thread):
             self.thread, self.kv_head = thread, head_block // shape.head_splits
             self.first_head = head_block * self.heads
-            first, count, used = _extent(shape, positions[0])
+            self.position = positions[0]
+            first, count = _extent(shape, self.position)
+            used = (count + self.span - 1) // self.span
             self.scores = ks.shared((self.heads * self.span,), "float32")
             self.sums, self.state = ks.local(self.heads * ks.LANES), ks.local(self.heads * 2)
             for head in ks.each(self.heads):
@@ -129,6 +134,9 @@ class _Attend:
             for own in ks.each(self.own_heads):
                 head = share * self.own_heads + own
                 score = ks.across(dots, own * ks.LANES) * ks.f32(self.shape.scale * _LOG2_E)
+                if self.shape.window is not None:
+                    seen = self.position - (start + at) < self.shape.window
+                    score = tirx.Select(seen, score, ks.f32(2 * _LEAST))
                 with ks.when(True if self.heads == self.own_heads * self.sharing else head < self.heads):
                     ks.store(self.scores, score, head * self.span + at)
 
@@ -173,7 +181,8 @@ def _define_merge(shape: AttentionShape) -> None:
     with ks.launch([-(-shape.heads * columns // _MERGE_THREADS)], _MERGE_THREADS) as (block, thread):
         at = block * _MERGE_THREADS + thread
         head, column = at // columns, at % columns
-        _, _, spans = _extent(shape, positions[0])
+        _, count = _extent(shape, positions[0])
+        spans = (count + span(shape) - 1) // span(shape)
         with ks.when(at < shape.heads * columns):
             largest, total, sums = ks.local(1), ks.local(1), ks.local(ks.LANES)
             ks.store(largest, ks.f32(_LEAST), 0)
