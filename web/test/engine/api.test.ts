@@ -8,7 +8,7 @@ import { failure, says } from "./errors";
 import { manifestJson, system } from "./fixtures";
 
 beforeAll(() => {
-  Object.assign(globalThis, { self: { location: { href: "https://host.test/app/" } } });
+  Object.assign(globalThis, { location: { href: "https://host.test/app/" } });
 });
 
 const DEVICE = { vendor: "", architecture: "", description: "", fallback: true, features: [] };
