@@ -58,7 +58,7 @@ NOT_RUN = {
     "make site": "minutes of building, then a server that stays; test_hosting.py makes a site and serves it",
     "rmas import-release": "needs the authors' repository and gigabytes of the Hub; test_import_release.py and "
     "test_released*.py run each command on stand-ins",
-    "accelerate launch --multi_gpu": "needs several GPUs; test_distributed.py and test_processes.py start two processes",
+    "accelerate launch --multi_gpu": "needs several GPUs; test_distributed.py and test_processes.py start two",
     "torchrun --nnodes": "needs several hosts; the same tests start two processes",
     "HF_TOKEN=…": "sends to the Hub and to GitHub; test_hub_upload.py and test_github_release.py do so to stand-ins",
 }
