@@ -22,8 +22,8 @@ const SLOT_WORDS = SLOT_BYTES / 4;
 const SCALAR_USAGE = 0x40 | 0x08;
 /** Kernels whose scalars fit one uniform buffer. A command buffer with more of them takes several. */
 const SLOTS = 512;
-/** Bind groups that are remembered of one layout. A model needs one per layer and a few more. */
-const MOST_GROUPS = 512;
+/** Bind groups that are remembered of one layout: one per layer for each order in which the runtime uses its buffers. */
+const MOST_GROUPS = 2048;
 
 /** What is known of a buffer. */
 interface KnownBuffer {
