@@ -55,9 +55,9 @@ def test_thoughts_and_hand_offs_count(recursion: Recursion) -> None:
 def test_positions_are_those_that_a_run_computes(recursion: Recursion, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
 
-    def counted(agent: object, prompts: list[object]) -> object:
+    def counted(agent: object, prompts: list[object], *rest: object) -> object:
         lengths.append(len(prompts[0]))  # type: ignore[arg-type]
-        return begin(agent, prompts)  # type: ignore[arg-type]
+        return begin(agent, prompts, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr("recursivemas.training.recursion.begin", counted)
     recursion.run(["a"], 1, 1, "single")

@@ -53,8 +53,14 @@ def compile_command(
     started = time.perf_counter()
     console = plain_console(stderr=True)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
-    with Progress(TextColumn("  {task.description}", markup=False), *columns, console=console, transient=True) as bar:
-        task = bar.add_task("weights", total=None, visible=False)
+    bar = Progress(TextColumn("  {task.description}", markup=False), *columns, console=console, transient=True)
+    task = bar.add_task("weights", total=None, visible=False)
+
+    def on_weights(done: int, total: int) -> None:
+        bar.start()  # not earlier: without a terminal, a bar that stops writes an empty line
+        bar.update(task, completed=done, total=total, visible=done < total)
+
+    try:
         agent = recursivemas.compile(
             model,
             out,
@@ -68,7 +74,10 @@ def compile_command(
             adapter=adapter,
             adapter_revision=adapter_revision,
             say=console.print,
-            on_weights=lambda done, total: bar.update(task, completed=done, total=total, visible=done < total),
+            on_weights=on_weights,
         )
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     seconds = time.perf_counter() - started
     console.print(f"{out}: {agent.model_lib}, {agent.size_bytes / 1e6:.1f} MB in all, {seconds:.1f} s")

@@ -129,7 +129,9 @@ def eval_command(
     require("torch", "transformers", "accelerate")
     from recursivemas.training.loading import chosen_device
     from recursivemas.training.processes import processes
+    from recursivemas.training.tasks.data import load_records
 
+    load_records(source)  # a broken file is found before agents are loaded
     main = processes(chosen_device(device)).is_main_process
     loaded = recursivemas.load(
         system, links, device=device, precision=precision, weights=weights, python=python, search=search_words(search)
