@@ -77,10 +77,15 @@ function AnswerPanel(): JSX.Element {
         <Figure label="latent steps">{formatCount(progress.latentSteps)}</Figure>
         <Figure
           label="forward positions"
-          title="Positions that the models read: prompts, handed-over thoughts, latent steps, answer prefix, tool results and tokens. The last token of a turn is not fed back and does not count. Kept positions were computed in an earlier round: the agent still has the beginning of its prompt."
+          title="Positions that the models read: prompts, handed-over thoughts, latent steps, answer prefix, tool results and tokens. The last token of a turn is not fed back and does not count."
         >
           {progress.positions === undefined ? "–" : formatCount(progress.positions)}
-          {progress.kept > 0 && <small> {formatCount(progress.kept)} kept</small>}
+        </Figure>
+        <Figure
+          label="kept positions"
+          title="Those of them that were computed in an earlier round: the agent still has the beginning of its prompt."
+        >
+          {progress.positions === undefined ? "–" : formatCount(progress.kept)}
         </Figure>
         <Figure label="GPU memory" title="Bytes of all GPU buffers, counted when they are created and freed">
           {progress.liveBytes > 0 ? formatBytes(progress.liveBytes) : "–"}
