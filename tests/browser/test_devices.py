@@ -20,6 +20,7 @@ from harness.engine_page import WEB, serving
 from harness.playground import Playground, open_playground
 from harness.server import serve
 from recursivemas.training.recursion import Recursion
+from tests.browser.test_page_bring import drop
 from tests.conftest import Once
 
 pytestmark = pytest.mark.browser
@@ -310,7 +311,7 @@ def test_device_with_other_links_is_refused_on_both_sides(table: Table, tmp_path
     other.write_text(json.dumps(links), encoding="utf-8")
     phone = table.visitor()
     phone.open()
-    phone.page.locator("input[type=file]").first.set_input_files(other)
+    drop(phone.page, other)
     expect(phone.page.locator(".system-facts")).to_contain_text("links from recursivelink.json")
     phone.view("Devices")
     phone.page.get_by_text("Another device has invited this one").click()
