@@ -142,6 +142,8 @@ export class Devices {
     this.inviting.value = { state: "connecting", code: shown.code };
     try {
       const channel = await invitation.accept(reply);
+      // From here on the connection is the leader's; the next invitation must not end it.
+      if (this.#invitation === invitation) this.#invitation = undefined;
       this.#leader?.connect(channel, (reason) => this.#fail(new EngineError("bad-peer", reason)));
       this.inviting.value = undefined;
     } catch (error) {
