@@ -1,9 +1,9 @@
 """Measured cells of a system: one for each mode, rounds, latent steps and control."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import MODES, Mode
@@ -15,7 +15,40 @@ if TYPE_CHECKING:
     from recursivemas.training.evaluation.evaluate import Cell
     from recursivemas.training.recursion import Recursion
 
+Rows: TypeAlias = Sequence[Mapping[str, object]]
 Control = Literal["none", "zeros", "other_question"]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A data set that has been read.
+
+    Attributes:
+        source: Its name.
+        records: The questions with their right answers.
+    """
+
+    source: str
+    records: Sequence[QuestionRecord]
+
+
+def read_questions(data: str | Path | Rows) -> Questions:
+    """Reads a data set.
+
+    Args:
+        data: JSONL, JSON or CSV file, Hub data set `owner/name:split`, or rows.
+
+    Raises:
+        InputError: There are no questions, or one is broken.
+    """
+    from recursivemas.training.tasks.data import load_records
+
+    if isinstance(data, str | Path):
+        return Questions(str(data), load_records(str(data)))
+    records = [QuestionRecord.of_row(row, f"row {number}") for number, row in enumerate(data, 1)]
+    if not records:
+        raise InputError("data: expected at least one row with the columns 'question' and 'answer', got none")
+    return Questions("rows", records)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from recursivemas.api.answer import Answer, Trace, Turn
-from recursivemas.api.evaluation import Control, Evaluation, evaluate_grid
+from recursivemas.api.evaluation import Control, Evaluation, Questions, Rows, evaluate_grid, read_questions
 from recursivemas.api.extras import require
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from recursivemas.training import recursion as reference
 
 Event: TypeAlias = Turn | str | Answer
-Rows: TypeAlias = Sequence[Mapping[str, object]]
 T = TypeVar("T")
 
 
@@ -148,7 +147,7 @@ class LoadedSystem:
 
     def evaluate(
         self,
-        data: str | Path | Rows | None = None,
+        data: str | Path | Rows | Questions | None = None,
         *,
         mode: Mode | Sequence[Mode] = "latent",
         rounds: int | Sequence[int] | None = None,
@@ -164,7 +163,7 @@ class LoadedSystem:
 
         Args:
             data: JSONL, JSON or CSV file, Hub data set `owner/name:split`, or rows with the columns `question` and
-                `answer`; the system's task by default.
+                `answer`, or what `read_questions` has read; the system's task by default.
             mode: One mode or several.
             rounds: R, one or several; the system's by default.
             latent_steps: M, one or several; the system's by default.
@@ -183,10 +182,11 @@ class LoadedSystem:
         """
         modes = [_mode(each) for each in ([mode] if isinstance(mode, str) else mode)]
         declared = self.declared
-        source, records = self._records(data)
+        questions = self._questions(data)
+        records = questions.records[:limit]
         cells = evaluate_grid(
             self._recursion,
-            records[:limit],
+            records,
             modes,
             [_checked(each, "rounds", MAX_ROUNDS) for each in _several(declared.rounds if rounds is None else rounds)],
             [
@@ -199,22 +199,14 @@ class LoadedSystem:
             batch_size,
             progress or (lambda _name: lambda _done, _total: None),
         )
-        return Evaluation(declared, self.links, source, seed, tuple(cells), tuple(records[:limit]))
+        return Evaluation(declared, self.links, questions.source, seed, tuple(cells), tuple(records))
 
-    def _records(self, data: str | Path | Rows | None) -> tuple[str, list[QuestionRecord]]:
-        """The name of a data set, and its questions."""
-        from recursivemas.training.tasks.data import load_records
-
+    def _questions(self, data: str | Path | Rows | Questions | None) -> Questions:
         if data is None:
             data = self.declared.task.data if self.declared.task is not None else None
         if data is None:
             raise InputError(f"system {self.declared.name!r} names no questions; set task.data or pass data")
-        if isinstance(data, str | Path):
-            return str(data), load_records(str(data))
-        records = [QuestionRecord.of_row(row, f"row {number}") for number, row in enumerate(data, 1)]
-        if not records:
-            raise InputError("data: expected at least one row with the columns 'question' and 'answer', got none")
-        return "rows", records
+        return data if isinstance(data, Questions) else read_questions(data)
 
     def _request(
         self,

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 import recursivemas
-from recursivemas.api.evaluation import Control
+from recursivemas.api.evaluation import Control, read_questions
 from recursivemas.api.extras import require
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
@@ -129,16 +129,15 @@ def eval_command(
     require("torch", "transformers", "accelerate")
     from recursivemas.training.loading import chosen_device
     from recursivemas.training.processes import processes
-    from recursivemas.training.tasks.data import load_records
 
-    load_records(source)  # a broken file is found before agents are loaded
+    questions = read_questions(source)  # a broken file is found before agents are loaded
     main = processes(chosen_device(device)).is_main_process
     loaded = recursivemas.load(
         system, links, device=device, precision=precision, weights=weights, python=python, search=search_words(search)
     )
     with shown_phases() as start:
         found = loaded.evaluate(
-            source,
+            questions,
             mode=modes,
             rounds=chosen_rounds,
             latent_steps=chosen_steps,

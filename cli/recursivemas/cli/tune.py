@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 import recursivemas
+from recursivemas.api.evaluation import read_questions
 from recursivemas.api.extras import require
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
@@ -76,19 +77,22 @@ def tune_command(
         for r in several_numbers(rounds, 1, "--rounds", MAX_ROUNDS)
         for m in several_numbers(tried, 1, "--latent-steps", MAX_LATENT_STEPS)
     ]
+    questions = read_questions(source)  # once, and before agents are loaded
     loaded = recursivemas.load(system, links, device=device, precision=precision, weights=weights)
     cells: list[Cell] = []
     skipped: list[Cell] = []
     with shown_phases() as start:
         for r, m in pairs:
             if budget is not None:
-                (probe,) = loaded.evaluate(source, rounds=r, latent_steps=m, limit=PROBED, batch_size=batch_size).cells
+                (probe,) = loaded.evaluate(
+                    questions, rounds=r, latent_steps=m, limit=PROBED, batch_size=batch_size
+                ).cells
                 # A few questions may be longer than most, so what is just above the budget is measured.
                 if probe.forward_positions > 1.2 * budget:
                     skipped.append(probe)
                     continue
             found = loaded.evaluate(
-                source, rounds=r, latent_steps=m, limit=limit, batch_size=batch_size, progress=start
+                questions, rounds=r, latent_steps=m, limit=limit, batch_size=batch_size, progress=start
             )
             cells += found.cells
     tuning = choose(cells or skipped, budget, tolerance)
