@@ -49,13 +49,12 @@ def cache_folder() -> Path:
 
 
 def kind_folder(kind: str) -> Path:
-    """The folder for entries of a kind, made if it is missing; what killed processes left in it is removed.
+    """The folder for entries of a kind, which may not exist yet; what killed processes left in it is removed.
 
     Args:
         kind: A key of `KINDS`.
     """
     folder = cache_folder() / kind
-    folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     return folder
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from recursivemas.system import probe_texts
 from recursivemas.system.atomic import scratch_folder
-from recursivemas.system.cache import cache_folder, damage, kind_folder, remove, seal
+from recursivemas.system.cache import damage, kind_folder, remove, seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, write_text_atomic
 from recursivemas.system.tokenizer import (
@@ -58,14 +58,14 @@ def compare_with_page(folder: Path, vocab_size: int) -> Mapping[int, str]:
     Raises:
         InputError: They differ, the page cannot load the tokenizer, or Node is missing.
     """
-    remembered = cache_folder() / "tokenizers" / f"{_digest(folder, vocab_size)}.json"
+    remembered = kind_folder("tokenizers") / f"{_digest(folder, vocab_size)}.json"
     if damage(remembered) is None:
         special: dict[str, str] = read_json(remembered, "comparison of tokenizers")
         return {int(token_id): token for token_id, token in special.items()}
     node = find_node()
     probed = probe_tokenizer(folder)
     _compare(folder, probed, vocab_size, node)
-    write_text_atomic(kind_folder("tokenizers") / remembered.name, json.dumps(probed.special_tokens))
+    write_text_atomic(remembered, json.dumps(probed.special_tokens))
     seal(remembered)
     return probed.special_tokens
 
