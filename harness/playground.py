@@ -170,3 +170,15 @@ def open_playground(browser: Browser, url: str, inject: str = "", **context_opti
 def zipped_size(files: list[Path]) -> int:
     """Bytes of all files, each gzipped."""
     return sum(len(gzip.compress(file.read_bytes())) for file in files)
+
+
+def drop(page: Page, path: Path) -> None:
+    """Drops a file or a folder of this machine on the page, as a file manager does."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 400, "data": data})
+        if kind == "dragOver":
+            expect(page.locator(".drop-target.over")).to_be_visible()
+    expect(page.locator(".drop-target.over")).to_have_count(0)
+    session.detach()

@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
 from harness.chromium import new_context
-from harness.playground import Playground
+from harness.playground import Playground, drop
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -149,13 +149,7 @@ class Visit:
 
     def drop(self, path: Path) -> None:
         """Drops a file or folder on the page."""
-        session = self.context.new_cdp_session(self.page)
-        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            session.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 400, "data": data})
-            if kind == "dragOver":
-                expect(self.page.locator(".drop-target.over")).to_be_visible()
-        session.detach()
+        drop(self.page, path)
 
     @property
     def heading(self) -> str:

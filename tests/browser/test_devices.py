@@ -17,10 +17,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from harness.engine_page import WEB, serving
-from harness.playground import Playground, open_playground
+from harness.playground import Playground, drop, open_playground
 from harness.server import serve
 from recursivemas.training.recursion import Recursion
-from tests.browser.test_page_bring import drop
 from tests.conftest import Once
 
 pytestmark = pytest.mark.browser

@@ -10,10 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Route, expect
 
 from harness.engine_page import serving
-from harness.playground import Playground, open_playground
+from harness.playground import Playground, drop, open_playground
 from recursivemas.system.questions import QuestionRecord, load_questions
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
@@ -35,18 +35,6 @@ def page(browser: Browser, built: Path, default_system: Path) -> Iterator[Playgr
     with serving(built, default_system) as url, open_playground(browser, url) as playground:
         yield playground
         assert playground.complaints == []
-
-
-def drop(page: Page, path: Path) -> None:
-    """Drops a file or a folder of this machine on the page, as a file manager does."""
-    session = page.context.new_cdp_session(page)
-    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        session.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 400, "data": data})
-        if kind == "dragOver":
-            expect(page.locator(".drop-target.over")).to_be_visible()
-    expect(page.locator(".drop-target.over")).to_have_count(0)
-    session.detach()
 
 
 def dialog(page: Playground) -> None:
