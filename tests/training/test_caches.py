@@ -13,7 +13,7 @@ from harness.tiny_models import CASES, make_model
 from recursivemas.system.system import Agent
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.rollout import Context, Sampler, begin, extend, left_pad, think, write
-from recursivemas.training.train.prefix import Prefix
+from recursivemas.training.train.prefix import Prefix, read_once
 from tests.training.test_rollout import inner_of, relative
 
 WINDOW = 5
@@ -60,6 +60,18 @@ def _alone(agent: LoadedAgent, rows: torch.Tensor) -> torch.Tensor:
     """(T, D) hidden states of (T, D) embeddings by transformers, without a cache or a batch."""
     hidden: torch.Tensor = agent.model.base_model(inputs_embeds=rows[None], use_cache=False).last_hidden_state[0]
     return hidden
+
+
+@torch.no_grad()
+def test_equal_beginnings_are_read_once_and_go_on_as_each_alone(agent: LoadedAgent) -> None:
+    generator = torch.Generator().manual_seed(5)
+    first, second = (torch.randint(3, 100, (length,), generator=generator).tolist() for length in (7, 4))
+    rows = [first, second, first, second, first]
+    context = read_once(agent, rows)
+    more = torch.stack(_prompts(agent, 3, 3, 3, 3, 3))  # (5, 3, D)
+    hidden = extend(agent, context, more)
+    for row, behind, found in zip(rows, more, hidden, strict=True):
+        assert relative(found, _alone(agent, torch.cat([agent.embed(row), behind]))[-3:]) < 1e-5
 
 
 @torch.no_grad()

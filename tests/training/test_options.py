@@ -12,10 +12,13 @@ from torch.nn import functional
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
 from recursivemas.system.names import LinkVariant
+from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.curves import draw_curves
 from recursivemas.training.links import InnerLink
 from recursivemas.training.loading import agents_dtype
+from recursivemas.training.tasks.data import TrainingData
+from recursivemas.training.train import trainer
 from recursivemas.training.train.initialise import start_inner_from_ridge
 from recursivemas.training.train.inner_loop import embedding_scale
 from recursivemas.training.train.pairs import Pairs
@@ -47,10 +50,46 @@ def test_supervision_of_every_round_scores_each(make_system: MakeSystem, tmp_pat
 
 def test_curriculum_begins_with_one_round(make_system: MakeSystem, tmp_path: Path) -> None:
     train_system(make_system("distillation", inner=INNER, outer={**OUTER, "curriculum": True}), tmp_path)
-    rounds = [
-        max(int(key.split("/")[1]) for key in line if key.startswith("loss_round/")) for line in outer_log(tmp_path)
+    assert scored_rounds(tmp_path) == [1, 2, 2, 2]
+
+
+def scored_rounds(folder: Path) -> list[int]:
+    """The last scored round of every step, counted from 1."""
+    return [max(int(key.split("/")[1]) for key in line if key.startswith("loss_round/")) for line in outer_log(folder)]
+
+
+def test_parts_of_the_steps_train_through_their_own_rounds(make_system: MakeSystem, tmp_path: Path) -> None:
+    train_system(make_system("distillation", inner=INNER, outer={**OUTER, "rounds": [2, 3]}), tmp_path)
+    assert scored_rounds(tmp_path) == [2, 2, 3, 3]
+    with pytest.raises(
+        InputError, match=r"training\.outer\.rounds\.0: Input should be greater than or equal to 1, got 0"
+    ):
+        make_system("distillation", outer={**OUTER, "rounds": [0]})
+
+
+def test_questions_that_few_rounds_cannot_answer_wait_for_more(make_system: MakeSystem, tmp_path: Path) -> None:
+    rows = [
+        {"question": "mid iron ?", "answer": "iron", "ready": "1"},
+        {"question": "low gold ?", "answer": "gold", "ready": "2"},
     ]
-    assert rounds == [1, 2, 2, 2]
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outer = {**OUTER, "batch_size": 2, "answerable_field": "ready", "early_weight": 0.5}
+    system = make_system("distillation", inner=INNER, outer={**outer, "rounds": [1, 2]})
+    asked: list[list[str]] = []
+
+    data = TrainingData(str(questions), 0)
+    agents = load_agents(system)
+    original = trainer.outer_loss
+
+    def watched(recursion: Any, records: list[QuestionRecord], *rest: Any, **options: Any) -> Any:
+        asked.append([record.fields["ready"] for record in records])
+        return original(recursion, records, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "outer_loss", watched)
+        train_system(system, tmp_path / "out", agents=agents, data=data)
+    assert [sorted(each) for each in asked] == [["1"], ["1"], ["1", "2"], ["1", "2"]]
 
 
 def test_bfloat16_agents_train_float32_links_with_a_bottleneck(make_system: MakeSystem, tmp_path: Path) -> None:

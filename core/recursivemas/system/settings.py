@@ -140,6 +140,9 @@ class OuterLoop(Closed):
     multiplies gradients, and one sample must not drown the rest."""
     curriculum: bool = False
     """Whether the rounds grow from 1 to the system's over the first half of the steps."""
+    rounds: tuple[Annotated[int, Field(ge=1)], ...] = added(())
+    """Rounds to train through, a number for each of so many equal parts of the steps; by default the system's rounds in
+    all of them. Questions that fewer rounds cannot answer are left out of those steps."""
     supervision: Literal["last", "every"] = "last"
     """Which rounds have their answer scored."""
     early_weight: float = added(0.0, ge=0)

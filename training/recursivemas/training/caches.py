@@ -156,6 +156,19 @@ def fork_layer(layer: Any) -> Any:
     return forked
 
 
+def layer_rows(layer: Any, indices: Tensor) -> Any:
+    """A copy of a layer that holds the samples with these indices, without gradient."""
+    chosen = fork_layer(layer)
+    if isinstance(layer, GrowingLayer):
+        at = indices.to(layer.keys.device)
+        chosen.put(layer.keys[at], layer.values[at])
+        return chosen
+    for states in (chosen.conv_states, chosen.recurrent_states):
+        for index, state in states.items():
+            states[index] = None if state is None else state.detach()[indices.to(state.device)]
+    return chosen
+
+
 class LinearState(LinearAttentionLayer):  # type: ignore[misc]
     """The state of a layer with linear attention: the convolution's last inputs, and the heads' memories."""
 

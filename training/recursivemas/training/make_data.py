@@ -1,7 +1,7 @@
 """Held-out questions and role texts of the synthetic tasks.
 
 `python -m recursivemas.training.make_data --out systems/data` writes what the repository holds, and with
-`--role-texts COUNT` role texts of the townsfolk task: so many for `rmas adapt`, and as many for inner links.
+`--role-texts COUNT` role texts of the townsfolk task: so many for `rmas adapt`, and others for inner links.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from recursivemas.training.tasks.data import FIRST_TRAINING_SEED, HELD_OUT_GENER
 HELD_OUT_SEED = 7
 COUNTS = {"hop": 900, "hop-pair": 600, "drift": 900, "fare": 600, "townsfolk": 600}
 ROLE_TEXTS_SEED = 1
+STORY_SHARE = 36
+"""One story of thoughts, with eighteen texts, for so many role texts."""
 END = "<|im_end|>"
 """What ends a hand-off in text: the token that ends a turn of SmolLM2's chat template."""
 
@@ -46,10 +48,9 @@ def main() -> None:
 def _write_role_texts(out: Path, count: int) -> None:
     """Texts that agents learn their roles from, and others that inner links learn from: hand-offs, the guide's too."""
     _write(out / "townsfolk-roles.jsonl", townsfolk.role_texts(ROLE_TEXTS_SEED, count, END))
-    texts = townsfolk.role_texts(ROLE_TEXTS_SEED + 1, count, END)
-    hand_offs = (text for text in texts if text["kind"] == "hand_off")
-    guide = townsfolk.guide_texts(ROLE_TEXTS_SEED + 2, count // 8)
-    _write(out / "townsfolk-thoughts.jsonl", itertools.chain(hand_offs, guide))
+    thoughts = townsfolk.thought_texts(ROLE_TEXTS_SEED + 1, max(1, count // STORY_SHARE), END)
+    guide = townsfolk.guide_texts(ROLE_TEXTS_SEED + 2, max(1, count // 8))
+    _write(out / "townsfolk-thoughts.jsonl", itertools.chain(thoughts, guide))
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:

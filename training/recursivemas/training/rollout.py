@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import Sampling
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.caches import LINEAR, fork_layer, keep_states, lay_out, layer_kinds, masks
+from recursivemas.training.caches import LINEAR, fork_layer, keep_states, lay_out, layer_kinds, layer_rows, masks
 
 NOT_FINITE = -1
 """What a sampler gives in place of an id when the logits hold NaN or infinity."""
@@ -54,6 +54,14 @@ class Context:
         cache = copy.copy(self.cache)
         cache.layers = [fork_layer(layer) for layer in cache.layers]
         return Context(cache, self.valid, self.length, self.closed, self.length + more)
+
+    def rows(self, indices: Sequence[int]) -> "Context":
+        """A context of these samples, in this order and as often as they are named; without gradient."""
+        chosen = torch.tensor(indices)
+        cache = copy.copy(self.cache)
+        cache.layers = [layer_rows(layer, chosen) for layer in cache.layers]
+        valid = None if self.valid is None else self.valid[chosen.to(self.valid.device)]
+        return Context(cache, valid, self.length, self.closed, self.expected)
 
 
 def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

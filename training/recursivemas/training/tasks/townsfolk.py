@@ -15,7 +15,7 @@ has to leave one of them out; a thought may hold two words at once.
 import itertools
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ QUESTIONS = {
         "Which river flows through the town where the {trade} lives?",
         "What is the river of the {trade}'s town?",
     ),
+    "manager": ("Who is the {trade}'s manager?",),
     "manager's home": (
         "Where does the {trade}'s manager live?",
         "In which town does the manager of the {trade} live?",
@@ -86,7 +87,10 @@ QUESTIONS = {
     ),
 }
 ORDER = ("home", "manager's home", "manager's river", "river", "manager's home", "manager's river")
-"""Kinds of neighbouring questions: two in three ask about a manager."""
+"""Kinds of neighbouring held-out questions: two in three ask about a manager."""
+TRAINING_ORDER = ("home", "river", "manager", "manager", "manager's home", "manager's river")
+"""Kinds of the training questions about one story. `manager` itself is asked in training alone: round 2 can answer it,
+so that cross-entropy rewards a request for a manager one round earlier than it otherwise could."""
 GUIDE_WORDS = ("place", "river")
 """What frames a town in the guide's prompt."""
 PIECE = "##"
@@ -136,7 +140,7 @@ class Story:
 
     @property
     def person(self) -> str:
-        """Whose town or river is asked for."""
+        """Who is asked for, or whose town or river."""
         return self.people[self._goal]
 
     @property
@@ -147,12 +151,14 @@ class Story:
     @property
     def answer(self) -> str:
         """The right answer."""
+        if self.kind == "manager":
+            return self.person
         return RIVER_OF[self.town] if "river" in self.kind else self.town
 
     @property
     def first_round(self) -> int:
         """The first round, counted from 1, that can answer."""
-        return 3 if self.about_manager else 2
+        return 3 if self.about_manager and self.kind != "manager" else 2
 
     @property
     def _goal(self) -> int:
@@ -181,9 +187,20 @@ def draw(rng: random.Random, kind: str, held_out: bool) -> Story:
     every = [*reader, *solver, *rivers]
     for facts in (reader, solver, every):
         rng.shuffle(facts)
-    question = rng.choice(QUESTIONS[kind]).format(trade=trades[asked])
+    question = _question(rng, kind, trades[asked])
     facts_of = (" ".join(facts) for facts in (reader, solver, every))
     return Story(tuple(people), tuple(towns), tuple(managers), tuple(trades), asked, kind, question, *facts_of)
+
+
+def ask_again(rng: random.Random, story: Story, kind: str) -> Story:
+    """The same story with another question, about a person of the same set."""
+    held_out = is_held_out(story.people[story.asked])
+    asked = rng.choice([index for index, person in enumerate(story.people) if is_held_out(person) == held_out])
+    return replace(story, asked=asked, kind=kind, question=_question(rng, kind, story.trades[asked]))
+
+
+def _question(rng: random.Random, kind: str, trade: str) -> str:
+    return rng.choice(QUESTIONS[kind]).format(trade=trade)
 
 
 def record(story: Story) -> QuestionRecord:
@@ -198,9 +215,22 @@ def record(story: Story) -> QuestionRecord:
 
 
 def questions(seed: int, count: int, held_out: bool = False) -> list[QuestionRecord]:
-    """Questions of all kinds in turn."""
+    """Questions of all kinds in turn; those of training come in groups about one story, whose facts are read once."""
     rng = random.Random(seed)
-    return [record(draw(rng, ORDER[index % len(ORDER)], held_out)) for index in range(count)]
+    if held_out:
+        return [record(draw(rng, ORDER[index % len(ORDER)], held_out)) for index in range(count)]
+    stories = itertools.islice(_training_stories(rng), count)
+    return [record(story) for story in stories]
+
+
+def _training_stories(rng: random.Random) -> Iterator[Story]:
+    """Training questions without end: one of each kind of `TRAINING_ORDER` about the same story, then the next."""
+    while True:
+        first, *others = TRAINING_ORDER
+        story = draw(rng, first, held_out=False)
+        yield story
+        for kind in others:
+            yield ask_again(rng, story, kind)
 
 
 @dataclass(frozen=True)
@@ -244,6 +274,26 @@ def role_texts(seed: int, count: int, end: str) -> Iterator[dict[str, Any]]:
         story = draw(rng, rng.choice(ORDER), held_out=False)
         kind = ("reader", "request", "reader", "answer", "alone")[index % 5]
         yield {"reader": _reader, "request": _request, "answer": _answer, "alone": _alone}[kind](story, rng, end)
+
+
+def thought_texts(seed: int, stories: int, end: str) -> Iterator[dict[str, Any]]:
+    """Role texts that inner links learn from: many hand-offs of reader and solver about each story.
+
+    Args:
+        seed: Of everything random.
+        stories: How many stories; each gives eighteen texts.
+        end: As for `role_texts`.
+    """
+    rng = random.Random(seed)
+    for _ in range(stories):
+        story = draw(rng, rng.choice(ORDER), held_out=False)
+        yield _row(story, "reader", 1, {}, NOTHING + end)
+        for person, town, at in zip(story.people, story.towns, story.managers, strict=True):
+            for request, notes in ((person, town), (f"{person} {MANAGER}", story.people[at])):
+                yield _row(story, "reader", 2, {"solver->reader": request}, notes + end)
+        yield _row(story, "reader", 3, {"solver->reader": story.town}, story.town + end)
+        for kind in (*ORDER, *ORDER[:2]):
+            yield _request(ask_again(rng, story, kind), rng, end)
 
 
 def guide_texts(seed: int, count: int) -> Iterator[dict[str, Any]]:

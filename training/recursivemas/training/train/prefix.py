@@ -166,10 +166,19 @@ class PrefixRecursion(Recursion):
         common = [common_beginning([_opening(row) for row in same]) for same in zip(*kinds, strict=True)]
         if not any(common):
             return Prefix(None, [0] * len(common))
-        embeds, valid = left_pad([agent.embed(row) for row in common])
-        context = Context(transformers.DynamicCache(), expected=embeds.shape[1])
-        extend(agent, context, embeds, valid)
-        return Prefix(context, [len(row) for row in common])
+        return Prefix(read_once(agent, common), [len(row) for row in common])
+
+
+def read_once(agent: LoadedAgent, rows: Sequence[Sequence[int]]) -> Context:
+    """Reads B rows of ids, of which equal ones are computed once; at least one of them is not empty."""
+    distinct = list(dict.fromkeys(tuple(row) for row in rows))
+    embeds, valid = left_pad([agent.embed(row) for row in distinct])
+    context = Context(transformers.DynamicCache(), expected=embeds.shape[1])
+    extend(agent, context, embeds, valid)
+    if len(distinct) == len(rows):
+        return context
+    places = {row: index for index, row in enumerate(distinct)}
+    return context.rows([places[tuple(row)] for row in rows])
 
 
 def _pieces(agent: LoadedAgent, questions: Sequence[Asked], rounds: int) -> list[list[tuple[Piece, ...]]]:

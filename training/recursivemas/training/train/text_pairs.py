@@ -7,12 +7,15 @@ which an agent will think, or the agents finish them themselves. Shape letters: 
 from collections.abc import Mapping, Sequence
 
 import torch
+import transformers
 
 from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.kept import common_beginning
 from recursivemas.training.processes import share
 from recursivemas.training.recursion import Recursion
-from recursivemas.training.rollout import Sampler, Written, begin, extend, write
+from recursivemas.training.rollout import Context, Sampler, Written, begin, extend, left_pad, write
 from recursivemas.training.train.pairs import Collector, Pairs, Variety, WrittenTurn
+from recursivemas.training.train.prefix import read_once
 from recursivemas.training.train.role_texts import Lesson
 
 BATCH = 32
@@ -37,8 +40,8 @@ def collect_text_pairs(
     """
     batches: list[tuple[str, list[Lesson]]] = []
     for key, own in lessons.items():
-        # Texts of like length are read together; what is collected does not depend on it.
-        ordered = sorted(own, key=lambda each: len(each.ids))
+        # Texts that begin alike are read together; what is collected does not depend on it.
+        ordered = sorted(own, key=lambda each: each.prompt)
         batches += [(key, ordered[start : start + BATCH]) for start in range(0, len(ordered), BATCH)]
 
     def turn(batch: tuple[str, list[Lesson]]) -> WrittenTurn:
@@ -54,18 +57,34 @@ def collect_text_pairs(
     return {key: collector.pairs(key) for key in recursion.agents}
 
 
+def shared_beginnings(rows: Sequence[list[int]]) -> list[list[int]]:
+    """What each of B sorted rows of ids has in common with a neighbour, if that is most of it; else nothing.
+
+    Neighbours that share a beginning get the same one, and each row keeps at least one id behind it.
+    """
+    groups: list[list[list[int]]] = []
+    for row in rows:
+        if groups and 2 * len(common_beginning([*groups[-1], row])) >= len(row):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    beginnings = []
+    for group in groups:
+        common = common_beginning(group) if len(group) > 1 else []
+        beginnings += [common[: min(map(len, group)) - 1]] * len(group)
+    return beginnings
+
+
 def _read(agent: LoadedAgent, lessons: Sequence[Lesson]) -> Written:
     """The given completions, with the states from which they would be written."""
-    hidden, context = begin(agent, [agent.embed(each.prompt) for each in lessons])  # (B, D)
-    longest = max(len(each.completion) for each in lessons)
-    states = hidden[:, None]  # (B, 1, D)
-    if longest > 1:
-        fed = torch.tensor([each.completion + [0] * (longest - len(each.completion)) for each in lessons])
-        valid = torch.tensor([[at < len(each.completion) for at in range(longest)] for each in lessons])
-        later = extend(agent, context, agent.embed(fed[:, :-1]), valid[:, :-1].to(agent.device))
-        states = torch.cat([states, later], dim=1)  # (B, longest, D)
+    beginnings = shared_beginnings([each.prompt for each in lessons])
+    context = read_once(agent, beginnings) if any(beginnings) else Context(transformers.DynamicCache())
+    # The last token of a completion is predicted and never read.
+    rest = [each.ids[len(common) : -1] for each, common in zip(lessons, beginnings, strict=True)]
+    embeds, valid = left_pad([agent.embed(ids) for ids in rest])  # (B, T, D)
+    states = extend(agent, context, embeds, valid)
     ids = [each.completion for each in lessons]
-    return Written(ids, hidden, [], [], [row[: len(own)] for row, own in zip(states, ids, strict=True)])
+    return Written(ids, states[:, -1], [], [], [row[-len(own) :] for row, own in zip(states, ids, strict=True)])
 
 
 def _finished(agent: LoadedAgent, lessons: Sequence[Lesson]) -> Written:

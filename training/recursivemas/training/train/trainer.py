@@ -315,14 +315,14 @@ class Trainer:
         recorded = self._recorded(recursion, module)
 
         def loss(step: int, micro: int) -> Loss:
-            records = self._outer_records(step, micro)
-            answerable = first_answerable(records, settings.answerable_field)
-            found = recorded(records, self._rounds(step), answerable) if recorded else None
+            rounds = self._rounds(step)
+            records, answerable = self._answerable(self._outer_records(step, micro), rounds)
+            found = recorded(records, rounds, answerable) if recorded else None
             return found or outer_loss(
                 recursion,
                 records,
                 [record.answer for record in records],
-                self._rounds(step),
+                rounds,
                 self.system.default_latent_steps,
                 every_round=settings.supervision == "every",
                 checkpointing=settings.gradient_checkpointing,
@@ -384,14 +384,22 @@ class Trainer:
         begin = (micro * self.accelerator.num_processes + self.accelerator.process_index) * settings.batch_size
         return self._drawn[1][begin : begin + settings.batch_size]
 
+    def _answerable(self, records: list[QuestionRecord], rounds: int) -> tuple[list[QuestionRecord], list[int]]:
+        """The questions that so many rounds can answer, unless that is none, and the first round that can, from 0."""
+        first = first_answerable(records, self.system.training.outer.answerable_field)
+        kept = [index for index, ready in enumerate(first) if ready < rounds] or range(len(records))
+        return [records[index] for index in kept], [first[index] for index in kept]
+
     def _keep_step(self, step: int) -> None:
         """Writes the links after a step of cross-entropy, if they are to be kept; 0 is before the first."""
         if step in self.keep_at and self.run.main:
             self._write_stage(f"outer-{step}")
 
     def _rounds(self, step: int) -> int:
-        """Rounds of a step: all of them, or with the curriculum more and more over the first half of the steps."""
+        """Rounds of a step: all of them, those of its part, or with the curriculum more and more in the first half."""
         settings, rounds = self.system.training.outer, self.system.rounds
+        if settings.rounds:
+            return settings.rounds[step * len(settings.rounds) // settings.steps]
         if not settings.curriculum:
             return rounds
         return min(rounds, 1 + int(rounds * step / max(1, settings.steps / 2)))
