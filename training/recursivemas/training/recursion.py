@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from recursivemas.system.completeness import is_complete
+from recursivemas.system.early_stopping import EarlyStop
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Mode
 from recursivemas.system.prompt import Text
@@ -23,6 +24,7 @@ from recursivemas.system.questions import Asked, check_fields
 from recursivemas.system.settings import AnswerRetry
 from recursivemas.system.system import System
 from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.early_stopping import StoppingRun
 from recursivemas.training.kept import KeptPrefixes
 from recursivemas.training.links import Links
 from recursivemas.training.rollout import (
@@ -70,6 +72,8 @@ class Turn:
         hand_offs: R_out(R_in(H)) by edge id, (B, M, D_target) float32.
         texts: B texts in text mode.
         kept_positions: (B,) those of the prompts that were not computed again (rule 3).
+        similarities: (B,) by feedback edge, where rule 10 compared its hand-off with that of the round before.
+        questions: Which questions of the run are the turn's B, if some have stopped early; None for all.
     """
 
     agent: str
@@ -80,6 +84,8 @@ class Turn:
     hand_offs: dict[str, Tensor] = field(default_factory=dict)
     texts: list[str] | None = None
     kept_positions: list[int] = field(default_factory=list)
+    similarities: dict[str, list[float]] = field(default_factory=dict)
+    questions: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,8 @@ class Answers:
         forward_positions: (B,) positions that any agent read (rule 9).
         duration_ms: Wall time of the whole batch.
         turns: What each agent did in each round, in order.
+        stops: (B,) where each question stopped early; None where it took all rounds. Empty without early stopping.
+        similarities: (B,) how alike each round and the one before were, from round 2 on (rule 10).
     """
 
     texts: list[str]
@@ -139,16 +147,22 @@ class Answers:
     forward_positions: list[int]
     duration_ms: float = 0.0
     turns: list[Turn] = field(default_factory=list)
+    stops: list[EarlyStop | None] = field(default_factory=list)
+    similarities: list[list[float]] = field(default_factory=list)
 
     @property
     def kept_positions(self) -> list[int]:
         """(B,) those of the forward positions that were not computed again (rule 3)."""
-        kept = [turn.kept_positions or [0] * len(turn.prompt_tokens) for turn in self.turns]
-        return [sum(counts) for counts in zip(*kept, strict=True)]
+        total = [0] * len(self.texts)
+        for turn in self.turns:
+            indices = range(len(turn.prompt_tokens)) if turn.questions is None else turn.questions
+            for index, count in zip(indices, turn.kept_positions, strict=False):  # a turn that keeps nothing has none
+                total[index] += count
+        return total
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     """The deciding agent's answers to a batch.
 
     Attributes:
@@ -317,9 +331,16 @@ class Recursion:
             if asked.turns is not None:
                 lengths = [len(prompt) for prompt in prompts]
                 turn = Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), thoughts, handed)
-                self._take_turn(turn, asked.turns)
+                self.take_turn(turn, asked.turns)
 
-    def _take_turn(self, turn: Turn, turns: list[Turn]) -> None:
+    def among(self, rows: Sequence[int]) -> "Recursion":
+        """The same run for some of its batch's questions, by their rows."""
+        own = copy.copy(self)
+        own._kept = None if self._kept is None else self._kept.rows(rows)
+        return own
+
+    def take_turn(self, turn: Turn, turns: list[Turn]) -> None:
+        """Adds a turn that has been taken, with what it kept, and shows it to the observer."""
         if self._kept is not None:
             counts = self._kept.counts(self.agents[turn.agent], turn.round, turn.prompt_tokens)
             turn = replace(turn, kept_positions=counts)
@@ -352,6 +373,7 @@ class Recursion:
         mode: Mode = "latent",
         sampler: Sampler | None = None,
         listener: Listener | None = None,
+        threshold: float | None = None,
     ) -> Answers:
         """Answers a batch of questions.
 
@@ -362,6 +384,8 @@ class Recursion:
             mode: latent, or one of the baselines (rules 6 and 7).
             sampler: How tokens are picked; the system's decoding settings by default.
             listener: Called after every written thought of text mode.
+            threshold: In latent mode, the similarity of two rounds at which a question stops early (rule 10); infinity
+                compares and never stops. None for no early stopping.
 
         Raises:
             InputError: When a question lacks a column that a prompt shows, prompt and thoughts do not fit an agent's
@@ -374,12 +398,18 @@ class Recursion:
         began = time.perf_counter()
         own = copy.copy(self)  # what is kept belongs to this run alone
         if mode in ("latent", "text"):
-            own._kept = KeptPrefixes(self.agents, questions, rounds)
+            own._kept = self.kept(questions, rounds)
         if mode == "text":
             answers = own._run_text(questions, rounds, latent_steps, sampler, listener)
+        elif mode == "latent" and threshold is not None and any(edge.feedback for edge in self.system.edges):
+            answers = StoppingRun(own, questions, latent_steps, sampler, threshold).perform(rounds)
         else:
             answers = own._run_latent(questions, rounds, latent_steps, mode, sampler)
         return replace(answers, duration_ms=_elapsed_ms(began))
+
+    def kept(self, questions: Sequence[Asked], rounds: int) -> KeptPrefixes:
+        """What the agents keep during a run (rule 3); a subclass may keep it for other runs, too."""
+        return KeptPrefixes(self.agents, questions, rounds)
 
     def sampler(self, seed: int | None = None) -> Sampler:
         """The sampler of the system's decoding settings."""
@@ -387,7 +417,7 @@ class Recursion:
         generator = torch.Generator(self.deciding.device).manual_seed(decoding.seed if seed is None else seed)
         return Sampler(decoding.temperature, decoding.top_p, generator, decoding.top_k, decoding.repetition_penalty)
 
-    def _answer(self, hidden: Tensor, context: Context, sampler: Sampler) -> _Answer:
+    def answer(self, hidden: Tensor, context: Context, sampler: Sampler) -> Answer:
         """Decodes the answer; a tool that is called answers into the context (rule 8)."""
         agent, tools, decoding = self.deciding, self.deciding.agent.tools, self.system.decoding
         most = decoding.max_tool_calls
@@ -403,10 +433,10 @@ class Recursion:
             ends=self._shown_ends if self.observer is not None and len(hidden) == 1 else self._ends_or_none,
         )
         texts = [self._answer_text(ids) for ids in written.ids]
-        answer = _Answer(texts, written.ids, written.sampled, written.forward_positions)
+        answer = Answer(texts, written.ids, written.sampled, written.forward_positions)
         return answer if decoding.answer_retry is None else self._retried(answer, decoding.answer_retry, sampler)
 
-    def _retried(self, answer: _Answer, retry: AnswerRetry, sampler: Sampler) -> _Answer:
+    def _retried(self, answer: Answer, retry: AnswerRetry, sampler: Sampler) -> Answer:
         """Goes on from the text of each answer that is not complete, in an empty context (rule 5)."""
         open_ones = [index for index, text in enumerate(answer.texts) if not is_complete(text, retry.needs)]
         if not open_ones:
@@ -427,7 +457,7 @@ class Recursion:
             ids[index] = prompts[at] + written.ids[at]
             sampled[index] += written.sampled[at]
             positions[index] += len(prompts[at]) + written.forward_positions[at]
-        return _Answer(texts, ids, sampled, positions)
+        return Answer(texts, ids, sampled, positions)
 
     @property
     def _ends_or_none(self) -> Ends | None:
@@ -469,12 +499,12 @@ class Recursion:
             opening = self.open_answer(self.deciding, prompts, steps, 0)
             lengths = [len(prompt) for prompt in prompts]
             turn = Turn(self.deciding.agent.id, 0, lengths, _elapsed_ms(began), opening.thoughts)
-            self._take_turn(turn, turns)
-        self._check_finite(turns)
-        answer = self._answer(opening.hidden, opening.context, sampler)
+            self.take_turn(turn, turns)
+        self.check_finite(turns)
+        answer = self.answer(opening.hidden, opening.context, sampler)
         thoughts = sum(turn.thoughts.shape[1] for turn in turns if turn.thoughts is not None)
         # Every turn but the last one stops at h_M, whose R_in is handed over instead of being fed.
-        beside_prompts = thoughts - (len(turns) - 1) + self._prefix_tokens()
+        beside_prompts = thoughts - (len(turns) - 1) + self.prefix_tokens()
         return Answers(
             texts=answer.texts,
             token_ids=answer.ids,
@@ -486,7 +516,7 @@ class Recursion:
             turns=turns,
         )
 
-    def _check_finite(self, turns: Sequence[Turn]) -> None:
+    def check_finite(self, turns: Sequence[Turn]) -> None:
         """Names the first agent that handed over NaN or infinity; the answer of the deciding agent is checked later."""
         for turn in turns:
             agent = self.agents[turn.agent]
@@ -508,18 +538,18 @@ class Recursion:
             prompts = self.prompts(agent, round_index, questions, hand_offs)
             budget = self.system.decoding.text_tokens or steps_of(agent, latent_steps)
             thought, answer = self._write_turn(agent, prompts, final, budget, sampler, listener)
-            pieces: list[Written | _Answer] = [piece for piece in (thought, answer) if piece is not None]
+            pieces: list[Written | Answer] = [piece for piece in (thought, answer) if piece is not None]
             texts = [] if answer is None else answer.texts
             if thought is not None:
                 texts = [agent.decode(ids) for ids in thought.ids]
             hand_offs |= {edge.id: texts for edge in self.system.outgoing(agent.agent.id)}
-            prefix = self._prefix_tokens() if final else 0
+            prefix = self.prefix_tokens() if final else 0
             lengths = [len(prompt) for prompt in prompts]
             for index, length in enumerate(lengths):
                 decoded[index] += sum(piece.sampled[index] for piece in pieces)
                 positions[index] += length + prefix + sum(piece.forward_positions[index] for piece in pieces)
             turn = Turn(agent.agent.id, round_index, lengths, _elapsed_ms(began), texts=texts)
-            self._take_turn(turn, turns)
+            self.take_turn(turn, turns)
         assert answer is not None
         return Answers(answer.texts, answer.ids, decoded, positions, turns=turns)
 
@@ -531,7 +561,7 @@ class Recursion:
         budget: int,
         sampler: Sampler,
         listener: Listener | None = None,
-    ) -> tuple[Written | None, _Answer | None]:
+    ) -> tuple[Written | None, Answer | None]:
         """What an agent writes in one turn: a thought of at most `budget` tokens, the answer, or both in this order."""
         decoding = self.system.decoding
         hidden, context = self.begin(agent, prompts, budget)
@@ -544,10 +574,11 @@ class Recursion:
                 listener(agent, thought)
         if final:
             hidden = self.read(agent, hidden, context, decoding.answer_prefix)
-            answer = self._answer(hidden, context, sampler)
+            answer = self.answer(hidden, context, sampler)
         return thought, answer
 
-    def _prefix_tokens(self) -> int:
+    def prefix_tokens(self) -> int:
+        """How many tokens the answer prefix has."""
         return len(self.deciding.token_ids(self.system.decoding.answer_prefix))
 
 
