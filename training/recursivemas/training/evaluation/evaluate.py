@@ -4,6 +4,7 @@ Source: arXiv 2604.25917, evaluation. The baselines are modes (docs/recursion.md
 is handed over, never the questions.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -167,7 +168,8 @@ def evaluate(
     given = (rounds or system.rounds, latent_steps or system.default_latent_steps)
     check_window(system, recursion.agents, asked_of(system, records), *given, mode)
     scoring = system.task.scoring if system.task is not None else "exact"
-    asked = Recursion(system, recursion.agents, recursion.links, CONTROLS[control] or recursion.hook, recursion.access)
+    asked = copy.copy(recursion)
+    asked.hook, asked.observer = CONTROLS[control] or recursion.hook, None
     sampler = asked.sampler(seed)
     if temperature is not None:
         sampler = replace(sampler, temperature=temperature)

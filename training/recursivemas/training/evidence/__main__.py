@@ -1,6 +1,7 @@
 """Trains and measures the tiny systems: `python -m recursivemas.training.evidence --out docs/evidence`."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
@@ -16,12 +17,13 @@ def measure(
 ) -> None:
     """Runs every job that is not done, side by side; `parts` are those of the townsfolk system."""
     work.mkdir(parents=True, exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // processes)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         pending: list[Future[Path | None]] = []
         if townsfolk.NAME in names:
             # All seeds of one part before those of the next, because the first parts matter most.
             for part in parts:
-                pending += [pool.submit(townsfolk.run_part, part, seed, work, systems) for seed in seeds]
+                pending += [pool.submit(townsfolk.run_part, part, seed, work, systems, threads) for seed in seeds]
         for name in names:
             for seed in seeds if name != townsfolk.NAME else ():
                 if name == cross_entropy.NAME:
@@ -45,7 +47,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=names, default=usual)
     parser.add_argument("--parts", nargs="+", choices=list(townsfolk.PARTS), default=list(townsfolk.PARTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="Processes, one thread each.")
+    parser.add_argument("--jobs", type=int, default=2, help="Processes side by side.")
     parser.add_argument("--report", action="store_true", help="Only write what has been measured so far.")
     given = parser.parse_args()
     if not given.report:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.questions import Asked
 from recursivemas.system.system import System, load_system
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.evaluation.evaluate import evaluate
@@ -24,6 +25,7 @@ from recursivemas.training.evaluation.report import versions
 from recursivemas.training.evidence.jobs import ShuffledAnswers, append_cell, read_cells
 from recursivemas.training.evidence.report import aggregate, draw_rows, draw_stability
 from recursivemas.training.figures import save_figure
+from recursivemas.training.kept import KeptPrefixes
 from recursivemas.training.links import Links
 from recursivemas.training.loading import chosen_device, load_weights
 from recursivemas.training.recursion import HandOffHook, Recursion
@@ -45,6 +47,23 @@ CONTROL_SHARE = 0.5
 """Links of a control train for this share of the steps."""
 
 
+class SharedPrefixes(Recursion):
+    """Keeps what agents read before their first slots for all cells, because it depends on no link.
+
+    Attributes:
+        shelf: By the questions of a batch.
+    """
+
+    shelf: dict[tuple[str, ...], KeptPrefixes]
+
+    def kept(self, questions: Sequence[Asked], rounds: int) -> KeptPrefixes:
+        """As `Recursion.kept`, from the shelf if it is there; a single round keeps its prefixes, too."""
+        key = tuple(str(question) for question in questions)
+        if key not in self.shelf:
+            self.shelf[key] = KeptPrefixes(self.agents, questions, max(rounds, 2))
+        return self.shelf[key]
+
+
 @dataclass
 class Part:
     """One part of one seed.
@@ -55,6 +74,8 @@ class Part:
         work: Folder of all parts.
         system: The system, seeded.
         questions: How many held-out questions a cell asks.
+        cells: What has been measured.
+        shelf: What the agents have read of each batch's prompts.
     """
 
     name: str
@@ -63,6 +84,7 @@ class Part:
     system: System
     questions: int = QUESTIONS
     cells: list[dict[str, Any]] = field(default_factory=list)
+    shelf: dict[tuple[str, ...], KeptPrefixes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         training = self.system.training
@@ -107,7 +129,8 @@ class Part:
         if any((cell["row"], cell["rounds"]) == (row, rounds) for cell in self.cells):
             return
         module = None if links is None else Links.from_file(links).to(self.device).requires_grad_(False)
-        recursion = Recursion(system or self.system, self.agents, module, hook)
+        recursion = SharedPrefixes(system or self.system, self.agents, module, hook)
+        recursion.shelf = self.shelf
         cell = evaluate(recursion, self.records, seed=self.seed, batch_size=BATCH, **options)
         correct = "".join("01"[right] for right in cell.correct)
         self.cells.append({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
@@ -214,10 +237,10 @@ def seeded(systems: Path, seed: int) -> System:
     return system.model_copy(update={"training": system.training.model_copy(update={"seed": seed})})
 
 
-def run_part(name: str, seed: int, work: Path, systems: Path, questions: int = QUESTIONS) -> None:
-    """Runs one part of one seed, or what is left of it."""
+def run_part(name: str, seed: int, work: Path, systems: Path, threads: int = 1, questions: int = QUESTIONS) -> None:
+    """Runs one part of one seed, or what is left of it; on a CPU in so many threads."""
     if not torch.cuda.is_available():
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads)
     PARTS[name](Part(name, seed, work, seeded(systems, seed), questions))
 
 
