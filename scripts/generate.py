@@ -17,12 +17,14 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from recursivemas.system import names
 from recursivemas.system.catalog import IndexEntry, SystemsIndex
+from recursivemas.system.early_stopping import Calibrated, EarlyStop, EarlyStopping
 from recursivemas.system.graph import Edge
 from recursivemas.system.links_file import Link, LinkFile, TensorRecord
 from recursivemas.system.manifest import AgentRecord, Manifest, PromptRecord, Sampling, TaskRecord
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.saved_run import SavedOptions, SavedRun
 from recursivemas.system.settings import AnswerRetry, Decoding, InnerLoop, OuterLoop, Training
+from recursivemas.system.shared_links import Gallery, Measurement, SharedAdapter, SharedAgent, SharedLinks, TrainedOn
 from recursivemas.system.system import Agent, ChatTemplateOptions, System, Task
 from recursivemas.system.tuning import Tuned
 
@@ -35,6 +37,8 @@ FORMATS: dict[str, Any] = {
     "systems-index": SystemsIndex,
     "questions": tuple[QuestionRecord, ...],
     "saved-run": SavedRun,
+    "shared-links": SharedLinks,
+    "gallery": Gallery,
 }
 TABLES = {name: table for name, table in vars(names).items() if name.isupper() and isinstance(table, tuple)}
 LIMITS = {name: limit for name, limit in vars(names).items() if name.isupper() and isinstance(limit, int)}
@@ -190,6 +194,9 @@ DOCUMENTED: dict[str, Callable[[], str]] = {
     "chat template of a system file": lambda: _fields_of(ChatTemplateOptions),
     "task of a system file": lambda: _fields_of(Task),
     "evidence of a system file": lambda: _fields_of(Tuned),
+    "early stopping": lambda: _fields_of(EarlyStopping),
+    "evidence of early stopping": lambda: _fields_of(Calibrated),
+    "early stop": lambda: _fields_of(EarlyStop),
     "training": lambda: _fields_of(Training),
     "inner loop": lambda: _fields_of(InnerLoop),
     "outer loop": lambda: _fields_of(OuterLoop),
@@ -208,11 +215,25 @@ DOCUMENTED: dict[str, Callable[[], str]] = {
     "index": lambda: _fields_of(IndexEntry),
     "saved run": lambda: _fields_of(SavedRun),
     "saved options": lambda: _fields_of(SavedOptions),
+    "shared links": lambda: _fields_of(SharedLinks),
+    "shared agent": lambda: _fields_of(SharedAgent),
+    "shared adapter": lambda: _fields_of(SharedAdapter),
+    "trained on": lambda: _fields_of(TrainedOn),
+    "measurement": lambda: _fields_of(Measurement),
     "link tensors": _link_tensors,
     "files": _files,
     **{
         table: lambda table=table: _names_of(TABLES[table])  # type: ignore[misc]
-        for table in ("MODES", "PATTERNS", "QUANTIZATIONS", "SCORINGS", "TOOLS", "STOP_REASONS", "ACTIVATIONS")
+        for table in (
+            "MODES",
+            "PATTERNS",
+            "QUANTIZATIONS",
+            "SCORINGS",
+            "TOOLS",
+            "STOP_REASONS",
+            "ACTIVATIONS",
+            "HUB_TAGS",
+        )
     },
 }
 

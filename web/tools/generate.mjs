@@ -25,6 +25,8 @@ const FORMATS = {
   "systems-index": ["SystemsIndex", "list of systems"],
   questions: ["Questions", "list of questions"],
   "saved-run": ["SavedRun", "saved run"],
+  "shared-links": ["SharedLinks", "record of shared links"],
+  gallery: ["Gallery", "gallery"],
 };
 
 /** Parts of files that also come in messages between devices, and what each is called in an error. */

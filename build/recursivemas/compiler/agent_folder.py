@@ -259,7 +259,7 @@ def _ours(
         "model": model.source or model.name,
         "revision": model.revision,
         "license": declared_licence(model),
-        "weights_sha256": _weights_sha256(model),
+        "weights_sha256": model.weights_sha256(),
         **({} if model.adapter is None else {"adapter": model.adapter.record}),
         "backend": facts.backend,
         "model_lib": library.name,
@@ -282,14 +282,6 @@ def _ours(
             **prepared.versions,
         },
     }
-
-
-def _weights_sha256(model: ResolvedModel) -> str:
-    """Sha256 over the sha256 of each of the checkpoint's weight files, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in model.weight_files:
-        digest.update(bytes.fromhex(sha256_of(path)))
-    return digest.hexdigest()
 
 
 def _required_limits(facts: ModelFacts, summary: WeightsSummary, metadata: Mapping[str, Any]) -> dict[str, int]:

@@ -5,11 +5,13 @@ one did not finish. The commit names its parent, so two publishers cannot mix th
 by Xet, because LFS is the open one of the Hub's two protocols.
 """
 
+import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -21,6 +23,8 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     OfflineModeIsEnabled,
     OIDCError,
 )
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import git_hash
 
 from recursivemas.release.model_card import model_card
 from recursivemas.release.release_folder import MANIFEST, ReleaseFolder
@@ -50,6 +54,22 @@ def contents(release: ReleaseFolder, repo_id: str) -> dict[str, Path | bytes]:
     return files
 
 
+@dataclass(frozen=True)
+class Upload:
+    """What one commit puts into a repository.
+
+    Attributes:
+        files: Every file by its path.
+        message: Of the commit.
+        earlier: Called with the Hub and the commit that the repository is at: returns the files of an earlier release,
+            of which those that `files` lacks are removed, and raises InputError if the repository holds something else.
+    """
+
+    files: dict[str, Path | bytes]
+    message: str
+    earlier: Callable[[HfApi, str], set[str]]
+
+
 def publish_to_hub(release: ReleaseFolder, repo_id: str, *, private: bool = False, say: Say = silent) -> str:
     """Makes a repository hold exactly this release, beside whatever files of other origin it has.
 
@@ -66,6 +86,23 @@ def publish_to_hub(release: ReleaseFolder, repo_id: str, *, private: bool = Fals
         InputError: The token is missing or refused, there is no room left, the repository holds another system, or the
             Hub stays out of reach. Run it again to go on where it stopped.
     """
+    upload = Upload(
+        contents(release, repo_id),
+        f"{release.manifest.name}, manifest {release.record.sha256[:12]}",
+        lambda api, head: _earlier(api, release, repo_id, head),
+    )
+    return commit_to_hub(upload, repo_id, private=private, say=say)
+
+
+def commit_to_hub(upload: Upload, repo_id: str, *, private: bool = False, say: Say = silent) -> str:
+    """Makes a repository hold some files by one commit; see `publish_to_hub`.
+
+    Returns:
+        The commit that holds them.
+
+    Raises:
+        InputError: As `publish_to_hub`.
+    """
     with _one_line(repo_id), _plain_lfs():
         if get_token() is None:
             raise InputError(
@@ -75,7 +112,7 @@ def publish_to_hub(release: ReleaseFolder, repo_id: str, *, private: bool = Fals
         api.create_repo(repo_id, exist_ok=True, private=private or None)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return _commit(api, release, repo_id, say)
+                return _commit(api, upload, repo_id, say)
             except (HTTPError, OSError, RuntimeError) as error:
                 if attempt == _ATTEMPTS or not _is_transient(error):
                     raise
@@ -85,22 +122,40 @@ def publish_to_hub(release: ReleaseFolder, repo_id: str, *, private: bool = Fals
     raise AssertionError("the last attempt returns or raises")
 
 
-def _commit(api: HfApi, release: ReleaseFolder, repo_id: str, say: Say) -> str:
+def check_on_hub(upload: Upload, repo_id: str, commit: str) -> None:
+    """Compares what the Hub says that a commit holds with what was sent: sizes, and sha256 or git's own digest.
+
+    Raises:
+        InputError: A file is missing or differs, or the Hub stays out of reach.
+    """
+    with _one_line(repo_id):
+        tree = HfApi(token=True).list_repo_tree(repo_id, recursive=True, revision=commit)
+        held = {each.path: each for each in tree if isinstance(each, RepoFile)}
+    for path, content in upload.files.items():
+        sent = content if isinstance(content, bytes) else content.read_bytes()
+        found = held.get(path)
+        if found is None or found.size != len(sent):
+            raise InputError(f"{repo_id}: the Hub does not hold {path} as it was sent; publish again")
+        digests = (found.lfs.sha256, hashlib.sha256(sent).hexdigest()) if found.lfs else (found.blob_id, git_hash(sent))
+        if digests[0] != digests[1]:
+            raise InputError(f"{repo_id}: the Hub holds other bytes of {path} than were sent; publish again")
+
+
+def _commit(api: HfApi, upload: Upload, repo_id: str, say: Say) -> str:
     """Commits once. The library leaves out what has not changed, and makes no commit when nothing has."""
     head = api.repo_info(repo_id, revision="main").sha
     if head is None:
         raise InputError(f"{repo_id}: the Hub does not say which commit its main branch is at; try again")
-    files = contents(release, repo_id)
-    gone = _gone(api, release, repo_id, head) - files.keys()
-    say(f"Comparing {len(files)} files with {repo_id}, sending what changed, removing {len(gone)}")
+    gone = upload.earlier(api, head) - upload.files.keys()
+    say(f"Comparing {len(upload.files)} files with {repo_id}, sending what changed, removing {len(gone)}")
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        *(CommitOperationAdd(path, content) for path, content in files.items()),
+        *(CommitOperationAdd(path, content) for path, content in upload.files.items()),
         *(CommitOperationDelete(path, is_folder=False) for path in sorted(gone)),
     ]
     commit = api.create_commit(
         repo_id,
         operations,
-        commit_message=f"{release.manifest.name}, manifest {release.record.sha256[:12]}",
+        commit_message=upload.message,
         parent_commit=head,
     )
     if commit.oid == head:
@@ -108,7 +163,7 @@ def _commit(api: HfApi, release: ReleaseFolder, repo_id: str, say: Say) -> str:
     return str(commit.oid)
 
 
-def _gone(api: HfApi, release: ReleaseFolder, repo_id: str, head: str) -> set[str]:
+def _earlier(api: HfApi, release: ReleaseFolder, repo_id: str, head: str) -> set[str]:
     """Files in the repository that the earlier release lists; files of any other origin are never removed."""
     present = set(api.list_repo_files(repo_id, revision=head))
     if MANIFEST not in present:

@@ -39,7 +39,7 @@ def model_card(release: ReleaseFolder, address: str) -> str:
         address=address,
         descriptions=_DESCRIPTIONS,
         megabytes=lambda size_bytes: f"{size_bytes / 1e6:.0f} MB",
-        bullets=lambda values: "\n".join(_bullets(values)),
+        bullets=lambda values: "\n".join(bullets(values)),
     )
     return f"{card}\n"
 
@@ -65,11 +65,12 @@ def _metadata(manifest: Manifest) -> ModelCardData:
     )
 
 
-def _bullets(values: Mapping[str, Any], indent: str = "") -> Iterable[str]:
+def bullets(values: Mapping[str, Any], indent: str = "") -> Iterable[str]:
+    """Nested values as lines of a Markdown list."""
     for key, value in sorted(values.items()):
         if isinstance(value, Mapping):
             yield f"{indent}- {key}:"
-            yield from _bullets(value, f"{indent}  ")
+            yield from bullets(value, f"{indent}  ")
         elif isinstance(value, (list, tuple)) and len(value) > 16:
             yield f"{indent}- {key}: {len(value)} values in the manifest"
         else:

@@ -29,7 +29,7 @@ _COMMANDS = {
     "eval": "Measure accuracy, decoded tokens and time per mode and round.",
     "tune": "Choose rounds and latent steps by measuring them.",
     "import-release": "Write a system with the prompts and settings of a copy of the paper's code.",
-    "links": "Check link files and convert them to and from other formats.",
+    "links": "Check link files, convert them to and from other formats, and share them.",
     "site": "Put the playground and built systems into one folder for any static host.",
     "plan": "List what a release has to build, for the workflow's matrix.",
     "publish": "Publish a built system on the Hugging Face Hub or a GitHub Release.",

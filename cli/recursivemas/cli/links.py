@@ -1,4 +1,4 @@
-"""`rmas links`: checks link files and converts them to and from other formats."""
+"""`rmas links`: checks link files, converts them to and from other formats, and shares them."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,13 +7,19 @@ import typer
 from rich.table import Table
 
 from recursivemas.cli.console import plain_console
+from recursivemas.cli.links_gallery import gallery_command
+from recursivemas.cli.links_publish import publish_command
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json
 from recursivemas.system.links_file import LinkFile, load_links
 from recursivemas.system.names import Dtype
 from recursivemas.system.system import System, load_system
 
-links_command = typer.Typer(no_args_is_help=True, help="Check link files and convert them to and from other formats.")
+links_command = typer.Typer(
+    no_args_is_help=True, help="Check link files, convert them to and from other formats, and share them."
+)
+links_command.command("publish")(publish_command)
+links_command.command("gallery")(gallery_command)
 
 
 @links_command.command("check")

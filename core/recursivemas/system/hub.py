@@ -5,6 +5,7 @@ may come with it.
 """
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,13 @@ class ResolvedModel:
     def weight_files(self) -> list[Path]:
         """The files with the weights, without an adapter's."""
         return [self.gguf] if self.gguf else sorted(self.folder.glob("*.safetensors"))
+
+    def weights_sha256(self) -> str:
+        """Sha256 over the sha256 of each of the checkpoint's weight files, in the order of their names."""
+        digest = hashlib.sha256()
+        for path in self.weight_files:
+            digest.update(bytes.fromhex(sha256_of(path)))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ StopReason = Literal["stop-token", "stop-string", "max-new-tokens", "max-tool-ca
 LinkVariant = Literal["paper", "ln_res", "normed"]
 Activation = Literal["gelu", "gelu_tanh"]
 Size = Literal["source", "target", "width"]
-FileRole = Literal["manifest", "bill_of_materials", "index", "configuration", "weights", "tokenizer"]
+FileRole = Literal["manifest", "bill_of_materials", "index", "configuration", "weights", "tokenizer", "shared_links"]
+HubTag = Literal["recursivemas-links"]
 
 MAX_AGENTS = 64
 MAX_ROUNDS = 64
@@ -121,11 +122,17 @@ class ActivationInfo(NameInfo):
 
 
 class FileRoleInfo(NameInfo):
-    """A file of a built system that is found by its name."""
+    """A file that is found by its name."""
 
     name: FileRole
     file: str
     """The name of the file."""
+
+
+class HubTagInfo(NameInfo):
+    """A tag by which repositories on the Hugging Face Hub are found."""
+
+    name: HubTag
 
 
 MODES = (
@@ -345,5 +352,17 @@ FILES = (
     ),
     FileRoleInfo(
         name="tokenizer", label="Tokenizer", file="tokenizer.json", description="An agent's tokenizer, as on the Hub."
+    ),
+    FileRoleInfo(
+        name="shared_links",
+        label="Record of shared links",
+        file="shared-links.json",
+        description="Which agents the links of a repository fit, and what was measured with them.",
+    ),
+)
+
+HUB_TAGS = (
+    HubTagInfo(
+        name="recursivemas-links", label="Shared links", description="A repository of trained links without agents."
     ),
 )

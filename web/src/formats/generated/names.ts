@@ -5,6 +5,8 @@ import type {
   ActivationInfo,
   FileRole,
   FileRoleInfo,
+  HubTag,
+  HubTagInfo,
   LinkVariant,
   LinkVariantInfo,
   Mode,
@@ -26,6 +28,8 @@ export type {
   ActivationInfo,
   FileRole,
   FileRoleInfo,
+  HubTag,
+  HubTagInfo,
   LinkVariant,
   LinkVariantInfo,
   Mode,
@@ -349,6 +353,12 @@ export const FILES: readonly FileRoleInfo[] = [
     description: "An agent's tokenizer, as on the Hub.",
     file: "tokenizer.json",
   },
+  {
+    name: "shared_links",
+    label: "Record of shared links",
+    description: "Which agents the links of a repository fit, and what was measured with them.",
+    file: "shared-links.json",
+  },
 ];
 export const FILE_NAMES: readonly FileRole[] = [
   "manifest",
@@ -357,7 +367,16 @@ export const FILE_NAMES: readonly FileRole[] = [
   "configuration",
   "weights",
   "tokenizer",
+  "shared_links",
 ];
+export const HUB_TAGS: readonly HubTagInfo[] = [
+  {
+    name: "recursivemas-links",
+    label: "Shared links",
+    description: "A repository of trained links without agents.",
+  },
+];
+export const HUB_TAG_NAMES: readonly HubTag[] = ["recursivemas-links"];
 /** The decoding settings, with what their controls need. */
 export const DECODING: readonly DecodingSetting[] = [
   {

@@ -162,6 +162,20 @@ export interface Decoding {
   readonly maxToolCalls: number | null;
 }
 
+/** Where a run ended before its last round, and why. */
+export interface EarlyStop {
+  /** The round that was the last one, counted from 0. */
+  readonly round: number;
+  /** Its similarity to the round before, which reached the threshold. */
+  readonly similarity: number;
+}
+
+/** When a run may end before its last round. A run stops early only if it asks for it. */
+export interface EarlyStopping {
+  /** The least cosine between the hand-offs on feedback edges of a round and those of the round before; from there on, the round is the last one (docs/recursion.md, rule 10). */
+  readonly threshold: number;
+}
+
 /** A hand-off, with an outer link of its own. */
 export interface Edge {
   /** Names the slot `{latent:<id>}`; `<from>-><to>` by default. */
@@ -184,9 +198,16 @@ export interface FileRecord {
   readonly sha256: string;
 }
 
-export type FileRole = "manifest" | "bill_of_materials" | "index" | "configuration" | "weights" | "tokenizer";
+export type FileRole =
+  | "manifest"
+  | "bill_of_materials"
+  | "index"
+  | "configuration"
+  | "weights"
+  | "tokenizer"
+  | "shared_links";
 
-/** A file of a built system that is found by its name. */
+/** A file that is found by its name. */
 export interface FileRoleInfo {
   readonly name: FileRole;
   /** What the page calls it. */
@@ -195,6 +216,134 @@ export interface FileRoleInfo {
   readonly description: string;
   /** The name of the file. */
   readonly file: string;
+}
+
+export type Pattern = "sequential" | "mixture" | "distillation" | "deliberation" | "graph";
+
+export type LinkVariant = "paper" | "ln_res" | "normed";
+
+/** A LoRA adapter that is merged into an agent. */
+export interface SharedAdapter {
+  /** Hub id, or the name of a folder. */
+  readonly name: string;
+  /** The Hub's commit. */
+  readonly revision: string | null;
+  /** Over the sha256 of its configuration and of its weights. */
+  readonly sha256: string;
+}
+
+/** An agent that links fit: the checkpoint that they were trained with. */
+export interface SharedAgent {
+  /** Unique in the system; inner links and edges name it. */
+  readonly id: string;
+  /** What people call the agent. */
+  readonly role: string;
+  /** Hub id, or the name of a checkpoint folder. */
+  readonly model: string;
+  /** The Hub's commit. */
+  readonly revision: string | null;
+  /** The model's family, such as `qwen3`. */
+  readonly architecture: string;
+  /** The hidden size D. */
+  readonly hiddenSize: number;
+  /** The licence that the checkpoint declares. */
+  readonly license: string | null;
+  /** Over the sha256 of each file of weights, in the order of their names, as `system.json` has it. */
+  readonly weightsSha256: string;
+  /** The adapter that is merged into the weights, if there is one. */
+  readonly adapter: SharedAdapter | null;
+}
+
+/** How links were trained; the link file has every setting. */
+export interface TrainedOn {
+  /** Name of the training data: `generator:<task>` or a file's name. */
+  readonly data: string;
+  /** Rounds of a run in training. */
+  readonly rounds: number;
+  /** Latent steps of a turn in training. */
+  readonly latentSteps: number;
+  /** Seed of everything random. */
+  readonly seed: number;
+  /** Kind of the machine. */
+  readonly device: string;
+  /** Why the agents' weights are not those that the links were trained with, in the publisher's words. */
+  readonly agentsChanged: string | null;
+}
+
+export type Mode = "latent" | "text" | "loop" | "single";
+
+/** A row of a report of `rmas eval`: the accuracy in one mode, with its 95 % interval. */
+export interface Measurement {
+  /** Name of the questions. */
+  readonly data: string;
+  /** How the questions were answered. */
+  readonly mode: Mode;
+  /** What replaced the hand-offs: `none`, `zeros` or `other_question`. */
+  readonly control: string;
+  /** Rounds of a run. */
+  readonly rounds: number;
+  /** Latent steps of a turn. */
+  readonly latentSteps: number;
+  /** Of sampling: 0 always takes the likeliest token, null is what each agent's checkpoint says. */
+  readonly temperature: number | null;
+  /** How many questions were asked. */
+  readonly questions: number;
+  /** Share of right answers. */
+  readonly accuracy: number;
+  /** Lower end of the 95 % interval. */
+  readonly low: number;
+  /** Upper end of the 95 % interval. */
+  readonly high: number;
+  /** Decoded tokens an answer, on average. */
+  readonly decodedTokens: number;
+}
+
+/** A record of shared links. */
+export interface SharedLinks {
+  /** Says what the file is. */
+  readonly format: "recursivemas.shared-links";
+  /** Version of the format. */
+  readonly version: 1;
+  /** Name of the system that the links were trained for. */
+  readonly system: string;
+  /** What the system does, for people. */
+  readonly description: string;
+  /** The licence of the links themselves, as the Hub spells it. */
+  readonly license: string;
+  /** The pattern, for people; the graph is in `edges`. */
+  readonly pattern: Pattern;
+  /** Form of every link. */
+  readonly variant: LinkVariant;
+  /** The agents in the order in which they run. */
+  readonly agents: readonly SharedAgent[];
+  /** The hand-offs, with an outer link each. */
+  readonly edges: readonly Edge[];
+  /** The link file, beside the record. */
+  readonly links: FileRecord;
+  /** How the links were trained. */
+  readonly trained: TrainedOn;
+  /** What was measured with these links; empty if nothing was. */
+  readonly measured: readonly Measurement[];
+}
+
+/** Links of the gallery. */
+export interface GalleryEntry {
+  /** Path of the system's YAML file, relative to the list. */
+  readonly system: string;
+  /** Path of the link file, relative to the list. */
+  readonly links: string;
+  /** What the two files say, as `rmas links gallery` writes it. */
+  readonly record: SharedLinks;
+}
+
+/** The list of the gallery, `systems/gallery.json`. */
+export interface Gallery {
+  /** Says what the file is. */
+  readonly format: "recursivemas.gallery";
+  /** Version of the format. */
+  readonly version: 1;
+  /** The links, in the order in which people see them. */
+  readonly entries: readonly GalleryEntry[];
 }
 
 /** A hand-off was made. */
@@ -233,6 +382,17 @@ export interface HandoffSummary {
   readonly text?: string;
   /** R_out(R_in(H)), (M, D_target), if the run kept it. */
   readonly states?: Matrix;
+  /** The least cosine to the hand-off of the round before, over its positions, if early stopping compared them. */
+  readonly similarity?: number;
+}
+
+/** A tag by which repositories on the Hugging Face Hub are found. */
+export interface HubTagInfo {
+  readonly name: "recursivemas-links";
+  /** What the page calls it. */
+  readonly label: string;
+  /** One sentence. */
+  readonly description: string;
 }
 
 /** A system beside the page. */
@@ -270,8 +430,6 @@ export interface Link {
   /** Tensors by the names of docs/abi.md; the variants `paper` and `normed` may leave out biases. */
   readonly tensors: Readonly<Record<string, TensorRecord>>;
 }
-
-export type LinkVariant = "paper" | "ln_res" | "normed";
 
 /** The trained links of a system. */
 export interface LinkFile {
@@ -319,8 +477,6 @@ export interface LinkVariantInfo {
   readonly outer: readonly LinkTensor[];
 }
 
-export type Pattern = "sequential" | "mixture" | "distillation" | "deliberation" | "graph";
-
 /** The same agents with weights of another kind, for visitors whose GPU can run it. */
 export interface VariantRecord {
   /** How the weights of its agents are stored. */
@@ -367,6 +523,8 @@ export interface Manifest {
   readonly latentSteps: number;
   /** How an answer is decoded by default. */
   readonly decoding: Decoding;
+  /** The threshold of runs that stop early, if the system has one. A run stops early only if it asks for it. */
+  readonly earlyStopping: EarlyStopping | null;
   /** The agents in the order in which they run; the last one decides. */
   readonly agents: readonly AgentRecord[];
   /** Other builds of the agents, in order of preference. A page takes the first that its GPU can run, else the manifest's own agents. */
@@ -388,8 +546,6 @@ export interface Manifest {
   /** What the system was built from: versions, source revisions, sha256 of the system file and of weights. */
   readonly provenance: Readonly<Record<string, unknown>>;
 }
-
-export type Mode = "latent" | "text" | "loop" | "single";
 
 /** A way to answer a question with a system. */
 export interface ModeInfo {
@@ -500,8 +656,10 @@ export interface RunResult {
   readonly stopReason: StopReason;
   /** Mode of the run. */
   readonly mode: Mode;
-  /** Rounds of the run. */
+  /** Rounds that the run took. */
   readonly rounds: number;
+  /** Where and why the run ended before its last round; absent if it took all of its rounds. */
+  readonly earlyStop?: EarlyStop;
   /** Latent steps of a turn. */
   readonly latentSteps: number;
   /** Sampled tokens of all agents, stop tokens excluded. */
@@ -560,6 +718,8 @@ export interface SavedOptions {
   readonly rounds: number;
   /** Latent steps of a turn. */
   readonly latentSteps: number;
+  /** Lets the run end before its last round. Without it, a run takes all of its rounds. */
+  readonly earlyStopping?: EarlyStopping;
   /** How the answer is decoded. A file names every setting that its page knew; a newer one has its default. */
   readonly decoding: Decoding;
   /** Ids of the edges that carry something; the slots of the others stay empty. */
@@ -663,7 +823,7 @@ export interface SavedRun {
   /** Says what the file is. */
   readonly format: "recursivemas.trace";
   /** Version of the format. */
-  readonly version: 1 | 2 | 3 | 4;
+  readonly version: 1 | 2 | 3 | 4 | 5;
   /** What answered. */
   readonly system: SystemView;
   /** Which files answered. */

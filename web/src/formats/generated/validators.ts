@@ -3,11 +3,13 @@ import * as v from "valibot";
 import type { Format } from "../format";
 import { floats } from "../matrix";
 import type {
+  Gallery,
   LinkFile,
   Manifest,
   Questions,
   SavedOptions,
   SavedRun,
+  SharedLinks,
   Step,
   SystemsIndex,
   Token,
@@ -119,6 +121,13 @@ const decoding = v.strictObject({
   answer_retry: v.optional(v.nullable(answerRetry), null),
   max_tool_calls: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0))), null),
 });
+const earlyStop = v.strictObject({
+  round: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  similarity: v.pipe(v.number(), v.minValue(-1), v.maxValue(1)),
+});
+const earlyStopping = v.strictObject({
+  threshold: v.pipe(v.number(), v.gtValue(0), v.maxValue(1)),
+});
 const edge = v.strictObject({
   id: v.pipe(v.string(), v.regex(/^[^{}\s:]+$/), v.maxLength(160)),
   from: v.string(),
@@ -135,6 +144,82 @@ const fileRecord = v.strictObject({
   ),
   size_bytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+});
+const pattern = v.picklist(["sequential", "mixture", "distillation", "deliberation", "graph"]);
+const linkVariant = v.picklist(["paper", "ln_res", "normed"]);
+const sharedAdapter = v.strictObject({
+  name: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
+  revision: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(200))), null),
+  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+});
+const sharedAgent = v.strictObject({
+  id: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/), v.maxLength(64)),
+  role: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
+  model: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
+  revision: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(200))), null),
+  architecture: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
+  hidden_size: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  license: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(200))), null),
+  weights_sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  adapter: v.optional(v.nullable(sharedAdapter), null),
+});
+const trainedOn = v.strictObject({
+  data: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
+  rounds: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)),
+  latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
+  seed: v.pipe(v.number(), v.integer()),
+  device: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
+  agents_changed: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(500))), null),
+});
+const mode = v.picklist(["latent", "text", "loop", "single"]);
+const measurement = v.strictObject({
+  data: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
+  mode: mode,
+  control: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(200)), "none"),
+  rounds: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)),
+  latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
+  temperature: v.optional(v.nullable(v.pipe(v.number(), v.minValue(0))), 0),
+  questions: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  accuracy: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
+  low: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
+  high: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
+  decoded_tokens: v.pipe(v.number(), v.minValue(0)),
+});
+const sharedLinks = v.strictObject({
+  format: v.literal("recursivemas.shared-links"),
+  version: v.literal(1),
+  system: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/), v.maxLength(64)),
+  description: v.pipe(v.string(), v.maxLength(2000)),
+  license: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
+  pattern: pattern,
+  variant: linkVariant,
+  agents: v.pipe(v.array(sharedAgent), v.minLength(1), v.maxLength(64)),
+  edges: v.array(edge),
+  links: fileRecord,
+  trained: trainedOn,
+  measured: v.optional(v.pipe(v.array(measurement), v.maxLength(200)), []),
+});
+const galleryEntry = v.strictObject({
+  system: v.pipe(
+    v.string(),
+    v.regex(
+      /^(?!\/)(?!\s)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])/,
+      "expected a path below the manifest's folder",
+    ),
+  ),
+  links: v.pipe(
+    v.string(),
+    v.regex(
+      /^(?!\/)(?!\s)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])/,
+      "expected a path below the manifest's folder",
+    ),
+  ),
+  record: sharedLinks,
+});
+const gallery = v.strictObject({
+  format: v.literal("recursivemas.gallery"),
+  version: v.literal(1),
+  entries: v.array(galleryEntry),
 });
 const handoff = v.strictObject({
   at: v.pipe(v.number(), v.minValue(0)),
@@ -154,6 +239,7 @@ const handoffSummary = v.strictObject({
   rows: v.pipe(v.number(), v.integer(), v.minValue(0)),
   text: v.optional(v.string()),
   states: v.optional(matrix),
+  similarity: v.optional(v.pipe(v.number(), v.minValue(-1), v.maxValue(1))),
 });
 const indexEntry = v.strictObject({
   name: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
@@ -179,7 +265,6 @@ const link = v.strictObject({
   width: v.pipe(v.number(), v.integer(), v.minValue(1)),
   tensors: v.record(v.string(), tensorRecord),
 });
-const linkVariant = v.picklist(["paper", "ln_res", "normed"]);
 const linkFile = v.strictObject({
   format: v.literal("recursivemas.links"),
   version: v.literal(1),
@@ -191,7 +276,6 @@ const linkFile = v.strictObject({
   outer: v.record(v.string(), link),
   provenance: v.optional(v.record(v.string(), v.unknown()), {}),
 });
-const pattern = v.picklist(["sequential", "mixture", "distillation", "deliberation", "graph"]);
 const variantRecord = v.strictObject({
   quantization: quantization,
   agents: v.pipe(v.array(agentRecord), v.minLength(1), v.maxLength(64)),
@@ -226,6 +310,7 @@ const manifest = v.strictObject({
   rounds: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)),
   latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
   decoding: decoding,
+  early_stopping: v.optional(v.nullable(earlyStopping), null),
   agents: v.pipe(v.array(agentRecord), v.minLength(1), v.maxLength(64)),
   variants: v.optional(v.array(variantRecord), []),
   edges: v.array(edge),
@@ -243,7 +328,6 @@ const manifest = v.strictObject({
   files: v.array(fileRecord),
   provenance: v.optional(v.record(v.string(), v.unknown()), {}),
 });
-const mode = v.picklist(["latent", "text", "loop", "single"]);
 const origin = v.strictObject({
   manifest_sha256: v.nullable(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))),
   links: v.nullable(v.string()),
@@ -287,6 +371,7 @@ const runResult = v.strictObject({
   stop_reason: stopReason,
   mode: mode,
   rounds: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  early_stop: v.optional(earlyStop),
   latent_steps: v.pipe(v.number(), v.integer(), v.minValue(0)),
   decoded_tokens: v.pipe(v.number(), v.integer(), v.minValue(0)),
   answer_token_ids: v.array(v.pipe(v.number(), v.integer(), v.minValue(0))),
@@ -316,6 +401,7 @@ const savedOptions = v.strictObject({
   mode: mode,
   rounds: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)),
   latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
+  early_stopping: v.optional(earlyStopping),
   decoding: decoding,
   edges: v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(160))),
   order: v.optional(v.pipe(v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(160))), v.minLength(1))),
@@ -367,7 +453,7 @@ const turnEnd = v.strictObject({
 });
 const savedRun = v.strictObject({
   format: v.literal("recursivemas.trace"),
-  version: v.picklist([1, 2, 3, 4]),
+  version: v.picklist([1, 2, 3, 4, 5]),
   system: systemView,
   origin: v.optional(origin),
   expected: v.nullable(v.string()),
@@ -400,7 +486,15 @@ export const QUESTIONS: Format<Questions> = {
   version: undefined,
 };
 /** schemas/saved-run.schema.json */
-export const SAVED_RUN: Format<SavedRun> = { schema: savedRun, what: "saved run", version: 4 };
+export const SAVED_RUN: Format<SavedRun> = { schema: savedRun, what: "saved run", version: 5 };
+/** schemas/shared-links.schema.json */
+export const SHARED_LINKS: Format<SharedLinks> = {
+  schema: sharedLinks,
+  what: "record of shared links",
+  version: 1,
+};
+/** schemas/gallery.schema.json */
+export const GALLERY: Format<Gallery> = { schema: gallery, what: "gallery", version: 1 };
 export const SAVED_OPTIONS: Format<SavedOptions> = {
   schema: savedOptions,
   what: "options of a run",
