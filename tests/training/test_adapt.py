@@ -74,7 +74,9 @@ def test_lessons_hold_hand_offs_of_a_fixed_length(pair: dict[str, LoadedAgent], 
     assert found.completion == [*solver.token_ids("b@2"), *go, *go]
     assert found.handed[-3:] == [True] * 3 and sum(found.handed) == 6
     assert lesson(solver, declared, Padding(None, 0)).completion == solver.token_ids("b@2")
-    assert len(lesson(solver, declared, Padding(1, 0)).completion) == 1
+    short = lesson(solver, declared, Padding(1, 0))
+    assert len(short.completion) == 1
+    assert short.prompt == lesson(solver, declared, Padding(None, 0)).prompt  # what is read stays whole
     assert lesson(solver, declared, Padding(3, None)).completion == solver.token_ids("b@2")
 
 
@@ -214,8 +216,9 @@ def test_pairs_come_from_role_texts(
     if finish:
         assert 0 < len(pairs.targets) <= 3
         return
-    assert pairs.targets[:, 0].tolist() == [*lessons["solver"][0].completion, *lessons["solver"][1].completion]
-    for own, hidden in zip(lessons["solver"], (pairs.hidden[:2], pairs.hidden[2:]), strict=True):
+    ordered = sorted(lessons["solver"], key=lambda each: each.prompt)
+    assert pairs.targets[:, 0].tolist() == [token for own in ordered for token in own.completion]
+    for own, hidden in zip(ordered, pairs.hidden.split([len(each.completion) for each in ordered]), strict=True):
         with torch.no_grad():
             states = solver.model.base_model(input_ids=torch.tensor([own.ids])).last_hidden_state[0]
         torch.testing.assert_close(hidden, states[len(own.prompt) - 1 : -1], rtol=1e-4, atol=1e-5)

@@ -170,15 +170,34 @@ class PrefixRecursion(Recursion):
 
 
 def read_once(agent: LoadedAgent, rows: Sequence[Sequence[int]]) -> Context:
-    """Reads B rows of ids, of which equal ones are computed once; at least one of them is not empty."""
-    distinct = list(dict.fromkeys(tuple(row) for row in rows))
-    embeds, valid = left_pad([agent.embed(row) for row in distinct])
-    context = Context(transformers.DynamicCache(), expected=embeds.shape[1])
+    """Reads B rows of ids, not all of them empty; equal ones, and what several begin with, are computed once."""
+    distinct = sorted({tuple(row) for row in rows})
+    beginnings = shared_beginnings(distinct)
+    context = read_once(agent, beginnings) if any(beginnings) else Context(transformers.DynamicCache())
+    rest = [row[len(common) :] for row, common in zip(distinct, beginnings, strict=True)]
+    embeds, valid = left_pad([agent.embed(ids) for ids in rest])  # (distinct rows, T, D)
+    context = context.fork(embeds.shape[1])
     extend(agent, context, embeds, valid)
-    if len(distinct) == len(rows):
-        return context
     places = {row: index for index, row in enumerate(distinct)}
     return context.rows([places[tuple(row)] for row in rows])
+
+
+def shared_beginnings(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """What each of B sorted rows of ids has in common with a neighbour, if that is most of it; else nothing.
+
+    Neighbours that share a beginning get the same one, and each row keeps at least one id behind it.
+    """
+    groups: list[list[Sequence[int]]] = []
+    for row in rows:
+        if groups and 0 < len(row) <= 2 * len(common_beginning([groups[-1][0], groups[-1][-1], row])):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    beginnings: list[list[int]] = []
+    for group in groups:
+        common = common_beginning(group) if len(group) > 1 else []
+        beginnings += [common[: min(map(len, group)) - 1]] * len(group)
+    return beginnings
 
 
 def _pieces(agent: LoadedAgent, questions: Sequence[Asked], rounds: int) -> list[list[tuple[Piece, ...]]]:

@@ -83,7 +83,8 @@ class Padding:
     """The fixed length of hand-offs.
 
     Attributes:
-        tokens: The length; longer texts are cut. None leaves texts as they are.
+        tokens: The length; a longer completion is cut, but what an agent reads stays whole, because what it should
+            write may depend on all of it. None leaves texts as they are.
         token: Id that shorter texts are filled up with; None, if the tokenizer has no token for it, leaves them short.
         by_edge: Lengths of other hand-offs than the agent's own, by edge id, if they have another length.
     """
@@ -93,11 +94,14 @@ class Padding:
     by_edge: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, ids: Sequence[int], edge: str | None = None) -> list[int]:
-        """A hand-off's ids with the fixed length; an empty one stays empty."""
-        tokens = self.tokens if edge is None else self.by_edge.get(edge, self.tokens)
-        if tokens is None or not ids or len(ids) >= tokens or self.token is None:
-            return list(ids[:tokens])
-        return [*ids, *[self.token] * (tokens - len(ids))]
+        """The ids of a hand-off that an agent reads, at least that long; an empty one stays empty."""
+        tokens = self.by_edge.get(edge, self.tokens) if edge is not None else self.tokens
+        missing = 0 if tokens is None or not ids or self.token is None else tokens - len(ids)
+        return [*ids, *[self.token or 0] * missing]
+
+    def written(self, ids: Sequence[int]) -> list[int]:
+        """The ids of a hand-off that an agent writes, with the fixed length."""
+        return self(ids)[: self.tokens]
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,9 @@ def lesson(agent: LoadedAgent, text: RoleText, padding: Padding, answer_prefix: 
         ids += new
         handed += [piece.handed] * len(new)
     before = pieces[-1].text if pieces and not pieces[-1].handed else ""
-    completion = answer_ids(agent, before, text.completion) if answer else padding(agent.token_ids(text.completion))
+    completion = (
+        answer_ids(agent, before, text.completion) if answer else padding.written(agent.token_ids(text.completion))
+    )
     if answer and agent.closing_token is not None:
         completion = [*completion, agent.closing_token]
     if not ids or not completion:

@@ -10,12 +10,11 @@ import torch
 import transformers
 
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.kept import common_beginning
 from recursivemas.training.processes import share
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.rollout import Context, Sampler, Written, begin, extend, left_pad, write
 from recursivemas.training.train.pairs import Collector, Pairs, Variety, WrittenTurn
-from recursivemas.training.train.prefix import read_once
+from recursivemas.training.train.prefix import read_once, shared_beginnings
 from recursivemas.training.train.role_texts import Lesson
 
 BATCH = 32
@@ -55,24 +54,6 @@ def collect_text_pairs(
     if varieties is not None:
         varieties |= {key: collector.variety(key) for key in recursion.agents}
     return {key: collector.pairs(key) for key in recursion.agents}
-
-
-def shared_beginnings(rows: Sequence[list[int]]) -> list[list[int]]:
-    """What each of B sorted rows of ids has in common with a neighbour, if that is most of it; else nothing.
-
-    Neighbours that share a beginning get the same one, and each row keeps at least one id behind it.
-    """
-    groups: list[list[list[int]]] = []
-    for row in rows:
-        if groups and 2 * len(common_beginning([*groups[-1], row])) >= len(row):
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    beginnings = []
-    for group in groups:
-        common = common_beginning(group) if len(group) > 1 else []
-        beginnings += [common[: min(map(len, group)) - 1]] * len(group)
-    return beginnings
 
 
 def _read(agent: LoadedAgent, lessons: Sequence[Lesson]) -> Written:
