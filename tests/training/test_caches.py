@@ -1,5 +1,7 @@
 """Rollouts through layers with linear attention and with a sliding window."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -86,6 +88,8 @@ def test_a_batch_of_unequal_prompts_equals_each_alone(agent: LoadedAgent) -> Non
 
 @pytest.mark.parametrize("lengths", [(9, 9), (4, 11, 1)])
 def test_gradients_flow_through_the_states(agent: LoadedAgent, lengths: tuple[int, ...]) -> None:
+    # In float64, because through four steps some processors round float32 gradients by more than the tolerance.
+    agent = replace(agent, model=copy.deepcopy(agent.model).double())
     results = []
     for rollout in ("cached", "recomputed"):
         link, prompts = inner_of(agent), [prompt.clone().requires_grad_() for prompt in _prompts(agent, *lengths)]
