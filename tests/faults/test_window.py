@@ -64,7 +64,7 @@ def test_positions_are_those_that_a_run_computes(recursion: Recursion, monkeypat
     window = recursion.deciding.context_window
     fits = longest(recursion, "single")
     filled = "".join(getattr(each, "text", "") for each in recursion.deciding.filled(0, "a " * (fits + 1), alone=True))
-    assert len(recursion.deciding.token_ids(filled)) + recursion._prefix_tokens() > window >= lengths[0]
+    assert len(recursion.deciding.token_ids(filled)) + recursion.prefix_tokens() > window >= lengths[0]
 
 
 def test_a_missing_data_file_is_found_before_agents_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

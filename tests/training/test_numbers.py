@@ -49,7 +49,7 @@ def test_nan_of_a_hand_off_reaches_the_deciding_agents_logits(
     fresh: Recursion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_agent(fresh.agents["critic"])
-    monkeypatch.setattr(Recursion, "_check_finite", lambda *_: None)
+    monkeypatch.setattr(Recursion, "check_finite", lambda *_: None)
     with pytest.raises(InputError, match="agent 'solver': its logits are not finite"):
         fresh.run(QUESTIONS)
 

@@ -221,6 +221,7 @@ def _assemble(
         rounds=system.rounds,
         latent_steps=system.default_latent_steps,
         decoding=system.decoding,
+        early_stopping=system.early_stopping,
         agents=tuple(_agent_record(agent, agents[agent.id], limits) for agent in system.agents),
         variants=tuple(_variant(system, name, built, links_size) for name, built in others.items()),
         edges=system.edges,

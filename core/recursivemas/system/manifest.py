@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from recursivemas.system.closed import Closed, Matching, added
+from recursivemas.system.early_stopping import EarlyStopping
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, sha256_of, write_text_atomic
 from recursivemas.system.graph import Edge
@@ -169,6 +170,8 @@ class Manifest(Closed):
     """Latent steps of a turn by default."""
     decoding: Decoding
     """How an answer is decoded by default."""
+    early_stopping: EarlyStopping | None = added(None)
+    """The threshold of runs that stop early, if the system has one. A run stops early only if it asks for it."""
     agents: tuple[AgentRecord, ...] = Field(min_length=1, max_length=MAX_AGENTS)
     """The agents in the order in which they run; the last one decides."""
     variants: tuple[VariantRecord, ...] = ()

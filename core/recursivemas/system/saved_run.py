@@ -2,7 +2,8 @@
 
 Source: docs/formats.md. web/src/formats/saved-run.ts writes and reads it. Version 1 had neither `origin` nor
 `options.order`; versions 1 and 2 had neither `options.search`, `options.replace` and `options.trace` nor
-`forward_positions`; versions 1 to 3 had no `options.fields`. A key that a version lacks is absent, never null.
+`forward_positions`; versions 1 to 3 had no `options.fields`; versions 1 to 4 had neither `options.early_stopping`,
+`result.early_stop` nor `similarity` in hand-offs. A key that a version lacks is absent, never null.
 """
 
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recursivemas.system.closed import Closed, Sparse
+from recursivemas.system.early_stopping import EarlyStop, EarlyStopping
 from recursivemas.system.graph import ColumnName, Edge
 from recursivemas.system.manifest import Count
 from recursivemas.system.names import MAX_AGENTS, MAX_LATENT_STEPS, MAX_ROUNDS, Mode, Scoring, StopReason
@@ -110,9 +112,11 @@ class HandoffSummary(Sparse):
     """Text handed over, in text mode."""
     states: Matrix | None = None
     """R_out(R_in(H)), (M, D_target), if the run kept it."""
+    similarity: float | None = Field(default=None, ge=-1, le=1)
+    """The least cosine to the hand-off of the round before, over its positions, if early stopping compared them."""
 
 
-class RunResult(Closed):
+class RunResult(Sparse):
     """The outcome of a run."""
 
     answer: str
@@ -122,7 +126,9 @@ class RunResult(Closed):
     mode: Mode
     """Mode of the run."""
     rounds: Count
-    """Rounds of the run."""
+    """Rounds that the run took."""
+    early_stop: EarlyStop | None = None
+    """Where and why the run ended before its last round; absent if it took all of its rounds."""
     latent_steps: Count
     """Latent steps of a turn."""
     decoded_tokens: Count
@@ -185,6 +191,8 @@ class SavedOptions(Sparse):
     """Rounds of the run."""
     latent_steps: int = Field(ge=1, le=MAX_LATENT_STEPS)
     """Latent steps of a turn."""
+    early_stopping: EarlyStopping | None = None
+    """Lets the run end before its last round. Without it, a run takes all of its rounds."""
     decoding: Decoding
     """How the answer is decoded. A file names every setting that its page knew; a newer one has its default."""
     edges: tuple[Name, ...]
@@ -324,7 +332,7 @@ class SavedRun(Sparse):
 
     format: Literal["recursivemas.trace"]
     """Says what the file is."""
-    version: Literal[1, 2, 3, 4]
+    version: Literal[1, 2, 3, 4, 5]
     """Version of the format."""
     system: SystemView
     """What answered."""

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from recursivemas.system.closed import Closed, added
+from recursivemas.system.early_stopping import EarlyStopping
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import is_hub_id, refuse_newer
 from recursivemas.system.graph import NO_PROPERTY, Edge, pattern_edges, resolve_edges
@@ -176,6 +177,8 @@ class System(Closed):
     """What the system is for."""
     tuned: Tuned | None = added(None)
     """Evidence for the numbers of rounds and latent steps, if `rmas tune` chose them."""
+    early_stopping: EarlyStopping | None = added(None)
+    """The threshold of runs that stop early; without it, such a run must give one. `rmas tune` chooses it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -200,6 +203,8 @@ class System(Closed):
                 raise InputError(f"edges do not match pattern {self.pattern!r}; leave them out or use pattern: graph")
         for agent in self.agents:
             self._check_prompts(agent)
+        if self.early_stopping is not None and not any(edge.feedback for edge in self.edges):
+            raise InputError("early_stopping needs a feedback edge: without one, nothing is handed on to a next round")
         known = [edge.id for edge in self.edges]
         if unknown := [edge for edge in self.training.outer.edges or () if edge not in known]:
             raise InputError(f"training.outer.edges: {unknown[0]!r} is no edge; the edges are {', '.join(known)}")

@@ -5,7 +5,8 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from recursivemas.system.closed import Closed
+from recursivemas.system.closed import Closed, added
+from recursivemas.system.early_stopping import Calibrated
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.strict import MOST_YAML_BYTES, parse_yaml, read_text
@@ -36,6 +37,8 @@ class Tuned(Closed):
     """Its sha256."""
     links_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """The sha256 of the link file."""
+    early_stopping: Calibrated | None = added(None)
+    """Evidence for the threshold of early stopping, if there is one."""
 
 
 def write_tuned(path: Path, tuned: Tuned) -> None:

@@ -3,6 +3,7 @@
 Source: docs/recursion.md, rule 3. Shape letters: B batch, T positions, D hidden size.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,6 +74,15 @@ class KeptPrefixes:
         if lengths is None or round_index == 0:
             return [0] * len(prompt_tokens)
         return [min(length, tokens - 1) for length, tokens in zip(lengths, prompt_tokens, strict=True)]
+
+    def rows(self, indices: Sequence[int]) -> "KeptPrefixes":
+        """What belongs to some of the questions, by their rows."""
+        chosen = copy.copy(self)
+        chosen._lengths = {key: [lengths[index] for index in indices] for key, lengths in self._lengths.items()}
+        chosen._read = {
+            key: _Read(read.hidden[list(indices)], read.context.rows(indices)) for key, read in self._read.items()
+        }
+        return chosen
 
     def begin(self, agent: LoadedAgent, prompts: Sequence[Tensor], more: int = 0) -> tuple[Tensor, Context]:
         """Reads filled prompts as `rollout.begin`, but the prefix in the agent's first turn alone."""

@@ -8,7 +8,7 @@ hidden size.
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from recursivemas.system.completeness import is_complete
-from recursivemas.system.early_stopping import EarlyStop
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Mode
 from recursivemas.system.prompt import Text
@@ -41,7 +40,22 @@ from recursivemas.training.rollout import (
     write,
 )
 from recursivemas.training.tools import ToolAccess, answer_call
+from recursivemas.training.turns import ANSWER_ROOM, Answer, Answers, Turn, steps_of
 from recursivemas.training.window import check_window
+
+__all__ = [
+    "Answers",
+    "HandOff",
+    "HandOffHook",
+    "Listener",
+    "Observer",
+    "Opening",
+    "Recursion",
+    "Turn",
+    "Unrolled",
+    "round_number",
+    "steps_of",
+]
 
 HandOff: TypeAlias = Tensor | list[str]
 # (edge id, round, hand-off) -> the hand-off that the receiver gets
@@ -50,42 +64,9 @@ HandOffHook: TypeAlias = Callable[[str, int, Tensor], Tensor]
 Listener: TypeAlias = Callable[[LoadedAgent, Written], None]
 
 
-ANSWER_ROOM = 32
-"""Positions of an answer that memory is made for at once."""
-
-
 def round_number(round_index: int) -> int:
     """A round as people count it, in logs, traces and tables: the first is 1."""
     return round_index + 1
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one agent did in one round, for the whole batch.
-
-    Attributes:
-        agent: Its id.
-        round: Counted from 0.
-        prompt_tokens: (B,) positions of the filled prompts.
-        duration_ms: Wall time of the turn.
-        thoughts: (B, M, D) latent thoughts; None if the turn made none.
-        hand_offs: R_out(R_in(H)) by edge id, (B, M, D_target) float32.
-        texts: B texts in text mode.
-        kept_positions: (B,) those of the prompts that were not computed again (rule 3).
-        similarities: (B,) by feedback edge, where rule 10 compared its hand-off with that of the round before.
-        questions: Which questions of the run are the turn's B, if some have stopped early; None for all.
-    """
-
-    agent: str
-    round: int
-    prompt_tokens: list[int]
-    duration_ms: float
-    thoughts: Tensor | None = None
-    hand_offs: dict[str, Tensor] = field(default_factory=dict)
-    texts: list[str] | None = None
-    kept_positions: list[int] = field(default_factory=list)
-    similarities: dict[str, list[float]] = field(default_factory=dict)
-    questions: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,58 +105,6 @@ class Unrolled:
     every_round: bool = False
     checkpointing: bool = False
     turns: list[Turn] | None = None
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Answers to a batch of questions.
-
-    Attributes:
-        texts: B answers.
-        token_ids: B lists, stop token excluded.
-        decoded_tokens: (B,) tokens that any agent sampled, stop tokens excluded.
-        forward_positions: (B,) positions that any agent read (rule 9).
-        duration_ms: Wall time of the whole batch.
-        turns: What each agent did in each round, in order.
-        stops: (B,) where each question stopped early; None where it took all rounds. Empty without early stopping.
-        similarities: (B,) how alike each round and the one before were, from round 2 on (rule 10).
-    """
-
-    texts: list[str]
-    token_ids: list[list[int]]
-    decoded_tokens: list[int]
-    forward_positions: list[int]
-    duration_ms: float = 0.0
-    turns: list[Turn] = field(default_factory=list)
-    stops: list[EarlyStop | None] = field(default_factory=list)
-    similarities: list[list[float]] = field(default_factory=list)
-
-    @property
-    def kept_positions(self) -> list[int]:
-        """(B,) those of the forward positions that were not computed again (rule 3)."""
-        total = [0] * len(self.texts)
-        for turn in self.turns:
-            indices = range(len(turn.prompt_tokens)) if turn.questions is None else turn.questions
-            for index, count in zip(indices, turn.kept_positions, strict=False):  # a turn that keeps nothing has none
-                total[index] += count
-        return total
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The deciding agent's answers to a batch.
-
-    Attributes:
-        texts: B answers.
-        ids: B lists of ids.
-        sampled: (B,) tokens sampled for them.
-        forward_positions: (B,) positions fed for them.
-    """
-
-    texts: list[str]
-    ids: list[list[int]]
-    sampled: list[int]
-    forward_positions: list[int]
 
 
 class Observer(Protocol):
@@ -580,11 +509,6 @@ class Recursion:
     def prefix_tokens(self) -> int:
         """How many tokens the answer prefix has."""
         return len(self.deciding.token_ids(self.system.decoding.answer_prefix))
-
-
-def steps_of(agent: LoadedAgent, latent_steps: int) -> int:
-    """M of an agent: its own number, or else the run's."""
-    return agent.agent.latent_steps or latent_steps
 
 
 def _elapsed_ms(began: float) -> float:
