@@ -59,7 +59,7 @@ web/node_modules/.installed: .cache/system-packages web/package.json web/package
 
 page: web/dist/index.html ## build the playground's page
 
-web/dist/index.html: web/node_modules/.installed web/index.html web/vite.config.ts $(shell find web/src web/public -type f 2>/dev/null)
+web/dist/index.html: web/node_modules/.installed web/index.html web/gallery.html systems/gallery.json web/vite.config.ts $(shell find web/src web/public -type f 2>/dev/null)
 	@echo "Building the page"
 	@cd web && npm run --silent build
 

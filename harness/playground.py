@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from harness.chromium import new_context
 from harness.engine_page import WEB
 
-VIEWS = ("Watch", "Chat", "Look inside", "Compare", "Measure", "Change", "Devices", "How it works")
+VIEWS = ("Watch", "Chat", "Look inside", "Compare", "Measure", "Change", "Links", "Devices", "How it works")
 # Where pictures for review go; a temporary folder when it is not set.
 GALLERY = os.environ.get("RMAS_GALLERY")
 

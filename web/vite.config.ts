@@ -31,6 +31,7 @@ export default defineConfig(({ mode }) => ({
     target: "es2023",
     outDir: here(mode === "harness" ? "../.cache/web-harness" : "dist"),
     emptyOutDir: true,
+    ...(mode === "harness" ? {} : { rolldownOptions: { input: [here("index.html"), here("gallery.html")] } }),
   },
   oxc: { jsx: { runtime: "automatic" as const, importSource: "preact" } },
   test: {

@@ -17,7 +17,7 @@ from recursivemas.system.names import HUB_TAGS
 from recursivemas.system.shared_links import RECORD, SharedLinks
 
 _TEMPLATE = Path(__file__).with_name("links_card.md.jinja")
-TAG = HUB_TAGS[0].name
+TAG = next(tag.name for tag in HUB_TAGS if tag.name == "recursivemas-links")
 """By which the page finds shared links."""
 
 

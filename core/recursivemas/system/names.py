@@ -24,7 +24,7 @@ LinkVariant = Literal["paper", "ln_res", "normed"]
 Activation = Literal["gelu", "gelu_tanh"]
 Size = Literal["source", "target", "width"]
 FileRole = Literal["manifest", "bill_of_materials", "index", "configuration", "weights", "tokenizer", "shared_links"]
-HubTag = Literal["recursivemas-links"]
+HubTag = Literal["recursivemas", "recursivemas-links"]
 
 MAX_AGENTS = 64
 MAX_ROUNDS = 64
@@ -362,6 +362,7 @@ FILES = (
 )
 
 HUB_TAGS = (
+    HubTagInfo(name="recursivemas", label="System", description="A repository of a built system."),
     HubTagInfo(
         name="recursivemas-links", label="Shared links", description="A repository of trained links without agents."
     ),

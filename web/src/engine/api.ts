@@ -29,10 +29,11 @@ import type {
 } from "./types";
 
 export { sha256 } from "./digest";
-export { fetchBytes } from "./download";
+export { fetchAtMost, fetchBytes } from "./download";
 export { EngineError, type EngineErrorCode } from "./errors";
 export { bytesToFloat, floatToBytes, type StateDtype } from "./half";
 export { forgetFiles, type KeptFile, keptFiles } from "./kept";
+export { parseLinks } from "./links";
 export {
   fieldsOf,
   type Plan,
@@ -47,6 +48,7 @@ export {
   type RunSettings,
   samplingOf,
 } from "./plan";
+export { processorProblem } from "./processor/config";
 export {
   type AgentSpec,
   type EdgeSpec,

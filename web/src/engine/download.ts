@@ -129,6 +129,39 @@ export async function fetchBytes(
   }
 }
 
+/**
+ * Fetches a file that somebody else wrote: it reads no more than is allowed, and keeps nothing.
+ *
+ * @param mostBytes - a longer file is refused, however long it is.
+ * @param onBytes - called with how many bytes have arrived.
+ * @throws EngineError `download`, or `cancelled` if the signal fired.
+ */
+export async function fetchAtMost(
+  url: string,
+  mostBytes: number,
+  signal?: AbortSignal,
+  onBytes: (bytes: number) => void = () => {},
+  fetcher: Fetch = fetch,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const strangers: RequestInit = { cache: "no-cache", credentials: "omit", referrerPolicy: "no-referrer" };
+  const response = await fetchOk(url, { ...strangers, ...(signal ? { signal } : {}) }, fetcher);
+  const parts: BlobPart[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of pieces(response)) {
+      bytes += piece.byteLength;
+      if (bytes > mostBytes) break;
+      parts.push(piece as Uint8Array<ArrayBuffer>);
+      onBytes(bytes);
+    }
+  } catch (error) {
+    throw networkError(url, error, signal);
+  }
+  if (bytes > mostBytes)
+    throw new EngineError("download", `${url}: is longer than ${mostBytes} bytes, so it was not read`);
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
 async function fetchOnce(
   url: string,
   signal: AbortSignal | undefined,

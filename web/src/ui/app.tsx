@@ -20,6 +20,7 @@ import { CompareView } from "./views/compare";
 import { DevicesView } from "./views/devices";
 import { ExplainView } from "./views/explain";
 import { InsideView } from "./views/inside";
+import { LinksView } from "./views/links";
 import { MeasureView } from "./views/measure";
 import { WatchView } from "./views/watch";
 
@@ -30,6 +31,7 @@ const VIEWS: Record<View, ComponentType> = {
   compare: CompareView,
   measure: MeasureView,
   change: ChangeView,
+  links: LinksView,
   devices: DevicesView,
   explain: ExplainView,
 };

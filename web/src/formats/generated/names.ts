@@ -370,13 +370,14 @@ export const FILE_NAMES: readonly FileRole[] = [
   "shared_links",
 ];
 export const HUB_TAGS: readonly HubTagInfo[] = [
+  { name: "recursivemas", label: "System", description: "A repository of a built system." },
   {
     name: "recursivemas-links",
     label: "Shared links",
     description: "A repository of trained links without agents.",
   },
 ];
-export const HUB_TAG_NAMES: readonly HubTag[] = ["recursivemas-links"];
+export const HUB_TAG_NAMES: readonly HubTag[] = ["recursivemas", "recursivemas-links"];
 /** The decoding settings, with what their controls need. */
 export const DECODING: readonly DecodingSetting[] = [
   {

@@ -386,9 +386,11 @@ export interface HandoffSummary {
   readonly similarity?: number;
 }
 
+export type HubTag = "recursivemas" | "recursivemas-links";
+
 /** A tag by which repositories on the Hugging Face Hub are found. */
 export interface HubTagInfo {
-  readonly name: "recursivemas-links";
+  readonly name: HubTag;
   /** What the page calls it. */
   readonly label: string;
   /** One sentence. */

@@ -9,7 +9,7 @@ export const FOLDER = "folder:";
 /** No built system has more files. Reading a whole disk, dropped by mistake, would take minutes. */
 const MOST_FILES = 10_000;
 /** Links and saved runs are JSON, and browsers cannot hold much longer strings. */
-const LARGEST_TEXT_BYTES = 512e6;
+export const LARGEST_TEXT_BYTES = 512e6;
 
 /** A built system on the visitor's machine. */
 export interface Folder {

@@ -126,6 +126,7 @@ export const VIEWS = [
   "compare",
   "measure",
   "change",
+  "links",
   "devices",
   "explain",
 ] as const;

@@ -12,6 +12,7 @@ const LABELS: Record<View, string> = {
   compare: "Compare",
   measure: "Measure",
   change: "Change",
+  links: "Links",
   devices: "Devices",
   explain: "How it works",
 };

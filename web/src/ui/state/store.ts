@@ -28,6 +28,7 @@ import { createPage, type Page } from "./page";
 import type { ReadOnly } from "./read-only";
 import { type Remembered, rememberIn } from "./remembered";
 import { Session } from "./session";
+import { Shared } from "./shared";
 import { Watch } from "./watch";
 
 /** An answer to a free question may be at least this long, however short those of the system's task are. */
@@ -54,6 +55,7 @@ export interface Store {
   readonly measure: ReadOnly<Measure>;
   readonly ablate: ReadOnly<Ablate>;
   readonly devices: ReadOnly<Devices>;
+  readonly shared: ReadOnly<Shared>;
   /** Whether the visitor allows the last agent to search. The page asks on every visit; links do not carry it. */
   readonly search: Signal<boolean>;
   readonly question: ReadonlySignal<CurrentQuestion>;
@@ -134,7 +136,8 @@ export function createStore(backend: Backend): Store {
   };
   invited();
   window.addEventListener("hashchange", invited);
-  return { page, session, remembered, ...parts, search, question, asked, chatAsked, clear };
+  const shared = new Shared(session);
+  return { page, session, remembered, ...parts, shared, search, question, asked, chatAsked, clear };
 }
 
 function currentQuestion(

@@ -1,0 +1,130 @@
+/** What the record of shared links says: agents, form, training and measurements. */
+import type { JSX } from "preact";
+import type { Measurement, SharedLinks } from "../../formats/generated/types";
+import { formatBytes, formatPercent } from "../lib/format";
+import { TableScroll } from "./table-scroll";
+
+const CONTROLS: Readonly<Record<string, string>> = {
+  zeros: "hand-offs replaced with zeros",
+  other_question: "hand-offs from another question",
+};
+
+export function SharedRecord({ record }: { record: SharedLinks }): JSX.Element {
+  const { trained, links } = record;
+  const best = bestOf(record.measured);
+  return (
+    <div class="shared-record">
+      <p>{record.description}</p>
+      <ul class="shared-facts">
+        <li>
+          Links of {record.system}: pattern {record.pattern}, form {record.variant},{" "}
+          {formatBytes(links.sizeBytes)}, licence {record.license}, sha256{" "}
+          <code title={links.sha256}>{links.sha256.slice(0, 12)}</code>
+        </li>
+        <li>
+          Trained on {trained.data} for {trained.rounds} rounds of {trained.latentSteps} latent steps, seed{" "}
+          {trained.seed}, on {trained.device}
+        </li>
+        {trained.agentsChanged && <li>{trained.agentsChanged}</li>}
+        <li>
+          {best
+            ? `Measured: ${formatPercent(best.accuracy)} right (95 % interval ${formatPercent(best.low)} to ${formatPercent(best.high)}) in ${best.rounds} rounds, ${best.questions} questions of ${best.data}`
+            : "Nothing was measured with these links in latent mode."}
+        </li>
+      </ul>
+      <details>
+        <summary>Agents{record.measured.length > 0 && " and measurements"}</summary>
+        <Agents record={record} />
+        {record.measured.length > 0 && <Measured rows={record.measured} />}
+      </details>
+    </div>
+  );
+}
+
+/** The most accurate row of latent mode. */
+function bestOf(rows: readonly Measurement[]): Measurement | undefined {
+  const latent = rows.filter(({ mode, control }) => mode === "latent" && (control ?? "none") === "none");
+  return latent.reduce<Measurement | undefined>(
+    (best, row) => (best && best.accuracy >= row.accuracy ? best : row),
+    undefined,
+  );
+}
+
+function Agents({ record }: { record: SharedLinks }): JSX.Element {
+  return (
+    <TableScroll label={`Agents of ${record.system}`}>
+      <table class="facts">
+        <thead>
+          <tr>
+            <th scope="col">Agent</th>
+            <th scope="col">Checkpoint</th>
+            <th scope="col">Family</th>
+            <th scope="col">Hidden size</th>
+            <th scope="col">Adapter</th>
+            <th scope="col">sha256 of the weights</th>
+          </tr>
+        </thead>
+        <tbody>
+          {record.agents.map((agent) => (
+            <tr key={agent.id}>
+              <th scope="row">{agent.id}</th>
+              <td>
+                {agent.model}
+                {agent.revision && ` at ${agent.revision.slice(0, 7)}`}
+              </td>
+              <td>{agent.architecture}</td>
+              <td>{agent.hiddenSize}</td>
+              <td>{agent.adapter ? agent.adapter.name : "none"}</td>
+              <td>
+                <code title={agent.weightsSha256}>{agent.weightsSha256.slice(0, 12)}</code>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </TableScroll>
+  );
+}
+
+function Measured({ rows }: { rows: readonly Measurement[] }): JSX.Element {
+  return (
+    <TableScroll label="Measured">
+      <table class="facts">
+        <caption>Measured in PyTorch by whoever shares the links</caption>
+        <thead>
+          <tr>
+            <th scope="col">Mode</th>
+            <th scope="col">Rounds</th>
+            <th scope="col">Latent steps</th>
+            <th scope="col">Right</th>
+            <th scope="col">95 % interval</th>
+            <th scope="col">Decoded tokens</th>
+            <th scope="col">Questions</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row, index) => (
+            <tr key={index}>
+              <th scope="row">
+                {row.mode}
+                {row.control && row.control !== "none" && (
+                  <small> {CONTROLS[row.control] ?? row.control}</small>
+                )}
+              </th>
+              <td>{row.rounds}</td>
+              <td>{row.latentSteps}</td>
+              <td>
+                <b>{formatPercent(row.accuracy)}</b>
+              </td>
+              <td>
+                {formatPercent(row.low)} to {formatPercent(row.high)}
+              </td>
+              <td>{row.decodedTokens.toFixed(1)}</td>
+              <td>{row.questions}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </TableScroll>
+  );
+}
