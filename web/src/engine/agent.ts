@@ -13,6 +13,7 @@ import { floatToBytes } from "./half";
 import { topProbabilities } from "./lens";
 import type { Library } from "./library";
 import type { Model } from "./model";
+import { type Part, type Performer, type Picking, type Rows, splitLeading, windowError } from "./performer";
 import { commonLength } from "./prefix";
 import { type Compiled, DTYPE_BYTES, type Runtime, type Tensor, type TvmObject } from "./runtime";
 import { MOST_TIES, pickLikeliest } from "./sample";
@@ -20,37 +21,6 @@ import { copyRows, planChunks, States } from "./states";
 import type { AgentSpec } from "./system";
 import type { Tokenizer } from "./tokenizer";
 import type { TokenProbability } from "./types";
-
-/** A piece of input: token ids, or rows that already are input embeddings. */
-export type Part =
-  | { readonly kind: "tokens"; readonly ids: readonly number[] }
-  | { readonly kind: "states"; readonly states: States };
-
-/** Splits input after some of the tokens that it begins with. A half without positions is empty. */
-export function splitLeading(
-  parts: readonly Part[],
-  count: number,
-): readonly [readonly Part[], readonly Part[]] {
-  const [first, ...others] = parts;
-  if (count <= 0 || first?.kind !== "tokens") return [[], parts];
-  const [before, after] = [first.ids.slice(0, count), first.ids.slice(count)];
-  const rest: readonly Part[] = after.length > 0 ? [{ kind: "tokens", ids: after }, ...others] : others;
-  return [[{ kind: "tokens", ids: before }], rest];
-}
-
-/** How a token is picked from logits; greedy when `temperature` is 0. */
-export interface Picking {
-  readonly temperature: number;
-  readonly topP: number;
-  /** Only so many of the likeliest tokens count; 0: all do. */
-  readonly topK: number;
-  /** 1 changes nothing; above 1, tokens that are in `written` become less likely. */
-  readonly repetitionPenalty: number;
-  /** The tokens that the penalty applies to. */
-  readonly written: readonly number[];
-  /** In [0, 1). */
-  readonly uniform: number;
-}
 
 /** An agent's own links, packed for its library's functions. */
 export interface AgentLinks {
@@ -62,7 +32,7 @@ export interface AgentLinks {
 /** Rows of logits that the lens holds at once: 16 MB for a vocabulary of 256k. */
 const LENS_ROWS = 16;
 
-export class Agent {
+export class Agent implements Performer {
   private readonly runtime: Runtime;
   private readonly library: Library;
   #position = 0;
@@ -172,7 +142,7 @@ export class Agent {
     const own: States[] = [];
     try {
       const pieces = parts.flatMap((part) => {
-        if (part.kind === "states") return [part.states];
+        if (part.kind === "states") return [onGpu(part.states)];
         const embedded = this.#embed(part.ids);
         own.push(...embedded);
         return embedded;
@@ -504,11 +474,13 @@ export class Agent {
   #reserve(positions: number): void {
     const needed = this.#position + positions;
     if (needed > this.contextWindowSize) {
-      throw new EngineError(
-        "context-overflow",
-        `agent '${this.spec.id}' needs ${needed} positions, its context window has ${this.contextWindowSize}; ` +
-          "ask a shorter question, or take fewer latent steps",
-      );
+      throw windowError(this.spec.id, needed, this.contextWindowSize);
     }
   }
+}
+
+/** @throws EngineError `internal` for rows of another runtime; a stage with such agents is not resident. */
+function onGpu(rows: Rows): States {
+  if (rows instanceof States) return rows;
+  throw new EngineError("internal", "rows of another runtime were not brought to the GPU");
 }

@@ -187,7 +187,8 @@ export async function openDevice(
     throw new EngineError("no-webgpu", `the graphics adapter gave no device: ${reasonOf(error)}`, error);
   }
   const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
-  const given = {
+  const given: DeviceInfo = {
+    runtime: "webgpu",
     vendor,
     architecture,
     description,

@@ -1,5 +1,4 @@
-/** Loads a whole system on one GPU device, runs it, and frees it. */
-import type { Agent } from "./agent";
+/** Loads a whole system on one GPU device, or on the processor, runs it, and frees it. */
 import { Artifacts, type OnBytes } from "./artifacts";
 import { type Gpu, openDevice } from "./device";
 import { Ensemble, type OnAgentModel, tokenizerFiles } from "./ensemble";
@@ -11,6 +10,8 @@ import { fetchLocal } from "./local-files";
 import { readManifest } from "./manifest";
 import type { LoadSettings } from "./messages";
 import { paceOf } from "./pace";
+import type { Performer } from "./performer";
+import { configFile, Processor, ProcessorEnsemble } from "./processor/processor";
 import { LoadReporter, modelLabel } from "./progress";
 import { parseQuestions } from "./questions";
 import { performTurn, runSystem, type Stage } from "./recursion";
@@ -38,9 +39,9 @@ export class Engine {
   private constructor(
     readonly system: System,
     readonly questions: readonly TaskQuestion[],
-    private readonly gpu: Gpu,
-    private readonly finite: FiniteCheck,
-    private readonly ensemble: Ensemble,
+    private readonly gpu: Gpu | Processor,
+    private readonly finite: FiniteCheck | undefined,
+    private readonly ensemble: Ensemble | ProcessorEnsemble,
   ) {}
 
   /**
@@ -59,9 +60,8 @@ export class Engine {
     reporter.manifest(url);
     const reach = settings.files ? fetchLocal(settings.files, url) : fetch;
     const system = settings.system ?? (await readManifest(url, { ...settings, signal }));
-    // This fails before anything big is downloaded, if the browser cannot run the system.
-    const gpu = await openDevice(navigator.gpu, system, settings);
-    let ensemble: Ensemble | undefined;
+    const gpu = await openPlace(system, settings);
+    let ensemble: Ensemble | ProcessorEnsemble | undefined;
     try {
       const cache = await openCache((settings.cache ?? true) && !settings.files);
       const sources = { fetch: reach, cache, atHand: settings.files !== undefined, owner: system.name };
@@ -69,17 +69,22 @@ export class Engine {
       const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
       const artifacts = new Artifacts(url, system.files, sources, both);
       const held = heldAgents(system, settings.agents);
-      const finite = gpu.watch(() => new FiniteCheck(gpu.device));
+      const finite = gpu instanceof Processor ? undefined : gpu.watch(() => new FiniteCheck(gpu.device));
       const resident = !settings.oneByOne;
       const load = async (): Promise<void> => {
         const linksText = settings.links ?? (await artifacts.readText(system.links));
         const links = parseLinks(linksText, system.agents, system.edges);
-        ensemble = new Ensemble(gpu, artifacts, system, links, finite, resident, held);
+        ensemble =
+          gpu instanceof Processor
+            ? new ProcessorEnsemble(gpu, artifacts, system, links, held)
+            : new Ensemble(gpu, artifacts, system, links, finite as FiniteCheck, resident, held);
         if (!resident) return;
         reporter.models(ensemble.heads);
         await ensemble.loadAll((agent, phase, fraction) => reporter.model(agent, phase, fraction));
       };
-      const paths = await listFiles(artifacts, system, held, reporter);
+      const model = (agent: AgentSpec): string =>
+        gpu instanceof Processor ? configFile(agent) : agent.modelLib;
+      const paths = await listFiles(artifacts, system, held, model, reporter);
       const onBytes: OnBytes = (file, bytes, cached) => reporter.bytes(file.path, bytes, cached);
       // Models are loaded while their files arrive.
       await together([artifacts.downloadAll(paths, onBytes, resident), load()], () => stop.abort());
@@ -98,8 +103,8 @@ export class Engine {
     }
   }
 
-  /** The agents on the GPU, by id. */
-  get agents(): ReadonlyMap<string, Agent> {
+  /** The agents that are loaded, by id. */
+  get agents(): ReadonlyMap<string, Performer> {
     return this.ensemble.agents;
   }
 
@@ -170,7 +175,7 @@ export class Engine {
       now: () => performance.now(),
       fetch: (url: string, init?: RequestInit) => fetch(url, init),
     };
-    this.gpu.watch(() => this.finite.restart());
+    this.gpu.watch(() => this.finite?.restart());
     try {
       return await work(stage);
     } catch (error) {
@@ -187,7 +192,7 @@ export class Engine {
    */
   async paces(signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>> {
     this.gpu.check();
-    this.gpu.watch(() => this.finite.restart());
+    this.gpu.watch(() => this.finite?.restart());
     const byLibrary = new Map<string, number>();
     try {
       for (const agent of this.agents.values()) {
@@ -212,10 +217,25 @@ export class Engine {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#tick.close();
-    this.finite.dispose();
+    this.finite?.dispose();
     this.ensemble.dispose();
     this.gpu.destroy();
   }
+}
+
+/**
+ * Opens what the agents compute on. This fails before anything big is downloaded, if it cannot run the system.
+ *
+ * @throws EngineError `bad-option`, or as `openDevice`.
+ */
+async function openPlace(system: System, settings: LoadSettings): Promise<Gpu | Processor> {
+  const { runtime = "webgpu", oneByOne } = settings;
+  if (runtime === "webgpu") return await openDevice(navigator.gpu, system, settings);
+  if (runtime !== "processor")
+    throw new EngineError("bad-option", `runtime must be webgpu or processor, got ${String(runtime)}`);
+  if (oneByOne)
+    throw new EngineError("bad-option", "oneByOne saves GPU memory; leave it out with runtime 'processor'");
+  return new Processor(system);
 }
 
 /** The agents to load. */
@@ -244,12 +264,14 @@ async function together(work: readonly Promise<void>[], stop: () => void): Promi
 /**
  * Downloads the indexes, because they name the shards.
  *
+ * @param model - the file that describes an agent's model to what computes it.
  * @returns the files to download, what models need first in front.
  */
 async function listFiles(
   artifacts: Artifacts,
   system: System,
   held: readonly AgentSpec[],
+  model: (agent: AgentSpec) => string,
   reporter: LoadReporter,
 ): Promise<readonly string[]> {
   const unique = (paths: readonly string[]): string[] => [...new Set(paths)];
@@ -259,7 +281,7 @@ async function listFiles(
   const paths = unique([
     system.links,
     ...(system.task?.questions ? [system.task.questions] : []),
-    ...held.flatMap((agent) => [agent.modelLib, ...tokenizerFiles(artifacts, agent)]),
+    ...held.flatMap((agent) => [model(agent), ...tokenizerFiles(artifacts, agent)]),
     ...shards.flat(),
   ]);
   const sizes = new Map(system.files.map((file) => [file.path, file.sizeBytes]));

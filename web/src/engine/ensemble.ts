@@ -129,12 +129,17 @@ export class Ensemble {
   async #tokenizer(spec: AgentSpec): Promise<Tokenizer> {
     const known = this.#tokenizers.get(spec.id);
     if (known) return known;
-    const files = tokenizerFiles(this.artifacts, spec);
-    const [json, config] = await Promise.all(files.map((path) => this.artifacts.readText(path)));
-    const tokenizer = loadTokenizer(json ?? "", config, spec.id);
+    const tokenizer = await readTokenizer(this.artifacts, spec);
     this.#tokenizers.set(spec.id, tokenizer);
     return tokenizer;
   }
+}
+
+/** Reads an agent's tokenizer. */
+export async function readTokenizer(artifacts: Artifacts, spec: AgentSpec): Promise<Tokenizer> {
+  const files = tokenizerFiles(artifacts, spec);
+  const [json, config] = await Promise.all(files.map((path) => artifacts.readText(path)));
+  return loadTokenizer(json ?? "", config, spec.id);
 }
 
 /** The files of an agent's tokenizer that the system has. */

@@ -1,5 +1,5 @@
 /** Measures how fast an agent is on this GPU, so that the page can say how long a run will take. */
-import type { Performer } from "./recursion";
+import type { Performer } from "./performer";
 
 /** A token that takes less than this is timed again, because the first one may have compiled shaders. */
 const SHORT_MS = 2000;

@@ -4,11 +4,11 @@
  * Source: docs/recursion.md; training/recursivemas/training/recursion.py is the reference, and the browser tests
  * compare every hand-off with it. `agent.ts` runs the agents on the GPU.
  */
-import { type Agent, type Part, splitLeading } from "./agent";
 import { isComplete } from "./completeness";
 import { added } from "./counters";
 import type { Fetch } from "./download";
 import { EngineError, throwIfCancelled } from "./errors";
+import { type Part, type Performer, type Rows, splitLeading } from "./performer";
 import {
   type Plan,
   type PlannedEdge,
@@ -21,7 +21,6 @@ import {
 import { leadingTokens, marksOf, type Prefix, prefixOf } from "./prefix";
 import { strip } from "./prompt";
 import { UniformSource } from "./random";
-import type { States } from "./states";
 import type { System } from "./system";
 import { StreamDecoder } from "./tokenizer";
 import { callTool } from "./tools";
@@ -40,9 +39,6 @@ import type {
   TurnResult,
   TurnSummary,
 } from "./types";
-
-/** What the recursion asks of an agent: its public members. Tests bring their own. */
-export type Performer = Pick<Agent, keyof Agent>;
 
 /** Where a run takes place. */
 export interface Stage {
@@ -64,7 +60,7 @@ export interface Stage {
 }
 
 /** A hand-off that waits for its reader, on the GPU or off it. */
-type Waiting = { readonly states: States } | Carried;
+type Waiting = { readonly states: Rows } | Carried;
 
 /** Text that a turn decoded, and why it ended. */
 interface Decoded {
@@ -105,7 +101,7 @@ interface Known {
 }
 
 /** Allocates room for latent thoughts; the turn frees it when it ends. */
-type Room = (rows: number) => States;
+type Room = (rows: number) => Rows;
 
 /** The time that something took, and what it asked of the GPU. */
 type Spent = Pick<TurnSummary, "ms" | "counters">;
@@ -175,7 +171,7 @@ class Run {
   /** By edge id. A feedback edge's hand-off stays here until its reader's turn in the next round. */
   readonly #carried = new Map<string, Waiting>();
   /** Hand-offs that were uploaded from the CPU for the turn that reads them. */
-  readonly #uploaded: States[] = [];
+  readonly #uploaded: Rows[] = [];
   readonly #uniform: UniformSource;
   /** What reading back for the trace has taken; the run's own time and counts leave it out. */
   readonly #tracing: Spent[] = [];
@@ -358,7 +354,7 @@ class Run {
   }
 
   /** Rolls out h_1 … h_M; the prompt has given h_1. Nothing waits for the GPU, and each step can be cancelled. */
-  async #rollOut(agent: Performer, { round }: PlannedTurn, thoughts: States): Promise<void> {
+  async #rollOut(agent: Performer, { round }: PlannedTurn, thoughts: Rows): Promise<void> {
     const of = thoughts.rows;
     for (let step = 0; step < of; step++) {
       const spent = this.#clock();
@@ -371,7 +367,7 @@ class Run {
   }
 
   /** Hands R_out(R_in(H)) over every edge of the turn; it stays on the GPU. */
-  #handOff(agent: Performer, { round, sends }: PlannedTurn, thoughts: States): readonly Sent[] {
+  #handOff(agent: Performer, { round, sends }: PlannedTurn, thoughts: Rows): readonly Sent[] {
     if (sends.length === 0) return [];
     const mapped = agent.innerLink(thoughts);
     try {
@@ -546,7 +542,7 @@ class Run {
     this.emit({ kind: "turn-start", round, agent: agent.spec.id, promptTokens, latentRows: count("states") });
     this.#earlier = 0;
     const { rest, keptPositions } = this.#begin(agent, planned, parts);
-    const rooms: States[] = [];
+    const rooms: Rows[] = [];
     const room: Room = (rows) => {
       const made = agent.createThoughts(rows);
       rooms.push(made);
@@ -648,7 +644,7 @@ class Run {
   }
 
   /** Reads back what the trace asks for, after the turn's work. */
-  async #look(agent: Performer, thoughts: States): Promise<Pick<TurnSummary, "thoughts" | "lens">> {
+  async #look(agent: Performer, thoughts: Rows): Promise<Pick<TurnSummary, "thoughts" | "lens">> {
     const { trace = {} } = this.options;
     const matrix: { thoughts?: Matrix } = trace.thoughts ? { thoughts: await thoughts.read() } : {};
     if (!trace.lensTopK) return matrix;
@@ -681,7 +677,7 @@ class Run {
 interface Sent {
   readonly edge: PlannedEdge;
   readonly rows: number;
-  readonly states?: States;
+  readonly states?: Rows;
   /** The rows, if they are on the CPU. */
   readonly matrix?: Matrix;
   readonly text?: string;

@@ -1,11 +1,12 @@
 /** Hidden states and embeddings on the GPU: rows that one agent computes and another one reads. */
 import { EngineError } from "./errors";
 import { bytesToFloat, type StateDtype } from "./half";
+import type { Rows } from "./performer";
 import { DTYPE_BYTES, type Runtime, type Tensor } from "./runtime";
 import type { Matrix } from "./types";
 
 /** A (rows, columns) matrix in GPU memory. Its owner frees it. */
-export class States {
+export class States implements Rows {
   #freed = false;
 
   constructor(

@@ -147,6 +147,11 @@ export interface LoadOptions {
   readonly cache?: boolean;
   readonly powerPreference?: "low-power" | "high-performance";
   /**
+   * What computes: the GPU, or the processor, which needs no WebGPU and is made for systems as small as the shipped ones
+   * (docs/engine.md). Default `webgpu`.
+   */
+  readonly runtime?: "webgpu" | "processor";
+  /**
    * Whether the agents are loaded one after another, each for its turns, for systems that do not fit the GPU's memory
    * as a whole. Hand-offs wait on the CPU. Default false.
    */
@@ -172,8 +177,9 @@ export interface LiveCounts {
   readonly positions: number;
 }
 
-/** The GPU that the system runs on. */
+/** What the system runs on. */
 export interface DeviceInfo {
+  readonly runtime: "webgpu" | "processor";
   readonly vendor: string;
   readonly architecture: string;
   readonly description: string;

@@ -11,6 +11,7 @@ import type { Artifacts } from "./artifacts";
 import { EngineError } from "./errors";
 import { bfloatToFloat } from "./half";
 import type { ParamSpec } from "./library";
+import type { HostTensor } from "./links";
 import { DTYPE_BYTES, type Dtype, type Runtime, type Tensor, type TvmObject } from "./runtime";
 import type { AgentSpec } from "./system";
 
@@ -79,6 +80,36 @@ export async function loadWeights(
   });
 }
 
+/**
+ * Reads all parameters as float32 on the CPU.
+ *
+ * @param onShard - called with the part of the weights that is read, above 0 and up to 1.
+ * @returns shapes and values by name.
+ * @throws EngineError `bad-manifest` if a parameter is packed, or does not lie within its shard.
+ */
+export async function readWeights(
+  artifacts: Artifacts,
+  spec: AgentSpec,
+  onShard: (fraction: number) => void,
+): Promise<ReadonlyMap<string, HostTensor>> {
+  const index = await readIndex(artifacts, spec);
+  const tensors = new Map<string, HostTensor>();
+  for (const [done, shard] of index.entries()) {
+    const path = spec.path + shard.dataPath;
+    const bytes = await artifacts.read(path);
+    for (const record of shard.records) {
+      const { name, shape, dtype } = record;
+      if (dtype !== "float32") throw bad(spec, `weight '${name}' is ${dtype}, expected float32`);
+      // A copy, which begins where a float may begin.
+      const data = new Float32Array(recordBytes(spec, record, bytes).slice().buffer);
+      tensors.set(name, { shape, data });
+    }
+    artifacts.release(path);
+    onShard((done + 1) / index.length);
+  }
+  return tensors;
+}
+
 function bad(spec: AgentSpec, problem: string): EngineError {
   return new EngineError(
     "bad-manifest",
@@ -120,6 +151,16 @@ function uploadRecord(
   record: TensorRecord,
   shard: Uint8Array<ArrayBuffer>,
 ): Tensor {
+  const bytes = recordBytes(spec, record, shard);
+  return runtime.scoped(() => runtime.keep(runtime.upload(record.shape, record.dtype, bytes)));
+}
+
+/** The values of a parameter, unpacked. */
+function recordBytes(
+  spec: AgentSpec,
+  record: TensorRecord,
+  shard: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
   const packed = record.format === "f32-to-bf16" && record.dtype === "float32";
   const elements = record.shape.reduce((a, b) => a * b, 1);
   const expected = elements * (packed ? 2 : DTYPE_BYTES[record.dtype as Dtype]);
@@ -127,8 +168,7 @@ function uploadRecord(
     throw bad(spec, `weight '${record.name}' does not lie within its shard as tensor-cache.json says`);
   }
   const end = record.byteOffset + record.nbytes;
-  const bytes = packed
+  return packed
     ? new Uint8Array(bfloatToFloat(new Uint16Array(shard.slice(record.byteOffset, end).buffer)).buffer)
     : shard.subarray(record.byteOffset, end);
-  return runtime.scoped(() => runtime.keep(runtime.upload(record.shape, record.dtype, bytes)));
 }

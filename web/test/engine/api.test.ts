@@ -11,7 +11,14 @@ beforeAll(() => {
   Object.assign(globalThis, { location: { href: "https://host.test/app/" } });
 });
 
-const DEVICE = { vendor: "", architecture: "", description: "", fallback: true, features: [] };
+const DEVICE = {
+  runtime: "webgpu" as const,
+  vendor: "",
+  architecture: "",
+  description: "",
+  fallback: true,
+  features: [],
+};
 
 /** A worker whose answers a test decides. */
 class FakePort implements WorkerPort {

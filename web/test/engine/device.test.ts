@@ -7,7 +7,14 @@ import { failure, says } from "./errors";
 import { FakeDevice, fakeGpu, gpuError } from "./fake-gpu";
 import { agentJson, system } from "./fixtures";
 
-const INFO: DeviceInfo = { vendor: "", architecture: "", description: "", fallback: true, features: [] };
+const INFO: DeviceInfo = {
+  runtime: "webgpu",
+  vendor: "",
+  architecture: "",
+  description: "",
+  fallback: true,
+  features: [],
+};
 const open = (device = new FakeDevice()) => ({ device, gpu: new Gpu(device.asGpu, INFO) });
 
 describe("opening a device", () => {

@@ -2,9 +2,8 @@
  * Agents that compute nothing. A hidden state is a word that says where it comes from, and a log lists the calls, so
  * that a test can follow a run by hand.
  */
-import type { Part } from "../../src/engine/agent";
-import type { Performer, Stage } from "../../src/engine/recursion";
-import type { States } from "../../src/engine/states";
+import type { Part, Performer, Rows } from "../../src/engine/performer";
+import type { Stage } from "../../src/engine/recursion";
 import type { AgentSpec, System } from "../../src/engine/system";
 import type { Counters, Matrix, TokenProbability } from "../../src/engine/types";
 
@@ -25,7 +24,7 @@ export class Log {
 }
 
 /** Rows that say where they come from. */
-class FakeStates {
+class FakeStates implements Rows {
   freed = false;
   constructor(
     private readonly log: Log,
@@ -100,7 +99,7 @@ export class FakeAgent implements Performer {
   feed(parts: readonly Part[], want: "hidden" | "logits"): void {
     const shown = parts.map((part) => {
       if (part.kind === "tokens") return JSON.stringify(this.tokenizer.decode(part.ids));
-      const states = part.states as unknown as FakeStates;
+      const states = part.states as FakeStates;
       if (states.freed) throw new Error("fed freed states");
       return `[${states.values.join(" ")}]`;
     });
@@ -122,27 +121,27 @@ export class FakeAgent implements Performer {
     this.#last = `${this.spec.id}${Number(this.#last.slice(1)) + 1}`;
   }
 
-  createThoughts(rows: number): States {
+  createThoughts(rows: number): Rows {
     return this.#states(Array(rows).fill("?"));
   }
 
-  recordThought(thoughts: States, row: number): void {
-    (thoughts as unknown as FakeStates).values[row] = this.#last;
+  recordThought(thoughts: Rows, row: number): void {
+    (thoughts as FakeStates).values[row] = this.#last;
   }
 
-  innerLink(thoughts: States): States {
-    return this.#states((thoughts as unknown as FakeStates).values.map((value) => `in(${value})`));
+  innerLink(thoughts: Rows): Rows {
+    return this.#states((thoughts as FakeStates).values.map((value) => `in(${value})`));
   }
 
-  outerLink(edge: string, states: States, targetSize: number): States {
+  outerLink(edge: string, states: Rows, targetSize: number): Rows {
     this.#note(`hand over ${edge}`);
     return this.#states(
-      (states as unknown as FakeStates).values.map((value) => `${edge}(${value})`),
+      (states as FakeStates).values.map((value) => `${edge}(${value})`),
       targetSize,
     );
   }
 
-  uploadStates(values: Float32Array): States {
+  uploadStates(values: Float32Array): Rows {
     const size = this.spec.hiddenSize;
     return this.#states(
       Array.from({ length: values.length / size }, (_, row) => `up(${values[row * size]})`),
@@ -161,13 +160,13 @@ export class FakeAgent implements Performer {
     this.#note(`decode ${id}`);
   }
 
-  lens = async (states: States, k: number): Promise<TokenProbability[][]> =>
+  lens = async (states: Rows, k: number): Promise<TokenProbability[][]> =>
     Array.from({ length: states.rows }, () => Array(k).fill({ tokenId: 0, text: "", probability: 0.5 }));
 
   sync = async (): Promise<void> => this.#note("sync");
 
-  #states(values: string[], columns = this.spec.hiddenSize): States {
-    return new FakeStates(this.log, values, columns) as unknown as States;
+  #states(values: string[], columns = this.spec.hiddenSize): Rows {
+    return new FakeStates(this.log, values, columns);
   }
 
   #add(positions: number): void {

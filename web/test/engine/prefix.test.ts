@@ -1,9 +1,9 @@
 /** What agents keep of their prompts, and what the KV cache of a model keeps of its agents' sequences. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { splitLeading } from "../../src/engine/agent";
 import { KvCache } from "../../src/engine/kv-cache";
 import type { KvFunctions } from "../../src/engine/library";
+import { splitLeading } from "../../src/engine/performer";
 import { commonLength, leadingTokens, marksOf, prefixOf } from "../../src/engine/prefix";
 import { runSystem } from "../../src/engine/recursion";
 import type { Runtime, TvmObject } from "../../src/engine/runtime";

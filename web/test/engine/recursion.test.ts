@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { Picking } from "../../src/engine/agent";
 import { added } from "../../src/engine/counters";
+import type { Picking } from "../../src/engine/performer";
 import { runSystem, type Stage } from "../../src/engine/recursion";
 import type { Counters, RunEvent } from "../../src/engine/types";
 import { failure, says } from "./errors";

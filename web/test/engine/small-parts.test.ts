@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { topProbabilities } from "../../src/engine/lens";
+import { applyInner, applyOuter } from "../../src/engine/processor/links";
 import { LoadReporter } from "../../src/engine/progress";
 import { UniformSource } from "../../src/engine/random";
 import { pickLikeliest } from "../../src/engine/sample";
 import { planChunks, type States } from "../../src/engine/states";
 import { loadTokenizer, StreamDecoder } from "../../src/engine/tokenizer";
-import { applyInner, applyOuter } from "../harness/host-links";
 import { failure, says } from "./errors";
 
 /** A byte-level tokenizer of a few tokens; `<s>` and `</s>` are special. */

@@ -398,6 +398,7 @@ function handleOf(system: System, fake: FakeOptions): SystemHandle {
   return {
     system,
     device: {
+      runtime: "webgpu",
       vendor: "made up",
       architecture: "",
       description: "a stand-in, not a GPU",

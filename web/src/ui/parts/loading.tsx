@@ -32,7 +32,11 @@ export function LoadPanel(): JSX.Element | null {
     <section class="load" aria-label="Loading">
       <div class="load-head">
         <h2>{phase === "loading" ? "Loading the agents" : "Load the agents first"}</h2>
-        <p aria-live="polite">{phase === "loading" ? words(latest?.phase) : offer(total, memory)}</p>
+        <p aria-live="polite">
+          {phase === "loading"
+            ? words(latest?.phase, session.runtime.value === "processor")
+            : offer(total, memory)}
+        </p>
       </div>
       {phase !== "loading" && <OneByOne system={system} />}
       {phase !== "loading" && (
@@ -87,7 +91,8 @@ function OneByOne({ system }: { system: System }): JSX.Element | null {
   );
 }
 
-function words(phase: string | undefined): string {
+function words(phase: string | undefined, onProcessor: boolean): string {
+  if (onProcessor && (phase === "compile" || phase === "upload")) return "Reading the weights.";
   switch (phase) {
     case "download":
       return "Downloading the files and checking their fingerprints.";

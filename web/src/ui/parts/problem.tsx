@@ -1,6 +1,6 @@
 /** Shows what went wrong and what the visitor can do about it. */
 import type { JSX } from "preact";
-import { memoryOf } from "../../engine/api";
+import { memoryOf, processorProblem } from "../../engine/api";
 import type { Remedy } from "../state/problems";
 import { useStore } from "../state/store";
 
@@ -9,6 +9,7 @@ const LABELS: Record<Remedy, string> = {
   "try-again": "Try again",
   "own-links": "Use the system’s own links",
   "one-by-one": "Load the agents one after another",
+  "on-processor": "Run without a graphics card",
   "reset-settings": "Use the system’s own settings",
   "choose-system": "Choose another system",
   dismiss: "OK",
@@ -20,7 +21,10 @@ export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }
   const system = session.system.value;
   const memory = system && memoryOf(system);
   const helps = !session.oneByOne.value && memory && memory.oneByOneBytes < memory.togetherBytes;
-  const remedies = (problem?.remedies ?? []).filter((remedy) => remedy !== "one-by-one" || helps);
+  const small = system && processorProblem(system) === undefined;
+  const remedies = (problem?.remedies ?? []).filter(
+    (remedy) => (remedy !== "one-by-one" || helps) && (remedy !== "on-processor" || small),
+  );
   const actions: Record<Remedy, () => void> = {
     "reload-system": () =>
       void session.load().then(() => (session.phase.value === "ready" ? watch.resume() : undefined)),
@@ -30,6 +34,7 @@ export function ProblemBanner({ onChooseSystem }: { onChooseSystem: () => void }
       session.dismissProblem();
     },
     "one-by-one": () => void session.setOneByOne(true).then(() => session.load()),
+    "on-processor": () => void session.useProcessor(),
     "own-links": () => void session.useLinks(undefined),
     "choose-system": onChooseSystem,
     dismiss: () => session.dismissProblem(),

@@ -23,9 +23,11 @@ export function SystemLine(): JSX.Element {
   const facts = [
     `${system.agents.length} agents`,
     `${formatBytes(size)} to download`,
-    handle && session.liveBytes.value > 0
-      ? `${formatBytes(session.liveBytes.value)} of GPU memory in use`
-      : `${formatBytes(session.oneByOne.value ? oneByOneBytes : togetherBytes)} of GPU memory`,
+    session.runtime.value === "processor"
+      ? "without a graphics card"
+      : handle && session.liveBytes.value > 0
+        ? `${formatBytes(session.liveBytes.value)} of GPU memory in use`
+        : `${formatBytes(session.oneByOne.value ? oneByOneBytes : togetherBytes)} of GPU memory`,
     ...(session.oneByOne.value ? ["agents one after another"] : []),
     ...(handle ? [deviceName(handle.device)] : []),
     ...(links ? [`links from ${links.name}`] : []),
@@ -47,11 +49,13 @@ export function SystemLine(): JSX.Element {
 }
 
 function deviceName(device: {
+  runtime: string;
   vendor: string;
   architecture: string;
   description: string;
   fallback: boolean;
 }): string {
+  if (device.runtime === "processor") return "on the processor";
   const name =
     device.description || [device.vendor, device.architecture].filter(Boolean).join(" ") || "your GPU";
   return device.fallback ? `on ${name} in software, which is correct but slow` : `on ${name}`;

@@ -11,6 +11,7 @@ export type Remedy =
   | "reset-settings"
   | "own-links"
   | "one-by-one"
+  | "on-processor"
   | "choose-system"
   | "dismiss";
 
@@ -42,7 +43,7 @@ const WORDS: Record<Exclude<EngineErrorCode, "cancelled">, Words> = {
   "no-webgpu": words(
     "This browser has no WebGPU",
     "The agents run on your graphics card, which needs WebGPU. Recent versions of Chrome and Edge have it, as do Safari 26 and Firefox on Windows and macOS. On Linux you may have to enable it (chrome://flags, “WebGPU”). If your browser has it but opens no graphics card, turn on hardware acceleration in its settings and restart it. You can open saved runs without it.",
-    ["try-again"],
+    ["on-processor", "try-again"],
   ),
   "insecure-page": words(
     "This page needs a secure address",

@@ -54,6 +54,8 @@ export class Session {
   readonly links = signal<ForeignLinks | undefined>(undefined);
   /** Whether agents are loaded one after another, because together they may not fit. */
   readonly oneByOne = signal(false);
+  /** What computes the agents from now on: the GPU, or the processor where there is none. */
+  readonly runtime = signal<"webgpu" | "processor">("webgpu");
   /** Ids of the agents that this device holds; undefined: all. With none, nothing can be loaded. */
   readonly agents = signal<readonly string[] | undefined>(undefined);
   /** Answers questions with several devices, if this one leads others. */
@@ -108,6 +110,15 @@ export class Session {
     if (this.phase.value !== "ready") return;
     await this.unload();
     this.phase.value = "unloaded";
+  }
+
+  /** Loads the agents on the processor, because there is no GPU. */
+  async useProcessor(): Promise<void> {
+    batch(() => {
+      this.runtime.value = "processor";
+      this.oneByOne.value = false;
+    });
+    await this.load();
   }
 
   /** Loads only some agents from now on, or all again; see `agents`. What is loaded stays until `reload`. */
@@ -221,6 +232,7 @@ export class Session {
         ...(this.links.value ? { links: this.links.value.text } : {}),
         ...(this.oneByOne.value ? { oneByOne: true } : {}),
         ...(agents ? { agents } : {}),
+        ...(this.runtime.value === "processor" ? { runtime: "processor" } : {}),
         onProgress: (progress) => {
           if (this.#loadController !== controller) return;
           this.loading.value = advanceLoading(this.loading.value, progress);
