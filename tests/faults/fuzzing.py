@@ -257,6 +257,7 @@ def readers() -> list[Reader]:
     from recursivemas.system.questions import load_questions
     from recursivemas.system.saved_run import SavedRun
     from recursivemas.system.settings import Decoding
+    from recursivemas.system.shared_links import load_gallery, load_shared_links
     from recursivemas.system.system import load_system
     from recursivemas.system.tokenizer import read_tokenizer_json
     from recursivemas.training.evaluation.results import Results
@@ -370,6 +371,8 @@ def readers() -> list[Reader]:
         Reader("system", "system.yaml", fixture("formats-1/walk.yaml"), load_system, 25),
         Reader("manifest", "system.json", fixture("formats-1/system.json"), load_manifest, 60),
         Reader("links", "x.json", fixture("formats-1/paper.recursivelink.json"), load_links, 60),
+        Reader("shared-links", "shared-links.json", fixture("formats-1/shared-links.json"), load_shared_links, 20),
+        Reader("gallery", "gallery.json", fixture("formats-1/gallery.json"), load_gallery, 10),
         Reader("saved-run", "run.json", fixture("saved-runs/version-4.json"), saved_run, 40),
         Reader(
             "decoding",

@@ -81,6 +81,7 @@ COMMANDS: dict[str, tuple[list[object], int]] = {
     "eval": (["eval", SYSTEM, "--links", LINKS, "--limit", 1, "--latent-steps", 1, "--rounds", 1, "--out", "OUT"], 64),
     "convert": (["links", "convert", LINKS, "--out", "OUT", "--dtype", "float32"], 4096),
 }
+GALLERY = REPOSITORY / "systems/gallery.json"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -103,6 +104,18 @@ def test_a_read_only_place_is_named(command: str, told: Told) -> None:
     words, _ = COMMANDS[command]
     line = told(*[f"{READ_ONLY}/out.json" if word == "OUT" else word for word in words])
     assert line.startswith(f"rmas: {READ_ONLY}") and "cannot be written" in line
+
+
+def test_a_gallery_on_a_full_disk_stays_as_it_is(tmp_path: Path, told: Told) -> None:
+    for name in ("agents", "links", "data", "drift-sequential.yaml"):
+        (tmp_path / name).symlink_to(REPOSITORY / "systems" / name)
+    entries = [each for each in json.loads(GALLERY.read_text())["entries"] if each["system"] == "drift-sequential.yaml"]
+    path = tmp_path / "gallery.json"
+    path.write_text(json.dumps({"format": "recursivemas.gallery", "version": 1, "entries": entries}))
+    before = path.read_bytes()
+    line = told("links", "gallery", path, size_bytes=1024)
+    assert f"{path}: cannot be written: File too large; it is as it was before" in line
+    assert path.read_bytes() == before
 
 
 def test_training_on_a_full_disk_keeps_the_last_checkpoint(short: Path, tmp_path: Path, told: Told) -> None:

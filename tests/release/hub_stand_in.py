@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import yaml
 
 from harness.server import POLL_S
 
@@ -132,11 +134,13 @@ class Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.status > 0:
             self._send(fault.status, {"error": fault.message}, {"X-Error-Message": fault.message, **fault.headers})
             return
+        if path == "/api/models":
+            body = urlsplit(self.path).query.encode()  # what the list is filtered by
         # What was stored before this request's own work, so that a cut after it is seen by the client as a failure.
         for method, pattern, action in ROUTES:
             match = re.fullmatch(pattern, path)
             if match and self.command in method.split("|"):
-                is_open = any(word in pattern for word in ("storage", "resolve", "oauth", "id-token"))
+                is_open = any(word in pattern for word in ("storage", "resolve", "oauth", "id-token", "models$"))
                 if not is_open and self.headers.get("Authorization") != f"Bearer {TOKEN}":
                     self._send(401, {"error": "Invalid username or password."})
                     return
@@ -210,6 +214,20 @@ def _info(hub: Hub, _: bytes, repo_id: str, revision: str) -> Answer:
         return _missing("RepoNotFound")
     commit = hub.repositories[repo_id].at(revision)
     return 200, {"id": repo_id, "sha": commit.oid, "siblings": [{"rfilename": path} for path in commit.tree]}, {}
+
+
+def _list(hub: Hub, body: bytes) -> Answer:
+    """Repositories whose card has every tag that is asked for, the newest first."""
+    asked = parse_qs(body.decode())
+    found = []
+    for repo_id, repository in reversed(hub.repositories.items()):
+        if "README.md" not in repository.head.tree:
+            continue
+        head = hub.content(repo_id, "README.md").decode().removeprefix("---\n").split("\n---\n")[0]
+        if set(asked.get("filter", [])) <= set(yaml.safe_load(head).get("tags", [])):
+            sha = {"sha": repository.head.oid} if "sha" in asked.get("expand", []) else {}
+            found.append({"_id": "0" * 24, "id": repo_id, "modelId": repo_id, **sha})
+    return 200, found[: int(asked.get("limit", ["1000"])[0])], {}
 
 
 def _tree(hub: Hub, _: bytes, repo_id: str, revision: str) -> Answer:
@@ -311,6 +329,7 @@ ROUTES = (
     ("POST", r"/oauth/token", _exchange),
     ("POST", r"/api/repos/create", _create),
     ("POST", r"/api/validate-yaml", lambda hub, body: (200, {"warnings": [], "errors": []}, {})),
+    ("GET", r"/api/models$", _list),
     ("GET", rf"/api/models/{_REPO}", lambda hub, body, repo_id: _info(hub, body, repo_id, "main")),
     ("GET", rf"/api/models/{_REPO}/revision/(.+)", _info),
     ("GET", rf"/api/models/{_REPO}/tree/([^/]+)/?", _tree),

@@ -2,7 +2,9 @@
 import { readSystem } from "../../src/engine/api";
 import { planRun } from "../../src/engine/plan";
 import type { System } from "../../src/engine/system";
+import { parseFile } from "../../src/formats/format";
 import { SCORINGS } from "../../src/formats/generated/names";
+import { SHARED_LINKS } from "../../src/formats/generated/validators";
 import { readSavedRun } from "../../src/formats/saved-run";
 import { systemAddress } from "../../src/ui/lib/address";
 import { parseCatalog } from "../../src/ui/model/catalog";
@@ -14,6 +16,7 @@ import { progressAt } from "../../src/ui/model/progress";
 import { linkTraining, measuredTables } from "../../src/ui/model/provenance";
 import { lensesOf, verdict } from "../../src/ui/model/recording";
 import { arranged, runOptions } from "../../src/ui/model/settings";
+import { fileUrl, misfits, parseListing, recordUrl } from "../../src/ui/model/shared-links";
 import { spacesOf } from "../../src/ui/model/spaces";
 import { footsteps, legsOf } from "../../src/ui/model/trail";
 import { INITIAL, isChanged, parseQuery, printAddress, printQuery } from "../../src/ui/model/url";
@@ -108,7 +111,7 @@ export function pageReaders(): readonly Reader[] {
   return [
     {
       name: "saved-run",
-      seeds: [1, 2, 3, 4].flatMap((version) => {
+      seeds: [1, 2, 3, 4, 5].flatMap((version) => {
         const file = cases<{ options: object }>(`saved-runs/version-${version}.json`);
         return json(file, { ...file, options: { ...file.options, replace: undefined } });
       }),
@@ -122,6 +125,26 @@ export function pageReaders(): readonly Reader[] {
         for (const { url } of parseCatalog(textOf(content), "https://host.test/systems/index.json"))
           if (!url.startsWith("https://host.test/systems/"))
             throw new Error(`a path of the list leads to ${url}`);
+      },
+    },
+    {
+      name: "shared-links",
+      seeds: [fixture("formats-1/shared-links.json")],
+      read: (content) => {
+        const record = parseFile(textOf(content), "shared-links.json", SHARED_LINKS);
+        misfits(record, system());
+        const url = fileUrl({ id: "owner/name", revision: "a".repeat(40) }, record.links.path);
+        if (!new URL(url).href.startsWith(`https://huggingface.co/owner/name/resolve/${"a".repeat(40)}/`))
+          throw new Error(`the path ${JSON.stringify(record.links.path)} leads to ${url}`);
+      },
+    },
+    {
+      name: "hub-listing",
+      seeds: json([{ id: "owner/name", sha: "a".repeat(40), tags: ["x"] }, { id: "b/c" }]),
+      read: (content) => {
+        for (const each of parseListing(textOf(content)))
+          if (!new URL(recordUrl(each)).href.startsWith("https://huggingface.co/"))
+            throw new Error(`the repository ${each.id} leads elsewhere`);
       },
     },
     { name: "address", seeds: [address, "", "q=&fields="], read: readAddress },

@@ -1,6 +1,6 @@
 /** Links that people share on the Hugging Face Hub: which repositories have some, and whether they fit. */
 import * as v from "valibot";
-import type { System } from "../../engine/api";
+import { EngineError, type System } from "../../engine/api";
 import { FILES } from "../../formats/generated/names";
 import type { FileRole, HubTag, SharedAgent, SharedLinks } from "../../formats/generated/types";
 import { formatBytes } from "../lib/format";
@@ -36,10 +36,17 @@ const listed = v.object({
 
 /**
  * @param text - the Hub's answer. Entries of another form are left out.
- * @throws Error if it is no list at all.
+ * @throws EngineError `download` if it is no list at all.
  */
 export function parseListing(text: string): Repository[] {
-  const entries = v.parse(v.array(v.unknown()), JSON.parse(text));
+  let entries: unknown;
+  try {
+    entries = JSON.parse(text);
+  } catch {
+    // What is no JSON is no list either.
+  }
+  if (!Array.isArray(entries))
+    throw new EngineError("download", "the Hub’s answer is not a list of repositories; try again later");
   return entries.slice(0, MOST_LISTED).flatMap((entry) => {
     const { success, output } = v.safeParse(listed, entry);
     return success ? [{ id: output.id, revision: output.sha }] : [];

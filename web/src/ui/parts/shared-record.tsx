@@ -1,7 +1,7 @@
 /** What the record of shared links says: agents, form, training and measurements. */
 import type { JSX } from "preact";
 import type { Measurement, SharedLinks } from "../../formats/generated/types";
-import { formatBytes, formatPercent } from "../lib/format";
+import { formatBytes, THIN } from "../lib/format";
 import { TableScroll } from "./table-scroll";
 
 const CONTROLS: Readonly<Record<string, string>> = {
@@ -25,10 +25,10 @@ export function SharedRecord({ record }: { record: SharedLinks }): JSX.Element {
           Trained on {trained.data} for {trained.rounds} rounds of {trained.latentSteps} latent steps, seed{" "}
           {trained.seed}, on {trained.device}
         </li>
-        {trained.agentsChanged && <li>{trained.agentsChanged}</li>}
+        {trained.agentsChanged && <li>Changed after the training: {trained.agentsChanged}</li>}
         <li>
           {best
-            ? `Measured: ${formatPercent(best.accuracy)} right (95 % interval ${formatPercent(best.low)} to ${formatPercent(best.high)}) in ${best.rounds} rounds, ${best.questions} questions of ${best.data}`
+            ? `Measured: ${exact(best.accuracy)} right (95 % interval ${exact(best.low)} to ${exact(best.high)}) in ${best.rounds} rounds, ${best.questions} questions of ${best.data}`
             : "Nothing was measured with these links in latent mode."}
         </li>
       </ul>
@@ -39,6 +39,11 @@ export function SharedRecord({ record }: { record: SharedLinks }): JSX.Element {
       </details>
     </div>
   );
+}
+
+/** 0.9989 → `99.9 %`: intervals near 100 % differ in the first decimal. */
+function exact(share: number): string {
+  return `${(share * 100).toFixed(1)}${THIN}%`;
 }
 
 /** The most accurate row of latent mode. */
@@ -114,10 +119,10 @@ function Measured({ rows }: { rows: readonly Measurement[] }): JSX.Element {
               <td>{row.rounds}</td>
               <td>{row.latentSteps}</td>
               <td>
-                <b>{formatPercent(row.accuracy)}</b>
+                <b>{exact(row.accuracy)}</b>
               </td>
               <td>
-                {formatPercent(row.low)} to {formatPercent(row.high)}
+                {exact(row.low)} to {exact(row.high)}
               </td>
               <td>{row.decodedTokens.toFixed(1)}</td>
               <td>{row.questions}</td>

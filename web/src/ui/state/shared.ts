@@ -52,7 +52,7 @@ export class Shared {
     this.looking.value = 0;
     try {
       const bytes = await this.fetchFile(LISTING_URL, MOST_LISTING_BYTES, stop);
-      const repositories = parseList(new TextDecoder().decode(bytes));
+      const repositories = parseListing(new TextDecoder().decode(bytes));
       const found: Found[] = [];
       for (let at = 0; at < repositories.length; at += AT_ONCE) {
         const some = repositories.slice(at, at + AT_ONCE);
@@ -128,14 +128,6 @@ export class Shared {
 
   #fail(error: unknown, stop: AbortSignal): void {
     if (!stop.aborted) this.problem.value = messageOf(error);
-  }
-}
-
-function parseList(text: string): Repository[] {
-  try {
-    return parseListing(text);
-  } catch {
-    throw new EngineError("download", "the Hub’s answer is not a list of repositories; try again later");
   }
 }
 

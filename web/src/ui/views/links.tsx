@@ -121,7 +121,9 @@ function Results({ found, system, disabled }: ResultsProps): JSX.Element {
   return (
     <>
       <h4>
-        {fitting.length === 0 ? "None of them fits these agents" : `${fitting.length} fit these agents`}
+        {fitting.length === 0
+          ? "None of them fits these agents"
+          : `${fitting.length} ${fitting.length === 1 ? "fits" : "fit"} these agents`}
       </h4>
       {fitting.length > 0 && !knowsWeights(system) && (
         <p class="fine">
@@ -136,7 +138,9 @@ function Results({ found, system, disabled }: ResultsProps): JSX.Element {
       </ul>
       {others.length > 0 && (
         <details class="shared-others">
-          <summary>{others.length} do not fit, and why</summary>
+          <summary>
+            {others.length} {others.length === 1 ? "does" : "do"} not fit, and why
+          </summary>
           <ul class="shared-list">
             {others.map(({ each, reasons }) => (
               <SharedCard key={each.id} found={each} reasons={reasons} disabled={disabled} />
