@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from recursivemas.system.early_stopping import EarlyStop, EarlyStopping
 from recursivemas.system.errors import InputError
 from recursivemas.system.saved_run import SavedRun
 from recursivemas.system.settings import AnswerRetry
@@ -40,6 +41,15 @@ def test_saved_run_of_version_4_keeps_fields_and_new_settings() -> None:
     assert run.options.decoding.answer_retry == AnswerRetry()
     assert [agent.latent_steps for agent in run.system.agents] == [None, 2, None]
     assert SavedRun.parse(saved_run(3), "run.json").options.fields is None
+
+
+def test_saved_run_of_version_5_keeps_where_it_stopped_early() -> None:
+    run = SavedRun.parse(saved_run(5), "run.json")
+    assert run.options.early_stopping == EarlyStopping(threshold=0.99)
+    assert run.result.early_stop == EarlyStop(round=1, similarity=0.9975)
+    assert [each.similarity for each in run.result.handoffs] == [None] * 5 + [0.9975]
+    older = SavedRun.parse(saved_run(4), "run.json")
+    assert older.options.early_stopping is older.result.early_stop is None
 
 
 def test_saved_run_is_refused_with_the_place_of_the_problem() -> None:

@@ -1,9 +1,12 @@
 /** A run whose turns are taken on several devices: the same plan, hand-offs and result as on one. */
 import {
   type Carried,
+  Change,
   type Counters,
+  type EarlyStop,
   EngineError,
   type HandoffSummary,
+  planRun,
   type RunEvent,
   type RunHooks,
   type RunOptions,
@@ -51,37 +54,91 @@ export async function runShared(
       "a run on several devices can neither search nor replace hand-offs; turn that off, or run it on this device alone",
     );
   const turns = planTurns(crew.system, options);
-  const run = crypto.randomUUID();
+  const shared = new SharedRun(crew, options, { onEvent, ...(signal ? { signal } : {}) });
   const began = performance.now();
-  const carried: Record<string, Carried> = {};
-  const summaries: TurnSummary[] = [];
-  const handoffs: HandoffSummary[] = [];
-  let before: Pick<TurnRequest, "drawn" | "calls"> = { drawn: 0, calls: 0 };
-  let answer: TurnResult["answer"];
-  for (const [index, shared] of turns.entries()) {
+  for (const [index, turn] of turns.entries()) if (await shared.take(turn, index)) break;
+  return shared.result(turns, performance.now() - began);
+}
+
+class SharedRun {
+  readonly #run = crypto.randomUUID();
+  /** What the devices are asked: they compute turns, and do not compare rounds. */
+  readonly #asked: RunOptions;
+  readonly #change: Change | undefined;
+  readonly #summaries: TurnSummary[] = [];
+  readonly #handoffs: HandoffSummary[] = [];
+  #carried: Readonly<Record<string, Carried>> = {};
+  #before: Pick<TurnRequest, "drawn" | "calls"> = { drawn: 0, calls: 0 };
+  #answer: TurnResult["answer"];
+  #earlyStop: EarlyStop | undefined;
+
+  constructor(
+    private readonly crew: Crew,
+    private readonly options: RunOptions,
+    private readonly hooks: SharedHooks & { readonly onEvent: (event: RunEvent) => void },
+  ) {
+    const { earlyStopping: _, ...asked } = options;
+    this.#asked = asked;
+    const { edges, settings } = planRun(crew.system, options);
+    const feedback = edges.flatMap(({ id, feedback }) => (feedback ? [id] : []));
+    if (settings.earlyStopping) this.#change = new Change(feedback, settings.earlyStopping.threshold);
+  }
+
+  /** Takes a turn. @returns whether the run has ended with it. */
+  async take(shared: SharedTurn, index: number): Promise<boolean> {
+    const before = this.#carried;
+    await this.#perform(shared, index, this.#asked);
+    const { round, mayStop } = shared.turn;
+    this.#earlyStop = mayStop ? this.#change?.endsIn(round) : undefined;
+    if (!this.#earlyStop) return this.#answer !== undefined;
+    // The deciding agent takes the turn again, as the last one of a run of fewer rounds (docs/recursion.md, rule 10).
+    this.#carried = before;
+    const fewer = { ...this.#asked, rounds: round + 1 };
+    const turns = planTurns(this.crew.system, fewer);
+    await this.#perform(turns.at(-1) as SharedTurn, turns.length - 1, fewer);
+    return true;
+  }
+
+  async #perform(shared: SharedTurn, index: number, options: RunOptions): Promise<void> {
     const { turn, arrives, sends } = shared;
+    const { signal, onEvent } = this.hooks;
     const arriving = arrives.flatMap(({ edge }) => {
-      const each = carried[edge.id];
+      const each = this.#carried[edge.id];
       return each ? [[edge.id, each] as const] : [];
     });
-    const request = { options, turn: index, carried: Object.fromEntries(arriving), ...before };
+    const request = { options, turn: index, carried: Object.fromEntries(arriving), ...this.#before };
     const hooks = { onEvent: onceOnly(onEvent), ...(signal ? { signal } : {}) };
-    const result = await crew.perform({ run, agent: turn.agent, request, shared }, hooks);
+    const result = await this.crew.perform({ run: this.#run, agent: turn.agent, request, shared }, hooks);
     for (const { edge, round } of sends) {
       const each = result.carried[edge.id];
       if (!each) throw new EngineError("internal", `turn ${index} has not sent over '${edge.id}'`);
-      carried[edge.id] = each;
-      const summary = summarise(each, edge, round, options.trace?.handoffs ?? false);
-      handoffs.push(summary);
+      this.#carried = { ...this.#carried, [edge.id]: each };
+      const similarity = this.#compare(edge.id, each);
+      const summary = {
+        ...summarise(each, edge, round, options.trace?.handoffs ?? false),
+        ...(similarity === undefined ? {} : { similarity }),
+      };
+      this.#handoffs.push(summary);
       onEvent({ kind: "handoff", ...summary });
     }
-    before = { drawn: result.drawn, calls: result.calls };
-    summaries.push(result.summary);
+    this.#before = { drawn: result.drawn, calls: result.calls };
+    this.#summaries.push(result.summary);
     onEvent({ kind: "turn-end", ...result.summary });
-    answer = result.answer;
+    this.#answer = result.answer;
   }
-  if (!answer) throw new EngineError("internal", "the plan's last turn does not answer");
-  return totals(options, turns, summaries, handoffs, answer, performance.now() - began);
+
+  #compare(edge: string, carried: Carried): number | undefined {
+    return this.#change?.watches(edge) && "rows" in carried
+      ? this.#change.compare(edge, carried.rows)
+      : undefined;
+  }
+
+  /** @throws EngineError if no turn has answered. */
+  result(turns: readonly SharedTurn[], ms: number): RunResult {
+    if (!this.#answer) throw new EngineError("internal", "the plan's last turn does not answer");
+    const result = totals(this.options, turns, this.#summaries, this.#handoffs, this.#answer, ms);
+    return { ...result, ...(this.#earlyStop && { earlyStop: this.#earlyStop }) };
+  }
 }
 
 /**

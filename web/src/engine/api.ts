@@ -30,6 +30,7 @@ import type {
 
 export { sha256 } from "./digest";
 export { fetchAtMost, fetchBytes } from "./download";
+export { Change, similarity } from "./early-stopping";
 export { EngineError, type EngineErrorCode } from "./errors";
 export { bytesToFloat, floatToBytes, type StateDtype } from "./half";
 export { forgetFiles, type KeptFile, keptFiles } from "./kept";

@@ -4,7 +4,7 @@
  * This is the only place that knows the defaults and the order of turns. `recursion.ts` performs what is planned here,
  * and the page draws it. Nothing here needs a loaded system.
  *
- * Source: docs/recursion.md, rules 1, 2 and 5 to 7.
+ * Source: docs/recursion.md, rules 1, 2, 5 to 7 and 10.
  */
 import { decodingProblem } from "../formats/decoding";
 import { MAX_LATENT_STEPS, MAX_ROUNDS, MODE_NAMES } from "../formats/generated/names";
@@ -20,7 +20,7 @@ import {
   type Segment,
 } from "./prompt";
 import type { AgentSpec, EdgeSpec, PromptSpec, System } from "./system";
-import type { Decoding, Mode, PromptOverride, RunOptions, Sampling } from "./types";
+import type { Decoding, EarlyStopping, Mode, PromptOverride, RunOptions, Sampling } from "./types";
 
 /** What a plan needs to know of an agent. */
 export type PlannedAgent = Pick<AgentSpec, "id" | "hiddenSize"> & {
@@ -44,6 +44,8 @@ export interface Plannable<A extends PlannedAgent, E extends PlannedEdge> {
 export interface RunSettings
   extends Required<Pick<RunOptions, "mode" | "rounds" | "latentSteps" | "order" | "edges">> {
   readonly decoding: Decoding;
+  /** Absent if the run takes all of its rounds. */
+  readonly earlyStopping?: EarlyStopping;
 }
 
 /** One turn that a run will take. */
@@ -57,6 +59,8 @@ export interface PlannedTurn<E extends PlannedEdge = PlannedEdge> {
   readonly textTokens: number;
   /** Whether the turn ends with the answer. */
   readonly answers: boolean;
+  /** Whether the run may end in this turn instead of later, if early stopping finds its round like the one before. */
+  readonly mayStop?: true;
   /** The edges that hand over what the turn thought, to agents that are still to run. */
   readonly sends: readonly E[];
 }
@@ -92,6 +96,7 @@ export function planRun<A extends PlannedAgent, E extends PlannedEdge>(
     decoding: checkDecoding({ ...system.decoding, ...options.decoding }),
     order: agents.map(({ id }) => id),
     edges: edges.map(({ id }) => id),
+    ...(options.earlyStopping ? { earlyStopping: checkEarlyStopping(options.earlyStopping) } : {}),
   };
   const budgets = agents.map((agent) => budgetOf(agent, settings));
   const textTokens = budgets.at(-1)?.textTokens ?? settings.latentSteps;
@@ -122,7 +127,7 @@ export function samplingOf(decoding: Decoding, { sampling }: Pick<AgentSpec, "sa
 
 /** Every mode's turns, in order. Exactly one of them answers, the last one. */
 function planTurns<E extends PlannedEdge>(
-  { mode, rounds, decoding, order }: RunSettings,
+  { mode, rounds, decoding, order, earlyStopping }: RunSettings,
   edges: readonly E[],
   budgets: readonly Budget[],
 ): readonly PlannedTurn<E>[] {
@@ -136,6 +141,7 @@ function planTurns<E extends PlannedEdge>(
   });
   if (mode === "single") return [alone(0)];
   if (mode === "loop") return [alone(rounds * budgets.reduce((sum, each) => sum + each.latentSteps, 0))];
+  const mayStop = mode === "latent" && earlyStopping !== undefined && edges.some(({ feedback }) => feedback);
   return Array.from({ length: rounds }, (_, round) =>
     budgets.map(({ agent, ...budget }, index): PlannedTurn<E> => {
       const last = round === rounds - 1;
@@ -147,6 +153,7 @@ function planTurns<E extends PlannedEdge>(
         latentSteps: thinks && mode === "latent" ? budget.latentSteps : 0,
         textTokens: thinks && mode === "text" ? budget.textTokens : 0,
         answers,
+        ...(mayStop && index === order.length - 1 && round > 0 && !last ? { mayStop } : {}),
         sends: answers ? [] : edges.filter(({ from, feedback }) => from === agent && !(feedback && last)),
       };
     }),
@@ -173,6 +180,12 @@ function checkDecoding(decoding: Partial<Decoding>): Decoding {
   const problem = decodingProblem(decoding);
   if (problem !== undefined) throw bad(problem);
   return decoding as Decoding;
+}
+
+function checkEarlyStopping({ threshold }: EarlyStopping): EarlyStopping {
+  if (typeof threshold !== "number" || !(threshold > 0 && threshold <= 1))
+    throw bad(`earlyStopping.threshold must be above 0 and at most 1, got ${threshold}`);
+  return { threshold };
 }
 
 function chooseAgents<A extends PlannedAgent>(

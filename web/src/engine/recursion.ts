@@ -7,6 +7,7 @@
 import { isComplete } from "./completeness";
 import { added } from "./counters";
 import type { Fetch } from "./download";
+import { Change } from "./early-stopping";
 import { EngineError, throwIfCancelled } from "./errors";
 import { type Part, type Performer, type Rows, splitLeading } from "./performer";
 import {
@@ -28,6 +29,7 @@ import type {
   AnswerRetry,
   Carried,
   Counters,
+  EarlyStop,
   HandoffSummary,
   Matrix,
   RunEvent,
@@ -130,7 +132,9 @@ export async function performTurn(
   request: TurnRequest,
   hooks: Hooks = {},
 ): Promise<TurnResult> {
-  const run = planned({ ...stage, resident: false }, request.options, hooks, request);
+  // Whoever takes the other turns sees whether rounds repeat, too.
+  const { earlyStopping: _, ...options } = request.options;
+  const run = planned({ ...stage, resident: false }, options, hooks, request);
   try {
     return await run.performOne(request);
   } finally {
@@ -170,6 +174,11 @@ class Run {
   readonly #handoffs: HandoffSummary[] = [];
   /** By edge id. A feedback edge's hand-off stays here until its reader's turn in the next round. */
   readonly #carried = new Map<string, Waiting>();
+  /** Hand-offs that are not on their way: those of the present turn, and those that end the run. */
+  #unread: Sent[] = [];
+  /** Compares rounds, if the run may stop early. */
+  readonly #change: Change | undefined;
+  #earlyStop: EarlyStop | undefined;
   /** Hand-offs that were uploaded from the CPU for the turn that reads them. */
   readonly #uploaded: Rows[] = [];
   readonly #uniform: UniformSource;
@@ -194,12 +203,19 @@ class Run {
   ) {
     this.#uniform = new UniformSource(plan.settings.decoding.seed, drawn);
     this.#calls = calls;
+    const { earlyStopping } = plan.settings;
+    const feedback = plan.edges.flatMap(({ id, feedback }) => (feedback ? [id] : []));
+    if (earlyStopping && plan.turns.some(({ mayStop }) => mayStop))
+      this.#change = new Change(feedback, earlyStopping.threshold);
   }
 
   async perform(): Promise<RunResult> {
     const spent = this.#clock();
     let answer: Decoded | undefined;
-    for (const turn of this.plan.turns) answer = await this.#perform(turn);
+    for (const turn of this.plan.turns) {
+      answer = await this.#perform(turn);
+      if (answer) break;
+    }
     if (!answer) throw new EngineError("internal", "the plan's last turn does not answer");
     const { mode, latentSteps } = this.plan.settings;
     const sum = (key: "decodedTokens" | "latentSteps"): number =>
@@ -209,6 +225,7 @@ class Run {
       stopReason: answer.reason,
       mode,
       rounds: new Set(this.#turns.map(({ round }) => round)).size,
+      ...(this.#earlyStop && { earlyStop: this.#earlyStop }),
       latentSteps,
       decodedTokens: sum("decodedTokens"),
       answerTokenIds: answer.ids,
@@ -246,6 +263,7 @@ class Run {
   /** Frees the hand-offs that no agent read. */
   free(): void {
     for (const edge of [...this.#carried.keys()]) this.#drop(edge);
+    for (const { states } of this.#unread) states?.free();
   }
 
   /** @returns the answer, if the turn ends with it. */
@@ -255,6 +273,7 @@ class Run {
     throwIfCancelled(this.signal);
     const parts = this.#parts(agent, turn.round);
     if (turn.answers) return await this.#answerTurn(agent, turn, parts);
+    if (turn.mayStop) return await this.#decidingTurn(agent, turn, parts);
     if (turn.textTokens > 0) await this.#textTurn(agent, turn, parts);
     else await this.#latentTurn(agent, turn, parts);
     return undefined;
@@ -266,14 +285,70 @@ class Run {
       const thoughts = room(turn.latentSteps);
       agent.feed(rest, "hidden");
       await this.#rollOut(agent, turn, thoughts);
-      const sent = this.#handOff(agent, turn, thoughts);
-      // The turn's only synchronisation. It keeps the CPU from running rounds ahead of the GPU, so that the turn's time
-      // is true and cancelling takes effect, and it is where the device reports an error.
-      await agent.sync();
-      if (this.stage.resident) return { decodedTokens: 0, text: "", sent };
-      const parked = await Promise.all(sent.map((each) => this.#park(each)));
-      return { decodedTokens: 0, text: "", sent: parked };
+      this.#handOff(agent, turn, thoughts);
+      const sent = this.#carryAll();
+      return await this.#endLatent(agent, await this.#compare(sent));
     });
+  }
+
+  /**
+   * A latent turn of the deciding agent in which the run may end (rule 10). It then goes on to the answer, or is taken
+   * again to answer, if the agent does not think before it answers.
+   */
+  async #decidingTurn(
+    agent: Performer,
+    turn: PlannedTurn,
+    parts: readonly Part[],
+  ): Promise<Decoded | undefined> {
+    const { answerPrefix, thinkBeforeAnswer } = this.plan.settings.decoding;
+    let answer: Decoded | undefined;
+    await this.#turn(agent, turn, parts, async (room, rest) => {
+      const thoughts = room(turn.latentSteps);
+      agent.feed(rest, "hidden");
+      await this.#rollOut(agent, turn, thoughts);
+      // If the turn is taken again, an edge to the agent itself still carries what the round before sent.
+      this.#handOff(agent, turn, thoughts);
+      const sent = await this.#compare(this.#unread);
+      this.#earlyStop = this.#change?.endsIn(turn.round);
+      if (!this.#earlyStop) this.#carryAll();
+      if (!this.#earlyStop || !thinkBeforeAnswer) return await this.#endLatent(agent, sent);
+      agent.think();
+      this.#feedTokens(agent, agent.tokenizer.encode(answerPrefix));
+      answer = await this.#writeAnswer(agent, turn);
+      return { decodedTokens: answer.sampled, text: answer.text, sent };
+    });
+    if (!this.#earlyStop || answer) return answer;
+    const again = { ...turn, latentSteps: 0, answers: true, sends: [] };
+    return await this.#answerTurn(agent, again, this.#parts(agent, turn.round));
+  }
+
+  /** Waits for the GPU at the end of a latent turn. */
+  async #endLatent(agent: Performer, sent: readonly Sent[]): Promise<TurnOutcome> {
+    // The turn's only synchronisation, but for hand-offs that are read. It keeps the CPU from running rounds ahead of the
+    // GPU, so that the turn's time is true and cancelling takes effect, and it is where the device reports an error.
+    await agent.sync();
+    const waits = !this.stage.resident && this.#unread.length === 0;
+    return {
+      decodedTokens: 0,
+      text: "",
+      sent: waits ? await Promise.all(sent.map((each) => this.#park(each))) : sent,
+    };
+  }
+
+  /** Reads the hand-offs that the next round would read, and compares them with those of the round before (rule 10). */
+  async #compare(sent: readonly Sent[]): Promise<readonly Sent[]> {
+    const change = this.#change;
+    if (!change) return sent;
+    return await Promise.all(
+      sent.map(async (each): Promise<Sent> => {
+        const matrix = change.watches(each.edge.id)
+          ? (each.matrix ?? (await each.states?.read()))
+          : undefined;
+        if (!matrix) return each;
+        const similarity = change.compare(each.edge.id, matrix);
+        return { ...each, matrix, ...(similarity === undefined ? {} : { similarity }) };
+      }),
+    );
   }
 
   /** A turn of text mode: the agent writes, and its text fills the slots of its outgoing edges. */
@@ -290,7 +365,7 @@ class Run {
   async #answerTurn(agent: Performer, turn: PlannedTurn, parts: readonly Part[]): Promise<Decoded> {
     let answer: Decoded | undefined;
     await this.#turn(agent, turn, parts, async (room, rest) => {
-      const { answerPrefix, maxNewTokens, stopStrings, answerRetry } = this.plan.settings.decoding;
+      const { answerPrefix } = this.plan.settings.decoding;
       const prefix = agent.tokenizer.encode(answerPrefix);
       let written = 0;
       if (turn.latentSteps > 0) {
@@ -307,15 +382,21 @@ class Run {
       } else {
         agent.feed([...rest, { kind: "tokens", ids: prefix }], "logits");
       }
-      agent.logits();
-      const stream = new StreamDecoder(agent.tokenizer, stopStrings);
-      const writing = { stream, limit: maxNewTokens, answer: true, tools: true, before: [] };
-      answer = await this.#decode(agent, turn, writing);
-      if (answerRetry && !isComplete(answer.text, answerRetry.needs))
-        answer = await this.#retry(agent, turn, answer, answerRetry, stream);
+      answer = await this.#writeAnswer(agent, turn);
       return { decodedTokens: written + answer.sampled, text: answer.text };
     });
     return answer as Decoded;
+  }
+
+  /** Decodes the answer; everything before it has been fed. */
+  async #writeAnswer(agent: Performer, turn: PlannedTurn): Promise<Decoded> {
+    const { maxNewTokens, stopStrings, answerRetry } = this.plan.settings.decoding;
+    agent.logits();
+    const stream = new StreamDecoder(agent.tokenizer, stopStrings);
+    const writing = { stream, limit: maxNewTokens, answer: true, tools: true, before: [] };
+    const answer = await this.#decode(agent, turn, writing);
+    if (!answerRetry || isComplete(answer.text, answerRetry.needs)) return answer;
+    return await this.#retry(agent, turn, answer, answerRetry, stream);
   }
 
   /** A thought in text mode. */
@@ -366,22 +447,21 @@ class Run {
     }
   }
 
-  /** Hands R_out(R_in(H)) over every edge of the turn; it stays on the GPU. */
-  #handOff(agent: Performer, { round, sends }: PlannedTurn, thoughts: Rows): readonly Sent[] {
-    if (sends.length === 0) return [];
+  /** Computes R_out(R_in(H)) for every edge of the turn; it stays on the GPU. */
+  #handOff(agent: Performer, { round, sends }: PlannedTurn, thoughts: Rows): void {
+    if (sends.length === 0) return;
     const mapped = agent.innerLink(thoughts);
     try {
-      return sends.map((edge): Sent => {
+      for (const edge of sends) {
         const size = this.#hiddenSize(edge.to);
         const matrix = this.#replacement(edge, round, mapped.rows, size);
-        if (matrix) {
-          this.#carry(edge, { rows: matrix });
-          return { edge, rows: matrix.rows, matrix };
-        }
-        const states = agent.outerLink(edge.id, mapped, size);
-        this.#carry(edge, { states });
-        return { edge, rows: states.rows, states };
-      });
+        const states = matrix ? undefined : agent.outerLink(edge.id, mapped, size);
+        this.#unread.push({
+          ...{ edge, rows: (matrix ?? states)?.rows ?? 0 },
+          ...(matrix && { matrix }),
+          ...(states && { states }),
+        });
+      }
     } finally {
       mapped.free();
     }
@@ -398,12 +478,16 @@ class Run {
   async #park(sent: Sent): Promise<Sent> {
     const { edge, rows, states } = sent;
     if (!states) return sent;
-    const matrix = await states.read();
+    const matrix = sent.matrix ?? (await states.read());
     this.#carry(edge, { rows: matrix });
-    return { edge, rows, matrix };
+    const { states: _, ...rest } = sent;
+    return { ...rest, rows, matrix };
   }
 
-  async #report({ round }: PlannedTurn, { edge, rows, text, states, matrix }: Sent): Promise<void> {
+  async #report(
+    { round }: PlannedTurn,
+    { edge, rows, text, states, matrix, similarity }: Sent,
+  ): Promise<void> {
     const kept = this.options.trace?.handoffs ? (matrix ?? (await states?.read())) : undefined;
     const traced = kept ? { states: kept } : {};
     const summary: HandoffSummary = {
@@ -413,6 +497,7 @@ class Run {
       to: edge.to,
       rows,
       ...(text === undefined ? {} : { text }),
+      ...(similarity === undefined ? {} : { similarity }),
       ...traced,
     };
     this.#handoffs.push(summary);
@@ -666,6 +751,17 @@ class Run {
     this.#carried.set(edge.id, carried);
   }
 
+  /** Sends the hand-offs of the present turn on their way. */
+  #carryAll(): readonly Sent[] {
+    const sent = this.#unread;
+    this.#unread = [];
+    for (const { edge, states, matrix } of sent) {
+      if (states) this.#carry(edge, { states });
+      else if (matrix) this.#carry(edge, { rows: matrix });
+    }
+    return sent;
+  }
+
   #drop(edge: string): void {
     const carried = this.#carried.get(edge);
     if (carried && "states" in carried) carried.states.free();
@@ -681,6 +777,8 @@ interface Sent {
   /** The rows, if they are on the CPU. */
   readonly matrix?: Matrix;
   readonly text?: string;
+  /** To the hand-off of the round before, if early stopping compared them. */
+  readonly similarity?: number;
 }
 
 function rowsOf(part: Part): number {

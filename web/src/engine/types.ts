@@ -12,6 +12,8 @@ export type {
   AnswerRetry,
   Counters,
   Decoding,
+  EarlyStop,
+  EarlyStopping,
   HandoffSummary,
   Matrix,
   Mode,

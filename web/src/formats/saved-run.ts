@@ -151,9 +151,24 @@ function inconsistency({ system, options, events, result }: SavedRun): string | 
   const turns = result.turns.length;
   if (ends !== turns || starts !== turns)
     return `${starts} turns begin, ${ends} end, and ${turns} are described`;
+  const stopped = contradictoryStop(options, result);
+  if (stopped) return stopped;
   const broken = matrices(options, result).find(({ rows, columns, data }) => data.length !== rows * columns);
   if (broken)
     return `a matrix must have rows × columns numbers, ${broken.rows} × ${broken.columns}, it has ${broken.data.length}`;
+  return undefined;
+}
+
+/** A run that stopped early was asked to, in the round of its last turn, and some rounds were left. */
+function contradictoryStop(options: RunOptions, { earlyStop, turns }: RunResult): string | undefined {
+  if (!earlyStop) return undefined;
+  const { earlyStopping, rounds = 0 } = options;
+  const { round, similarity } = earlyStop;
+  if (!earlyStopping) return "it stopped early, which nobody asked for";
+  if (similarity < earlyStopping.threshold)
+    return `it stopped at the similarity ${similarity}, which is below its threshold ${earlyStopping.threshold}`;
+  if (turns.at(-1)?.round !== round || round + 1 >= rounds)
+    return `it stopped early in round ${round + 1} of ${rounds}, and its last turn is of another round`;
   return undefined;
 }
 

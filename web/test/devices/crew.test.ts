@@ -141,6 +141,46 @@ describe("a run on several devices", () => {
     expect(phone?.receivedBytes).toBeGreaterThan(size("a->b"));
   });
 
+  test("stops early when what is fed back stops changing: the deciding agent takes its turn again to answer", async () => {
+    const earlyStopping = { threshold: 0.9 };
+    const options = { ...OPTIONS, rounds: 4, earlyStopping };
+    const { leader, here, invite } = ((table) => ({ ...table, invite: table.invite.bind(table) }))(
+      new Table(),
+    );
+    const guest = await invite("guest", new FakeHolder(["c"]));
+    leader.assign("c", "device-guest");
+    await settle();
+    const perform = guest.holder.perform;
+    const asked: RunOptions[] = [];
+    // What c feeds back from round 2 on is what it fed back in round 1, but for its length.
+    let first: Float32Array | undefined;
+    guest.holder.perform = async (request, hooks) => {
+      asked.push(request.options);
+      const result = await perform(request, hooks);
+      const sent = result.carried["c->a"];
+      if (!sent || !("rows" in sent)) return result;
+      first ??= sent.rows.data as Float32Array;
+      const data = first.map((value) => value * (request.turn + 1));
+      return { ...result, carried: { "c->a": { rows: { ...sent.rows, data } } } };
+    };
+    const result = await leader.run(options);
+    expect(result.earlyStop).toEqual({ round: 1, similarity: expect.closeTo(1, 5) });
+    expect(result.turns.map(({ round, agent }) => `${agent}${round + 1}`)).toEqual([
+      ...["a1", "b1", "c1", "a2", "b2", "c2", "c2"],
+    ]);
+    expect(result.rounds).toBe(2);
+    expect(here.taken).toEqual(["a1", "b1", "a2", "b2"]);
+    expect(asked.map((each) => each.rounds)).toEqual([4, 4, 2]);
+    expect(asked.every((each) => !("earlyStopping" in each))).toBe(true);
+    expect(result.handoffs.filter(({ edge }) => edge === "c->a").map(({ similarity }) => similarity)).toEqual(
+      [undefined, expect.closeTo(1, 5)],
+    );
+    // Nothing is alike where every hand-off depends on all that was read.
+    const whole = await alone(options);
+    expect(whole).not.toHaveProperty("earlyStop");
+    expect(whole.answer).toBe((await alone({ ...OPTIONS, rounds: 4 })).answer);
+  });
+
   test("sends half precision to a device that computes in it", async () => {
     const table = new Table();
     await table.invite("phone", new FakeHolder(["b"], "float16"));

@@ -68,7 +68,7 @@ describe("a saved run", () => {
     const text = writeSavedRun(await record("latent"));
     expect(() => readSavedRun("not JSON")).toThrow(FormatError);
     expect(() => readSavedRun("{}")).toThrow(/not a saved run/);
-    expect(() => readSavedRun(altered(text, (file) => Object.assign(file, { version: 5 })))).toThrow(
+    expect(() => readSavedRun(altered(text, (file) => Object.assign(file, { version: 6 })))).toThrow(
       /newer than this page/,
     );
     expect(() => readSavedRun(altered(text, (file) => Object.assign(file, { extra: 1 })))).toThrow(
@@ -180,6 +180,33 @@ describe("a saved run of version", () => {
     expect(system.agents.map(({ latentSteps }) => latentSteps)).toEqual([undefined, 2, undefined]);
     expect(result.stopReason).toBe("max-tool-calls");
     expect(readSavedRun(fixture(3)).options).not.toHaveProperty("fields");
+  });
+
+  test("5 keeps where a run stopped early, and why", () => {
+    const run = readSavedRun(fixture(5));
+    expect(run.options).toMatchObject({ rounds: 4, earlyStopping: { threshold: 0.99 } });
+    expect(run.result).toMatchObject({ rounds: 2, earlyStop: { round: 1, similarity: 0.9975 } });
+    expect(run.result.handoffs.map(({ edge, similarity }) => [edge, similarity])).toEqual([
+      ["planner->critic", undefined],
+      ["critic->solver", undefined],
+      ["solver->planner", undefined],
+      ["planner->critic", undefined],
+      ["critic->solver", undefined],
+      ["solver->planner", 0.9975],
+    ]);
+    expect(run.result.turns.at(-1)).toMatchObject({ round: 1, agent: "solver" });
+    expect(readSavedRun(writeSavedRun(run))).toEqual(run);
+    expect(readSavedRun(fixture(4)).options).not.toHaveProperty("earlyStopping");
+  });
+
+  test.each([
+    [{ early_stopping: undefined }, "nobody asked for"],
+    [{ early_stopping: { threshold: 0.999 } }, "below its threshold 0.999"],
+    [{ rounds: 2 }, "in round 2 of 2"],
+  ])("5 is refused when its stop contradicts %j", (options, said) => {
+    const file = JSON.parse(fixture(5));
+    Object.assign(file.options, options);
+    expect(() => readSavedRun(JSON.stringify(file))).toThrow(said);
   });
 
   test.each(["constructor", "prototype", "__proto__"])(
