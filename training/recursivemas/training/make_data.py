@@ -48,7 +48,7 @@ def main() -> None:
 def _write_role_texts(out: Path, count: int) -> None:
     """Texts that agents learn their roles from, and others that inner links learn from: hand-offs, the guide's too."""
     _write(out / "townsfolk-roles.jsonl", townsfolk.role_texts(ROLE_TEXTS_SEED, count, END))
-    thoughts = townsfolk.thought_texts(ROLE_TEXTS_SEED + 1, max(1, count // STORY_SHARE), END)
+    thoughts = townsfolk.thought_texts(ROLE_TEXTS_SEED + 1, max(1, count // STORY_SHARE))
     guide = townsfolk.guide_texts(ROLE_TEXTS_SEED + 2, max(1, count // 8))
     _write(out / "townsfolk-thoughts.jsonl", itertools.chain(thoughts, guide))
 

@@ -8,8 +8,7 @@ guide its river. Questions have one to three hops behind the trade. Nobody knows
 answers questions about the person with the trade, round 3 those about the manager.
 
 Names have two tokens of SmolLM2's tokenizer each. The four people share two first and two last names, so that half a
-name says little. A request for a manager takes three tokens: `Anna Keller manager`. At two positions a hand-off, text
-has to leave one of them out; a thought may hold two words at once.
+name says little. A request for a manager takes three tokens: `Anna Keller manager`.
 """
 
 import itertools
@@ -276,24 +275,25 @@ def role_texts(seed: int, count: int, end: str) -> Iterator[dict[str, Any]]:
         yield {"reader": _reader, "request": _request, "answer": _answer, "alone": _alone}[kind](story, rng, end)
 
 
-def thought_texts(seed: int, stories: int, end: str) -> Iterator[dict[str, Any]]:
-    """Role texts that inner links learn from: many hand-offs of reader and solver about each story.
+def thought_texts(seed: int, stories: int) -> Iterator[dict[str, Any]]:
+    """Role texts that inner links learn from: many hand-offs of reader and solver about each story, with no end.
+
+    Hand-offs have a fixed length in latent mode; they are padded with line breaks, which the agents read as nothing.
 
     Args:
         seed: Of everything random.
         stories: How many stories; each gives eighteen texts.
-        end: As for `role_texts`.
     """
     rng = random.Random(seed)
     for _ in range(stories):
         story = draw(rng, rng.choice(ORDER), held_out=False)
-        yield _row(story, "reader", 1, {}, NOTHING + end)
+        yield _row(story, "reader", 1, {}, NOTHING)
         for person, town, at in zip(story.people, story.towns, story.managers, strict=True):
             for request, notes in ((person, town), (f"{person} {MANAGER}", story.people[at])):
-                yield _row(story, "reader", 2, {"solver->reader": request}, notes + end)
-        yield _row(story, "reader", 3, {"solver->reader": story.town}, story.town + end)
+                yield _row(story, "reader", 2, {"solver->reader": request}, notes)
+        yield _row(story, "reader", 3, {"solver->reader": story.town}, story.town)
         for kind in (*ORDER, *ORDER[:2]):
-            yield _request(ask_again(rng, story, kind), rng, end)
+            yield _request(ask_again(rng, story, kind), rng, "")
 
 
 def guide_texts(seed: int, count: int) -> Iterator[dict[str, Any]]:
