@@ -2,8 +2,8 @@
 
 The agents of the default system are exported with a KV cache, `inputs_embeds` and hidden states, their links beside
 them. Node runs them with onnxruntime-web's WebAssembly (one thread, as in a page without cross-origin isolation), and
-PyTorch is the reference. The packages are installed into `.cache/onnx`, beside the project's own.
-docs/other-runtimes.md says what follows from the figures.
+PyTorch is the reference. The engine's own runtime for visitors without WebGPU is measured beside them. The packages
+are installed into `.cache/onnx`, beside the project's own. docs/other-runtimes.md says what follows from the figures.
 """
 
 import gzip
@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from bench._shipped import shipped
+from harness.engine_node import open_engine
+from harness.engine_page import build_harness
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.links_file import load_links
@@ -37,6 +40,8 @@ PYTHON_PACKAGES = {"onnx": "1.23.2", "protobuf": "7.36.2"}
 NPM_PACKAGES = {"onnxruntime-web": "1.30.0", "@huggingface/transformers": "4.3.1"}
 SYSTEM = "hop-sequential"
 STEPS = 16
+BUILT = Path("dist") / SYSTEM
+FEW, MANY, REPEATS = 2, 18, 5
 # What a page loads, by what it uses: files of the npm packages.
 SIZES = {
     "onnxruntime-web on WebAssembly": (
@@ -92,12 +97,15 @@ def main() -> None:
     for agent, row in agents.items():
         columns.add_row(agent, *(f"{each:.3g}" for each in row.values()))
     console.print(columns)
+    ours = processor()
+    console.print("the engine's own runtime, ms a latent step:", ours["ms_a_step"])
     report = {
         "command": "python -m bench onnx",
         "versions": {**PYTHON_PACKAGES, **NPM_PACKAGES, "torch": importlib.metadata.version("torch")},
         "machine": {"cores": os.cpu_count(), "node": run(["node", "--version"]).strip()},
         "sizes": sizes,
         "agents": agents,
+        "processor": ours,
     }
     write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
     console.print(f"written to {EVIDENCE}")
@@ -173,6 +181,43 @@ def measure() -> dict[str, dict[str, float]]:
             "ms_a_step": came["ms_a_step"],
         }
     return rows
+
+
+def processor() -> dict[str, Any]:
+    """The engine's own runtime for visitors without WebGPU, in Node: ms a latent step, and the errors of hand-offs.
+
+    A step's time is the difference between turns of many and of few steps, the fastest of several.
+    """
+    if not (BUILT / "system.json").exists():
+        raise InputError("the default system is not built; run 'make systems' first")
+    (each,) = shipped([SYSTEM])
+    recursion = load_recursion(each.system, load_links(each.links))
+    assert each.system.task is not None and each.system.task.data is not None
+    question = load_questions(each.system.task.data)[0].question
+    with tempfile.TemporaryDirectory() as place:
+        harness = Path(place) / "harness"
+        build_harness(harness)
+        with open_engine(harness, BUILT.parent, idle=True) as engine:
+            engine.load(BUILT, runtime="processor")
+            traced = engine.run(question, rounds=3, trace={"handoffs": True})
+            timed = {
+                steps: [engine.run(question, rounds=2, latentSteps=steps)["turns"] for _ in range(REPEATS)]
+                for steps in (FEW, MANY)
+            }
+    expected = recursion.run([question], rounds=3)
+    right = [rows[0] for turn in expected.turns for rows in turn.hand_offs.values()]
+    errors = [relative_error(got["states"]["data"], rows) for got, rows in zip(traced["handoffs"], right, strict=True)]
+
+    def fastest(steps: int, agent: str) -> float:
+        return min(turn["ms"] for turns in timed[steps] for turn in turns if turn["agent"] == agent)
+
+    return {
+        "error_of_hand_offs": max(errors),
+        "same_answer": traced["answer"] == expected.texts[0],
+        "ms_a_step": {
+            name: round((fastest(MANY, name) - fastest(FEW, name)) / (MANY - FEW), 2) for name in recursion.agents
+        },
+    }
 
 
 def cache_shape(agent: LoadedAgent) -> dict[str, int]:
