@@ -16,11 +16,11 @@ from tests.browser.conftest import REPOSITORY, BuildSystem, build_as_shipped, li
 
 pytestmark = pytest.mark.browser
 
-# What links are shipped for; the default system has tests of its own.
+# What links are shipped for; the default system and the one of language models have tests of their own.
 SHIPPED = sorted(
-    path.name.removesuffix(".recursivelink.json")
+    name
     for path in (REPOSITORY / "systems/links").glob("*.recursivelink.json")
-    if not path.name.startswith("hop-sequential.")
+    if (name := path.name.removesuffix(".recursivelink.json")) not in ("hop-sequential", "townsfolk")
 )
 PATTERNS = {name: load_system(REPOSITORY / f"systems/{name}.yaml").pattern for name in SHIPPED}
 QUESTIONS = (4, 31, 77)

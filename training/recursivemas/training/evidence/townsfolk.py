@@ -1,4 +1,4 @@
-"""Jobs of the townsfolk system: real agents, whose links learn from cross-entropy alone.
+"""Jobs of the townsfolk system: real agents with links.
 
 A job is one part of one seed, so that parts run side by side. Each part keeps its measured cells, one a line, and goes
 on where it was stopped. Text of the agents does not depend on the seed, unless it is sampled.
@@ -39,8 +39,8 @@ QUESTIONS = 504
 BATCH = 252
 CURVE = (0, 50, 100, 200, 300, 400, 500)
 """Steps of cross-entropy after which accuracy is measured, as far as training goes."""
-TEXT_TOKENS = (2, 3, 8)
-"""Tokens of a hand-off in text: as many as there are latent steps, what a request needs, and four times the latents."""
+TEXT_TOKENS = (None, 2, 8)
+"""Tokens of a hand-off in text: the agent's latent steps, too few for a request, and more than any agent needs."""
 ALONE = "Facts: {all_facts}\nQuestion: {question}\nNext:\n"
 """The deciding agent's prompt with everybody's facts."""
 CONTROL_SHARE = 0.5
@@ -181,9 +181,10 @@ def text_part(part: Part) -> None:
     part.measure("deciding agent alone", None, mode="single", rounds=1)
     for tokens in TEXT_TOKENS:
         written = _with_text_tokens(system, tokens)
+        length = "as many tokens as latents" if tokens is None else f"{tokens} tokens"
         for rounds in (3, 2, 1):
-            part.measure(f"text, greedy, {tokens} tokens", None, system=written, mode="text", rounds=rounds)
-        part.measure(f"text, sampled, {tokens} tokens", None, system=written, mode="text", temperature=1.0)
+            part.measure(f"text, greedy, {length}", None, system=written, mode="text", rounds=rounds)
+        part.measure(f"text, sampled, {length}", None, system=written, mode="text", temperature=1.0)
 
 
 def shuffled_part(part: Part) -> None:
@@ -227,7 +228,7 @@ def _swapped(cut: str, edge: str, _round: int, value: Tensor) -> Tensor:
     return value.roll(1, dims=0) if edge == cut else value
 
 
-def _with_text_tokens(system: System, tokens: int) -> System:
+def _with_text_tokens(system: System, tokens: int | None) -> System:
     return system.model_copy(update={"decoding": system.decoding.model_copy(update={"text_tokens": tokens})})
 
 

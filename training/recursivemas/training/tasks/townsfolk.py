@@ -75,7 +75,6 @@ QUESTIONS = {
         "Which river flows through the town where the {trade} lives?",
         "What is the river of the {trade}'s town?",
     ),
-    "manager": ("Who is the {trade}'s manager?",),
     "manager's home": (
         "Where does the {trade}'s manager live?",
         "In which town does the manager of the {trade} live?",
@@ -86,10 +85,7 @@ QUESTIONS = {
     ),
 }
 ORDER = ("home", "manager's home", "manager's river", "river", "manager's home", "manager's river")
-"""Kinds of neighbouring held-out questions: two in three ask about a manager."""
-TRAINING_ORDER = ("home", "river", "manager", "manager", "manager's home", "manager's river")
-"""Kinds of the training questions about one story. `manager` itself is asked in training alone: round 2 can answer it,
-so that cross-entropy rewards a request for a manager one round earlier than it otherwise could."""
+"""Kinds of neighbouring questions: two in three ask about a manager."""
 GUIDE_WORDS = ("place", "river")
 """What frames a town in the guide's prompt."""
 PIECE = "##"
@@ -139,7 +135,7 @@ class Story:
 
     @property
     def person(self) -> str:
-        """Who is asked for, or whose town or river."""
+        """Whose town or river is asked for."""
         return self.people[self._goal]
 
     @property
@@ -150,14 +146,12 @@ class Story:
     @property
     def answer(self) -> str:
         """The right answer."""
-        if self.kind == "manager":
-            return self.person
         return RIVER_OF[self.town] if "river" in self.kind else self.town
 
     @property
     def first_round(self) -> int:
         """The first round, counted from 1, that can answer."""
-        return 3 if self.about_manager and self.kind != "manager" else 2
+        return 3 if self.about_manager else 2
 
     @property
     def _goal(self) -> int:
@@ -223,9 +217,9 @@ def questions(seed: int, count: int, held_out: bool = False) -> list[QuestionRec
 
 
 def _training_stories(rng: random.Random) -> Iterator[Story]:
-    """Training questions without end: one of each kind of `TRAINING_ORDER` about the same story, then the next."""
+    """Training questions without end: as many as `ORDER` has about the same story, then about the next."""
     while True:
-        first, *others = TRAINING_ORDER
+        first, *others = ORDER
         story = draw(rng, first, held_out=False)
         yield story
         for kind in others:
