@@ -216,6 +216,15 @@ def test_publish_refuses_a_repository_of_something_else(hub: Hub, share: Share, 
     assert len(hub.repositories[REPO].commits) == 2
 
 
+def test_rows_with_early_stopping_say_so(share: Share, tmp_path: Path) -> None:
+    report = json.loads((EVIDENCE / "bench-accuracy-drift-sequential.json").read_text())
+    report["cells"] = [report["cells"][6] | {"threshold": 0.99}]
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    stopped = share_links(LINKS, SYSTEM, "mit", [tmp_path / "report.json"])
+    assert stopped.record.measured[0].threshold == 0.99
+    assert "| latent, stops early at 0.99 |" in links_card(stopped)
+
+
 def test_example_of_the_documentation_is_a_record_of_these_links(share: Share) -> None:
     text = (ROOT / "docs/sharing-links.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -52,9 +52,9 @@ def new_entry(
     """
     names = []
     for path in (system, links):
-        if not path.resolve().is_relative_to(root.resolve()):
+        if not path.absolute().is_relative_to(root.absolute()):
             raise InputError(f"{path}: lies outside of {root}; a gallery lists files of its own folder")
-        names.append(path.resolve().relative_to(root.resolve()).as_posix())
+        names.append(path.absolute().relative_to(root.absolute()).as_posix())
     share = share_links(links, system, licence, measured, say, agents_changed=agents_changed)
     return GalleryEntry(system=names[0], links=names[1], record=share.record), share
 

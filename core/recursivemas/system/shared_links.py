@@ -92,6 +92,8 @@ class Measurement(Closed):
     """Latent steps of a turn."""
     temperature: float | None = added(0.0, ge=0.0)
     """Of sampling: 0 always takes the likeliest token, null is what each agent's checkpoint says."""
+    threshold: float | None = added(None)
+    """Threshold of early stopping; absent if every question took all rounds."""
     questions: int = Field(ge=1)
     """How many questions were asked."""
     accuracy: Share

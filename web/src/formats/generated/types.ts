@@ -286,6 +286,8 @@ export interface Measurement {
   readonly latentSteps: number;
   /** Of sampling: 0 always takes the likeliest token, null is what each agent's checkpoint says. */
   readonly temperature: number | null;
+  /** Threshold of early stopping; absent if every question took all rounds. */
+  readonly threshold: number | null;
   /** How many questions were asked. */
   readonly questions: number;
   /** Share of right answers. */

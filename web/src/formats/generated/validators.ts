@@ -179,6 +179,7 @@ const measurement = v.strictObject({
   rounds: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)),
   latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
   temperature: v.optional(v.nullable(v.pipe(v.number(), v.minValue(0))), 0),
+  threshold: v.optional(v.nullable(v.number()), null),
   questions: v.pipe(v.number(), v.integer(), v.minValue(1)),
   accuracy: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
   low: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),

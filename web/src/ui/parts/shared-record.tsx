@@ -48,7 +48,10 @@ function exact(share: number): string {
 
 /** The most accurate row of latent mode. */
 function bestOf(rows: readonly Measurement[]): Measurement | undefined {
-  const latent = rows.filter(({ mode, control }) => mode === "latent" && (control ?? "none") === "none");
+  const latent = rows.filter(
+    ({ mode, control, threshold }) =>
+      mode === "latent" && (control ?? "none") === "none" && typeof threshold !== "number",
+  );
   return latent.reduce<Measurement | undefined>(
     (best, row) => (best && best.accuracy >= row.accuracy ? best : row),
     undefined,
@@ -115,6 +118,7 @@ function Measured({ rows }: { rows: readonly Measurement[] }): JSX.Element {
                 {row.control && row.control !== "none" && (
                   <small> {CONTROLS[row.control] ?? row.control}</small>
                 )}
+                {typeof row.threshold === "number" && <small> stops early at {row.threshold}</small>}
               </th>
               <td>{row.rounds}</td>
               <td>{row.latentSteps}</td>
