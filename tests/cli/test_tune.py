@@ -61,7 +61,7 @@ def test_one_question_is_too_few() -> None:
 def test_writing_keeps_comments_and_all_else_and_can_be_repeated(tmp_path: Path) -> None:
     path = tmp_path / "systems/mine.yaml"
     path.parent.mkdir()
-    before = (ROOT / "systems/hop-sequential.yaml").read_text(encoding="utf-8")
+    before = (ROOT / "systems/hop-distillation.yaml").read_text(encoding="utf-8")
     path.write_text(before, encoding="utf-8")
     write_tuned(path, tuned())
     text = path.read_text(encoding="utf-8")
@@ -77,7 +77,7 @@ def test_writing_keeps_comments_and_all_else_and_can_be_repeated(tmp_path: Path)
 
 def test_steps_of_a_task_are_the_ones_that_are_written(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    text = (ROOT / "systems/hop-sequential.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "systems/hop-distillation.yaml").read_text(encoding="utf-8")
     path.write_text(text.rstrip("\n") + "\n  latent_steps: 7", encoding="utf-8")
     write_tuned(path, tuned())
     system = load_system(path)

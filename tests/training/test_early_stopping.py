@@ -113,5 +113,5 @@ def test_only_latent_mode_and_runs_with_feedback_stop_early(make_system: MakeSys
     forward = {**raw, "pattern": "graph", "agents": last, "edges": [e for e in raw["edges"] if not e["feedback"]]}
     with pytest.raises(InputError, match="early_stopping needs a feedback edge"):
         System.parse(forward, "test")
-    with pytest.raises(InputError, match="early_stopping.threshold: .*greater than 0, got 0"):
+    with pytest.raises(InputError, match=r"early_stopping\.threshold: .*greater than 0, got 0"):
         System.parse({**raw, "early_stopping": {"threshold": 0}}, "test")

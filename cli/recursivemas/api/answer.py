@@ -1,7 +1,7 @@
 """An answer and how it came about, as plain data: numpy arrays and texts, no tensors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -71,6 +71,28 @@ class Trace:
         return trace_html(self)
 
 
+@dataclass(frozen=True)
+class EarlyStop:
+    """Where a run ended before its last round, and why (docs/recursion.md, rule 10).
+
+    Attributes:
+        round: The round that was the last one, counted from 1.
+        of: The rounds that the run might have taken.
+        similarity: The least cosine between what the round handed back and what the round before did.
+    """
+
+    round: int
+    of: int
+    similarity: float
+
+    def __str__(self) -> str:
+        """One sentence."""
+        return (
+            f"stopped early in round {self.round} of {self.of}: what it hands back is that of the round before "
+            f"(similarity {self.similarity:.4f})"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """A system's answer to one question.
@@ -80,13 +102,14 @@ class Answer:
         question: What was asked.
         answer: The answer's text.
         mode: How the agents worked together, or a baseline.
-        rounds: R of the run; 1 in a mode without rounds.
+        rounds: Rounds that the run took; 1 in a mode without rounds.
         latent_steps: M of agents that have no number of their own.
         token_ids: Ids of the answer, without the stop token.
         decoded_tokens: Tokens that any agent sampled, without stop tokens.
         forward_positions: Positions that any agent computed.
         duration_ms: Wall time of the run, in milliseconds.
         trace: How the answer came about.
+        early_stop: Where and why the run ended before its last round; None if it took all of its rounds.
     """
 
     system: str
@@ -100,6 +123,7 @@ class Answer:
     forward_positions: int
     duration_ms: float
     trace: Trace = field(repr=False)
+    early_stop: EarlyStop | None = None
 
     def __str__(self) -> str:
         """The answer's text."""
@@ -115,6 +139,7 @@ class Answer:
             "decoded_tokens": self.decoded_tokens,
             "forward_positions": self.forward_positions,
             "duration_ms": self.duration_ms,
+            **({} if self.early_stop is None else {"early_stop": asdict(self.early_stop)}),
             "turns": [turn.record() for turn in self.trace.turns],
         }
 

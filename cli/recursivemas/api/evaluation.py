@@ -62,7 +62,8 @@ class Evaluation:
         seed: Of sampling.
         cells: One for each combination: `mode`, `rounds`, `latent_steps`, `control`, `accuracy` with `low` and `high`
             (Wilson's interval at 95%), mean `decoded_tokens`, `forward_positions` and `time_ms` a question, `answers`
-            and whether each is `correct`.
+            and whether each is `correct`. With early stopping, also its `threshold`, `mean_rounds` and
+            `saved_positions`.
         records: The questions with their right answers.
     """
 
@@ -100,22 +101,57 @@ def evaluate_grid(
     seed: int,
     batch_size: int,
     start: Callable[[str], Progress],
+    thresholds: Sequence[float | None] = (None,),
 ) -> "list[Cell]":
-    """Measures every combination that makes sense: rounds where a mode has them, controls in latent mode."""
+    """Measures every combination that makes sense: rounds where a mode has them, controls and early stopping in latent
+    mode.
+    """
     from recursivemas.training.evaluation.evaluate import CONTROLS, evaluate
 
     if unknown := [name for name in controls if name not in CONTROLS]:
         raise InputError(f"control {unknown[0]!r} is unknown; expected one or several of {', '.join(CONTROLS)}")
     with_rounds = {each.name for each in MODES if each.rounds}
     no_control: list[Control] = ["none"]
+    everywhere: list[float | None] = [None]
     grid = [
-        (mode, r, m, control)
+        (mode, r, m, control, threshold)
         for mode in modes
         for r in (rounds if mode in with_rounds else [1])
         for m in latent_steps
         for control in (controls if mode == "latent" else no_control)
+        for threshold in (thresholds if mode == "latent" else everywhere)
     ]
     return [
-        evaluate(recursion, records, mode, r, m, control, temperature, seed, batch_size, start(f"{mode} r={r} m={m}"))
-        for mode, r, m, control in grid
+        evaluate(
+            *(recursion, records, mode, r, m, control, temperature, seed, batch_size),
+            progress=start(f"{mode} r={r} m={m}" + ("" if threshold is None else f" stop={threshold:g}")),
+            threshold=threshold,
+        )
+        for mode, r, m, control, threshold in grid
     ]
+
+
+def threshold_of(system: System, early_stopping: bool | float) -> float | None:
+    """The threshold that a run asks for; None for a run that takes all of its rounds.
+
+    Args:
+        system: Gives the threshold for `True`.
+        early_stopping: Whether a run may stop early, or a threshold of its own.
+
+    Raises:
+        InputError: The system has no threshold, or a number is none.
+    """
+    if early_stopping is False:
+        return None
+    if early_stopping is True:
+        if system.early_stopping is None:
+            raise InputError(
+                f"system {system.name!r} has no threshold for early stopping; choose one with 'rmas tune --write', or "
+                "give a number above 0 and at most 1"
+            )
+        return system.early_stopping.threshold
+    if not isinstance(early_stopping, int | float) or not 0 < early_stopping <= 1:
+        raise InputError(
+            f"early_stopping: expected True, False or a number above 0 and at most 1, got {early_stopping!r}"
+        )
+    return float(early_stopping)

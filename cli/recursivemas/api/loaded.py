@@ -7,8 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from recursivemas.api.answer import Answer, Trace, Turn
-from recursivemas.api.evaluation import Control, Evaluation, Questions, Rows, evaluate_grid, read_questions
+from recursivemas.api.answer import Answer, EarlyStop, Trace, Turn
+from recursivemas.api.evaluation import (
+    Control,
+    Evaluation,
+    Questions,
+    Rows,
+    evaluate_grid,
+    read_questions,
+    threshold_of,
+)
 from recursivemas.api.extras import require
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
@@ -70,6 +78,7 @@ class _Request:
     latent_steps: int
     temperature: float | None
     seed: int | None
+    threshold: float | None
 
 
 class LoadedSystem:
@@ -98,6 +107,7 @@ class LoadedSystem:
         fields: Mapping[str, str] | None = None,
         temperature: float | None = None,
         seed: int | None = None,
+        early_stopping: bool | float = False,
     ) -> Answer:
         """Asks one question.
 
@@ -109,6 +119,8 @@ class LoadedSystem:
             fields: Other columns of the question that prompts show, by name.
             temperature: Of decoding; 0 picks the likeliest token. The system's by default.
             seed: Of sampling; the system's by default.
+            early_stopping: Whether a run in latent mode may end before its last round: `True` at the system's
+                threshold, or a threshold above 0 and at most 1 (docs/recursion.md, rule 10).
 
         Returns:
             The answer with its trace.
@@ -117,7 +129,7 @@ class LoadedSystem:
             InputError: A number is out of range, a prompt needs a column that is missing, the mode needs links, or
                 prompt and thoughts do not fit an agent's context.
         """
-        request = self._request(question, mode, rounds, latent_steps, fields, temperature, seed)
+        request = self._request(question, mode, rounds, latent_steps, fields, temperature, seed, early_stopping)
         return self._run(request, None)
 
     def stream(
@@ -130,6 +142,7 @@ class LoadedSystem:
         fields: Mapping[str, str] | None = None,
         temperature: float | None = None,
         seed: int | None = None,
+        early_stopping: bool | float = False,
     ) -> Iterator[Event]:
         """Asks one question and shows what happens meanwhile. It takes the arguments of `ask`.
 
@@ -142,7 +155,7 @@ class LoadedSystem:
         Raises:
             InputError: As in `ask`.
         """
-        request = self._request(question, mode, rounds, latent_steps, fields, temperature, seed)
+        request = self._request(question, mode, rounds, latent_steps, fields, temperature, seed, early_stopping)
         return _events(lambda observer: self._run(request, observer), self._turn)
 
     def evaluate(
@@ -158,6 +171,7 @@ class LoadedSystem:
         limit: int | None = None,
         batch_size: int = 128,
         progress: Callable[[str], Progress] | None = None,
+        early_stopping: bool | float | Sequence[bool | float] = False,
     ) -> Evaluation:
         """Asks every question of a data set in every chosen combination of mode, rounds, latent steps and control.
 
@@ -173,6 +187,7 @@ class LoadedSystem:
             limit: Ask only this many questions, from the first.
             batch_size: Questions at a time.
             progress: Called with the name of each combination; returns what is called with (questions done, all).
+            early_stopping: As in `ask`, one or several: `[False, True]` measures what it saves.
 
         Returns:
             Accuracy with 95% intervals, decoded tokens, forward positions and time of each combination.
@@ -198,6 +213,7 @@ class LoadedSystem:
             seed,
             batch_size,
             progress or (lambda _name: lambda _done, _total: None),
+            [threshold_of(declared, each) for each in _several(early_stopping)],
         )
         return Evaluation(declared, self.links, questions.source, seed, tuple(cells), tuple(records))
 
@@ -217,6 +233,7 @@ class LoadedSystem:
         fields: Mapping[str, str] | None,
         temperature: float | None,
         seed: int | None,
+        early_stopping: bool | float,
     ) -> _Request:
         declared = self.declared
         asked = QuestionRecord.of_row({**(fields or {}), "question": question, "answer": ""}, "the question")
@@ -234,30 +251,36 @@ class LoadedSystem:
             ),
             temperature,
             seed,
+            threshold_of(declared, early_stopping),
         )
 
     def _run(self, request: _Request, observer: "reference.Observer | None") -> Answer:
-        from recursivemas.training.recursion import Recursion
+        from recursivemas.training.recursion import Recursion, round_number
 
         base, mode = self._recursion, request.mode
         recursion = Recursion(base.system, base.agents, base.links, base.hook, base.access, observer)
         sampler = recursion.sampler(request.seed)
         if request.temperature is not None:
             sampler = replace(sampler, temperature=request.temperature)
-        answers = recursion.run([request.asked], request.rounds, request.latent_steps, mode, sampler)
+        answers = recursion.run(
+            [request.asked], request.rounds, request.latent_steps, mode, sampler, threshold=request.threshold
+        )
+        stop = answers.stops[0] if answers.stops else None
         declared = self.declared
+        rounds = request.rounds if next(each for each in MODES if each.name == mode).rounds else 1
         turns = tuple(self._turn(turn) for turn in answers.turns)
         return Answer(
             system=declared.name,
             question=request.asked.question,
             answer=answers.texts[0],
             mode=mode,
-            rounds=request.rounds if next(each for each in MODES if each.name == mode).rounds else 1,
+            rounds=rounds if stop is None else round_number(stop.round),
             latent_steps=request.latent_steps,
             token_ids=tuple(answers.token_ids[0]),
             decoded_tokens=answers.decoded_tokens[0],
             forward_positions=answers.forward_positions[0],
             duration_ms=answers.duration_ms,
+            early_stop=None if stop is None else EarlyStop(round_number(stop.round), rounds, stop.similarity),
             trace=Trace({each.id: each.role for each in declared.agents}, declared.edges, turns),
         )
 

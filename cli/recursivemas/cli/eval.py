@@ -21,6 +21,7 @@ from recursivemas.cli.options import (
     SystemArgument,
     ThreadsOption,
     WeightsOption,
+    early_stopping,
     search_words,
     several_numbers,
     use_threads,
@@ -53,6 +54,14 @@ def eval_command(
     control: Annotated[
         str, typer.Option(help="One or several of none, zeros, other_question, separated by commas.")
     ] = "none",
+    stopping: Annotated[
+        str,
+        typer.Option(
+            "--early-stopping",
+            help="Whether a question may end before its last round, in latent mode: off, on (at the system's "
+            "threshold), or a threshold such as 0.99; one or several, such as off,on.",
+        ),
+    ] = "off",
     temperature: Annotated[
         float | None, typer.Option(min=0, help="Temperature of decoding. Default: the system's.")
     ] = None,
@@ -105,10 +114,10 @@ def eval_command(
             "max_new_tokens": max_new_tokens,
         }
         modes = _names(mode, {each.name: each for each in MODES}, "--mode")
-        if len(modes) > 1 or control != "none" or wrong or out is None:
+        if len(modes) > 1 or control != "none" or wrong or stopping != "off" or out is None:
             raise InputError(
                 "--profile released needs --out FOLDER, where a later run goes on, and takes one --mode and neither "
-                "--control nor --wrong"
+                "--control nor --wrong nor --early-stopping"
             )
         from recursivemas.training.tools import ToolAccess
 
@@ -126,6 +135,7 @@ def eval_command(
     controls = _names(control, get_args(Control), "--control")
     chosen_rounds = several_numbers(rounds, declared.rounds, "--rounds", MAX_ROUNDS)
     chosen_steps = several_numbers(latent_steps, declared.default_latent_steps, "--latent-steps", MAX_LATENT_STEPS)
+    chosen_stops = [early_stopping(each) for each in stopping.split(",")]
     require("torch", "transformers", "accelerate")
     from recursivemas.training.loading import chosen_device
     from recursivemas.training.processes import processes
@@ -147,10 +157,13 @@ def eval_command(
             limit=limit,
             batch_size=batch_size or 128,
             progress=start if main else None,
+            early_stopping=chosen_stops,
         )
     if not main:
         return
     plain_console().print(_table(found.cells))
+    if any(cell.threshold is not None for cell in found.cells):
+        plain_console().print(_early_table(found.cells))
     if wrong:
         plain_console().print(_wrong_table(found.cells, found.records, wrong))
     if out is not None:
@@ -176,6 +189,25 @@ def _table(cells: "Sequence[Cell]") -> Table:
             f"{cell.time_ms:.1f}",
             str(cell.questions),
         )
+    return table
+
+
+def _early_table(cells: "Sequence[Cell]") -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("early stopping", "R", "M", "threshold", "accuracy", "mean R", "positions", "saved"):
+        table.add_column(heading, no_wrap=True)
+    for cell in cells:
+        if cell.threshold is not None:
+            table.add_row(
+                "",
+                str(cell.rounds),
+                str(cell.latent_steps),
+                f"{cell.threshold:g}",
+                f"{cell.accuracy:.3f}",
+                f"{cell.mean_rounds:.2f}",
+                f"{cell.forward_positions:.0f}",
+                f"{cell.saved_positions:.1f}",
+            )
     return table
 
 

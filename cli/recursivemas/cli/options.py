@@ -34,6 +34,15 @@ SearchOption: TypeAlias = Annotated[
         help="Let the agent's tool 'search' run this; it reads a query from standard input and prints an answer.",
     ),
 ]
+EarlyStoppingOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--early-stopping",
+        metavar="WHEN",
+        help="Whether a question may end before its last round, in latent mode: off, on (at the system's threshold), "
+        "or a threshold such as 0.99.",
+    ),
+]
 BackendOption: TypeAlias = Annotated[
     str, typer.Option(help="Where the model's definition comes from: relax (ours), mlc (MLC-LLM's) or auto.")
 ]
@@ -93,3 +102,17 @@ def several_numbers(text: str | None, default: int, option: str, most: int) -> l
     if not 1 <= min(numbers) <= max(numbers) <= most:
         raise InputError(f"{option} {text!r}: expected numbers of at least 1 and at most {most}")
     return numbers
+
+
+def early_stopping(text: str) -> bool | float:
+    """What --early-stopping says.
+
+    Raises:
+        InputError: It is neither on nor off nor a number; `load`ed systems check the number.
+    """
+    if text in ("on", "off"):
+        return text == "on"
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--early-stopping {text!r}: expected on, off or a number above 0 and at most 1") from None

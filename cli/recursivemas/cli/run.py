@@ -12,6 +12,7 @@ from recursivemas.api.answer import Turn
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     DeviceOption,
+    EarlyStoppingOption,
     LinksOption,
     PrecisionOption,
     PythonOption,
@@ -19,6 +20,7 @@ from recursivemas.cli.options import (
     SystemArgument,
     ThreadsOption,
     WeightsOption,
+    early_stopping,
     search_words,
     use_threads,
 )
@@ -41,6 +43,7 @@ def run_command(
         int | None, typer.Option(min=1, max=MAX_LATENT_STEPS, help="Latent steps a turn. Default: the system's.")
     ] = None,
     mode: Annotated[Mode, typer.Option(help="How the agents answer.")] = "latent",
+    stopping: EarlyStoppingOption = "off",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     weights: WeightsOption = "checkpoint",
@@ -52,18 +55,23 @@ def run_command(
     """Answers a question and shows each turn, the number of decoded tokens and the time."""
     use_threads(threads)
     columns = _fields(field or [])
+    stops = early_stopping(stopping)
     row = {**columns, "question": question, "answer": ""}
     check_fields(load_system(system), [QuestionRecord.of_row(row, "--question and --field")])  # before weights load
     loaded = recursivemas.load(
         system, links, device=device, precision=precision, weights=weights, python=python, search=search_words(search)
     )
-    answer = loaded.ask(question, mode=mode, rounds=rounds, latent_steps=latent_steps, fields=columns)
+    answer = loaded.ask(
+        question, mode=mode, rounds=rounds, latent_steps=latent_steps, fields=columns, early_stopping=stops
+    )
     table = Table("round", "agent", "prompt tokens", "thoughts", "hands over", "ms")
     for turn in answer.trace.turns:
         table.add_row(*_cells(turn))
     console = plain_console()
     console.print(table)
     console.print(f"answer: {answer.answer}")
+    if answer.early_stop is not None:
+        console.print(str(answer.early_stop))
     console.print(
         f"{answer.decoded_tokens} decoded tokens, {answer.forward_positions} positions, {answer.duration_ms:.0f} ms"
     )

@@ -28,6 +28,7 @@ from recursivemas.system.system import load_system
 from recursivemas.system.tuning import Tuned, write_tuned
 
 if TYPE_CHECKING:
+    from recursivemas.cli.tune_stopping import Stopping
     from recursivemas.training.evaluation.evaluate import Cell
     from recursivemas.training.evaluation.tune import Tuning
 
@@ -50,6 +51,12 @@ def tune_command(
         float, typer.Option(min=0, max=1, help="Accuracy that may be given up for fewer positions.")
     ] = 0.01,
     limit: Annotated[int | None, typer.Option(min=2, help="Ask only this many questions, from the first.")] = None,
+    early_stopping: Annotated[
+        bool,
+        typer.Option(
+            help="Calibrate early stopping for the choice: from which similarity of two rounds a run may end."
+        ),
+    ] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions asked at once.")] = 128,
     out: Annotated[Path | None, typer.Option(help="Folder for tune.json and tune.png.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the choice and its evidence into SYSTEM.")] = False,
@@ -60,9 +67,11 @@ def tune_command(
 ) -> None:
     """Measures every combination of rounds and latent steps within a budget and chooses the cheapest good one.
 
-    One half of the questions chooses; the accuracy that is reported and written comes from the other half.
+    Then it calibrates early stopping for that choice. One half of the questions chooses; the accuracy that is reported
+    and written comes from the other half.
     """
     require("torch", "matplotlib")
+    from recursivemas.cli.tune_stopping import calibrate_choice
     from recursivemas.training.evaluation.tune import choose, draw_tuning
 
     use_threads(threads)
@@ -95,22 +104,29 @@ def tune_command(
                 questions, rounds=r, latent_steps=m, limit=limit, batch_size=batch_size, progress=start
             )
             cells += found.cells
-    tuning = choose(cells or skipped, budget, tolerance)
+        tuning = choose(cells or skipped, budget, tolerance)
+        stopping = None
+        if early_stopping:
+            stopping = calibrate_choice(loaded, questions, tuning, tolerance, limit, batch_size, start)
     console = plain_console()
     console.print(_table(tuning))
     for probe in skipped:
         console.print(f"r={probe.rounds} m={probe.latent_steps}: {probe.forward_positions:.0f} positions, over budget")
-    evidence = _evidence(tuning, source, links)
+    evidence = _evidence(tuning, source, links, stopping)
     console.print(
         f"chosen: {evidence.rounds} rounds, {evidence.latent_steps} latent steps; accuracy {evidence.accuracy:.3f} "
         f"({evidence.low:.3f}..{evidence.high:.3f}) on {evidence.questions} other questions, "
         f"{evidence.forward_positions:.0f} positions a question"
     )
+    if stopping is not None:
+        for line in stopping.lines():
+            console.print(line)
     if out is not None:
         record = {
             "system": declared.name,
             "tuned": evidence.model_dump(mode="json", exclude_none=True),
             "tolerance": tolerance,
+            **({} if stopping is None else {"early_stopping": stopping.record()}),
             "cells": [cell.row() for cell in tuning.cells],
             "over_budget": [
                 {name: getattr(probe, name) for name in ("rounds", "latent_steps", "forward_positions")}
@@ -122,7 +138,9 @@ def tune_command(
         typer.echo(f"{out / 'tune.json'}, {out / 'tune.png'}")
     if write:
         write_tuned(system, evidence)
-        typer.echo(f"{system}: rounds: {evidence.rounds}, latent_steps: {evidence.latent_steps}")
+        written = f"rounds: {evidence.rounds}, latent_steps: {evidence.latent_steps}"
+        found = evidence.early_stopping
+        typer.echo(f"{system}: {written}" + ("" if found is None else f", early_stopping: {found.threshold:g}"))
 
 
 def _table(tuning: "Tuning") -> Table:
@@ -138,7 +156,7 @@ def _table(tuning: "Tuning") -> Table:
     return table
 
 
-def _evidence(tuning: "Tuning", data: Path, links: Path) -> Tuned:
+def _evidence(tuning: "Tuning", data: Path, links: Path, stopping: "Stopping | None") -> Tuned:
     accuracy, low, high, questions = tuning.held_out
     chosen = tuning.chosen
     return Tuned(
@@ -153,4 +171,5 @@ def _evidence(tuning: "Tuning", data: Path, links: Path) -> Tuned:
         data=data.name,
         data_sha256=sha256_of(data),
         links_sha256=sha256_of(links),
+        early_stopping=None if stopping is None else stopping.evidence,
     )

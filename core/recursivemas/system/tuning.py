@@ -42,7 +42,9 @@ class Tuned(Closed):
 
 
 def write_tuned(path: Path, tuned: Tuned) -> None:
-    """Sets rounds, latent steps and `tuned` in a system's file; everything else, comments too, stays as it is.
+    """Sets rounds, latent steps, `tuned` and the threshold of early stopping in a system's file.
+
+    Everything else, comments too, stays as it is. A threshold without evidence is removed: it belonged to other rounds.
 
     Raises:
         InputError: The file is not in block style, or one of the keys is an alias.
@@ -67,12 +69,20 @@ def write_tuned(path: Path, tuned: Tuned) -> None:
     ]
     if any(not text[begin:end].strip().isdecimal() for begin, end, _ in edits):
         raise InputError(f"{path}: rounds and latent_steps must be plain numbers to be replaced; write them out")
-    block = yaml.safe_dump({"tuned": tuned.model_dump(mode="json", exclude_none=True)}, sort_keys=False)
-    earlier = next(((key, value) for key, value in root.value if key.value == "tuned"), None)
-    if earlier is None:
-        edits.append((len(text), len(text), ("" if text.endswith("\n") else "\n") + block))
-    else:
-        edits.append((earlier[0].start_mark.index, earlier[1].end_mark.index, block))
+    calibrated = tuned.early_stopping
+    blocks = {
+        "early_stopping": None if calibrated is None else {"threshold": calibrated.threshold},
+        "tuned": tuned.model_dump(mode="json", exclude_none=True),
+    }
+    added = ""
+    for name, content in blocks.items():
+        block = "" if content is None else yaml.safe_dump({name: content}, sort_keys=False)
+        earlier = next(((key, value) for key, value in root.value if key.value == name), None)
+        if earlier is None:
+            added += block
+        else:
+            edits.append((earlier[0].start_mark.index, earlier[1].end_mark.index, block))
+    edits.append((len(text), len(text), ("" if text.endswith("\n") or not added else "\n") + added))
     for begin, end, new in sorted(edits, reverse=True):
         text = text[:begin] + new + text[end:]
     parse_yaml(text, str(path))

@@ -20,7 +20,7 @@ from recursivemas.system.questions import Asked, QuestionRecord, check_fields
 from recursivemas.system.system import System
 from recursivemas.training.evaluation.statistics import wilson
 from recursivemas.training.processes import batch_seed, place, share
-from recursivemas.training.recursion import HandOffHook, Recursion
+from recursivemas.training.recursion import Answers, HandOffHook, Recursion, steps_of
 from recursivemas.training.tasks.scoring import is_right
 from recursivemas.training.window import check_window
 
@@ -32,6 +32,8 @@ COLUMNS = (
     *("mode", "rounds", "latent_steps", "temperature", "control", "questions", "right", "accuracy", "low", "high"),
     *("decoded_tokens", "forward_positions", "kept_positions", "time_ms", "by_group"),
 )
+EARLY_COLUMNS = ("threshold", "mean_rounds", "saved_positions")
+"""What tables show of a cell with early stopping beside those."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Cell:
         correct: Whether each question was answered correctly.
         answers: What the system answered to each question.
         kept_positions: Mean of those forward positions that were not computed again, because the agent still had them.
+        threshold: Of early stopping; None if every question takes all rounds.
+        outcomes: What early stopping did to each question; empty without it.
     """
 
     mode: Mode
@@ -65,6 +69,18 @@ class Cell:
     correct: tuple[bool, ...]
     answers: tuple[str, ...] = ()
     kept_positions: float = 0.0
+    threshold: float | None = None
+    outcomes: "tuple[Stopped, ...]" = ()
+
+    @property
+    def mean_rounds(self) -> float:
+        """Mean rounds that a question took."""
+        return sum(each.rounds for each in self.outcomes) / self.questions if self.outcomes else float(self.rounds)
+
+    @property
+    def saved_positions(self) -> float:
+        """Mean forward positions that a question saved: those of the rounds that it did not take."""
+        return sum(each.saved_positions for each in self.outcomes) / self.questions
 
     @property
     def questions(self) -> int:
@@ -93,7 +109,8 @@ class Cell:
 
     def row(self) -> dict[str, object]:
         """The cell as JSON, without the single answers."""
-        record = {name: getattr(self, name) for name in COLUMNS}
+        names = COLUMNS if self.threshold is None else COLUMNS + EARLY_COLUMNS
+        record = {name: getattr(self, name) for name in names}
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in record.items()}
 
     def answered(self, records: Sequence[QuestionRecord]) -> list[dict[str, object]]:
@@ -102,6 +119,23 @@ class Cell:
             {"question": record.question, "right_answer": record.answer, "answer": answer, "correct": correct}
             for record, answer, correct in zip(records, self.answers, self.correct, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What early stopping did to one question.
+
+    Attributes:
+        rounds: Rounds that it took.
+        forward_positions: Positions that any agent read for it.
+        saved_positions: Those of the rounds that it did not take, without the answer.
+        similarities: Of each round that was compared with the one before, from round 2 on.
+    """
+
+    rounds: int
+    forward_positions: int
+    saved_positions: int
+    similarities: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -114,6 +148,7 @@ class _Batch:
     forward_positions: int
     kept_positions: int
     duration_ms: float
+    outcomes: list[Stopped]
 
 
 def zeros(_edge: str, _round: int, value: Tensor) -> Tensor:
@@ -140,6 +175,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 128,
     progress: Progress = lambda _done, _total: None,
+    threshold: float | None = None,
 ) -> Cell:
     """Asks every question once; several processes share the batches.
 
@@ -156,11 +192,15 @@ def evaluate(
         seed: Of the sampler.
         batch_size: Questions at a time.
         progress: Called with (questions done, questions).
+        threshold: Of early stopping, in latent mode (docs/recursion.md, rule 10); infinity compares rounds and never
+            stops.
 
     Raises:
-        InputError: When the control is `other_question` and there is no other question, or a question lacks a column
-            that a prompt shows or does not fit an agent's checkpoint.
+        InputError: When the control is `other_question` and there is no other question, there is a control of runs that
+            may stop early, or a question lacks a column that a prompt shows or does not fit an agent's checkpoint.
     """
+    if threshold is not None and control != "none":
+        raise InputError(f"control {control!r} needs runs that take all rounds; turn early stopping off for it")
     if control == "other_question" and len(records) == 1:
         raise InputError("control 'other_question' needs at least 2 questions, got 1; give more, or leave it out")
     system = recursion.system
@@ -182,7 +222,7 @@ def evaluate(
         extra = [records[begin - 1]] if control == "other_question" and len(batch) == 1 else []
         questions = asked_of(system, [*extra, *batch])
         own = replace(sampler, generator=asked.sampler(batch_seed(seed, begin)).generator)
-        answers = asked.run(questions, rounds, latent_steps, mode, own)
+        answers = asked.run(questions, rounds, latent_steps, mode, own, threshold=threshold)
         texts = answers.texts[len(extra) :]
         done = min(done + len(batch) * place()[1], len(records))
         progress(done, len(records))
@@ -193,6 +233,7 @@ def evaluate(
             sum(answers.forward_positions[len(extra) :]),
             sum(answers.kept_positions[len(extra) :]),
             answers.duration_ms * len(batch) / len(questions),
+            stopped_of(asked, answers, *given),
         )
 
     batches = share(range(0, len(records), batch_size), ask)
@@ -211,7 +252,40 @@ def evaluate(
         by_group=_by_group(records, correct),
         correct=tuple(correct),
         answers=tuple(text for batch in batches for text in batch.texts),
+        threshold=threshold,
+        outcomes=tuple(each for batch in batches for each in batch.outcomes),
     )
+
+
+def stopped_of(recursion: Recursion, answers: Answers, rounds: int, latent_steps: int) -> list[Stopped]:
+    """What early stopping did to each question of a batch; nothing without it."""
+    found = []
+    for index, (stop, similarities) in enumerate(zip(answers.stops, answers.similarities, strict=True)):
+        taken = rounds if stop is None else stop.round + 1
+        saved = 0 if stop is None else _saved(recursion, answers, index, stop.round, rounds - taken, latent_steps)
+        found.append(Stopped(taken, answers.forward_positions[index], saved, tuple(similarities)))
+    return found
+
+
+def _saved(
+    recursion: Recursion, answers: Answers, index: int, round_index: int, skipped: int, latent_steps: int
+) -> int:
+    """Positions of the rounds that a question skipped: each would have been like the one in which it stopped.
+
+    If the deciding agent took its turn again to answer, the turn in which it thought is taken off, because a run of so
+    many rounds would not have it.
+    """
+    turns = [turn for turn in answers.turns if turn.round == round_index and index in (turn.questions or ())]
+    thought = {
+        turn.agent: turn.prompt_tokens[(turn.questions or ()).index(index)]
+        + steps_of(recursion.agents[turn.agent], latent_steps)
+        - 1
+        for turn in turns
+        if turn.thoughts is not None
+    }
+    deciding = recursion.deciding.agent.id
+    again = len([turn for turn in turns if turn.agent == deciding]) > 1
+    return skipped * sum(thought.values()) - (thought[deciding] if again else 0)
 
 
 def asked_of(system: System, records: Sequence[QuestionRecord]) -> list[Asked]:

@@ -52,7 +52,8 @@ def draw_cells(cells: Sequence[Cell], title: str, path: Path) -> None:
     lines: dict[str, list[Cell]] = {}
     for cell in cells:
         control = "" if cell.control == "none" else f", {cell.control}"
-        lines.setdefault(f"{cell.mode}{control}, M={cell.latent_steps}", []).append(cell)
+        early = "" if cell.threshold is None else f", stops at {cell.threshold:g}"
+        lines.setdefault(f"{cell.mode}{control}, M={cell.latent_steps}{early}", []).append(cell)
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axis = figure.subplots()
     for label, points in lines.items():

@@ -23,6 +23,35 @@ def wilson(right: float, total: int) -> tuple[float, float]:
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
+def share_high(count: int, total: int) -> float:
+    """Upper bound of a share, one-sided at 95%. Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934).
+
+    It is the share at which no more than `count` of `total` would come out in one of twenty times.
+    """
+    if count >= total:
+        return 1.0
+    low, high = count / total, 1.0
+    for _ in range(60):
+        share = (low + high) / 2
+        low, high = (share, high) if _at_most(count, total, share) > 0.05 else (low, share)
+    return high
+
+
+def _at_most(count: int, total: int, share: float) -> float:
+    """The probability of at most so many out of `total`, each with probability `share` in (0, 1)."""
+    ways = math.lgamma(total + 1)
+    return sum(
+        math.exp(
+            ways
+            - math.lgamma(k + 1)
+            - math.lgamma(total - k + 1)
+            + k * math.log(share)
+            + (total - k) * math.log1p(-share)
+        )
+        for k in range(count + 1)
+    )
+
+
 def over_seeds(right: Sequence[Sequence[bool]]) -> tuple[float, float, float]:
     """Mean accuracy over training seeds, with a two-level bootstrap: seeds, then questions within a seed.
 
