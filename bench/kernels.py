@@ -84,7 +84,7 @@ def count(raw: Mapping[str, Any]) -> dict[str, int]:
     bounds = {"seq_len": config.prefill_chunk_size}
     module = abi.complete(exported.module)
     executable = build_executable(module, metadata, schedule="gpu", bounds=bounds, target=target)
-    dispatches = count_dispatches(executable.as_text(), shaders_of(executable))
+    dispatches = count_dispatches(executable.as_text(), shaders_of(executable.mod))
     return {
         "layer": (dispatches[HIDDEN_STEP] - 1) // config.num_hidden_layers,  # All but the final norm.
         "latent_step": dispatches["latent_step_paper"],
@@ -94,7 +94,7 @@ def count(raw: Mapping[str, Any]) -> dict[str, int]:
         "prefill": dispatches["prefill"],
         **products(config),
         **attention(config),
-        **limits(shaders_of(executable)),
+        **limits(shaders_of(executable.mod)),
     }
 
 

@@ -135,7 +135,7 @@ def check_shaders(raw: Mapping[str, Any], quantization: str) -> dict[str, int]:
         bounds={"seq_len": config.prefill_chunk_size},
         target=target,
     )
-    shaders = shaders_of(executable)
+    shaders = shaders_of(executable.mod)
     return {"shaders": len(shaders), "shaders_that_dawn_refuses": len(refused_by_dawn(shaders))}
 
 

@@ -42,12 +42,13 @@ function device() {
   });
 }
 
+/** What WebGPU promises on every device. */
 const LIMITS = {
-  maxBufferSize: 2 ** 31,
-  maxStorageBufferBindingSize: 2 ** 31 - 4,
-  maxStorageBuffersPerShaderStage: 10,
-  maxComputeWorkgroupStorageSize: 32768,
-  maxComputeInvocationsPerWorkgroup: 1024,
+  maxBufferSize: 256 * 2 ** 20,
+  maxStorageBufferBindingSize: 128 * 2 ** 20,
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
 };
 
 /** What stands in for `navigator.gpu`. */

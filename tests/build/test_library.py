@@ -8,16 +8,18 @@ import pytest
 import tvm
 from tvm import relax
 
+from harness import naga
 from recursivemas.compiler import abi, library
 from recursivemas.compiler.export import export_config
 from recursivemas.compiler.library import compile_library, library_metadata
 from recursivemas.compiler.library_metadata import read_library_metadata
+from recursivemas.compiler.limits import PROMISED
 from recursivemas.compiler.model_facts import relax_facts
 from recursivemas.compiler.models import ModelConfig, load_model_config, param_specs
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.runtime import ensure_runtime
 from recursivemas.compiler.runtime.toolchain import Emscripten
-from recursivemas.compiler.shaders import Shader, check_limits, shaders_of
+from recursivemas.compiler.shaders import Shader, check_limits, needed_limits, shaders_of
 from recursivemas.compiler.weights import stored_tensors
 from recursivemas.compiler.wgsl import refused_by_dawn
 from recursivemas.system.errors import InputError
@@ -49,7 +51,7 @@ def _shaders(quantization: str) -> list[Shader]:
     metadata = {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours}
     mod = abi.complete(exported.module)
     executable = build_executable(mod, metadata, schedule="gpu", bounds={"seq_len": 128}, target=target)
-    return shaders_of(executable)
+    return shaders_of(executable.mod)
 
 
 @pytest.mark.parametrize("quantization", ["q0f32", "q4f16_1"])
@@ -70,6 +72,8 @@ def test_compile_library_writes_one_wasm_that_describes_itself(
     assert (ours["abi"], ours["hidden_size"], ours["vocab_size"], ours["dtype"]) == (1, 40, 99, scheme.dtype)
     largest = max(tensor.nbytes for tensor in stored)
     assert ours["required_limits"]["maxStorageBufferBindingSize"] >= largest
+    promised = {name: PROMISED[name] for name in ours["required_limits"]}
+    assert all(0 < value <= promised[name] for name, value in ours["required_limits"].items())
     assert metadata["memory_usage"]["prefill"] >= metadata["memory_usage"]["get_last_hidden"] > 0
 
 
@@ -112,6 +116,26 @@ def test_shaders_compile_and_fit_what_every_page_may_rely_on(quantization: str) 
         assert not re.search(r"\b[iu]64\b|\bf64\b", shader.source), shader.name
         # The runtime reserves blockIdx.z to spread large grids.
         assert "blockIdx.z" not in shader.source.replace("blockIdx.z * gridDim.x", ""), shader.name
+
+
+@pytest.mark.parametrize("quantization", ["q0f16", "q4f16_1", "q4f32_1"])
+def test_shaders_need_only_what_every_device_offers(quantization: str) -> None:
+    needed = needed_limits(_shaders(quantization))
+    assert {name: value for name, value in needed.items() if value > PROMISED[name]} == {}
+    largest = max(shader.storage_buffers for shader in _shaders(quantization))
+    assert needed["maxStorageBuffersPerShaderStage"] == largest > 4
+
+
+@pytest.mark.parametrize("quantization", ["q4f32_1", "q4f16_1"])
+def test_naga_accepts_every_shader(quantization: str) -> None:
+    """Naga is Firefox's compiler; Dawn, Chrome's, is tested above."""
+    shaders = _shaders(quantization)
+    adapter = naga.adapter_for(shaders)
+    if adapter is None:
+        pytest.skip("wgpu finds no adapter that has what these shaders need")
+    assert naga.refused_by_naga(shaders, adapter) == {}
+    wrong = Shader("wrong", "@compute @workgroup_size(1) fn main() { let x : f32 = 1u; }", 1, 0, 0)
+    assert "expected to be `f32`" in naga.refused_by_naga([wrong], adapter)["wrong"]
 
 
 @pytest.mark.parametrize(

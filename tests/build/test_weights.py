@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from recursivemas.compiler import limits
 from recursivemas.compiler.checkpoint import Checkpoint
 from recursivemas.compiler.params import ParamSpec
 from recursivemas.compiler.weights import ShardWriter, StoredTensor, stored_tensors, weights_nbytes, write_weights
@@ -71,6 +73,32 @@ def test_write_weights_quantizes_and_concatenates(checkpoint: Checkpoint, tmp_pa
     assert summary.tensors == (*stored_tensors(QKV, scheme), *stored_tensors(NORM, scheme))
     assert summary.nbytes == weights_nbytes([QKV, NORM], scheme) == sum(a.nbytes for a in stored.values())
     assert summary.parameters == 60 * 70 + 70
+
+
+@pytest.mark.parametrize(("name", "row_bytes", "rows"), [("q4f16_1", 48, [20, 20, 20]), ("q0f32", 280, [30, 30])])
+def test_table_beyond_the_limit_is_stored_in_parts_with_the_same_rows(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, row_bytes: int, rows: list[int]
+) -> None:
+    scheme, table = find_scheme(name), replace(QKV, table=True)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    write_weights(checkpoint, [table, NORM], scheme, tmp_path / "whole")
+    whole = load(tmp_path / "whole")
+    assert list(whole) == [tensor.name for spec in (QKV, NORM) for tensor in stored_tensors(spec, scheme)]
+    # Just over the limit, and for the packed one just over twice the limit.
+    monkeypatch.setattr(limits, "MAX_PART_BYTES", (60 // (len(rows) - 1) - 1) * row_bytes)
+    seen: list[tuple[int, int]] = []
+    summary = write_weights(checkpoint, [table, NORM], scheme, tmp_path / "parts", lambda *step: seen.append(step))
+    parts = load(tmp_path / "parts")
+    assert list(parts) == [tensor.name for tensor in summary.tensors]
+    assert [tensor.shape[0] for tensor in stored_tensors(table, scheme) if "scale" not in tensor.name] == rows
+    for kind in {each.rpartition(".")[2] for each in whole if each != NORM.name}:
+        found = [parts[each] for each in parts if each.endswith(f".{kind}") and ".parts." in each]
+        assert max(each.nbytes for each in found) <= limits.MAX_PART_BYTES
+        assert np.concatenate(found).tobytes() == next(v for k, v in whole.items() if k.endswith(kind)).tobytes()
+    assert parts[NORM.name].tobytes() == whole[NORM.name].tobytes()
+    assert summary.nbytes == weights_nbytes([table, NORM], scheme) == sum(each.nbytes for each in whole.values())
+    assert seen[-1] == ((60 * 70 + 70) * 2,) * 2
 
 
 @pytest.mark.parametrize("name", ["q0f16", "q0f32"])

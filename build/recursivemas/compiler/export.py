@@ -15,9 +15,9 @@ from tvm.relax.frontend.nn.exporter import Exporter
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
 from recursivemas.compiler.models import ModelConfig, make_model, param_specs
-from recursivemas.compiler.models.layers import quantize
+from recursivemas.compiler.models.layers import divide_tables, quantize
 from recursivemas.compiler.models.recurrent_state import STATE, add_state_functions
-from recursivemas.compiler.weights import StoredTensor, stored_tensors
+from recursivemas.compiler.weights import StoredTensor, row_bytes, stored_tensors
 from recursivemas.system.quantize import Scheme
 
 HIDDEN_STEP = "get_last_hidden_step"
@@ -73,6 +73,7 @@ def export_config(config: ModelConfig, scheme: Scheme, target: tvm.target.Target
         InputError: TVM has no attention kernel for the model's heads.
     """
     model = make_model(config)
+    divide_tables(model, lambda columns: row_bytes(columns, scheme))
     model.to(scheme.dtype)
     if scheme.group:
         quantize(model)

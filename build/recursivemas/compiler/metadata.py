@@ -9,29 +9,35 @@ import numpy as np
 import tvm
 from tvm import relax, tirx
 
-from recursivemas.compiler.shaders import MAX_INVOCATIONS, MAX_STORAGE_BUFFERS, MAX_WORKGROUP_BYTES
+from recursivemas.compiler.shaders import Shader, needed_limits
 
 FUNCTION = "_metadata"
 
 
-def attach_metadata(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> tvm.IRModule:
-    """Adds the function that returns the metadata as JSON.
+def complete_metadata(mod: tvm.IRModule, metadata: Mapping[str, Any], shaders: list[Shader]) -> dict[str, Any]:
+    """Adds ``memory_usage`` and ``recursivemas.required_limits`` to the metadata.
 
     Args:
         mod: Its memory must be planned already.
-        metadata: All but ``memory_usage`` and ``recursivemas.required_limits``, which follow from the module.
+        metadata: The rest.
+        shaders: Of the module's kernels.
     """
-    ours = {**metadata["recursivemas"], "required_limits": required_limits(mod, metadata)}
-    text = json.dumps({**metadata, "recursivemas": ours, "memory_usage": memory_usage(mod)})
+    ours = {**metadata["recursivemas"], "required_limits": required_limits(mod, metadata, shaders)}
+    return {**metadata, "recursivemas": ours, "memory_usage": memory_usage(mod)}
+
+
+def with_metadata(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> tvm.IRModule:
+    """Adds the function that returns the metadata as JSON to a module that is ready for code generation."""
+    text = json.dumps(metadata)
     builder = relax.BlockBuilder()
     with builder.function(FUNCTION, []):
         builder.emit_func_output(tvm.ir.StringImm(text))
     mod = mod.clone()
-    mod[FUNCTION] = builder.finalize()[FUNCTION]
+    mod[FUNCTION] = builder.finalize()[FUNCTION].with_attr("global_symbol", FUNCTION)
     return mod
 
 
-def required_limits(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> dict[str, int]:
+def required_limits(mod: tvm.IRModule, metadata: Mapping[str, Any], shaders: list[Shader]) -> dict[str, int]:
     """The WebGPU limits that a device must offer, by name.
 
     The largest buffer is a parameter, the logits, a temporary, or a chunk's embeddings. The KV cache does not count,
@@ -45,9 +51,7 @@ def required_limits(mod: tvm.IRModule, metadata: Mapping[str, Any]) -> dict[str,
     return {
         "maxBufferSize": largest,
         "maxStorageBufferBindingSize": largest,
-        "maxComputeInvocationsPerWorkgroup": MAX_INVOCATIONS,
-        "maxComputeWorkgroupStorageSize": MAX_WORKGROUP_BYTES,
-        "maxStorageBuffersPerShaderStage": MAX_STORAGE_BUFFERS,
+        **needed_limits(shaders),
     }
 
 

@@ -15,6 +15,8 @@ class ParamSpec:
         source_shapes: The expected shape of each source.
         quantize: Whether the ``q4*`` schemes quantize it: linear and embedding weights, not norms and biases.
         dtype: The dtype that it has in every scheme; None for the scheme's.
+        table: Whether it is a table of embeddings or an output layer, which is stored in parts if it is too large for a
+            buffer that every device binds.
     """
 
     name: str
@@ -23,3 +25,4 @@ class ParamSpec:
     source_shapes: tuple[tuple[int, ...], ...]
     quantize: bool
     dtype: str | None = None
+    table: bool = False

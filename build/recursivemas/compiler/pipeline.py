@@ -1,16 +1,18 @@
 """Compiles a Relax module for WebGPU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
+from tvm.relax import _ffi_api as _relax
 from tvm.s_tir import dlight
 
 from recursivemas.compiler.fuse_dequantize import FuseDequantize
 from recursivemas.compiler.kernels.tile_product import WithoutWorkgroupMemory
 from recursivemas.compiler.kernels.vector_storage import PIPELINE, register_pipeline
-from recursivemas.compiler.metadata import attach_metadata
+from recursivemas.compiler.metadata import complete_metadata, with_metadata
+from recursivemas.compiler.shaders import Shader, shaders_of
 from recursivemas.compiler.shape_functions import CanonicalShapeFunctions
 from recursivemas.system.errors import InputError
 
@@ -47,18 +49,19 @@ def build_executable(
         InputError: A kernel needs more than WebGPU guarantees.
     """
     mod = _with_bounds(mod, bounds)
-    # With this pass, TVM 0.27 fails to build scaled RoPE.
-    config = {"tirx.disable_cse_tir": True}
+    config = {
+        # With this pass, TVM 0.27 fails to build scaled RoPE.
+        "tirx.disable_cse_tir": True,
+        # Each function of the library checks its arguments. If every kernel checked them again, its code on the CPU would
+        # be three times as large.
+        "tirx.disable_assert": True,
+    }
     register_pipeline()
     with target, tvm.transform.PassContext(opt_level=3, config=config):
         mod = tvm.transform.Sequential([*_graph_passes(), *_schedule_passes(schedule), *_lowering_passes()])(mod)
-        mod = attach_metadata(mod, metadata)
-        mod = tvm.transform.Sequential(_finalising_passes())(mod)
+        planned, mod = mod, tvm.transform.Sequential(_finalising_passes())(mod)
         try:
-            # Our passes have run already, so relax.build gets an empty pipeline.
-            return relax.build(
-                mod, target, relax_pipeline=tvm.transform.Sequential([]), tir_pipeline=PIPELINE, system_lib=True
-            )
+            return _generate(mod, lambda shaders: complete_metadata(planned, metadata, shaders), target)
         except tvm.error.InternalError as error:
             if "workgroup allocations" not in str(error):
                 raise
@@ -66,6 +69,19 @@ def build_executable(
             raise InputError(
                 f"this model's attention heads need more workgroup memory than WebGPU guarantees: {reason}"
             ) from error
+
+
+def _generate(
+    mod: tvm.IRModule, metadata_of: Callable[[list[Shader]], dict[str, Any]], target: tvm.target.Target
+) -> relax.VMExecutable:
+    """What `relax.build` does behind its passes, but kernels first: what they need stands in the metadata."""
+    kernels = tvm.IRModule({name: each for name, each in mod.functions_items() if isinstance(each, tirx.PrimFunc)})
+    library = tvm.tirx.build(kernels.with_attr("system_lib_prefix", ""), target=target, pipeline=PIPELINE)
+    mod = with_metadata(mod, metadata_of(shaders_of(library)))
+    builder = relax.ExecBuilder()
+    _relax.VMCodeGen(builder, mod)
+    constants = dict((mod.attrs or {}).get("const_name_to_constant", {}))
+    return relax.VMExecutable(_relax.VMLink(builder, target, library, [], constants))
 
 
 def _with_bounds(mod: tvm.IRModule, bounds: Mapping[str, int]) -> tvm.IRModule:

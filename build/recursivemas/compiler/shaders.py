@@ -1,14 +1,14 @@
-"""Reads the WGSL shaders of a compiled executable and checks that WebGPU devices can run them."""
+"""Reads the WGSL shaders of a compiled module and checks that WebGPU devices can run them."""
 
 import re
 from dataclasses import dataclass
 
 import tvm
-from tvm import relax
 
 from recursivemas.system.errors import InputError
 
-# WebLLM asks for the same; every desktop GPU and nearly every mobile GPU offers it.
+# The most that a model may need. WebLLM asks for the same; every desktop GPU and nearly every mobile GPU offers it. Our
+# own kernels stay within what every device promises (`limits.PROMISED`), TVM's attention kernels do not.
 MAX_INVOCATIONS = 256
 MAX_WORKGROUP_BYTES = 32768
 MAX_STORAGE_BUFFERS = 10
@@ -38,9 +38,9 @@ class Shader:
     storage_buffers: int
 
 
-def shaders_of(executable: relax.VMExecutable) -> list[Shader]:
-    """Every shader of an executable, in the compiler's order."""
-    source = "".join(module.inspect_source("wgsl") for module in _webgpu_modules(executable.mod))
+def shaders_of(module: tvm.runtime.Module) -> list[Shader]:
+    """Every shader of a compiled module, in the compiler's order."""
+    source = "".join(each.inspect_source("wgsl") for each in _webgpu_modules(module))
     starts = [(match.start(), match[1]) for match in _HEADER.finditer(source)]
     # The compiler writes each header twice in a row.
     starts = [each for index, each in enumerate(starts) if index == 0 or each[1] != starts[index - 1][1]]
@@ -65,6 +65,15 @@ def check_limits(shaders: list[Shader]) -> None:
                     f"this model's shader {shader.name} needs {needed} {what}; a page may rely on {most} (WebGPU "
                     "limits), so the model cannot be compiled for browsers"
                 )
+
+
+def needed_limits(shaders: list[Shader]) -> dict[str, int]:
+    """The limits that the shaders need together, by WebGPU's names."""
+    return {
+        "maxComputeInvocationsPerWorkgroup": max((each.invocations for each in shaders), default=0),
+        "maxComputeWorkgroupStorageSize": max((each.workgroup_bytes for each in shaders), default=0),
+        "maxStorageBuffersPerShaderStage": max((each.storage_buffers for each in shaders), default=0),
+    }
 
 
 def _webgpu_modules(module: tvm.runtime.Module) -> list[tvm.runtime.Module]:

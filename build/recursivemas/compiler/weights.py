@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recursivemas.compiler.checkpoint import Checkpoint
+from recursivemas.compiler.limits import rows_of_parts
 from recursivemas.compiler.params import ParamSpec
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import FILES
@@ -69,7 +70,31 @@ class WeightsSummary:
 
 
 def stored_tensors(spec: ParamSpec, scheme: Scheme) -> tuple[StoredTensor, ...]:
-    """The tensors that a parameter becomes: itself, or its `q_weight` and `q_scale`."""
+    """The tensors that a parameter, or each part of a table, becomes: itself, or its `q_weight` and `q_scale`."""
+    return tuple(tensor for part in _parts(spec, scheme) for tensor in _tensors(part, scheme))
+
+
+def row_bytes(columns: int, scheme: Scheme) -> int:
+    """Bytes of the largest stored tensor for a row of a matrix."""
+    one = ParamSpec("weight", (1, columns), (), (), quantize=True)
+    return max(tensor.nbytes for tensor in _tensors(one, scheme))
+
+
+def _parts(spec: ParamSpec, scheme: Scheme) -> list[ParamSpec]:
+    """A parameter, or the parts of a table; see `limits`."""
+    if not spec.table:
+        return [spec]
+    rows = rows_of_parts(spec.shape[0], row_bytes(spec.shape[1], scheme))
+    if len(rows) == 1:
+        return [spec]
+    stem = spec.name.removesuffix("weight")
+    return [
+        replace(spec, name=f"{stem}parts.{index}.weight", shape=(each, *spec.shape[1:]))
+        for index, each in enumerate(rows)
+    ]
+
+
+def _tensors(spec: ParamSpec, scheme: Scheme) -> tuple[StoredTensor, ...]:
     if not (scheme.group and spec.quantize):
         return (StoredTensor(spec.name, spec.shape, spec.dtype or scheme.dtype),)
     stem = spec.name.removesuffix("weight")
@@ -115,11 +140,14 @@ def write_weights(
     writer = ShardWriter(folder)
     stored: list[StoredTensor] = []
     for spec in specs:
-        tensors = stored_tensors(spec, scheme)
-        streams = converter.quantized(spec) if len(tensors) == 2 else (converter.plain(spec),)
-        for tensor, pieces in zip(tensors, streams, strict=True):
-            writer.add(tensor, pieces)
-        stored += tensors
+        packed = scheme.group and spec.quantize
+        streams = [_Rows(each) for each in (converter.quantized(spec) if packed else (converter.plain(spec),))]
+        for part in _parts(spec, scheme):
+            for tensor, rows in zip(_tensors(part, scheme), streams, strict=True):
+                writer.add(tensor, rows.take(tensor.shape[0]))
+                stored.append(tensor)
+        for rows in streams:
+            rows.finish()
     parameters = sum(int(np.prod(spec.shape, dtype=np.int64)) for spec in specs)
     nbytes = sum(tensor.nbytes for tensor in stored)
     metadata = {"ParamSize": len(stored), "ParamBytes": nbytes, "BitsPerParam": nbytes * 8 / max(1, parameters)}
@@ -163,6 +191,27 @@ class _Converter:
                 yield source, rows
                 self._done_bytes += rows.nbytes
                 self._progress(self._done_bytes, self._total_bytes)
+
+
+class _Rows:
+    """Rows that come in pieces, taken in other pieces."""
+
+    def __init__(self, pieces: Iterator[NDArray[Any]]) -> None:
+        self._pieces = pieces
+        self._left: NDArray[Any] | None = None
+
+    def take(self, count: int) -> Iterator[NDArray[Any]]:
+        """The next so many rows."""
+        while count > 0:
+            piece = next(self._pieces) if self._left is None else self._left
+            piece, rest = piece[:count], piece[count:]
+            self._left = rest if len(rest) else None
+            count -= len(piece)
+            yield piece
+
+    def finish(self) -> None:
+        """Lets whoever gives the pieces finish; none may be left."""
+        assert self._left is None and next(self._pieces, None) is None
 
 
 @contextmanager

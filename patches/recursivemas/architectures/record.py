@@ -131,7 +131,7 @@ def _build(mlc: Mlc, config: dict[str, Any]) -> tuple[float, str]:
     metadata = {**library_metadata(facts, exported.tensors, scheme), "recursivemas": ours}
     module = abi.complete(exported.module)
     executable = build_executable(module, metadata, schedule="gpu", bounds={"seq_len": chunk}, target=target)
-    shaders = shaders_of(executable)
+    shaders = shaders_of(executable.mod)
     check_limits(shaders)
     for shader, problem in (refused_by_dawn(shaders) if has_dawn() else {}).items():
         raise InputError(f"Dawn refuses the shader {shader}: {problem}")

@@ -12,8 +12,6 @@ import { GPU_MS, within } from "./patience";
 import type { System } from "./system";
 import type { DeviceInfo, LoadOptions } from "./types";
 
-/** The limits that TVM's kernels and its web runtime need for any model. */
-const RUNTIME_LIMITS = { maxStorageBuffersPerShaderStage: 10, maxComputeWorkgroupStorageSize: 32768 };
 /** Limits that are raised to whatever the adapter offers, because they cost nothing. */
 const GENEROUS_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
 
@@ -221,7 +219,7 @@ function checkLimits(
   const offered = adapter.limits as unknown as Readonly<Record<string, number | undefined>>;
   const limits: Record<string, number> = {};
   for (const name of GENEROUS_LIMITS) limits[name] = adapter.limits[name];
-  for (const [name, value] of [...Object.entries(RUNTIME_LIMITS), ...Object.entries(required)]) {
+  for (const [name, value] of Object.entries(required)) {
     const most = offered[name];
     if (typeof most !== "number")
       throw new EngineError("bad-manifest", `system.json requires an unknown WebGPU limit '${name}'`);

@@ -26,9 +26,30 @@ describe("opening a device", () => {
       maxBufferSize: 1000,
       maxStorageBufferBindingSize: 900,
       maxStorageBuffersPerShaderStage: 10,
-      maxComputeWorkgroupStorageSize: 32768,
     });
     expect(opened.info).toMatchObject({ vendor: "fake", fallback: true });
+  });
+
+  test("takes a device that offers what WebGPU promises, for agents that need no more", async () => {
+    const promised = {
+      maxBufferSize: 256 * 2 ** 20,
+      maxStorageBufferBindingSize: 128 * 2 ** 20,
+      maxStorageBuffersPerShaderStage: 8,
+      maxComputeWorkgroupStorageSize: 16384,
+      maxComputeInvocationsPerWorkgroup: 256,
+    };
+    const { gpu, requests } = fakeGpu({ limits: promised });
+    const needed = { maxComputeWorkgroupStorageSize: 14898, maxStorageBuffersPerShaderStage: 8 };
+    await openDevice(gpu, system({ required_limits: { ...needed, maxStorageBufferBindingSize: 77791232 } }));
+    expect(requests[0]?.requiredLimits).toEqual({
+      ...needed,
+      maxBufferSize: promised.maxBufferSize,
+      maxStorageBufferBindingSize: promised.maxStorageBufferBindingSize,
+    });
+    const more = system({ required_limits: { maxComputeWorkgroupStorageSize: 16385 } });
+    expect(await failure(() => openDevice(gpu, more))).toMatch(
+      says("insufficient-limits", "needs maxComputeWorkgroupStorageSize 16385, this GPU offers 16384"),
+    );
   });
 
   const half = { agents: [{ ...agentJson("a", 8, []), dtype: "float16" }], edges: [] };

@@ -15,7 +15,7 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 from recursivemas.compiler.kernels.attention_shape import AttentionShape
 from recursivemas.compiler.models.config import ModelConfig
 from recursivemas.compiler.models.kv_cache import attention_shape
-from recursivemas.compiler.models.layers import Embedding, Linear, ZeroCentredNorm
+from recursivemas.compiler.models.layers import Embedding, Head, ZeroCentredNorm
 from recursivemas.compiler.models.llama import LlamaAttention, LlamaForCausalLM, LlamaMLP
 
 
@@ -86,7 +86,7 @@ class Gemma3ForCausalLM(LlamaForCausalLM):
         self.config = config
         self.model = Gemma3TextModel(config)
         if not config.tie_word_embeddings:
-            self.lm_head = Linear(config.hidden_size, config.vocab_size)
+            self.lm_head = Head(config.hidden_size, config.vocab_size)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """(T,) int32 to (T, D), scaled by the root of D."""

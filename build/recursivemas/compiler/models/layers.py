@@ -8,7 +8,8 @@ sums of thousands of float16 terms would lose the precision that hidden states a
 Shape letters: N rows of a weight, K columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from tvm import relax, te, tirx
 from tvm.relax.frontend import nn
@@ -17,6 +18,7 @@ from tvm.relax.frontend.nn import Tensor, op
 from recursivemas.compiler.kernels.decode_product import decode_product
 from recursivemas.compiler.kernels.product import Gate, Product
 from recursivemas.compiler.kernels.tile_product import tile_product
+from recursivemas.compiler.limits import rows_of_parts
 from recursivemas.system.quantize import GROUP_SIZE, MAX_INT, PER_WORD, quantized_shapes
 
 _BITS = 32 // PER_WORD
@@ -112,12 +114,60 @@ class FusedLinear(Linear):
             parameter.attrs["parts"] = dict(parts)
 
 
+class Head(Linear):
+    """An output layer; it is stored in parts if it is too large."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.weight.attrs["table"] = True
+
+
 class Embedding(_Matrix):
-    """A table of N input embeddings; a tied output layer calls `product`."""
+    """A table of N input embeddings; a tied output layer calls `product`. It is stored in parts if it is too large."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__(rows, columns)
+        self.weight.attrs["table"] = True
 
     def forward(self, ids: Tensor) -> Tensor:
         """(T,) int32 to (T, K). An id beyond the table reads its last row."""
         return op.wrap_nested(relax.op.take(self.table()._expr, ids._expr, axis=0, mode="clip"), "take")
+
+
+class TableParts(nn.Module):
+    """A table whose rows are divided among several buffers, in the place of an `Embedding` or a `Head`."""
+
+    def __init__(self, rows: Sequence[int], columns: int) -> None:
+        self.parts = nn.ModuleList([Embedding(each, columns) for each in rows])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(T,) int32 to (T, K), as `Embedding`. Each part has a kernel of its own, so that few buffers are bound."""
+        found: list[Tensor] = []
+        first = 0
+        for part in self.parts:
+            look_up = partial(_look_up, first=first, rows=part.shape[0], columns=part.shape[1])
+            opaque = {"op_pattern": 8}
+            found = [op.tensor_expr_op(look_up, "look_up_part", [ids, *found, *part.stored()], attrs=opaque)]
+            first += part.shape[0]
+        return found[0]
+
+    def product(self, x: Tensor) -> Tensor:
+        """x Wᵀ, (T, K) to (T, N) float32; see `_Matrix.product`."""
+        return op.concat([part.product(x) for part in self.parts], dim=-1)
+
+
+def _look_up(ids: te.Tensor, *given: te.Tensor, first: int, rows: int, columns: int) -> te.Tensor:
+    """Rows of the part that begins at row `first`; ids before it keep the row that an earlier part gave."""
+    earlier, stored = (given[:1], given[1:]) if first else ((), given)
+    value = stored[0] if len(stored) == 1 else dequantize(*stored, columns)
+
+    def pick(t: tirx.Var, column: tirx.Var) -> tirx.Expr:
+        row = tirx.max(tirx.min(ids[t] - first, rows - 1), 0)
+        if not earlier:
+            return value[row, column]
+        return tirx.if_then_else(ids[t] >= first, value[row, column], earlier[0][t, column])
+
+    return te.compute((ids.shape[0], tirx.IntImm("int64", columns)), pick, name="look_up_part")
 
 
 class Float32Parameter(nn.Parameter):
@@ -225,6 +275,28 @@ class _Quantizer(nn.Mutator):
         if isinstance(node, Embedding):
             return QuantizedEmbedding(node)
         return super().visit_module(name, node)
+
+
+class _Divider(nn.Mutator):
+    def __init__(self, row_bytes: Callable[[int], int]) -> None:
+        self._row_bytes = row_bytes
+
+    def visit_module(self, name: str, node: nn.Module) -> nn.Module:
+        if isinstance(node, Embedding | Head):
+            rows, columns = node.shape
+            parts = rows_of_parts(rows, self._row_bytes(columns))
+            return TableParts(parts, columns) if len(parts) > 1 else node
+        return super().visit_module(name, node)
+
+
+def divide_tables(model: nn.Module, row_bytes: Callable[[int], int]) -> None:
+    """Replaces tables that are too large for a buffer that every device binds; comes before `quantize`.
+
+    Args:
+        model: As `make_model` makes it.
+        row_bytes: Bytes that the largest stored tensor has for a row of so many columns.
+    """
+    _Divider(row_bytes).visit("", model)
 
 
 def quantize(model: nn.Module) -> None:

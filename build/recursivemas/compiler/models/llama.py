@@ -17,7 +17,7 @@ from recursivemas.compiler.kernels.product import Gate
 from recursivemas.compiler.models.attention import attend
 from recursivemas.compiler.models.config import ModelConfig
 from recursivemas.compiler.models.kv_cache import attention_shape, create_kv_cache
-from recursivemas.compiler.models.layers import Embedding, FusedLinear, Linear, Norm
+from recursivemas.compiler.models.layers import Embedding, FusedLinear, Head, Linear, Norm
 
 
 class LlamaAttention(nn.Module):
@@ -99,7 +99,7 @@ class LlamaForCausalLM(nn.Module):
         self.config = config
         self.model = LlamaModel(config, self.attention)
         if not config.tie_word_embeddings:
-            self.lm_head = Linear(config.hidden_size, config.vocab_size)
+            self.lm_head = Head(config.hidden_size, config.vocab_size)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """(T,) int32 to (T, D)."""

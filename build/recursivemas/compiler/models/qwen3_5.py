@@ -23,6 +23,7 @@ from recursivemas.compiler.models.layers import (
     Embedding,
     Float32Parameter,
     FusedLinear,
+    Head,
     Linear,
     Norm,
     ZeroCentredNorm,
@@ -206,7 +207,7 @@ class Qwen3_5ForCausalLM(nn.Module):  # noqa: N801
         self.config = config
         self.model = Qwen3_5TextModel(config)
         if not config.tie_word_embeddings:
-            self.lm_head = Linear(config.hidden_size, config.vocab_size)
+            self.lm_head = Head(config.hidden_size, config.vocab_size)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """(T,) int32 to (T, D)."""

@@ -25,4 +25,5 @@ def specs_of(model: nn.Module, config: ModelConfig) -> Iterator[ParamSpec]:
             source_shapes=tuple((rows, *shape[1:]) for rows in parts.values()) or (shape,),
             quantize="quantize" in parameter.attrs,
             dtype=parameter.attrs.get("dtype"),
+            table=parameter.attrs.get("table", False),
         )
