@@ -31,13 +31,13 @@ from recursivemas.training.loading import chosen_device, load_weights
 from recursivemas.training.recursion import HandOffHook, Recursion
 from recursivemas.training.tasks.data import load_records
 from recursivemas.training.train.soft_prompts import soft_prompt_hook
-from recursivemas.training.train.trainer import new_links, train_system
+from recursivemas.training.train.trainer import new_links, settings_record, train_system
 
 NAME = "townsfolk"
 SYSTEM = "townsfolk.yaml"
 QUESTIONS = 504
 BATCH = 252
-CURVE = (0, 50, 100, 200, 300, 400, 500)
+CURVE = (0, 20, 40, 100, 200)
 """Steps of cross-entropy after which accuracy is measured, as far as training goes."""
 TEXT_TOKENS = (None, 2, 8)
 """Tokens of a hand-off in text: the agent's latent steps, too few for a request, and more than any agent needs."""
@@ -72,6 +72,7 @@ class Part:
         name: A key of `PARTS`.
         seed: Of links and data.
         work: Folder of all parts.
+        systems: Folder with the system's YAML file.
         system: The system, seeded.
         questions: How many held-out questions a cell asks.
         cells: What has been measured.
@@ -81,6 +82,7 @@ class Part:
     name: str
     seed: int
     work: Path
+    systems: Path
     system: System
     questions: int = QUESTIONS
     cells: list[dict[str, Any]] = field(default_factory=list)
@@ -136,6 +138,13 @@ class Part:
         self.cells.append({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
         append_cell(self.file, self.cells[-1])
 
+    def links(self) -> LinkFile:
+        """The links that ship, if they have this seed and these settings; else it trains them."""
+        shipped = self.systems / "links" / f"{NAME}.recursivelink.json"
+        if shipped.is_file() and (found := load_links(shipped)).provenance["training"] == settings_record(self.system):
+            return found
+        return load_links(self.train(keep_at=CURVE) / "recursivelink.json")
+
     def train(self, rounds: int | None = None, share: float = 1.0, **options: Any) -> Path:
         """Trains links into the part's folder, unless they are there; returns the folder."""
         outer = self.system.training.outer
@@ -148,21 +157,19 @@ class Part:
 
 def main_part(part: Part) -> None:
     """The links that ship: by rounds, by steps, and with each edge cut."""
-    folder = part.train(keep_at=CURVE)
-    trained = load_links(folder / "recursivelink.json")
+    trained = part.links()
     for rounds in (3, 2, 1, 4):
         part.measure("trained links", trained, rounds=rounds)
+    part.measure("control: hand-offs are zeros", trained, control="zeros")
+    part.measure("control: another question's hand-offs", trained, control="other_question")
+    part.measure("untrained links", new_links(part.system, part.agents).to_file(part.system.name, {}))
     for step in CURVE:
-        path = folder / "stages" / f"outer-{step}.json"
-        if path.is_file():
-            part.measure(f"after {step} steps of cross-entropy", load_links(path))
-    start = load_links(folder / "stages" / "outer-0.json")
-    for rounds in (1, 2):
-        part.measure("after 0 steps of cross-entropy", start, rounds=rounds)
+        path = part.folder / "stages" / f"outer-{step}.json"
+        for rounds in (3, 2, 1) if path.is_file() else ():
+            part.measure(f"after {step} steps of cross-entropy", load_links(path), rounds=rounds)
     for edge in part.system.edges:
         part.measure(f"control: {edge.id} is zeros", trained, partial(_zeros, edge.id))
         part.measure(f"control: {edge.id} of another question", trained, partial(_swapped, edge.id))
-    part.measure("untrained links", new_links(part.system, part.agents).to_file(part.system.name, {}))
     part.measure("deciding agent looped", trained, mode="loop")
 
 
@@ -242,7 +249,7 @@ def run_part(name: str, seed: int, work: Path, systems: Path, threads: int = 1, 
     """Runs one part of one seed, or what is left of it; on a CPU in so many threads."""
     if not torch.cuda.is_available():
         torch.set_num_threads(threads)
-    PARTS[name](Part(name, seed, work, seeded(systems, seed), questions))
+    PARTS[name](Part(name, seed, work, systems, seeded(systems, seed), questions))
 
 
 def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:

@@ -511,12 +511,20 @@ def train_system(
     return links
 
 
+def settings_record(system: System) -> dict[str, Any]:
+    """The training settings as a link file names them, with no path of this machine."""
+    record: dict[str, Any] = system.training.model_dump(mode="json")
+    if system.training.inner.texts is not None:
+        record["inner"]["texts"] = Path(system.training.inner.texts).name
+    return record
+
+
 def _provenance(
     system: System, data: TrainingData, agents_sha256: dict[str, str], device: torch.device
 ) -> dict[str, Any]:
     return {
         "seed": system.training.seed,
-        "training": system.training.model_dump(mode="json"),
+        "training": settings_record(system),
         "rounds": system.rounds,
         "latent_steps": system.latent_steps,
         "data": data.source if data.source.startswith("generator:") else Path(data.source).name,
