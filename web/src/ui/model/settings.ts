@@ -24,6 +24,9 @@ export function planOf(system: System, state: PageState): Plan<AgentSpec, EdgeSp
     ...(rounds === null ? {} : { rounds }),
     ...(latentSteps === null ? {} : { latentSteps }),
     decoding: chosenDecoding(state),
+    ...(state.earlyStopping && mode === "latent" && system.earlyStopping
+      ? { earlyStopping: system.earlyStopping }
+      : {}),
     ...chosenOrder(system, state),
     edges: system.edges.map(({ id }) => id).filter((id) => !off.includes(id)),
   });

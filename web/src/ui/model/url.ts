@@ -146,6 +146,8 @@ const FIELDS = {
   mode: choice("mode", MODE_NAMES),
   rounds: number("rounds", 1, MAX_ROUNDS, true),
   latentSteps: number("steps", 1, MAX_LATENT_STEPS, true),
+  /** Whether a run may end before its last round, at the system's threshold. */
+  earlyStopping: flag("early"),
   ...DECODING_FIELDS,
   /** Ids of the agents that take part, in running order; empty: the system's own order. */
   order: list("order"),

@@ -7,6 +7,7 @@ import type { HandoffProgress, Progress, TurnProgress } from "../model/progress"
 import type { Lens } from "../model/recording";
 import { layOutScore, type PlacedTurn, readerOf, type ScoreLayout, stavesOf } from "../model/score-layout";
 import type { SystemView } from "../model/system-view";
+import { takenTurns } from "../model/taken";
 import type { Selection } from "../state/watch";
 import { spokenAnswer } from "../task/tools";
 import { agentClass, indexOf, Mark, markPath } from "./mark";
@@ -30,10 +31,14 @@ const WORD_ROOM = 26;
 export function Score(props: ScoreProps): JSX.Element {
   const { system, options, progress, compact } = props;
   const [host, width] = useWidth<HTMLDivElement>(820);
-  const layout = useMemo(() => {
-    const { turns } = planRun(system, options);
-    return layOutScore(turns, stavesOf(system, turns), width, compact);
-  }, [system, options, width, compact]);
+  const planned = useMemo(() => planRun(system, options).turns, [system, options]);
+  const taken = takenTurns(planned, progress);
+  // A run that stops early is drawn anew, and only then.
+  const turns = useMemo(() => taken, [planned, taken.length]);
+  const layout = useMemo(
+    () => layOutScore(turns, stavesOf(system, turns), width, compact),
+    [system, turns, width, compact],
+  );
   return (
     <div class="score" ref={host}>
       <div class="score-scroll">

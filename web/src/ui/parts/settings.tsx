@@ -9,6 +9,7 @@ import type { Job } from "../state/job";
 import type { ReadOnly } from "../state/read-only";
 import { useStore } from "../state/store";
 import { Segments, Stepper } from "./controls";
+import { EarlyStopSwitch } from "./early-stop";
 import { Estimate } from "./estimate";
 
 export function Settings(): JSX.Element {
@@ -48,6 +49,7 @@ export function Settings(): JSX.Element {
           onChange={(value) => page.set({ latentSteps: value === system?.latentSteps ? null : value })}
         />
       </div>
+      {system && <EarlyStopSwitch system={system} disabled={disabled} />}
       {isChanged(page.state.value) && (
         <p class="settings-changed">
           These settings differ from the system’s own.{" "}

@@ -58,7 +58,10 @@ export class Ablate {
       for (const edge of edges) {
         this.edge.value = edge;
         const changes = cutOptions(whole, edge, instead, other?.result.handoffs);
-        const options = { ...whole.options, ...changes, trace: { lensTopK: 5 } };
+        // As many rounds as the whole run took, so that the runs can be compared turn by turn.
+        const { earlyStopping: _, ...same } = whole.options;
+        const rounds = whole.result?.earlyStop ? { rounds: whole.result.rounds } : {};
+        const options = { ...same, ...rounds, ...changes, trace: { lensTopK: 5 } };
         const cut = { ...whole, options, ...(await run(options)) };
         this.cuts.value = [...this.cuts.value, { edge, recording: cut, ...difference(whole, cut) }];
       }

@@ -10,6 +10,7 @@ import { type Finished, isFinished } from "../model/recording";
 import { type Space, spacesOf } from "../model/spaces";
 import { AskedFacts } from "../parts/asked-facts";
 import { Cuts } from "../parts/cuts";
+import { Changes } from "../parts/early-stop";
 import { Heatmap } from "../parts/heatmap";
 import { LensTable } from "../parts/lens-table";
 import { Norms } from "../parts/norms";
@@ -110,6 +111,7 @@ function Opened({ finished }: { finished: Finished }): JSX.Element {
       </section>
       {spaces.length > 0 && <Alike spaces={spaces} finished={finished} />}
       <Lengths spaces={spaces} finished={finished} />
+      <Changes system={system} options={finished.options} result={result} />
       <section class="inside-part">
         <h3>What a hand-off is worth</h3>
         <p>

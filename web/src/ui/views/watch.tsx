@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { formatBytes, formatCount, formatDuration } from "../lib/format";
 import { lensesOf, verdict } from "../model/recording";
 import { Figure, Verdict } from "../parts/controls";
+import { EarlyStopNote } from "../parts/early-stop";
 import { Graph } from "../parts/graph";
 import { Reading, Score } from "../parts/score";
 import { Transport } from "../parts/transport";
@@ -94,6 +95,7 @@ function AnswerPanel(): JSX.Element {
           {result ? formatDuration(result.ms) : progress.ms > 0 ? formatDuration(progress.ms) : "–"}
         </Figure>
       </dl>
+      {result && recording && <EarlyStopNote options={recording.options} result={result} />}
     </section>
   );
 }
