@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -26,14 +25,6 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 SYSTEM = ROOT / "systems/hop-sequential.yaml"
 LINKS = ROOT / "systems/links/hop-sequential.recursivelink.json"
-
-
-# Node's own; the machine may lack the brotli command.
-BROTLI = """
-const fs = require("fs"), zlib = require("zlib"), file = process.argv[1];
-const params = { [zlib.constants.BROTLI_PARAM_QUALITY]: 5 };
-fs.writeFileSync(file + ".br", zlib.brotliCompressSync(fs.readFileSync(file), { params }));
-"""
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +94,7 @@ def test_connection_that_breaks_off(browser: Browser, site: Path, system: Path, 
 def test_precompressed_libraries(browser: Browser, site: Path, system: Path, tmp_path: Path, encoding: str) -> None:
     copy = tmp_path / "site"
     shutil.copytree(site, copy)
-    if encoding == "gzip":
-        precompress(copy)
-    else:
-        for path in copy.rglob("*.wasm"):
-            subprocess.run(["node", "-e", BROTLI, str(path)], check=True)
+    precompress(copy, [encoding])
     habits = Habits(precompressed=True)
     with static_host(copy, habits) as origin:
         check_loads(browser, f"{origin}/", "systems/hop-sequential/system.json", system)

@@ -1,17 +1,19 @@
 """`rmas serve` is as strict as the strictest host."""
 
 import gzip
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pytest
 from starlette.testclient import TestClient
 
@@ -123,6 +125,24 @@ def test_library_is_compressed_for_who_takes_it(client: TestClient, system: Path
     assert plain.headers["etag"] != response.headers["etag"]
     again = client.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": response.headers["etag"]})
     assert again.status_code == 304
+    assert "content-encoding" not in client.get(path, headers={"Accept-Encoding": "gzip;q=0, br"}).headers
+
+
+def test_ready_forms_are_served_until_their_file_is_written_again(page: Path, system: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    assemble_site(page, [system], site, encodings=["br", "gzip"])
+    script, whole = site / "assets/a.js", (page / "assets/a.js").read_bytes()
+    with TestClient(site_app(site, site), "http://127.0.0.1") as client:
+        for asked, got in (("gzip, deflate, br", "br"), ("br;q=0, gzip", "gzip"), ("identity", None)):
+            for path, content in (("/assets/a.js", whole), (f"/systems/walk/{WASM}", (system / WASM).read_bytes())):
+                response = client.get(path, headers={"Accept-Encoding": asked})
+                assert (response.headers.get("content-encoding"), response.content) == (got, content)
+        (site / "assets/a.js.br").write_bytes(brotli.compress(b"export const a = 2;\n"))
+        assert client.get("/assets/a.js", headers={"Accept-Encoding": "br"}).text == "export const a = 2;\n"
+        script.write_text("export const a = 3;\n")
+        later = (site / "assets/a.js.br").stat().st_mtime_ns + 10**9
+        os.utime(script, ns=(later, later))
+        assert client.get("/assets/a.js", headers={"Accept-Encoding": "br"}).text == "export const a = 3;\n"
 
 
 def test_compressed_form_is_of_the_file_as_it_is_now(client: TestClient, page: Path) -> None:
@@ -154,27 +174,37 @@ def test_resolve_addresses_redirect_like_the_hub(client: TestClient, before: str
     assert client.get(response.headers["location"]).status_code == 200
 
 
-def test_site_with_gzip_has_every_compressed_form(page: Path, system: Path, tmp_path: Path) -> None:
-    assemble_site(page, [system], tmp_path / "site", gzip=True)
-    compressed = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.gz")}
-    assert {f"systems/walk/{WASM}.gz", "assets/a.js.gz", "systems/walk/system.json.gz"} <= compressed
-    assert f"systems/walk/{SHARD}.gz" not in compressed
-    file = tmp_path / "site/systems/walk" / WASM
-    assert gzip.decompress(file.with_name(file.name + ".gz").read_bytes()) == file.read_bytes()
+@pytest.mark.parametrize(
+    ("encoding", "suffix", "opened"), [("gzip", ".gz", gzip.decompress), ("br", ".br", brotli.decompress)]
+)
+def test_site_with_an_encoding_has_every_compressed_form(
+    page: Path, system: Path, tmp_path: Path, encoding: str, suffix: str, opened: Callable[[bytes], bytes]
+) -> None:
+    site = tmp_path / "site"
+    said: list[str] = []
+    assemble_site(page, [system], site, encodings=[encoding], say=said.append)
+    assert len(said) == 3 and said[0] == f"compressing systems/walk/{WASM}"
+    compressed = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.suffix in (".gz", ".br")}
+    assert {f"systems/walk/{WASM}{suffix}", f"assets/a.js{suffix}", f"systems/walk/system.json{suffix}"} <= compressed
+    assert {Path(each).suffix for each in compressed} == {suffix}
+    assert f"systems/walk/{SHARD}{suffix}" not in compressed
+    file = site / "systems/walk" / WASM
+    assert opened(file.with_name(file.name + suffix).read_bytes()) == file.read_bytes()
     first = {path: path.read_bytes() for path in precompress(page)}
     assert {path: path.read_bytes() for path in precompress(page) if path in first} == first
 
 
 def test_site_keeps_the_users_own_files(page: Path, system: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
-    assemble_site(page, [system], site, gzip=True)
+    assemble_site(page, [system], site, encodings=["gzip", "br"])
     (site / "CNAME").write_text("example.org")
     (site / ".git").mkdir()
     (site / ".git/HEAD").write_text("ref")
     (site / "systems/walk/old.bin").write_text("of an earlier build")
     assemble_site(page, [system], site)
     assert (site / "CNAME").read_text() == "example.org" and (site / ".git/HEAD").read_text() == "ref"
-    assert not (site / "index.html.gz").exists() and not (site / "systems/walk/old.bin").exists()
+    assert not (site / "index.html.gz").exists() and not (site / "index.html.br").exists()
+    assert not (site / "systems/walk/old.bin").exists()
 
 
 def serve_command(*places: object, port: int = 0) -> list[str]:
@@ -214,7 +244,7 @@ def test_command_serves_on_a_free_port_until_it_is_stopped(page: Path, system: P
 
 
 def test_command_serves_a_site_with_its_own_page(page: Path, system: Path, tmp_path: Path) -> None:
-    assemble_site(page, [system], tmp_path / "site", gzip=True)
+    assemble_site(page, [system], tmp_path / "site", encodings=["gzip"])
     (tmp_path / "elsewhere").mkdir()
     with serving(tmp_path / "site", cwd=tmp_path / "elsewhere") as address:
         assert fetched(address) == (page / "index.html").read_bytes()

@@ -52,8 +52,8 @@ def build_executable(
     config = {
         # With this pass, TVM 0.27 fails to build scaled RoPE.
         "tirx.disable_cse_tir": True,
-        # Each function of the library checks its arguments. If every kernel checked them again, its code on the CPU would
-        # be three times as large.
+        # Each function of the library checks its arguments. If every kernel checked them again, the library's own code
+        # on the CPU would be three times as large.
         "tirx.disable_assert": True,
     }
     register_pipeline()

@@ -1,7 +1,7 @@
 """The ASGI application behind `rmas serve`: the page at `/`, systems under `/systems/`.
 
 It is as strict as the strictest host (docs/hosting.md): it sends a content security policy and exact media types,
-serves only files that a system's manifest lists, compresses if the browser accepts gzip, and makes the browser
+serves only files that a system's manifest lists, compresses if the browser accepts that, and makes the browser
 revalidate every answer. Like the Hub, it redirects `…/resolve/<revision>/…`, because WebLLM asks for agents there.
 
 It answers requests for this machine's own names only, and lets only pages from this machine read systems, so that no
@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from recursivemas.release.precompress import compressed, compressible
+from recursivemas.release.precompress import ENCODINGS, compressible, ready, zipped
 from recursivemas.release.release_folder import INDEX, MANIFEST
 from recursivemas.release.site import check_page, find_systems, systems_index
 from recursivemas.system.errors import InputError
@@ -44,7 +44,10 @@ _LOCAL_ORIGIN = re.compile(rf"https?://({'|'.join(map(re.escape, _HOSTS))})(:\d+
 
 
 class CompressedFiles(StaticFiles):
-    """Static files, compressed if the client accepts gzip and asks for the whole file."""
+    """Static files, compressed if the client accepts that and asks for the whole file.
+
+    The forms that `rmas site` writes beside a file are used, brotli first; without them a file is zipped here.
+    """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Answers one request."""
@@ -56,17 +59,31 @@ class CompressedFiles(StaticFiles):
             return response
         asked = Headers(scope=scope)
         response.headers["Vary"] = "Accept-Encoding"
-        if "gzip" not in asked.get("accept-encoding", "") or "range" in asked or scope["method"] == "HEAD":
+        accepted = asked.get("accept-encoding", "")
+        if "range" in asked or scope["method"] == "HEAD":
             return response
-        headers = {
-            "Content-Encoding": "gzip",
-            "ETag": response.headers["etag"].rstrip('"') + '-gz"',
-            "Vary": "Accept-Encoding",
-        }
-        if asked.get("if-none-match") == headers["ETag"]:
-            return Response(status_code=304, headers=headers)
-        content = compressed(Path(full_path), stat.st_mtime_ns)
-        return Response(content, media_type=response.headers["content-type"], headers=headers)
+        for encoding in ENCODINGS:
+            if encoding not in _accepted(accepted):
+                continue
+            content = ready(Path(full_path), encoding)
+            if content is None and encoding == "gzip":
+                content = zipped(Path(full_path), stat.st_mtime_ns)
+            if content is not None:
+                headers = {
+                    "Content-Encoding": encoding,
+                    "ETag": response.headers["etag"].rstrip('"') + f'-{encoding}"',
+                    "Vary": "Accept-Encoding",
+                }
+                if asked.get("if-none-match") == headers["ETag"]:
+                    return Response(status_code=304, headers=headers)
+                return Response(content, media_type=response.headers["content-type"], headers=headers)
+        return response
+
+
+def _accepted(header: str) -> set[str]:
+    """The encodings that a client accepts; `q=0` refuses one."""
+    parts = (part.replace(" ", "").lower().partition(";") for part in header.split(","))
+    return {name for name, _, weight in parts if not re.fullmatch(r"q=0(\.0*)?", weight)}
 
 
 class SystemFiles(CompressedFiles):

@@ -11,6 +11,7 @@ from recursivemas.system.atomic import check_replaceable, copy_folder, output_fo
 from recursivemas.system.catalog import IndexEntry, SystemsIndex
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import Manifest, load_manifest
+from recursivemas.system.progress import Say, silent
 
 _INDEX = f"systems/{INDEX}"
 
@@ -66,7 +67,9 @@ def check_page(page: Path) -> None:
         raise InputError(f"{page}: no built page there (expected index.html); run `make page` first")
 
 
-def assemble_site(page: Path, systems: Sequence[Path], out: Path, *, gzip: bool = False) -> list[str]:
+def assemble_site(
+    page: Path, systems: Sequence[Path], out: Path, *, encodings: Sequence[str] = (), say: Say = silent
+) -> list[str]:
     """Copies the page and systems into one folder, whole or not at all.
 
     Files of the user's own at the top of an earlier site, such as `CNAME`, are kept.
@@ -75,7 +78,9 @@ def assemble_site(page: Path, systems: Sequence[Path], out: Path, *, gzip: bool 
         page: The built page.
         systems: Folders with a `system.json`, or folders of such folders.
         out: The site's folder; it must be new, empty or an earlier site (with `systems/index.json`).
-        gzip: Also write compressed files, for hosts that serve `<file>.gz` in place of a file.
+        encodings: Also write compressed files, some of `precompress.ENCODINGS`, for hosts that serve `<file>.gz` or
+            `<file>.br` in place of a file.
+        say: Called with one line for each library that is compressed.
 
     Returns:
         Names of the systems.
@@ -100,8 +105,7 @@ def assemble_site(page: Path, systems: Sequence[Path], out: Path, *, gzip: bool 
         if lock_file.is_file():  # it is missing beside a page that was copied elsewhere
             (site / SBOM).write_text(page_sbom(lock_file), encoding="utf-8")
         (site / _INDEX).write_text(index.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        if gzip:
-            precompress(site)
+        precompress(site, encodings, say)
         _keep_others(out, site)
     return names
 

@@ -15,7 +15,11 @@ def site_command(
     gzip: Annotated[
         bool, typer.Option("--gzip", help="Also write <file>.gz beside files that compress, for hosts that serve them.")
     ] = False,
+    brotli: Annotated[
+        bool, typer.Option("--brotli", help="Also write <file>.br beside them, which takes seconds for each library.")
+    ] = False,
 ) -> None:
     """Puts the playground and built systems into one folder that any static host can serve, from any sub-path."""
-    names = assemble_site(page, systems, out, gzip=gzip)
+    encodings = [name for name, wanted in (("gzip", gzip), ("br", brotli)) if wanted]
+    names = assemble_site(page, systems, out, encodings=encodings, say=typer.echo)
     typer.echo(f"{out}: the playground with {', '.join(names)}")
