@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup lock page systems playground site docs lint lint-python lint-web test-web test test-all check coverage fuzz fuzz-python fuzz-web kills format generate bench clean
+.PHONY: help setup lock page systems playground site docs docs-versions lint lint-python lint-web test-web test test-all check coverage fuzz fuzz-python fuzz-web kills format generate bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -76,8 +76,11 @@ site: page ## the page and every shipped system in site/, for any static host
 	@$(MAKE) --no-print-directory systems SYSTEMS="$(SHIPPED)"
 	@$(BIN)/rmas site $(addprefix dist/,$(SHIPPED)) --out site
 
-docs: $(VENV)/.everything ## the documentation as a site in site/docs
+docs: $(VENV)/.everything web/node_modules/.installed ## the documentation as a site in site/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site/docs
+
+docs-versions: $(VENV)/.everything web/node_modules/.installed ## the same, with a folder for every release
+	@$(BIN)/python scripts/docs_versions.py site/docs
 
 lint: lint-python lint-web ## formatter, linters, type checkers
 

@@ -59,7 +59,7 @@ def test_every_document_is_a_page_in_the_list_of_pages(site: Path, pages: dict[P
     listed = {target for _, target in pages[site / "index.html"].targets}
     for path in (ROOT / "docs").glob("*.md"):
         assert (site / f"{path.stem}.html").is_file() and f"{path.stem}.html" in listed, path.name
-    for name in ("contributing", "security", "changelog", "python-api"):
+    for name in ("contributing", "security", "changelog", "python-api", "javascript-api"):
         assert f"{name}.html" in listed
 
 
@@ -94,14 +94,31 @@ def test_every_public_name_is_documented_with_its_arguments(site: Path) -> None:
     assert text.count("<code>latent_steps</code>") >= 3
 
 
+def test_every_name_of_the_npm_package_is_documented(site: Path, pages: dict[Path, Links]) -> None:
+    page = site / "javascript-api.html"
+    text = page.read_text(encoding="utf-8")
+    exported = set()
+    for entry in ("api", "node"):
+        source = (ROOT / f"web/src/engine/{entry}.ts").read_text(encoding="utf-8")
+        exported |= set(re.findall(r"^export (?:async )?(?:function|interface|class|const|type) (\w+)", source, re.M))
+        for block in re.findall(r"^export \{([^}]*)\}", source, re.M):
+            exported |= {each.split()[-1] for each in block.replace("type ", "").split(",") if each.strip()}
+    assert {"loadSystem", "processorProblem", "inThisProcess"} <= exported
+    assert {name.lower() for name in exported} - pages[page].names == set()
+    # Descriptions, parameters and members come from TSDoc.
+    assert "Downloads, verifies and loads a built system" in text and "Frees all GPU memory" in text
+    assert "<code>signal</code>" in text
+
+
 def test_search_finds_the_words_of_documents(site: Path) -> None:
     found = json.loads((site / "search/search_index.json").read_text(encoding="utf-8"))["docs"]
     assert any("latent thoughts" in each["text"] and each["location"].startswith("recursion.html") for each in found)
 
 
 def test_broken_link_stops_the_build(tmp_path: Path) -> None:
-    for name in ("docs", "core", "training", "build", "patches", "cli", "scripts"):
+    for name in ("docs", "core", "training", "build", "patches", "cli", "scripts", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("evidence", "__pycache__"))
+    (tmp_path / "web").symlink_to(ROOT / "web")
     for name in ("mkdocs.yml", "pyproject.toml", "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"):
         shutil.copy(ROOT / name, tmp_path)
     with (tmp_path / "docs/hosting.md").open("a", encoding="utf-8") as file:
