@@ -10,7 +10,10 @@ from recursivemas.cli.app import app
 from recursivemas.release.gallery import check_entry, gallery_text, share_entry
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of
+from recursivemas.system.hub import checkpoint_of
+from recursivemas.system.links_file import load_links
 from recursivemas.system.shared_links import GalleryEntry, load_gallery
+from recursivemas.system.system import load_system
 from recursivemas.training.trained_with import check_trained_with
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +29,10 @@ def test_entry_is_what_its_files_say_and_fits_its_agents(entry: GalleryEntry) ->
     links = SYSTEMS / entry.links
     assert links.stat().st_size == entry.record.links.size_bytes, MEND
     assert sha256_of(links) == entry.record.links.sha256, MEND
+    sizes = {agent.id: agent.hidden_size for agent in entry.record.agents}
+    load_links(links).check_fits(sizes, {edge.id: (edge.source, edge.target) for edge in entry.record.edges})
+    if not all(checkpoint_of(agent).is_local for agent in load_system(SYSTEMS / entry.system).agents):
+        return  # some of its agents are not in the repository; `rmas links gallery --check` compares them too
     share = share_entry(SYSTEMS, entry, EVIDENCE)
     check_entry(entry, share, LIST)
     check_trained_with(share.system, share.links, links, entry.record.trained.agents_changed)
