@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 import recursivemas
-from recursivemas.api.evaluation import Control, read_questions
+from recursivemas.api.evaluation import Control, read_questions, threshold_of
 from recursivemas.api.extras import require
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
@@ -136,6 +136,8 @@ def eval_command(
     chosen_rounds = several_numbers(rounds, declared.rounds, "--rounds", MAX_ROUNDS)
     chosen_steps = several_numbers(latent_steps, declared.default_latent_steps, "--latent-steps", MAX_LATENT_STEPS)
     chosen_stops = [early_stopping(each) for each in stopping.split(",")]
+    for each in chosen_stops:
+        threshold_of(declared, each)  # before agents are loaded
     require("torch", "transformers", "accelerate")
     from recursivemas.training.loading import chosen_device
     from recursivemas.training.processes import processes

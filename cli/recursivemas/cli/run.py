@@ -9,6 +9,7 @@ from rich.table import Table
 
 import recursivemas
 from recursivemas.api.answer import Turn
+from recursivemas.api.evaluation import threshold_of
 from recursivemas.cli.console import plain_console
 from recursivemas.cli.options import (
     DeviceOption,
@@ -57,7 +58,9 @@ def run_command(
     columns = _fields(field or [])
     stops = early_stopping(stopping)
     row = {**columns, "question": question, "answer": ""}
-    check_fields(load_system(system), [QuestionRecord.of_row(row, "--question and --field")])  # before weights load
+    declared = load_system(system)
+    check_fields(declared, [QuestionRecord.of_row(row, "--question and --field")])  # before weights load
+    threshold_of(declared, stops)
     loaded = recursivemas.load(
         system, links, device=device, precision=precision, weights=weights, python=python, search=search_words(search)
     )
