@@ -95,6 +95,7 @@ class Unrolled:
         rounds: R.
         latent_steps: M of agents that have no number of their own.
         every_round: Whether the deciding agent opens an answer in every round, not only in the last one.
+        opens_from: With `every_round`, the first round that opens one, counted from 0.
         checkpointing: Recompute turns in the backward pass, except those that open an answer.
         turns: Collects what each agent did.
     """
@@ -105,6 +106,11 @@ class Unrolled:
     every_round: bool = False
     checkpointing: bool = False
     turns: list[Turn] | None = None
+    opens_from: int = 0
+
+    def opens(self, round_index: int) -> bool:
+        """Whether a round before the last one opens an answer."""
+        return self.every_round and round_index >= self.opens_from
 
 
 class Observer(Protocol):
@@ -248,7 +254,7 @@ class Recursion:
             prompts = self.prompts(agent, round_index, asked.questions, hand_offs)
             thoughts, handed = None, {}
             steps = steps_of(agent, asked.latent_steps)
-            if final or (asked.every_round and agent is self.deciding):
+            if final or (asked.opens(round_index) and agent is self.deciding):
                 opening = self.open_answer(agent, prompts, steps if thinks_before else 0, round_index)
                 thoughts = opening.thoughts
                 yield opening

@@ -18,7 +18,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.prompt import Text
 from recursivemas.system.questions import Asked, QuestionRecord
 from recursivemas.training.agents import LoadedAgent
-from recursivemas.training.recursion import Opening, Recursion, round_number
+from recursivemas.training.recursion import Opening, Recursion, Unrolled, round_number
 from recursivemas.training.rollout import extend, logits
 from recursivemas.training.train.columns import column
 
@@ -185,7 +185,11 @@ def outer_loss(
         The loss, and for the log the loss of each scored round as `loss_round/<round>`, counted from 1.
     """
     losses: dict[int, Tensor] = {}  # by round, (B,)
-    for opening in recursion.unroll(questions, rounds, latent_steps, every_round or early_weight > 0, checkpointing):
+    scored = every_round or early_weight > 0
+    # A round that can answer none of the questions opens no answer.
+    first = 0 if every_round else min(answerable or [0])
+    asked = Unrolled(questions, rounds, latent_steps, scored, checkpointing, opens_from=first)
+    for opening in recursion.openings(asked):
         before = [text_before_answer(recursion, opening.round, question) for question in questions]
         losses[opening.round] = answer_losses(recursion.deciding, opening, answers, before)
     figures = {f"loss_round/{round_number(index)}": loss.mean().item() for index, loss in losses.items()}
