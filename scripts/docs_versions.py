@@ -82,14 +82,16 @@ def tags(root: Path) -> list[tuple[Version, str]]:
 
 def build(tree: Path, out: Path, *, strict: bool) -> None:
     """Builds the documentation of a source tree, with that tree's package in front of the installed one."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(out), *(["--strict"] * strict)]
+    # Not quietly: mkdocs then counts no warnings, and --strict lets everything pass.
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(out), *(["--strict"] * strict)]
     sources = [str(tree / Path(each).parent) for each in packages(tree)]
     path = os.pathsep.join([*sources, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment: Mapping[str, str] = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": path}
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        sys.exit(f"the documentation of {out.name} could not be built: {said[-1] if said else 'mkdocs says nothing'}")
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        said = [line for line in lines if line.startswith(("WARNING", "ERROR"))] or lines[-1:]
+        sys.exit(f"the documentation of {out.name} could not be built: {' '.join(said) or 'mkdocs says nothing'}")
 
 
 def packages(tree: Path) -> list[str]:

@@ -68,6 +68,7 @@ def test_a_version_that_cannot_be_built_stops_it(repository: Path, tmp_path: Pat
     )
     assert done.returncode == 1
     assert done.stderr.startswith("the documentation of main could not be built: ")
+    assert "missing.md" in done.stderr
 
 
 def test_workflow_fetches_the_tags_and_builds_every_version() -> None:
