@@ -52,11 +52,7 @@ function weights(): Map<string, { shape: number[]; data: Float32Array }> {
       [`${at}.mlp.down_proj.weight`, tensor(4, 6)],
     ] as const;
   });
-  return new Map([
-    ["model.embed_tokens.weight", tensor(7, 4)],
-    ["model.norm.weight", tensor(4)],
-    ...layers,
-  ]);
+  return new Map([["model.embed_tokens.weight", tensor(7, 4)], ["model.norm.weight", tensor(4)], ...layers]);
 }
 
 describe("the processor's decoder", () => {
