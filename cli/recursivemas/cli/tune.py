@@ -139,8 +139,8 @@ def tune_command(
     if write:
         write_tuned(system, evidence)
         written = f"rounds: {evidence.rounds}, latent_steps: {evidence.latent_steps}"
-        found = evidence.early_stopping
-        typer.echo(f"{system}: {written}" + ("" if found is None else f", early_stopping: {found.threshold:g}"))
+        stops = evidence.early_stopping
+        typer.echo(f"{system}: {written}" + ("" if stops is None else f", early_stopping: {stops.threshold:g}"))
 
 
 def _table(tuning: "Tuning") -> Table:

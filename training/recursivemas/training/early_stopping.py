@@ -29,7 +29,8 @@ def similarity(now: Tensor, before: Tensor) -> Tensor:
     now, before = now.double(), before.double()
     lengths = now.norm(dim=-1) * before.norm(dim=-1)  # (B, M)
     cosines = (now * before).sum(-1) / lengths.masked_fill(lengths == 0, 1.0)
-    return cosines.clamp(-1, 1).amin(-1)
+    least: Tensor = cosines.clamp(-1, 1).amin(-1)
+    return least
 
 
 @dataclass
