@@ -17,10 +17,12 @@ COMPRESSIBLE = frozenset((".wasm", ".js", ".css", ".html", ".json", ".svg", ".tx
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
 """What hosts call an encoding, the best first, and how a file ends that has it."""
 
-_ENCODERS = {
-    "br": lambda data: brotli.compress(data, quality=11, lgwin=24),
-    "gzip": lambda data: gzip.compress(data, 9, mtime=0),
-}
+
+def _encoded(data: bytes, encoding: str) -> bytes:
+    if encoding == "gzip":
+        return gzip.compress(data, 9, mtime=0)
+    packed: bytes = brotli.compress(data, quality=11, lgwin=24)
+    return packed
 
 
 def compressible(path: Path) -> bool:
@@ -41,7 +43,7 @@ def zipped(path: Path, modified_ns: int) -> bytes:
         path: The file.
         modified_ns: Its modification time, so that a rewritten file is compressed again.
     """
-    return _ENCODERS["gzip"](path.read_bytes())
+    return _encoded(path.read_bytes(), "gzip")
 
 
 def ready(path: Path, encoding: str) -> bytes | None:
@@ -76,7 +78,7 @@ def precompress(folder: Path, encodings: Iterable[str] = ENCODINGS, say: Say = s
             say(f"compressing {path.relative_to(folder)}")
         for encoding in encodings:
             if (encoding, digest) not in made:
-                made[encoding, digest] = _ENCODERS[encoding](data)
+                made[encoding, digest] = _encoded(data, encoding)
             beside(path, encoding).write_bytes(made[encoding, digest])
             written.append(beside(path, encoding))
     return written

@@ -159,7 +159,7 @@ class TableParts(nn.Module):
 def _look_up(ids: te.Tensor, *given: te.Tensor, first: int, rows: int, columns: int) -> te.Tensor:
     """Rows of the part that begins at row `first`; ids before it keep the row that an earlier part gave."""
     earlier, stored = (given[:1], given[1:]) if first else ((), given)
-    value = stored[0] if len(stored) == 1 else dequantize(*stored, columns)
+    value = stored[0] if len(stored) == 1 else dequantize(stored[0], stored[1], columns)
 
     def pick(t: tirx.Var, column: tirx.Var) -> tirx.Expr:
         row = tirx.max(tirx.min(ids[t] - first, rows - 1), 0)
