@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
+from harness.chromium import launch
 from harness.engine_node import EngineNode, open_engine
+from harness.engine_page import serving
+from harness.playground import open_playground
 from recursivemas.system.questions import load_questions
 from recursivemas.training.recursion import Recursion
 
@@ -64,3 +68,24 @@ def test_processor_asks_nothing_of_a_gpu(engine: EngineNode, reference: Recursio
     assert after["positions"] > before["positions"]
     assert all(value == 0 for name, value in after.items() if name != "positions")
     assert all(value == 0 for value in result["counters"].values())
+
+
+@pytest.mark.browser
+def test_visitor_without_webgpu_watches_small_agents_think(
+    built: Path, shipped_system: Path, reference: Recursion
+) -> None:
+    with (
+        launch(flags=["--disable-gpu", "--disable-features=WebGPU"]) as plain,
+        serving(built, shipped_system.parent) as url,
+        open_playground(plain, url) as playground,
+    ):
+        page = playground.page
+        playground.open()
+        playground.button.click()
+        page.get_by_role("button", name="Run without a graphics card").click()
+        expect(playground.button).to_contain_text("Run")
+        expect(page.locator(".system-facts")).to_contain_text("without a graphics card · on the processor")
+        playground.answered(1)
+        assert playground.answer.split()[0] == reference.run(asked(reference, 1), rounds=3).texts[0]
+        assert playground.figure("GPU memory") == "–"
+        assert playground.complaints == []
