@@ -426,7 +426,7 @@ GPU: Kinds = [
         "the card's limits are too small",
         loading(worker(do.SMALL_CARD)),
         "This system is too large for your graphics card",
-        ("maxComputeWorkgroupStorageSize 32768, this GPU offers 1024",),
+        ("this GPU offers 1024",),
     ),
     (
         "the card is out of memory",
