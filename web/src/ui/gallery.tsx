@@ -21,8 +21,8 @@ function Gallery({ entries }: { entries: readonly GalleryEntry[] }) {
       <h1>Gallery of links</h1>
       <p class="view-lead">
         The links that come with <a href="./">this project</a>. Links are small trained modules through which
-        language models that nobody changed pass thoughts to each other. Every entry was checked against its
-        files: size, fingerprint, and the fit with its agents.
+        language models pass thoughts to each other. Every entry was checked against its files: size,
+        fingerprint, and the fit with its agents.
       </p>
       <ul class="shared-list">
         {entries.map(({ record }) => (

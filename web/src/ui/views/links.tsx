@@ -18,7 +18,7 @@ export function LinksView(): JSX.Element {
         <h2>Links</h2>
       </div>
       <p class="view-lead">
-        The agents are ordinary language models that nobody changed. What lets them pass on thoughts are the
+        The agents are language models whose weights stay as they are. What lets them pass on thoughts are the
         links between them, small modules that were trained for exactly these agents. People train links for
         other purposes and share them without the agents.
       </p>
