@@ -74,7 +74,7 @@ def test_page_says_in_which_round_a_run_stopped_and_why(
         expect(note).to_contain_text("at least 0.999")
         assert page.answer == "g"
         assert int(re.sub(r"\D", "", page.figure("forward positions"))) < int(re.sub(r"\D", "", whole)) / 2
-        assert page.page.locator(".score-answer").all_inner_texts() == ["g"]
+        assert page.page.locator(".score-answer").all_text_contents() == ["g"]
         page.shoot("early-stopping-watch", tmp_path)
         page.view("Look inside")
         chart = page.page.get_by_role("img", name=re.compile("Cosines to the round before"))
