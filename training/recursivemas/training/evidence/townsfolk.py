@@ -279,7 +279,8 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
     write_text_atomic(out / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
     curve = [row for row in rows if row["row"].startswith("after ") and row["rounds"] == 3]
     draw_rows(NAME, [row for row in rows if row not in curve], out / f"{NAME}.png")
-    _draw_curve(curve, logs, out / f"{NAME}-steps.png")
+    if curve:
+        _draw_curve(curve, logs, out / f"{NAME}-steps.png")
     if any("handoff_gradient" in key for log in logs for line in log[:1] for key in line):
         draw_stability(NAME, logs, out / f"{NAME}-stability.png")
     return True
