@@ -125,6 +125,8 @@ def test_gallery_shows_every_entry_and_leads_to_the_playground(page: Playground,
         page.page.set_viewport_size({"width": width, "height": 844})
         assert violations(page) == []
         assert page.page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+        card, main = (page.page.locator(each).first.bounding_box() for each in (".shared-card", "main"))
+        assert card is not None and main is not None and card["width"] > 0.8 * main["width"]
         page.shoot(f"gallery-of-links-{width}", tmp_path)
     expect(page.page.get_by_role("link", name="Open in the playground")).to_have_count(1)
     assert "make playground SYSTEMS=drift-sequential" in page.page.inner_text("main")
