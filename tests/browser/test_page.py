@@ -309,7 +309,9 @@ def test_page_looks_inside_and_cuts_edges(page: Playground) -> None:
     expect(page.page.locator(".heat-reading")).to_contain_text("round 1, thought 2")
     page.page.get_by_label("Compare").select_option(label="thoughts of the critic, by angle")
     expect(page.page.locator(".heat")).to_have_count(36)
-    expect(page.page.locator(".inside .chart svg")).to_be_visible()
+    charts = page.page.locator(".inside .chart svg")  # lengths of thoughts, and what early stopping compares
+    expect(charts).to_have_count(2)
+    expect(charts.first).to_be_visible()
     for instead in ("nothing", "other"):
         page.page.get_by_label("Replace the thoughts with").select_option(instead)
         page.page.get_by_role("button", name="Cut each edge in turn").click()

@@ -49,7 +49,7 @@ export {
   type RunSettings,
   samplingOf,
 } from "./plan";
-export { processorProblem } from "./processor/config";
+export { processorProblem } from "./processor/fits";
 export {
   type AgentSpec,
   type EdgeSpec,

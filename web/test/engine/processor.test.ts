@@ -1,8 +1,9 @@
 /** The processor's decoder and links, by hand; tests/browser/test_processor.py compares whole systems with PyTorch. */
 import { describe, expect, test } from "vitest";
 import type { Link } from "../../src/engine/links";
-import { type DecoderConfig, parseConfig, processorProblem } from "../../src/engine/processor/config";
+import { type DecoderConfig, parseConfig } from "../../src/engine/processor/config";
 import { Decoder, Sequence } from "../../src/engine/processor/decoder";
+import { processorProblem } from "../../src/engine/processor/fits";
 import { applyInner } from "../../src/engine/processor/links";
 import { dot, linear } from "../../src/engine/processor/matrix";
 import { Processor } from "../../src/engine/processor/processor";

@@ -7,10 +7,7 @@ import * as v from "valibot";
 import { describeIssues } from "../../formats/describe";
 import { reasonOf } from "../../formats/errors";
 import { EngineError } from "../errors";
-import type { AgentSpec, System } from "../system";
-
-/** Families whose layers `decoder.ts` has. */
-const ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3"];
+import type { AgentSpec } from "../system";
 
 const size = v.pipe(v.number(), v.integer(), v.minValue(1));
 const positive = v.pipe(v.number(), v.gtValue(0));
@@ -35,18 +32,6 @@ const schema = v.object({
 
 /** The shape of a decoder, with the keys of the file. */
 export type DecoderConfig = v.InferOutput<typeof schema>;
-
-/** Why the processor cannot run a system, in one line; undefined if it can, as far as the manifest tells. */
-export function processorProblem({ agents }: Pick<System, "agents">): string | undefined {
-  const odd = agents.find(
-    ({ architecture, quantization }) => !ARCHITECTURES.includes(architecture) || quantization !== "q0f32",
-  );
-  return (
-    odd &&
-    `agent '${odd.id}' is ${odd.architecture} in ${odd.quantization}; without a GPU the engine computes ` +
-      `${ARCHITECTURES.join(", ")} in q0f32, so build the system with '--quantization q0f32' or use a browser with WebGPU`
-  );
-}
 
 /**
  * Reads the configuration of an agent.

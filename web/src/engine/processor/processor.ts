@@ -13,8 +13,9 @@ import type { AgentSpec, System } from "../system";
 import type { Counters, DeviceInfo, LiveCounts } from "../types";
 import { readWeights } from "../weights";
 import { type OwnLinks, ProcessorAgent } from "./agent";
-import { parseConfig, processorProblem } from "./config";
+import { parseConfig } from "./config";
 import { Decoder } from "./decoder";
+import { processorProblem } from "./fits";
 
 const NOTHING: Counters = {
   syncs: 0,
