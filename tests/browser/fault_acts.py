@@ -142,6 +142,7 @@ def long_question(visit: Visit) -> None:
     assert len(visit.page.url) < 4200
     visit.page.reload()
     expect(visit.page.locator(".words textarea")).to_have_value(text)
+    expect(visit.page.get_by_role("heading", name="hop-sequential")).to_be_visible()
 
 
 def forgotten_question(visit: Visit) -> None:
