@@ -122,6 +122,8 @@ def test_documented_versions_are_the_programs() -> None:
         "`recursivelink.json`": "1",
         "`system.json`": "1",
         "`systems/index.json`": "1",
+        "`shared-links.json`": "1",
+        "`systems/gallery.json`": "1",
         "saved run": "5",
         "agent folder": str(FORMAT_VERSION),
         "library": str(ABI_VERSION),

@@ -74,9 +74,9 @@ def test_control_other_question_reaches_a_question_alone_in_its_batch(
     batches: list[list[str]] = []
     run = Recursion.run
 
-    def watched(self: Recursion, questions: list[str], *rest: Any) -> Any:
+    def watched(self: Recursion, questions: list[str], *rest: Any, **options: Any) -> Any:
         batches.append(questions)
-        return run(self, questions, *rest)
+        return run(self, questions, *rest, **options)
 
     monkeypatch.setattr(Recursion, "run", watched)
     cell = evaluate(recursion, records, control="other_question", batch_size=batch_size)
@@ -103,9 +103,9 @@ def test_evaluate_shows_prompts_the_columns_that_they_name(
     used = []
     run = Recursion.run
 
-    def watched(self: Recursion, *rest: Any) -> Any:
+    def watched(self: Recursion, *rest: Any, **options: Any) -> Any:
         used.append(self.access)
-        return run(self, *rest)
+        return run(self, *rest, **options)
 
     monkeypatch.setattr(Recursion, "run", watched)
     evaluate(Recursion(system, loaded, make_links(system, agents), access=access), records)
