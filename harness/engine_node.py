@@ -71,7 +71,7 @@ def open_engine(harness: Path, files: Path, *, idle: bool = False) -> Iterator[E
         idle: Whether the adapter does nothing; see harness/idle-gpu.mjs.
 
     Raises:
-        NoAdapterError: If there is no adapter with float16.
+        NoAdapterError: If there is no adapter.
     """
     (worker,) = harness.glob("assets/worker-*.js")
     with open_node(files, idle=idle) as (libraries, adapter):

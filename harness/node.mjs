@@ -3,7 +3,8 @@
  * that does nothing.
  *
  * Each line of input is a JSON array [script, argument]. The script is evaluated as a function of the argument, and one
- * line answers it: {"value"} or {"error"}. The first line is the adapter, or {"error"} if none has float16.
+ * line answers it: {"value"} or {"error"}. The first line is the adapter, or {"error"} if there is none, or if it lacks
+ * float16 and the last argument asks for it.
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -11,9 +12,9 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { idleGpu } from "./idle-gpu.mjs";
 
-const [web, origin, idle] = process.argv.slice(2);
+const [web, origin, ...words] = process.argv.slice(2);
 const { create, globals } = await import(pathToFileURL(`${web}/node_modules/webgpu/index.js`).href);
-const gpu = idle ? idleGpu : create([]);
+const gpu = words.includes("idle") ? idleGpu : create([]);
 
 /** The part of a browser's cache that tvmjs uses. */
 class MemoryCache {
@@ -48,7 +49,7 @@ const log = console.error;
 Object.assign(console, { log, info: log, debug: log });
 
 const adapter = await gpu.requestAdapter();
-if (!adapter?.features.has("shader-f16")) {
+if (!adapter || (words.includes("half") && !adapter.features.has("shader-f16"))) {
   answer({ error: adapter ? `${adapter.info.description} has no shader-f16` : "no WebGPU adapter" });
   process.exit(0);
 }

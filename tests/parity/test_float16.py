@@ -31,7 +31,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def libraries(files: Path) -> Iterator[Libraries]:
     try:
-        with open_node(files) as (opened, adapter):
+        with open_node(files, half=True) as (opened, adapter):
             print(f"float16 on {adapter}")
             yield opened
     except NoAdapterError as error:
