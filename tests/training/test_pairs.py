@@ -15,6 +15,7 @@ from recursivemas.training.train.pairs import (
     likeliest,
     mean_embedding,
 )
+from recursivemas.training.train.prefix import PrefixRecursion
 from tests.training.conftest import QUESTIONS, make_links
 from tests.training.test_recursion import count_positions
 
@@ -77,6 +78,12 @@ def test_collect_latent_pairs_are_the_thoughts_of_a_latent_run(system: System, a
         nearest = torch.cdist(pairs[name].hidden, thoughts).min(1).values
         assert len(nearest) >= 3 and float(nearest.max()) < 1e-3
         assert torch.equal(pairs[name].targets, likeliest(agent, pairs[name].hidden, 2)[0])
+    done: list[tuple[int, int]] = []
+    prefixed = PrefixRecursion(system, agents, recursion.links)
+    shared = collect_latent_pairs(prefixed, records, 0, 2, lambda *counts: done.append(counts))
+    assert done == [(3, 3)]
+    for name in agents:
+        torch.testing.assert_close(shared[name].hidden, pairs[name].hidden, atol=1e-4, rtol=1e-4)
 
 
 def test_ridge_recovers_an_affine_map() -> None:

@@ -21,6 +21,7 @@ from recursivemas.training.links import Links
 from recursivemas.training.tasks import hop
 from recursivemas.training.tasks.data import TrainingData
 from recursivemas.training.train import trainer
+from recursivemas.training.train.checkpoint import load_checkpoint
 from recursivemas.training.train.optimise import Schedule
 from recursivemas.training.train.trainer import run_identity, train_system
 from tests.training.conftest import MakeSystem
@@ -84,6 +85,23 @@ def test_train_system_without_a_question_to_hold_out_says_so(make_system: MakeSy
     train_system(make_system("distillation", **short), tmp_path / "out", data=data, say=said.append)
     assert said[-1].startswith("every question is trained on")
     assert not any("nearest_token_accuracy" in line for line in lines(tmp_path / "out"))
+
+
+def test_refinement_has_questions_of_its_own_and_spares_outer_links_without_alignment(
+    make_system: MakeSystem, tmp_path: Path
+) -> None:
+    inner = {"questions": 8, "steps": 2, "refinements": 1, "refinement_steps": 5}
+    outer = {"alignment_steps": 0, "steps": 0}
+    counts = []
+    for questions in (2, 6):
+        folder = tmp_path / str(questions)
+        settings = {"inner": {**inner, "refinement_questions": questions}, "outer": outer}
+        train_system(make_system("distillation", **settings), folder)
+        pairs = load_checkpoint(folder / "pairs-1.pt")
+        counts.append(sum(len(each["targets"]) for each in pairs.values()))
+        started, aligned = (load_links(folder / "stages" / f"{name}.json") for name in ("started", "aligned"))
+        assert started.outer == aligned.outer and started.inner != aligned.inner
+    assert counts[0] < counts[1]
 
 
 def test_alignment_that_goes_wrong_ends_at_its_start(make_system: MakeSystem, tmp_path: Path) -> None:

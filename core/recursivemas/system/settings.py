@@ -87,7 +87,9 @@ class InnerLoop(Closed):
     """How often pairs are collected again, from latent rollouts with the links as they are. Inner links and alignment
     then go on with all pairs."""
     refinement_steps: int = Field(default=500, ge=0)
-    """Optimizer steps of every link in each refinement."""
+    """Optimizer steps of every link in each refinement; outer links have none if `outer.alignment_steps` is 0."""
+    refinement_questions: int | None = added(None, ge=1)
+    """Training questions that latent rollouts answer for each refinement; as many as `questions` by default."""
     steps: int = Field(default=1500, ge=0)
     """Optimizer steps."""
     batch_size: int = Field(default=1024, ge=1)

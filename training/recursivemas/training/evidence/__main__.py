@@ -13,7 +13,13 @@ from recursivemas.training.evidence.report import write_evidence
 
 
 def measure(
-    names: Sequence[str], seeds: Sequence[int], work: Path, systems: Path, processes: int, parts: Sequence[str]
+    names: Sequence[str],
+    seeds: Sequence[int],
+    work: Path,
+    systems: Path,
+    out: Path,
+    processes: int,
+    parts: Sequence[str],
 ) -> None:
     """Runs every job that is not done, side by side; `parts` are those of the townsfolk system."""
     work.mkdir(parents=True, exist_ok=True)
@@ -23,7 +29,7 @@ def measure(
         if townsfolk.NAME in names:
             # All seeds of one part before those of the next, because the first parts matter most.
             for part in parts:
-                pending += [pool.submit(townsfolk.run_part, part, seed, work, systems, threads) for seed in seeds]
+                pending += [pool.submit(townsfolk.run_part, part, seed, work, systems, out, threads) for seed in seeds]
         for name in names:
             for seed in seeds if name != townsfolk.NAME else ():
                 if name == cross_entropy.NAME:
@@ -51,7 +57,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="Only write what has been measured so far.")
     given = parser.parse_args()
     if not given.report:
-        measure(given.only, given.seeds, given.work, given.systems, given.jobs, given.parts)
+        measure(given.only, given.seeds, given.work, given.systems, given.out, given.jobs, given.parts)
     writers = {cross_entropy.NAME: cross_entropy.write_curve, townsfolk.NAME: townsfolk.write_townsfolk}
     for name in given.only:
         if name in writers:

@@ -87,7 +87,8 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
             left.errorbar(x, y, yerr=error, marker="o", capsize=3, label=label)
     left.set(title=f"{name}: accuracy over rounds", xlabel="rounds", ylabel="accuracy", ylim=(0, 1.03))
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    left.legend(fontsize=7)
+    if left.get_legend_handles_labels()[0]:
+        left.legend(fontsize=7)
     bars = [max(points, key=lambda row: min(row["rounds"], 3)) for points in lines.values()]
     bars += [row for row in rows if row["row"] == SWEEP]
     steps = [f", M={row['latent_steps']}" if row["row"] == SWEEP else "" for row in bars]

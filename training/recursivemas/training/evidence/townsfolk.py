@@ -1,9 +1,13 @@
 """Jobs of the townsfolk system: real agents with links.
 
 A job is one part of one seed, so that parts run side by side. Each part keeps its measured cells, one a line, and goes
-on where it was stopped. Text of the agents does not depend on the seed, unless it is sampled.
+on where it was stopped; the written record holds the cells, too, so that another machine can go on. A cell counts as
+long as system, agents, questions and links are the same. Text of the agents does not depend on the seed, unless it is
+sampled.
 """
 
+import functools
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,14 +19,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from recursivemas.system.files import write_text_atomic
+from recursivemas.system.files import sha256_of, write_text_atomic
 from recursivemas.system.links_file import LinkFile, load_links
 from recursivemas.system.questions import Asked
 from recursivemas.system.system import System, load_system
-from recursivemas.training.agents import LoadedAgent
+from recursivemas.training.agents import LoadedAgent, checksums
 from recursivemas.training.evaluation.evaluate import evaluate
 from recursivemas.training.evaluation.report import versions
-from recursivemas.training.evidence.jobs import ShuffledAnswers, append_cell, read_cells
+from recursivemas.training.evidence.jobs import ShuffledAnswers, read_cells
 from recursivemas.training.evidence.report import aggregate, draw_rows, draw_stability
 from recursivemas.training.figures import save_figure
 from recursivemas.training.kept import KeptPrefixes
@@ -73,6 +77,7 @@ class Part:
         seed: Of links and data.
         work: Folder of all parts.
         systems: Folder with the system's YAML file.
+        record: The written record, whose cells count, too.
         system: The system, seeded.
         questions: How many held-out questions a cell asks.
         cells: What has been measured.
@@ -83,6 +88,7 @@ class Part:
     seed: int
     work: Path
     systems: Path
+    record: Path
     system: System
     questions: int = QUESTIONS
     cells: list[dict[str, Any]] = field(default_factory=list)
@@ -97,8 +103,12 @@ class Part:
         assert self.system.task is not None and self.system.task.data is not None
         self.records = load_records(self.system.task.data)[: self.questions]
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.file.is_file():
-            self.cells = read_cells(self.file)
+        found = [*_recorded(self.record), *(read_cells(self.file) if self.file.is_file() else [])]
+        asked = (self.name, self.seed, self.subject, self.questions)
+        self.cells = [
+            cell for cell in found if (cell["part"], cell["seed"], cell["subject"], cell["questions"]) == asked
+        ]
+        self._write()
 
     @property
     def folder(self) -> Path:
@@ -109,6 +119,26 @@ class Part:
     def file(self) -> Path:
         """Cells measured so far."""
         return self.folder / "cells.jsonl"
+
+    @functools.cached_property
+    def subject(self) -> str:
+        """Digest of what every cell depends on besides links: the system's prompts and decoding, agents, questions."""
+        assert self.system.task is not None and self.system.task.data is not None
+        places = {"training": True, "description": True, "task": True, "agents": {"__all__": {"model", "adapter"}}}
+        declared = self.system.model_dump_json(exclude=places, by_alias=True)
+        parts = [declared, *sorted(checksums(self.agents).values()), sha256_of(Path(self.system.task.data))]
+        return _digest(" ".join(parts))
+
+    def drop_stale(self, links: Sequence[LinkFile]) -> None:
+        """Forgets cells of other links than these, which were shipped or trained before."""
+        known = {None, *(_links_digest(each) for each in links)}
+        self.cells = [cell for cell in self.cells if cell["links"] in known]
+        self._write()
+
+    def _write(self) -> None:
+        """Writes the cells, each of which stands for its place in the tables alone."""
+        self.cells = list({_place(cell): cell for cell in self.cells}.values())
+        write_text_atomic(self.file, "".join(json.dumps(cell) + "\n" for cell in self.cells))
 
     def measure(
         self,
@@ -128,15 +158,17 @@ class Part:
             options: Of `evaluate`.
         """
         rounds = options.get("rounds", self.system.rounds)
-        if any((cell["row"], cell["rounds"]) == (row, rounds) for cell in self.cells):
+        digest = None if links is None else _links_digest(links)
+        if any((cell["row"], cell["rounds"], cell["links"]) == (row, rounds, digest) for cell in self.cells):
             return
         module = None if links is None else Links.from_file(links).to(self.device).requires_grad_(False)
         recursion = SharedPrefixes(system or self.system, self.agents, module, hook)
         recursion.shelf = self.shelf
         cell = evaluate(recursion, self.records, seed=self.seed, batch_size=BATCH, **options)
         correct = "".join("01"[right] for right in cell.correct)
-        self.cells.append({"row": row, "seed": self.seed, **cell.row(), "correct": correct})
-        append_cell(self.file, self.cells[-1])
+        told = {"part": self.name, "subject": self.subject, "links": digest}
+        self.cells.append({"row": row, "seed": self.seed, **cell.row(), "correct": correct, **told})
+        self._write()
 
     def links(self) -> LinkFile:
         """The links that ship, if they have this seed and these settings; else it trains them."""
@@ -158,14 +190,16 @@ class Part:
 def main_part(part: Part) -> None:
     """The links that ship: by rounds, by steps, and with each edge cut."""
     trained = part.links()
+    untrained = new_links(part.system, part.agents).to_file(part.system.name, {})
+    stages = {step: path for step in CURVE if (path := part.folder / "stages" / f"outer-{step}.json").is_file()}
+    part.drop_stale([trained, untrained, *(load_links(path) for path in stages.values())])
     for rounds in (3, 2, 1, 4):
         part.measure("trained links", trained, rounds=rounds)
     part.measure("control: hand-offs are zeros", trained, control="zeros")
     part.measure("control: another question's hand-offs", trained, control="other_question")
-    part.measure("untrained links", new_links(part.system, part.agents).to_file(part.system.name, {}))
-    for step in CURVE:
-        path = part.folder / "stages" / f"outer-{step}.json"
-        for rounds in (3, 2, 1) if path.is_file() else ():
+    part.measure("untrained links", untrained)
+    for step, path in stages.items():
+        for rounds in (3, 2, 1):
             part.measure(f"after {step} steps of cross-entropy", load_links(path), rounds=rounds)
     for edge in part.system.edges:
         part.measure(f"control: {edge.id} is zeros", trained, partial(_zeros, edge.id))
@@ -227,6 +261,23 @@ PARTS: dict[str, Callable[[Part], None]] = {
 }
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _links_digest(links: LinkFile) -> str:
+    """Digest of the tensors and form of links, whatever their provenance says."""
+    return _digest(links.model_dump_json(exclude={"provenance"}))
+
+
+def _recorded(record: Path) -> list[dict[str, Any]]:
+    """The cells of a written record; none if there is no such file."""
+    if not record.is_file():
+        return []
+    cells: list[dict[str, Any]] = json.loads(record.read_text(encoding="utf-8")).get("cells", [])
+    return cells
+
+
 def _zeros(cut: str, edge: str, _round: int, value: Tensor) -> Tensor:
     return torch.zeros_like(value) if edge == cut else value
 
@@ -245,21 +296,24 @@ def seeded(systems: Path, seed: int) -> System:
     return system.model_copy(update={"training": system.training.model_copy(update={"seed": seed})})
 
 
-def run_part(name: str, seed: int, work: Path, systems: Path, threads: int = 1, questions: int = QUESTIONS) -> None:
-    """Runs one part of one seed, or what is left of it; on a CPU in so many threads."""
+def run_part(
+    name: str, seed: int, work: Path, systems: Path, out: Path, threads: int = 1, questions: int = QUESTIONS
+) -> None:
+    """Runs one part of one seed, or what neither `work` nor the record in `out` holds; on a CPU in so many threads."""
     if not torch.cuda.is_available():
         torch.set_num_threads(threads)
-    PARTS[name](Part(name, seed, work, systems, seeded(systems, seed), questions))
+    PARTS[name](Part(name, seed, work, systems, out / f"{NAME}.json", seeded(systems, seed), questions))
 
 
 def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
     """Writes what has been measured as `townsfolk.json` and pictures; False if that is nothing."""
     raw, logs = [], []
+    # What a part has here includes what the record held and still counts.
+    here = [cell for path in sorted(work.glob(f"{NAME}-*/*/cells.jsonl")) for cell in read_cells(path)]
+    parts = {(cell["seed"], cell["part"]) for cell in here}
+    before = [cell for cell in _recorded(out / f"{NAME}.json") if (cell["seed"], cell["part"]) not in parts]
     for seed in seeds:
-        cells = []
-        for path in sorted((work / f"{NAME}-{seed}").glob("*/cells.jsonl")):
-            cells += read_cells(path)
-        if cells:
+        if cells := [cell for cell in (*before, *here) if cell["seed"] == seed]:
             raw.append({"seed": seed, "cells": cells})
         metrics = work / f"{NAME}-{seed}" / "main" / "metrics.jsonl"
         if metrics.is_file():
@@ -275,6 +329,7 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
         "versions": versions(),
         "interval": "95%, bootstrap over seeds and questions, at least as wide as Wilson's over one seed's questions",
         "rows": rows,
+        "cells": [cell for each in raw for cell in each["cells"]],
     }
     write_text_atomic(out / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
     curve = [row for row in rows if row["row"].startswith("after ") and row["rounds"] == 3]
@@ -284,6 +339,11 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
     if any("handoff_gradient" in key for log in logs for line in log[:1] for key in line):
         draw_stability(NAME, logs, out / f"{NAME}-stability.png")
     return True
+
+
+def _place(cell: dict[str, Any]) -> tuple[Any, ...]:
+    """Where a cell stands in the tables."""
+    return tuple(cell[key] for key in ("seed", "part", "row", "rounds"))
 
 
 def _draw_curve(rows: Sequence[dict[str, Any]], logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recursivemas.system.progress import Progress
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.processes import batch_seed, share
@@ -282,7 +283,11 @@ def collect_pairs(
 
 @torch.no_grad()
 def collect_latent_pairs(
-    recursion: Recursion, records: Sequence[QuestionRecord], seed: int, candidates: int = 1
+    recursion: Recursion,
+    records: Sequence[QuestionRecord],
+    seed: int,
+    candidates: int = 1,
+    progress: Progress = lambda _done, _total: None,
 ) -> dict[str, Pairs]:
     """Pairs in the contexts that latent rollouts with the present links lead to; several processes share them.
 
@@ -294,6 +299,7 @@ def collect_latent_pairs(
         records: Training questions.
         seed: Of the thinning.
         candidates: K.
+        progress: Called with the questions that have been answered, and all of them.
     """
 
     def turns(begin: int) -> list[tuple[str, Tensor, Tensor]]:
@@ -303,6 +309,7 @@ def collect_latent_pairs(
         for _ in recursion.unroll(questions, system.rounds, system.default_latent_steps, turns=found):
             pass
         thought = [(turn.agent, turn.thoughts) for turn in found if turn.thoughts is not None]
+        progress(begin + len(questions), len(records))
         return [(key, each.float().cpu(), _repeats(recursion.agents[key], each).cpu()) for key, each in thought]
 
     states: dict[str, list[Tensor]] = {key: [] for key in recursion.agents}

@@ -182,9 +182,10 @@ class Trainer:
     def _refine(self, number: int, steps: int) -> None:
         """Continues inner links and alignment with pairs of latent rollouts added."""
         self.run.phase(f"collect {number}", functools.partial(self._collect, number))
+        aligned = self.links.outer if self.system.training.outer.alignment_steps else ()
         phases: list[tuple[str, str, Callable[[str, str, int], None]]] = [
             *((f"inner {agent}, refinement {number}", agent, self._inner) for agent in self.agents),
-            *((f"align {edge}, refinement {number}", edge, self._align) for edge in self.links.outer),
+            *((f"align {edge}, refinement {number}", edge, self._align) for edge in aligned),
         ]
         if all(name in self.run.done for name, _, _ in phases) and self.run.done[-1] != phases[-1][0]:
             return
@@ -203,9 +204,11 @@ class Trainer:
     def _collect(self, number: int) -> None:
         """Writes pairs of latent rollouts to disk, because the links that they depend on are about to change."""
         settings = self.system.training
-        records = self.data.batch(LATENT_STREAM, number, settings.inner.questions)
-        recursion = Recursion(self.system, self.agents, self.links)
-        pairs = collect_latent_pairs(recursion, records, settings.seed + number, settings.inner.candidates)
+        count = settings.inner.refinement_questions or settings.inner.questions
+        records = self.data.batch(LATENT_STREAM, number, count)
+        recursion = PrefixRecursion(self.system, self.agents, self.links)
+        progress = self.run.progress(f"collect {number}")
+        pairs = collect_latent_pairs(recursion, records, settings.seed + number, settings.inner.candidates, progress)
         if self.run.main:
             save_checkpoint(self._pairs_file(number), {key: vars(each) for key, each in pairs.items()})
         self.accelerator.wait_for_everyone()
