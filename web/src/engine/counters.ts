@@ -4,6 +4,17 @@
  */
 import type { Counters, LiveCounts } from "./types";
 
+/** Nothing was asked of a GPU. */
+export const NO_COUNTS: Counters = {
+  syncs: 0,
+  readbackBytes: 0,
+  dispatches: 0,
+  submits: 0,
+  uploadBytes: 0,
+  liveBytes: 0,
+  peakBytes: 0,
+};
+
 /** Subtracts the earlier counts. `liveBytes` and `peakBytes` are the later ones. */
 export function added(later: Counters, earlier: Counters): Counters {
   return {
@@ -20,15 +31,7 @@ export function added(later: Counters, earlier: Counters): Counters {
 /** Counts since the device was made. */
 export class GpuCounters {
   readonly #calls = { bindGroups: 0, writes: 0, passes: 0, positions: 0 };
-  #counts = {
-    syncs: 0,
-    readbackBytes: 0,
-    dispatches: 0,
-    submits: 0,
-    uploadBytes: 0,
-    liveBytes: 0,
-    peakBytes: 0,
-  };
+  #counts = { ...NO_COUNTS } as { -readonly [Name in keyof Counters]: number };
 
   constructor(device: GPUDevice) {
     this.#watchBuffers(device);

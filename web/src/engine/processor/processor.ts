@@ -5,6 +5,7 @@
  * libraries are left alone.
  */
 import type { Artifacts } from "../artifacts";
+import { NO_COUNTS } from "../counters";
 import { type OnAgentModel, readTokenizer } from "../ensemble";
 import { EngineError } from "../errors";
 import type { Link, Links } from "../links";
@@ -16,16 +17,6 @@ import { type OwnLinks, ProcessorAgent } from "./agent";
 import { parseConfig } from "./config";
 import { Decoder } from "./decoder";
 import { processorProblem } from "./fits";
-
-const NOTHING: Counters = {
-  syncs: 0,
-  readbackBytes: 0,
-  dispatches: 0,
-  submits: 0,
-  uploadBytes: 0,
-  liveBytes: 0,
-  peakBytes: 0,
-};
 
 /** Stands where a GPU device does; nothing is asked of a GPU, so only positions are counted. */
 export class Processor {
@@ -41,8 +32,8 @@ export class Processor {
   };
 
   readonly counters = {
-    snapshot: (): Counters => NOTHING,
-    since: (): Counters => NOTHING,
+    snapshot: (): Counters => NO_COUNTS,
+    since: (): Counters => NO_COUNTS,
     live: (): LiveCounts => ({ bindGroups: 0, writes: 0, passes: 0, positions: this.#positions }),
   };
 

@@ -40,6 +40,11 @@ export function formatPercent(share: number): string {
   return `${Math.round(share * 100)}${THIN}%`;
 }
 
+/** 0.9989 → `99.9 %`: measured shares and their intervals near 100 % differ in the first decimal. */
+export function formatExactPercent(share: number): string {
+  return `${(share * 100).toFixed(1)}${THIN}%`;
+}
+
 /** Rounds count from 0 in the engine and from 1 for people: 0 → `round 1`. */
 export function formatRound(round: number): string {
   return `round ${round + 1}`;

@@ -6,6 +6,7 @@ const measuredCell = v.object({
   control: v.optional(v.string(), "none"),
   rounds: v.number(),
   latent_steps: v.number(),
+  threshold: v.optional(v.nullable(v.number())),
   questions: v.number(),
   accuracy: v.number(),
   low: v.number(),
@@ -35,6 +36,8 @@ export interface MeasuredRow {
   readonly control: string;
   readonly rounds: number;
   readonly latentSteps: number;
+  /** Threshold of early stopping; absent or null if every question took all rounds. */
+  readonly threshold?: number | null | undefined;
   readonly questions: number;
   readonly accuracy: number;
   readonly low: number;

@@ -1,16 +1,10 @@
 /** What a system consists of, how its links were trained and what was measured. */
 import type { JSX } from "preact";
 import type { System } from "../../engine/api";
-import { formatPercent } from "../lib/format";
-import { hasAdapters, linkTraining, type MeasuredTable, measuredTables } from "../model/provenance";
+import { hasAdapters, linkTraining, measuredTables } from "../model/provenance";
 import { Mark } from "./mark";
+import { MeasuredTable } from "./measured-table";
 import { TableScroll } from "./table-scroll";
-
-const CONTROLS: Readonly<Record<string, string>> = {
-  none: "",
-  zeros: "hand-offs replaced with zeros",
-  other_question: "hand-offs from another question",
-};
 
 export function Provenance({ system }: { system: System }): JSX.Element {
   const tables = measuredTables(system.provenance);
@@ -62,53 +56,14 @@ export function Provenance({ system }: { system: System }): JSX.Element {
           asks its held-out questions.
         </p>
       ) : (
-        tables.map((table) => <Measured key={table.name} table={table} />)
+        tables.map(({ name, data, seed, rows }) => (
+          <MeasuredTable
+            key={name}
+            caption={`Measured in PyTorch before the system was built${data && ` on ${data}`}${seed === null ? "" : `, seed ${seed}`}`}
+            rows={rows}
+          />
+        ))
       )}
     </section>
-  );
-}
-
-function Measured({ table }: { table: MeasuredTable }): JSX.Element {
-  return (
-    <TableScroll label="Measured">
-      <table class="facts">
-        <caption>
-          Measured in PyTorch before the system was built
-          {table.data && <> on {table.data}</>}
-          {table.seed !== null && <>, seed {table.seed}</>}
-        </caption>
-        <thead>
-          <tr>
-            <th scope="col">Mode</th>
-            <th scope="col">Rounds</th>
-            <th scope="col">Latent steps</th>
-            <th scope="col">Right</th>
-            <th scope="col">95 % interval</th>
-            <th scope="col">Decoded tokens</th>
-            <th scope="col">Questions</th>
-          </tr>
-        </thead>
-        <tbody>
-          {table.rows.map((row) => (
-            <tr key={`${row.mode}/${row.control}/${row.rounds}/${row.latentSteps}`}>
-              <th scope="row">
-                {row.mode}
-                {row.control !== "none" && <small> {CONTROLS[row.control] ?? row.control}</small>}
-              </th>
-              <td>{row.rounds}</td>
-              <td>{row.latentSteps}</td>
-              <td>
-                <b>{formatPercent(row.accuracy)}</b>
-              </td>
-              <td>
-                {formatPercent(row.low)} to {formatPercent(row.high)}
-              </td>
-              <td>{row.decodedTokens.toFixed(1)}</td>
-              <td>{row.questions}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </TableScroll>
   );
 }

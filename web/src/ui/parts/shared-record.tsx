@@ -1,13 +1,9 @@
 /** What the record of shared links says: agents, form, training and measurements. */
 import type { JSX } from "preact";
 import type { Measurement, SharedLinks } from "../../formats/generated/types";
-import { formatBytes, THIN } from "../lib/format";
+import { formatBytes, formatExactPercent } from "../lib/format";
+import { MeasuredTable } from "./measured-table";
 import { TableScroll } from "./table-scroll";
-
-const CONTROLS: Readonly<Record<string, string>> = {
-  zeros: "hand-offs replaced with zeros",
-  other_question: "hand-offs from another question",
-};
 
 export function SharedRecord({ record }: { record: SharedLinks }): JSX.Element {
   const { trained, links } = record;
@@ -28,22 +24,19 @@ export function SharedRecord({ record }: { record: SharedLinks }): JSX.Element {
         {trained.agentsChanged && <li>Changed after the training: {trained.agentsChanged}</li>}
         <li>
           {best
-            ? `Measured: ${exact(best.accuracy)} right (95 % interval ${exact(best.low)} to ${exact(best.high)}) in ${best.rounds} rounds, ${best.questions} questions of ${best.data}`
+            ? `Measured: ${formatExactPercent(best.accuracy)} right (95 % interval ${formatExactPercent(best.low)} to ${formatExactPercent(best.high)}) in ${best.rounds} rounds, ${best.questions} questions of ${best.data}`
             : "Nothing was measured with these links in latent mode."}
         </li>
       </ul>
       <details>
         <summary>Agents{record.measured.length > 0 && " and measurements"}</summary>
         <Agents record={record} />
-        {record.measured.length > 0 && <Measured rows={record.measured} />}
+        {record.measured.length > 0 && (
+          <MeasuredTable caption="Measured in PyTorch by whoever shares the links" rows={record.measured} />
+        )}
       </details>
     </div>
   );
-}
-
-/** 0.9989 → `99.9 %`: intervals near 100 % differ in the first decimal. */
-function exact(share: number): string {
-  return `${(share * 100).toFixed(1)}${THIN}%`;
 }
 
 /** The most accurate row of latent mode. */
@@ -86,50 +79,6 @@ function Agents({ record }: { record: SharedLinks }): JSX.Element {
               <td>
                 <code title={agent.weightsSha256}>{agent.weightsSha256.slice(0, 12)}</code>
               </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </TableScroll>
-  );
-}
-
-function Measured({ rows }: { rows: readonly Measurement[] }): JSX.Element {
-  return (
-    <TableScroll label="Measured">
-      <table class="facts">
-        <caption>Measured in PyTorch by whoever shares the links</caption>
-        <thead>
-          <tr>
-            <th scope="col">Mode</th>
-            <th scope="col">Rounds</th>
-            <th scope="col">Latent steps</th>
-            <th scope="col">Right</th>
-            <th scope="col">95 % interval</th>
-            <th scope="col">Decoded tokens</th>
-            <th scope="col">Questions</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row, index) => (
-            <tr key={index}>
-              <th scope="row">
-                {row.mode}
-                {row.control && row.control !== "none" && (
-                  <small> {CONTROLS[row.control] ?? row.control}</small>
-                )}
-                {typeof row.threshold === "number" && <small> stops early at {row.threshold}</small>}
-              </th>
-              <td>{row.rounds}</td>
-              <td>{row.latentSteps}</td>
-              <td>
-                <b>{exact(row.accuracy)}</b>
-              </td>
-              <td>
-                {exact(row.low)} to {exact(row.high)}
-              </td>
-              <td>{row.decodedTokens.toFixed(1)}</td>
-              <td>{row.questions}</td>
             </tr>
           ))}
         </tbody>
