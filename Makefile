@@ -118,7 +118,7 @@ fuzz-python: $(VENV)/.everything
 fuzz-web: web/node_modules/.installed
 	@cd web && npm run --silent fuzz
 
-kills: $(VENV)/.everything ## 240 kills over all commands that write; goes on where it was stopped
+kills: $(VENV)/.everything ## 280 kills over all commands that write; goes on where it was stopped
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.killing
 
 format: setup ## format everything

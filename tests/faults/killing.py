@@ -40,6 +40,7 @@ from tests.system.test_packages import MODEL, wheel
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM = REPOSITORY / "systems/hop-sequential.yaml"
 LINKS = REPOSITORY / "systems/links/hop-sequential.recursivelink.json"
+TEST_DATA = REPOSITORY / "systems/data/hop-test.jsonl"
 KILLS = 20
 """Kills of each command in a campaign."""
 SERIES = 10
@@ -56,7 +57,8 @@ import recursivemas.cli.eval, recursivemas.cli.fetch, recursivemas.cli.links, re
 import recursivemas.cli.run, recursivemas.cli.site, recursivemas.cli.train, recursivemas.system.import_release
 import recursivemas.training.train.trainer, recursivemas.training.train.adapt, recursivemas.training.curves
 import recursivemas.training.evaluation.report, recursivemas.release.package, recursivemas.training.link_formats
-import recursivemas.training.trace
+import recursivemas.training.trace, recursivemas.training.evaluation.tune, recursivemas.training.trained_with
+import recursivemas.cli.links_gallery, recursivemas.cli.tune, recursivemas.release.gallery
 
 for line in sys.stdin:
     words, environment, seconds = json.loads(line)
@@ -236,6 +238,13 @@ def _linked_runtime(folder: Path, number: int, runtime: Path) -> None:
         (folder / "cache/runtime").symlink_to(runtime)
 
 
+def _copied(folder: Path, _number: int, sources: Sequence[Path]) -> None:
+    """Files that the command reads in its own folder, or writes anew."""
+    for source in sources:
+        if not (folder / source.name).exists():
+            shutil.copy(source, folder)
+
+
 def _site_of_one_owner(folder: Path, _number: int) -> None:
     out = folder / "site"
     if out.is_dir() and not (out / "CNAME").exists():
@@ -339,6 +348,26 @@ class Place:
                 with_runtime,
                 _no_leftovers,
                 environment=lambda f: {**_own_cache(f), **NO_REVISION},
+            ),
+            "links gallery": Command(
+                lambda f: [
+                    *("links", "gallery", f / "gallery.json", "--add", f / "system.yaml"),
+                    *("--links", f / LINKS.name, "--license", "apache-2.0"),
+                ],
+                "gallery.json",
+                _json,
+                partial(_copied, sources=(short, LINKS)),
+                _no_leftovers,
+            ),
+            "tune --write": Command(
+                lambda f: [
+                    *("tune", f / "system.yaml", "--links", LINKS, "--data", TEST_DATA, "--limit", 4, "--out", f),
+                    *("--rounds", 1, "--latent-steps", "1,2", "--no-early-stopping", "--write"),
+                ],
+                "system.yaml",
+                lambda out: yaml.safe_load(out.read_text()),
+                partial(_copied, sources=(short,)),
+                _no_leftovers,
             ),
             "import-release": Command(
                 lambda f: [

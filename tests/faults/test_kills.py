@@ -23,6 +23,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 FEW = {"links convert": 4, "run": 2, "eval": 2, "train": 3, "adapt": 1, "fetch": 1, "build": 2, "site": 2}
 FEW |= {"import-release": 1, "publish --assets": 2, "cache clear": 2}
+FEW |= {"links gallery": 1, "tune --write": 1}
 
 
 @pytest.mark.parametrize("name", FEW)
