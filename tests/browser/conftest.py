@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from playwright.sync_api import Browser
 
 from harness.engine_package import pack_engine
-from harness.engine_page import serving
+from harness.engine_page import EnginePage, open_page, serving
 from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler import library, pipeline
 from recursivemas.compiler.agent_folder import CompileOptions
@@ -173,3 +174,12 @@ def url(harness: Path, default_system: Path, systems_folder: Path) -> Iterator[s
     """The harness page, served with the built systems."""
     with serving(harness, systems_folder) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def engine(browser: Browser, url: str) -> Iterator[EnginePage]:
+    """The engine with the default system, in a page of its own for each file of tests."""
+    with open_page(browser, url) as page:
+        page.loaded = page.load("systems/hop-sequential/system.json")
+        yield page
+        assert page.complaints == []

@@ -1,28 +1,17 @@
 """Early stopping in the browser: where PyTorch stops, with its hand-offs, and what the page says of it."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from harness.engine_page import EnginePage, assert_same_turns, open_page, serving
+from harness.engine_page import EnginePage, assert_same_turns, serving
 from harness.playground import open_playground
 from recursivemas.system.questions import load_questions
 from recursivemas.training.recursion import Recursion
 
 pytestmark = pytest.mark.browser
-
-SYSTEM = "systems/hop-sequential/system.json"
-
-
-@pytest.fixture(scope="module")
-def engine(browser: Browser, url: str) -> Iterator[EnginePage]:
-    with open_page(browser, url) as page:
-        page.loaded = page.load(SYSTEM)
-        yield page
-        assert page.complaints == []
 
 
 def asked(reference: Recursion) -> list[str]:

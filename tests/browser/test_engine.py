@@ -1,6 +1,5 @@
 """The browser engine against the PyTorch reference, on the default system, in headless Chromium."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,6 @@ from recursivemas.training.recursion import Recursion
 pytestmark = pytest.mark.browser
 
 SYSTEM = "systems/hop-sequential/system.json"
-
-
-@pytest.fixture(scope="module")
-def engine(browser: Browser, url: str) -> Iterator[EnginePage]:
-    with open_page(browser, url) as page:
-        page.loaded = page.load(SYSTEM)
-        yield page
-        assert page.complaints == []
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """What agents keep of their prompts: nothing is computed twice, and nothing changes by it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,14 +13,6 @@ pytestmark = pytest.mark.browser
 SYSTEM = "systems/hop-sequential/system.json"
 QUESTION = "a>b b~c c-d " * 20
 OPTIONS: dict[str, Any] = {"rounds": 3, "latentSteps": 3, "trace": {"handoffs": True}}
-
-
-@pytest.fixture(scope="module")
-def engine(browser: Browser, url: str) -> Iterator[EnginePage]:
-    with open_page(browser, url) as page:
-        page.load(SYSTEM)
-        yield page
-        assert page.complaints == []
 
 
 def _computed(engine: EnginePage, **options: Any) -> tuple[dict[str, Any], int]:

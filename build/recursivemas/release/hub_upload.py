@@ -9,10 +9,11 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import huggingface_hub.constants
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
@@ -33,6 +34,8 @@ from recursivemas.system.manifest import load_manifest
 from recursivemas.system.progress import Say, silent
 
 CARD = "README.md"
+
+Record = TypeVar("Record")
 
 _ATTEMPTS = 5
 _LONGEST_WAIT_S = 300
@@ -122,6 +125,31 @@ def commit_to_hub(upload: Upload, repo_id: str, *, private: bool = False, say: S
     raise AssertionError("the last attempt returns or raises")
 
 
+def earlier_record(
+    api: HfApi, repo_id: str, head: str, present: Set[str], name: str, load: Callable[[Path], Record]
+) -> Record | None:
+    """What a repository's record says, of a release that was published before.
+
+    Args:
+        api: The Hub.
+        repo_id: `owner/name`.
+        head: The commit that the repository is at.
+        present: The paths of its files.
+        name: Of the record.
+        load: Reads the record.
+
+    Returns:
+        None if there is no record, or one that this program cannot read: nothing of that release is removed.
+    """
+    if name not in present:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return load(Path(api.hf_hub_download(repo_id, name, revision=head, local_dir=folder)))
+        except InputError:
+            return None
+
+
 def check_on_hub(upload: Upload, repo_id: str, commit: str) -> None:
     """Compares what the Hub says that a commit holds with what was sent: sizes, and sha256 or git's own digest.
 
@@ -166,13 +194,9 @@ def _commit(api: HfApi, upload: Upload, repo_id: str, say: Say) -> str:
 def _earlier(api: HfApi, release: ReleaseFolder, repo_id: str, head: str) -> set[str]:
     """Files in the repository that the earlier release lists; files of any other origin are never removed."""
     present = set(api.list_repo_files(repo_id, revision=head))
-    if MANIFEST not in present:
+    earlier = earlier_record(api, repo_id, head, present, MANIFEST, load_manifest)
+    if earlier is None:
         return set()
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            earlier = load_manifest(Path(api.hf_hub_download(repo_id, MANIFEST, revision=head, local_dir=folder)))
-        except InputError:
-            return set()  # a release that this program cannot read: nothing of it is removed
     if earlier.name != release.manifest.name:
         raise InputError(
             f"{repo_id} holds the system {earlier.name!r}, this one is {release.manifest.name!r}; a repository holds "

@@ -4,13 +4,20 @@ Source: docs/sharing-links.md. A repository holds the links of one system.
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from recursivemas.release.hub_upload import CARD, Upload, check_on_hub, commit_to_hub, hub_address, trusted_publishing
+from recursivemas.release.hub_upload import (
+    CARD,
+    Upload,
+    check_on_hub,
+    commit_to_hub,
+    earlier_record,
+    hub_address,
+    trusted_publishing,
+)
 from recursivemas.release.links_card import links_card
 from recursivemas.release.release_folder import MANIFEST
 from recursivemas.release.shared_links import Share
@@ -64,13 +71,9 @@ def _earlier(api: HfApi, record: SharedLinks, repo_id: str, head: str) -> set[st
     present = set(api.list_repo_files(repo_id, revision=head))
     if MANIFEST in present:
         raise InputError(f"{repo_id} holds a built system; links need a repository of their own: choose another --hub")
-    if RECORD not in present:
+    earlier = earlier_record(api, repo_id, head, present, RECORD, load_shared_links)
+    if earlier is None:
         return set()
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            earlier = load_shared_links(Path(api.hf_hub_download(repo_id, RECORD, revision=head, local_dir=folder)))
-        except InputError:
-            return set()  # a record that this program cannot read: nothing of it is removed
     if earlier.system != record.system:
         raise InputError(
             f"{repo_id} holds links of the system {earlier.system!r}, these are of {record.system!r}; a repository "
