@@ -12,7 +12,8 @@ import yaml
 from recursivemas.system.system import load_system
 from recursivemas.training.tools import ToolAccess, answer_call
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 def run(*command: str | Path, text: str | None = None) -> str:
@@ -23,9 +24,16 @@ def run(*command: str | Path, text: str | None = None) -> str:
     return done.stdout
 
 
-def test_every_folder_of_the_list_has_a_readme_whose_links_lead_somewhere() -> None:
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_folder_of_the_list_has_a_test_and_a_readme_whose_links_lead_somewhere() -> None:
     listed = re.findall(r"^\| \[([\w-]+)\]", (EXAMPLES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(listed) >= 6
+    assert sorted(listed) == sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+    files = ("cli/test_examples.py", "cli/test_notebook.py", "browser/test_web_examples.py")
+    tests = "".join(read(ROOT / "tests" / name) for name in files)
+    assert [name for name in listed if f"{name}/" not in tests and f'"{name}"' not in tests] == []
     for path in [EXAMPLES / "README.md", *(EXAMPLES / name / "README.md" for name in listed)]:
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path}: {target}"
