@@ -7,7 +7,9 @@ Float16). The report names the adapter.
 import importlib.metadata
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -16,42 +18,24 @@ from rich.table import Table
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 
+if TYPE_CHECKING:
+    from harness.libraries import Libraries
+
 EVIDENCE = Path("docs/evidence/bench-float16.json")
 POSITIONS = 39
 
 
 def main() -> None:
     """Prints the table and writes `docs/evidence/bench-float16.json`."""
-    from harness.half_agents import BUILDS, make_half_agent
     from harness.node import NoAdapterError, open_node
-    from harness.tiny_models import relative
 
-    rows = []
     with tempfile.TemporaryDirectory(prefix="rmas-bench-") as scratch:
         try:
-            with open_node(Path(scratch)) as (libraries, adapter):
-                for case, quantization in BUILDS:
-                    agent = make_half_agent(libraries, Path(scratch), case, quantization)
-                    size = agent.library.metadata["recursivemas"]["hidden_size"]
-                    embed = np.random.default_rng(0).normal(size=(1, POSITIONS, size)).astype(np.float16)
-                    hidden = agent.library.kv_cache().forward("get_last_hidden", embed, agent.params)
-                    expected = agent.hidden_states(embed)
-                    rows.append(
-                        {
-                            "model": case.name,
-                            "quantization": quantization,
-                            "error": relative(hidden.astype(np.float32), expected),
-                            "error_of_pytorch_float16": relative(agent.hidden_states(embed, half=True), expected),
-                        }
-                    )
-                    agent.library.unload()
+            with open_node(Path(scratch), half=True) as (libraries, adapter):
+                rows = errors(libraries, Path(scratch))
         except NoAdapterError as error:
             raise InputError(f"no WebGPU adapter with float16 here: {error}") from None
-    table = Table("model", "quantization", "error", "PyTorch's float16")
-    for row in rows:
-        errors = (f"{row[key]:.1e}" for key in ("error", "error_of_pytorch_float16"))
-        table.add_row(str(row["model"]), str(row["quantization"]), *errors)
-    Console().print(f"Relative errors of hidden states on {adapter}", table)
+    show(Console(), adapter, rows)
     report = {
         "command": "python -m bench float16",
         "seed": "of each case in harness/tiny_models.py",
@@ -62,6 +46,44 @@ def main() -> None:
     }
     write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
     Console().print(f"written to {EVIDENCE}")
+
+
+def errors(libraries: "Libraries", files: Path) -> list[dict[str, Any]]:
+    """The errors of each build.
+
+    Args:
+        libraries: On an adapter with float16.
+        files: Its folder, which gets the libraries.
+    """
+    from harness.half_agents import BUILDS, make_half_agent
+    from harness.tiny_models import relative
+
+    rows = []
+    for case, quantization in BUILDS:
+        agent = make_half_agent(libraries, files, case, quantization)
+        size = agent.library.metadata["recursivemas"]["hidden_size"]
+        embed = np.random.default_rng(0).normal(size=(1, POSITIONS, size)).astype(np.float16)
+        hidden = agent.library.kv_cache().forward("get_last_hidden", embed, agent.params)
+        expected = agent.hidden_states(embed)
+        rows.append(
+            {
+                "model": case.name,
+                "quantization": quantization,
+                "error": relative(hidden.astype(np.float32), expected),
+                "error_of_pytorch_float16": relative(agent.hidden_states(embed, half=True), expected),
+            }
+        )
+        agent.library.unload()
+    return rows
+
+
+def show(console: Console, adapter: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints the errors."""
+    table = Table("model", "quantization", "error", "PyTorch's float16")
+    for row in rows:
+        figures = (f"{row[key]:.1e}" for key in ("error", "error_of_pytorch_float16"))
+        table.add_row(str(row["model"]), str(row["quantization"]), *figures)
+    console.print(f"Relative errors of hidden states on {adapter}", table)
 
 
 if __name__ == "__main__":

@@ -15,20 +15,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench._executable import executable_of
 from bench.real_size import MODELS
-from recursivemas.compiler import abi
-from recursivemas.compiler.export import HEAD_STEP, HIDDEN_STEP, export_config
+from recursivemas.compiler.export import HEAD_STEP, HIDDEN_STEP
 from recursivemas.compiler.kernels import decode_attention, decode_product
 from recursivemas.compiler.kernels.product import Product
-from recursivemas.compiler.library import library_metadata
-from recursivemas.compiler.model_facts import relax_facts
 from recursivemas.compiler.models import ModelConfig, load_model_config
 from recursivemas.compiler.models.kv_cache import attention_shape
-from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.shaders import Shader, shaders_of
 from recursivemas.compiler.wgsl import refused_by_dawn
 from recursivemas.system.files import write_text_atomic
-from recursivemas.system.quantize import GROUP_SIZE, find_scheme
+from recursivemas.system.quantize import GROUP_SIZE
 
 EVIDENCE = Path("docs/evidence/bench-kernels.json")
 SCHEME = "q4f16_1"
@@ -77,13 +74,7 @@ def main() -> None:
 
 def count(raw: Mapping[str, Any]) -> dict[str, int]:
     """All counts of one model."""
-    config, scheme, target = load_model_config(raw), find_scheme(SCHEME), webgpu_target()
-    ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
-    exported = export_config(config, scheme, target)
-    metadata = {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours}
-    bounds = {"seq_len": config.prefill_chunk_size}
-    module = abi.complete(exported.module)
-    executable = build_executable(module, metadata, schedule="gpu", bounds=bounds, target=target)
+    config, executable = load_model_config(raw), executable_of(raw, SCHEME)
     dispatches = count_dispatches(executable.as_text(), shaders_of(executable.mod))
     return {
         "layer": (dispatches[HIDDEN_STEP] - 1) // config.num_hidden_layers,  # All but the final norm.

@@ -19,18 +19,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench._executable import executable_of
 from bench.convert import measure
 from harness.random_checkpoint import write_random_checkpoint
-from recursivemas.compiler import abi
-from recursivemas.compiler.export import export_config
-from recursivemas.compiler.library import library_metadata
-from recursivemas.compiler.model_facts import relax_facts
-from recursivemas.compiler.models import load_model_config
-from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.shaders import shaders_of
 from recursivemas.compiler.wgsl import refused_by_dawn
 from recursivemas.system.files import write_text_atomic
-from recursivemas.system.quantize import find_scheme
 
 EVIDENCE = Path("docs/evidence/bench-real-size.json")
 SCHEMES = ("q4f16_1", "q4f32_1")
@@ -125,17 +119,7 @@ def main() -> None:
 
 def check_shaders(raw: Mapping[str, Any], quantization: str) -> dict[str, int]:
     """The number of shaders, and how many of them Dawn refuses."""
-    config, scheme, target = load_model_config(raw), find_scheme(quantization), webgpu_target()
-    ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
-    exported = export_config(config, scheme, target)
-    executable = build_executable(
-        abi.complete(exported.module),
-        {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours},
-        schedule="gpu",
-        bounds={"seq_len": config.prefill_chunk_size},
-        target=target,
-    )
-    shaders = shaders_of(executable.mod)
+    shaders = shaders_of(executable_of(raw, quantization).mod)
     return {"shaders": len(shaders), "shaders_that_dawn_refuses": len(refused_by_dawn(shaders))}
 
 

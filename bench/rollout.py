@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recursivemas.system.files import write_text_atomic
 
@@ -112,26 +112,31 @@ def in_a_process(kind: str, batch: int) -> dict[str, float]:
     return row
 
 
+def compare(batch: int) -> dict[str, Any]:
+    """Each kind's measurements, and how they compare."""
+    found = {kind: in_a_process(kind, batch) for kind in (*KINDS, *BOUNDS)}
+    seconds = {kind: row["cpu_seconds"] for kind, row in found.items()}
+    most = seconds["recomputing"] / sum(seconds[kind] for kind in BOUNDS)
+    memory = found["cached"]["peak_mib"] / found["concatenating"]["peak_mib"]
+    return {
+        **found,
+        "times_faster": round(seconds["recomputing"] / seconds["cached"], 2),
+        "times_faster_at_most": round(most, 2),
+        "memory_of_concatenating": round(memory, 3),
+    }
+
+
 def main() -> None:
     """Measures each kind in a process of its own, prints times and peak memory, and writes them as JSON."""
     print(f"rollout, forward and backward: prompt {PROMPT}, {STEPS} latent steps, {LAYERS} layers of {HIDDEN}")
     batches = {}
     for batch in BATCHES:
-        found = {kind: in_a_process(kind, batch) for kind in (*KINDS, *BOUNDS)}
-        seconds = {kind: row["cpu_seconds"] for kind, row in found.items()}
-        ratio = seconds["recomputing"] / seconds["cached"]
-        most = seconds["recomputing"] / sum(seconds[kind] for kind in BOUNDS)
-        memory = found["cached"]["peak_mib"] / found["concatenating"]["peak_mib"]
+        row = batches[str(batch)] = compare(batch)
         print(
-            f"  batch {batch}  {ratio:.1f} times as fast as recomputing (products and calls alone: {most:.1f} times); "
-            f"{memory:.0%} of the memory of concatenating"
+            f"  batch {batch}  {row['times_faster']:.1f} times as fast as recomputing "
+            f"(products and calls alone: {row['times_faster_at_most']:.1f} times); "
+            f"{row['memory_of_concatenating']:.0%} of the memory of concatenating"
         )
-        batches[str(batch)] = {
-            **found,
-            "times_faster": round(ratio, 2),
-            "times_faster_at_most": round(most, 2),
-            "memory_of_concatenating": round(memory, 3),
-        }
     shape = {"prompt_tokens": PROMPT, "latent_steps": STEPS, "layers": LAYERS, "hidden_size": HIDDEN}
     report = {
         "command": "python -m bench rollout",

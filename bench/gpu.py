@@ -1,0 +1,234 @@
+"""Times on whatever GPU is there: the paper's three agents in Node's WebGPU, and in PyTorch on CUDA where it is.
+
+    python -m bench gpu                        # real sizes on a GPU, a tiny trio on a software adapter
+    python -m bench.gpu --sizes real           # real sizes in any case, with random weights
+
+Each figure comes with the adapter's name. On a software adapter the times say nothing about a GPU, and the table says
+so. What a step must read at least, divided by what the adapter copies in a second, is the bound that memory sets;
+the share says how much of a step's time that explains. docs/benchmarks.md says how to read the tables.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import _webgpu as webgpu
+from bench import float16
+from bench._torch import TorchWork, copy_rate, device_name, time_agent, torch_device
+from bench.real_size import MODELS as REAL
+from harness.engine_node import open_engine
+from harness.engine_page import build_harness
+from harness.node import NoAdapterError, open_node
+from recursivemas.compiler.models import load_model_config
+from recursivemas.system.errors import InputError
+from recursivemas.system.files import write_text_atomic
+from recursivemas.system.quantize import find_scheme
+
+EVIDENCE = Path("docs/evidence")
+WITH_FLOAT16, WITHOUT_FLOAT16 = "q4f16_1", "q4f32_1"
+
+_SHORT = {"num_hidden_layers": 2, "intermediate_size": 256, "vocab_size": 512}
+TINY: dict[str, dict[str, Any]] = {
+    name: {**config, **_SHORT, "hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
+    for name, config in REAL.items()
+}
+"""The same three families, small enough for a processor."""
+
+WORK = {
+    "real": webgpu.Work(steps=(2, 50), tokens=(1, 33), prompt=(64, 1088), repeats=5, copied_bytes=1 << 30, copies=20),
+    "tiny": webgpu.Work(steps=(2, 10), tokens=(1, 9), prompt=(16, 48), repeats=1, copied_bytes=4 << 20, copies=2),
+}
+TORCH_WORK = {
+    "real": TorchWork(prompt=512, steps=32, batch=8, repeats=5, copied_bytes=1 << 30),
+    "tiny": TorchWork(prompt=32, steps=8, batch=2, repeats=1, copied_bytes=4 << 20),
+}
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Prints the tables and writes `docs/evidence/bench-gpu.json`, or `bench-gpu-software.json`."""
+    given = _parser().parse_args(arguments)
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="rmas-bench-") as scratch:
+        try:
+            report = measure(console, Path(scratch), given.sizes)
+        except NoAdapterError as error:
+            raise InputError(
+                f"no WebGPU adapter in Node here ({error}); install the GPU's Vulkan driver, or name a software one "
+                "in VK_DRIVER_FILES"
+            ) from None
+    out = given.out or EVIDENCE / ("bench-gpu-software.json" if report["adapter"]["software"] else "bench-gpu.json")
+    write_text_atomic(out, json.dumps(report, indent=1) + "\n")
+    console.print(f"written to {out}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description="Times on whatever GPU is there.")
+    parser.add_argument(
+        "--sizes", choices=sorted(WORK), help="real sizes or a tiny trio; by default what the adapter allows"
+    )
+    parser.add_argument("--out", type=Path, help="where the report goes")
+    return parser
+
+
+def measure(console: Console, scratch: Path, sizes: str | None) -> dict[str, Any]:
+    """Everything that this machine can measure.
+
+    Args:
+        console: For tables and progress.
+        scratch: An empty folder.
+        sizes: `real` or `tiny`; None chooses by the adapter.
+
+    Raises:
+        NoAdapterError: If Node finds no WebGPU adapter.
+    """
+    with open_node(scratch) as (libraries, _):
+        adapter = webgpu.ask_adapter(libraries, WORK["tiny"])
+        sizes = sizes or ("tiny" if adapter["adapter"]["software"] else "real")
+        if sizes == "real":
+            adapter = webgpu.ask_adapter(libraries, WORK["real"])
+    describe(console, adapter, sizes)
+    models = REAL if sizes == "real" else TINY
+    rate = adapter["bytes_per_second"]
+    scheme = WITH_FLOAT16 if adapter["float16"] else WITHOUT_FLOAT16
+    agents, rounds = time_webgpu(console, scratch, models, scheme, WORK[sizes], rate)
+    numerics: list[dict[str, Any]] | str = f"not measured: the adapter has no shader-f16, so the agents are {scheme}"
+    if adapter["float16"]:
+        with open_node(scratch, half=True) as (libraries, _):
+            numerics = float16.errors(libraries, scratch)
+        float16.show(console, adapter["adapter"]["description"], numerics)
+    return {
+        "command": "python -m bench gpu",
+        "seed": "of each agent its place in the system",
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "torch", "transformers")
+        },
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "load_average_at_the_end": os.getloadavg(),
+        **adapter,
+        "sizes": sizes,
+        "quantization": scheme,
+        "work": vars(WORK[sizes]),
+        "agents": agents,
+        "rounds": rounds,
+        "q4f16_1_against_pytorch": numerics,
+        "pytorch": time_torch(console, models, TORCH_WORK[sizes]),
+    }
+
+
+def describe(console: Console, adapter: Mapping[str, Any], sizes: str) -> None:
+    """Says what is measured, and what the figures are worth."""
+    named = adapter["adapter"]
+    label = " ".join(str(named[key]) for key in ("vendor", "architecture", "device", "description") if named[key])
+    console.print(f"WebGPU adapter: {label}; it copies {adapter['bytes_per_second'] / 1e9:.1f} GB/s (read and written)")
+    if named["software"]:
+        console.print(
+            "This is a software adapter: shaders run on the processor, and the times say nothing about a GPU.",
+            style="bold",
+        )
+    if not adapter["float16"]:
+        console.print(f"It has no shader-f16, so the agents are {WITHOUT_FLOAT16} instead of {WITH_FLOAT16}.")
+    words = {"real": "the paper's sizes, random weights", "tiny": "tiny agents of the paper's families, random weights"}
+    console.print(f"Agents: {words[sizes]}.")
+
+
+def time_webgpu(
+    console: Console,
+    scratch: Path,
+    models: Mapping[str, Mapping[str, Any]],
+    scheme: str,
+    work: webgpu.Work,
+    bytes_per_second: float,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Times each agent alone, then rounds of all of them with both kinds of links."""
+
+    def say(line: str) -> None:
+        console.print(line, style="dim")
+
+    ids = dict(zip(webgpu.ids(models), models, strict=True))
+    system = webgpu.build_chain(scratch, {agent: models[name] for agent, name in ids.items()}, scheme, say)
+    harness = build_harness(scratch / "harness")
+    agents: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+        engine = stack.enter_context(open_engine(harness, system.parent))
+        engine.load(system)
+        timed = webgpu.Timed(engine, work)
+        for agent, name in ids.items():
+            say(f"timing {name}")
+            row = timed.agent(agent)
+            least = webgpu.step_bytes(load_model_config(models[name]), find_scheme(scheme))
+            positions = row["positions_of_a_step"]
+            step, token = least.latent_step(positions), least.token(positions)
+            agents[name] = {
+                **row,
+                "latent_step_bytes": step,
+                "decoded_token_bytes": token,
+                "latent_step_share_of_memory_bound": webgpu.share(step, bytes_per_second, row["latent_step_ms"]),
+                "decoded_token_share_of_memory_bound": webgpu.share(token, bytes_per_second, row["decoded_token_ms"]),
+            }
+        _show_agents(console, f"WebGPU, {scheme}", agents)
+        say("timing rounds with links in JavaScript, in a process of their own")
+        rounds = timed.rounds(stack.enter_context(webgpu.open_javascript_links(harness, system)))
+    console.print(
+        f"A round of {len(ids)} agents, {rounds['latent_steps']} latent steps each: "
+        f"{rounds['compiled_links_ms']:.1f} ms with compiled links, {rounds['links_in_javascript_ms']:.1f} ms with "
+        f"links in JavaScript, {rounds['javascript_to_compiled']:.2f} times as long"
+    )
+    return agents, rounds
+
+
+def time_torch(console: Console, models: Mapping[str, Mapping[str, Any]], work: TorchWork) -> dict[str, Any]:
+    """PyTorch's times on CUDA; of tiny agents on the processor where there is no CUDA."""
+    device = torch_device()
+    name = device_name(device)
+    if device.type != "cuda" and work is TORCH_WORK["real"]:
+        console.print("PyTorch: no CUDA here; real sizes in bfloat16 are not timed on the processor.")
+        return {"device": name}
+    agents = {}
+    for model, config in models.items():
+        console.print(f"timing {model} in PyTorch on {name}", style="dim")
+        agents[model] = time_agent(config, device, work)
+    _show_agents(console, f"PyTorch, bfloat16, {name}", agents)
+    return {"device": name, "copy_bytes_per_second": copy_rate(device, work), "work": vars(work), "agents": agents}
+
+
+def _show_agents(console: Console, title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    shown = {
+        "latent_step_ms": "ms a latent step",
+        "latent_step_share_of_memory_bound": "of it memory's bound",
+        "decoded_token_ms": "ms a token",
+        "decoded_token_share_of_memory_bound": "of it memory's bound",
+        "prefill_tokens_per_second": "prompt tokens/s",
+        "training_tokens_per_second": "training tokens/s",
+    }
+    keys = [key for key in shown if any(key in row for row in rows.values())]
+    table = Table(title, *(shown[key] for key in keys), title_justify="left")
+    for name, row in rows.items():
+        table.add_row(name, *(_cell(key, row[key]) for key in keys))
+    console.print(table)
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return "it ended at once"
+    if key.endswith("bound"):
+        return f"{value:.2%}"
+    return f"{value:,.2f}" if key.endswith("_ms") else f"{value:,.0f}"
+
+
+if __name__ == "__main__":
+    import sys
+
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"could not run: {error}")
