@@ -44,14 +44,18 @@ def config() -> ModelConfig:
 
 
 @cache
-def _shaders(quantization: str) -> list[Shader]:
+def _executable(quantization: str) -> relax.VMExecutable:
     config, scheme, target = load_model_config(TINY), find_scheme(quantization), webgpu_target()
     exported = export_config(config, scheme, target)
     ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
     metadata = {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours}
     mod = abi.complete(exported.module)
-    executable = build_executable(mod, metadata, schedule="gpu", bounds={"seq_len": 128}, target=target)
-    return shaders_of(executable.mod)
+    return build_executable(mod, metadata, schedule="gpu", bounds={"seq_len": 128}, target=target)
+
+
+@cache
+def _shaders(quantization: str) -> list[Shader]:
+    return shaders_of(_executable(quantization).mod)
 
 
 @pytest.mark.parametrize("quantization", ["q0f32", "q4f16_1"])
@@ -161,6 +165,22 @@ def test_no_shader_stores_a_dequantized_weight() -> None:
     names = [shader.name for shader in _shaders("q4f32_1")]
     assert not [name for name in names if name.startswith("dequantize")]
     assert [name for name in names if "dequantize" in name]
+
+
+def test_weights_are_checked_once_and_passed_as_one_tuple() -> None:
+    weights = [
+        each for spec in param_specs(load_model_config(TINY)) for each in stored_tensors(spec, find_scheme("q4f32_1"))
+    ]
+    text = _executable("q4f32_1").as_text()
+    functions = dict(re.findall(r"^@(\w+):\n(.*?)(?=^@|\Z)", text, re.MULTILINE | re.DOTALL))
+    checks = {name: body.count("check_tensor_info") for name, body in functions.items()}
+    assert checks.pop("embed") == len(weights) + 1
+    assert "latent_step_paper" in checks
+    # The others check only what changes from call to call; the link is what has most tensors.
+    assert max(checks.values()) < 12 < len(weights)
+    calls = [line for line in functions["latent_step_paper"].splitlines() if "get_last_hidden_step" in line]
+    assert len(calls) == 1
+    assert calls[0].count("%") == 4
 
 
 def test_check_limits_refuses_a_shader_that_is_too_large() -> None:

@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
 from recursivemas.compiler.runtime import ensure_runtime
+from recursivemas.compiler.runtime.objects import PRELUDE
 from recursivemas.compiler.runtime.sources import OURS, find_sources
 from recursivemas.compiler.runtime.toolchain import Emscripten
 from recursivemas.system.errors import InputError
@@ -87,6 +89,7 @@ def test_ensure_runtime_compiles_once(
     assert len(said) == 1
     compiled = log.read_text(encoding="utf-8")
     assert compiled.count(" -c ") == 3
+    assert len(re.findall(rf" -include \S+/{re.escape(PRELUDE)} ", compiled)) == 3
     assert ensure_runtime(said.append) == first
     assert log.read_text(encoding="utf-8") == compiled
     assert len(said) == 1
@@ -180,5 +183,9 @@ def test_sources_are_laid_out_so_that_relative_includes_work(tmp_path: Path) -> 
     find_sources().lay_out(tmp_path)
     runtime = tmp_path / "src/runtime"
     assert Path(os.path.normpath(runtime / "../support/bytes_io.h")).is_file()
-    assert (tmp_path / "src/runtime/rpc/rpc_module.cc").stat().st_size == 0
+    for unused in ("src/runtime/rpc/rpc_module.cc", "src/runtime/extra/contrib/sort/sort.cc"):
+        assert (tmp_path / unused).stat().st_size == 0
+    registry = tmp_path / "3rdparty/tvm-ffi/include/tvm/ffi/reflection/registry.h"
+    assert registry.resolve().is_relative_to(OURS)
+    assert (tmp_path / PRELUDE).is_file()
     assert (tmp_path / "3rdparty/tvm-ffi/src/ffi/object.cc").stat().st_size > 0

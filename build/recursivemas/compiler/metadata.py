@@ -9,6 +9,7 @@ import numpy as np
 import tvm
 from tvm import relax, tirx
 
+from recursivemas.compiler.relax_functions import bound_values
 from recursivemas.compiler.shaders import Shader, needed_limits
 
 FUNCTION = "_metadata"
@@ -72,26 +73,19 @@ def memory_usage(mod: tvm.IRModule) -> dict[str, int]:
 def _storages(function: relax.Function | tirx.PrimFunc) -> list[int]:
     """Bytes of each temporary of a function; 0 if its size is unknown."""
     sizes: list[int] = []
-
-    def visit(expression: relax.Expr) -> None:
-        if isinstance(expression, relax.Call) and getattr(expression.op, "name", None) == "relax.memory.alloc_storage":
-            size = expression.args[0].values[0]
+    for value in bound_values(function):
+        if isinstance(value, relax.Call) and getattr(value.op, "name", None) == "relax.memory.alloc_storage":
+            size = value.args[0].values[0]
             sizes.append(int(size) if isinstance(size, tirx.IntImm) else 0)
-
-    if isinstance(function, relax.Function):
-        relax.analysis.post_order_visit(function, visit)
     return sizes
 
 
 def _called(function: relax.Function) -> set[str]:
-    called: set[str] = set()
-
-    def visit(expression: relax.Expr) -> None:
-        if isinstance(expression, relax.Call) and isinstance(expression.op, tvm.ir.GlobalVar):
-            called.add(expression.op.name_hint)
-
-    relax.analysis.post_order_visit(function, visit)
-    return called
+    return {
+        value.op.name_hint
+        for value in bound_values(function)
+        if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.GlobalVar)
+    }
 
 
 def _reachable(name: str, called: Mapping[str, set[str]]) -> set[str]:

@@ -14,6 +14,7 @@ from recursivemas.compiler.kernels.vector_storage import PIPELINE, register_pipe
 from recursivemas.compiler.metadata import complete_metadata, with_metadata
 from recursivemas.compiler.shaders import Shader, shaders_of
 from recursivemas.compiler.shape_functions import CanonicalShapeFunctions
+from recursivemas.compiler.weight_checks import WeightsCheckedOnce
 from recursivemas.system.errors import InputError
 
 Schedule = Literal["gpu", "software"]
@@ -58,7 +59,8 @@ def build_executable(
     }
     register_pipeline()
     with target, tvm.transform.PassContext(opt_level=3, config=config):
-        mod = tvm.transform.Sequential([*_graph_passes(), *_schedule_passes(schedule), *_lowering_passes()])(mod)
+        mod = _with_tuples_kept(mod, tvm.transform.Sequential(_graph_passes()))
+        mod = tvm.transform.Sequential([*_schedule_passes(schedule), *_lowering_passes()])(mod)
         planned, mod = mod, tvm.transform.Sequential(_finalising_passes())(mod)
         try:
             return _generate(mod, lambda shaders: complete_metadata(planned, metadata, shaders), target)
@@ -89,6 +91,26 @@ def _with_bounds(mod: tvm.IRModule, bounds: Mapping[str, int]) -> tvm.IRModule:
     for name, function in mod.functions_items():
         if isinstance(function, relax.Function) and bounds:
             mod[name] = function.with_attr("tir_var_upper_bound", dict(bounds))
+    return mod
+
+
+def _with_tuples_kept(mod: tvm.IRModule, passes: tvm.transform.Pass) -> tvm.IRModule:
+    """Runs passes on a module whose private functions pass for public ones.
+
+    `FuseTIR` gives a private function each element of a tuple as an argument of its own. The steps of a model would
+    take hundreds of weights one by one, and each function that calls them would unpack all of these first.
+    """
+    private = [
+        name.name_hint
+        for name, function in mod.functions_items()
+        if isinstance(function, relax.Function) and not (function.attrs and "global_symbol" in function.attrs)
+    ]
+    mod = mod.clone()
+    for name in private:
+        mod[name] = mod[name].with_attr("global_symbol", name)
+    mod = passes(mod)
+    for name in private:
+        mod[name] = mod[name].without_attr("global_symbol")
     return mod
 
 
@@ -135,6 +157,7 @@ def _finalising_passes() -> Sequence[tvm.transform.Pass]:
         relax.transform.LowerRuntimeBuiltin(),
         relax.transform.ComputePrimValue(),
         relax.transform.VMShapeLower(),
+        WeightsCheckedOnce(),
         CanonicalShapeFunctions(),
         relax.transform.AttachGlobalSymbol(),
     ]

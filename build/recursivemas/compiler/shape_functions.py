@@ -12,6 +12,8 @@ import tvm
 import tvm_ffi
 from tvm import relax, tirx
 
+from recursivemas.compiler.relax_functions import bound_values
+
 _PREFIX = "shape_func"
 
 
@@ -36,6 +38,7 @@ class CanonicalShapeFunctions:
                 same = names[len(kept)]
                 kept.append((same, found[old]))
             renamed[old] = same
+        changed = {old: new for old, new in renamed.items() if not old.same_as(new)}
         result = mod.clone()
         for old in found:
             del result[old]
@@ -43,7 +46,7 @@ class CanonicalShapeFunctions:
             result[var] = function
         for var, function in mod.functions_items():
             if isinstance(function, relax.Function):
-                result[var] = _Renamed(renamed).visit_expr(function)
+                result[var] = _Renamed(changed).visit_expr(function) if changed else function
         return result
 
 
@@ -58,13 +61,10 @@ def _sorted(function: tirx.PrimFunc) -> tirx.PrimFunc:
 def _in_order_of_calls(mod: tvm.IRModule, among: Any) -> list[tvm.ir.GlobalVar]:
     ordered: dict[tvm.ir.GlobalVar, None] = {}
 
-    def visit(expr: Any) -> None:
-        if isinstance(expr, relax.Call) and isinstance(expr.op, tvm.ir.GlobalVar) and expr.op in among:
-            ordered[expr.op] = None
-
     for _, function in sorted(mod.functions_items(), key=lambda item: item[0].name_hint):
-        if isinstance(function, relax.Function):
-            relax.analysis.post_order_visit(function, visit)
+        for value in bound_values(function):
+            if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.GlobalVar) and value.op in among:
+                ordered[value.op] = None
     return list(ordered)
 
 

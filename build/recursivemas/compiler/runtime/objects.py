@@ -16,6 +16,7 @@ from recursivemas.system.progress import Say, silent
 UNITS = ("wasm_runtime", "tvmjs_support", "webgpu_runtime")
 # A page waits for the download; the GPU does the work.
 FLAGS = ("-Oz", "-std=c++17", "-Wno-ignored-attributes")
+PRELUDE = "include/recursivemas/prelude.h"
 _INCLUDES = (
     ".",
     "include",
@@ -78,7 +79,7 @@ def runtime_key() -> str:
 
 
 def _key(emscripten: Emscripten, sources: Sources) -> str:
-    recipe = hashlib.sha256("\n".join([sources.digest(), *FLAGS, *_INCLUDES, *UNITS]).encode()).hexdigest()
+    recipe = hashlib.sha256("\n".join([sources.digest(), *FLAGS, PRELUDE, *_INCLUDES, *UNITS]).encode()).hexdigest()
     return f"tvm-{sources.version}-emcc-{emscripten.version}-{recipe[:16]}"
 
 
@@ -88,12 +89,13 @@ def _build(emscripten: Emscripten, sources: Sources, folder: Path) -> None:
         sources.lay_out(root)
         made.mkdir()
         includes = [f"-I{root / each}" for each in _INCLUDES]
+        prelude = ("-include", root / PRELUDE)
         # Without this, messages would name the temporary folder of this build instead of a source file.
         naming = f"-ffile-prefix-map={root}=tvm"
 
         def compile_unit(unit: str) -> None:
             source, target = root / "web/emcc" / f"{unit}.cc", made / f"{unit}.o"
-            emscripten.run([*FLAGS, naming, *includes, "-c", source, "-o", target], f"compiling {unit}.cc")
+            emscripten.run([*FLAGS, naming, *includes, *prelude, "-c", source, "-o", target], f"compiling {unit}.cc")
 
         with ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(compile_unit, UNITS))

@@ -20,10 +20,10 @@ _FFI = Path("3rdparty/tvm-ffi")
 _FOLDERS = ("include", "src/runtime", "src/support", "web/emcc", "3rdparty/compiler-rt")
 _FFI_FOLDERS = ("include", "src", "3rdparty/dlpack/include")
 _SUFFIXES = (".h", ".cc")
-# The RPC sources are for a remote test runner; an empty file adds nothing to a page.
-_EMPTY = "src/runtime/rpc/"
-# Our file takes the place of the tree's.
-_REPLACED = "web/emcc/tvmjs_support.cc"
+# A page has no use for these sources: a remote test runner, sorting on the CPU, tests. An empty file adds nothing.
+_EMPTY = ("src/runtime/rpc/", "src/runtime/extra/contrib/sort/", "3rdparty/tvm-ffi/src/ffi/testing/")
+# Our files take the place of the tree's.
+_REPLACED = ("web/emcc/tvmjs_support.cc", "3rdparty/tvm-ffi/include/tvm/ffi/reflection/registry.h")
 # Our file takes the place of the tree's and includes that one under another name.
 _EXTENDED = "src/runtime/vm/paged_kv_cache.cc"
 _ORIGINAL = "src/runtime/vm/tvm_paged_kv_cache.cc"
@@ -80,8 +80,8 @@ def find_sources() -> Sources:
     files.update(_files(OURS, _FOLDERS))
     files.update(_files(tvm, _FOLDERS))
     files[_ORIGINAL] = files[_EXTENDED]
-    files.update({name: OURS / name for name in (_REPLACED, _EXTENDED)})
     files.update({f"{_FFI.as_posix()}/{name}": path for name, path in _files(ffi, _FFI_FOLDERS)})
+    files.update({name: OURS / name for name in (*_REPLACED, _EXTENDED)})
     files.update({name: None for name in files if name.startswith(_EMPTY) and name.endswith(".cc")})
     return Sources(version, files)
 
