@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from recursivemas.system.system import System
@@ -7,11 +9,13 @@ from recursivemas.training.tasks import hop
 from recursivemas.training.train.initialise import ridge
 from recursivemas.training.train.pairs import (
     Pairs,
+    Reading,
     Variety,
     as_received,
     character_ends,
     collect_latent_pairs,
     collect_pairs,
+    from_states,
     likeliest,
     mean_embedding,
 )
@@ -57,6 +61,19 @@ def test_collect_pairs_with_candidates_weighs_them_by_the_agents_own_probability
         torch.testing.assert_close(found.weights.double(), best / best.sum(1, keepdim=True), atol=1e-5, rtol=1e-4)
         wanted = sum(found.weights[:, k, None] * agent.embed(found.targets[:, k]) for k in range(3))
         torch.testing.assert_close(mean_embedding(agent, found.targets, found.weights), wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_a_filler_stands_in_place_of_a_stop_token(system: System, agents: dict[str, LoadedAgent]) -> None:
+    agent, recursion = agents["critic"], Recursion(system, agents, None)
+    hidden = torch.randn(40, agent.hidden_size)
+    said = likeliest(agent, hidden, 1)[0]
+    stop, filler = int(said[0]), int(agent.token_ids("b")[0])
+    stopping = replace(agent, stop_list=(stop,))
+    plain, filled = (
+        from_states(recursion, stopping, hidden, 1, Reading(agents), given).targets for given in (None, filler)
+    )
+    assert torch.equal(plain, said) and stop not in filled
+    assert torch.equal(filled, torch.where(said == stop, filler, said))
 
 
 def test_mean_embedding_leaves_out_what_nobody_reads(agents: dict[str, LoadedAgent]) -> None:

@@ -126,10 +126,29 @@ class Reading:
         return torch.tensor(read, dtype=torch.long, device=ids.device)[places]
 
 
-def from_states(recursion: Recursion, agent: LoadedAgent, hidden: Tensor, count: int, reading: Reading) -> Pairs:
-    """Pairs of hidden states (N, D) and the `count` tokens that the agent itself would most likely write next."""
+def from_states(
+    recursion: Recursion,
+    agent: LoadedAgent,
+    hidden: Tensor,
+    count: int,
+    reading: Reading,
+    filler: int | None = None,
+) -> Pairs:
+    """Pairs of hidden states (N, D) and the `count` tokens that the agent itself would most likely write next.
+
+    Args:
+        recursion: The system.
+        agent: The agent.
+        hidden: (N, D).
+        count: K.
+        reading: How receivers read tokens.
+        filler: The token that fills up short hand-offs; it stands in place of a stop token.
+    """
     key = agent.agent.id
     targets, weights = likeliest(agent, hidden, count)
+    if filler is not None:
+        stops = torch.isin(targets, torch.tensor(sorted(agent.stop_tokens), device=targets.device))
+        targets = targets.masked_fill(stops, filler)
     receivers = [edge.target for edge in recursion.system.outgoing(key)]
     return Pairs(hidden.float(), targets, weights, {name: reading.tokens(key, name, targets) for name in receivers})
 
@@ -235,6 +254,7 @@ def collect_pairs(
     candidates: int = 1,
     text_tokens: int | None = None,
     varieties: dict[str, Variety] | None = None,
+    progress: Progress = lambda _done, _total: None,
 ) -> dict[str, Pairs]:
     """Every agent's pairs; several processes share the writing, and all get all pairs.
 
@@ -249,6 +269,7 @@ def collect_pairs(
         candidates: K; above 1 the targets are what the agent finds likeliest instead of what it wrote.
         text_tokens: Length of a text; as in text mode by default.
         varieties: Gets how much each agent's texts differ.
+        progress: Called with the questions that have been written about, and all of them.
     """
     decoding = recursion.system.decoding
     length = text_tokens or decoding.text_tokens
@@ -264,6 +285,7 @@ def collect_pairs(
 
         sampler = Sampler(temperature, 1.0, generator)
         writer.run(records[begin : begin + BATCH], mode="text", sampler=sampler, listener=listen)
+        progress(min(begin + BATCH, len(records)), len(records))
         return found
 
     collector = Collector(recursion, seed)
@@ -288,6 +310,7 @@ def collect_latent_pairs(
     seed: int,
     candidates: int = 1,
     progress: Progress = lambda _done, _total: None,
+    fillers: Mapping[str, int | None] | None = None,
 ) -> dict[str, Pairs]:
     """Pairs in the contexts that latent rollouts with the present links lead to; several processes share them.
 
@@ -300,6 +323,7 @@ def collect_latent_pairs(
         seed: Of the thinning.
         candidates: K.
         progress: Called with the questions that have been answered, and all of them.
+        fillers: By agent id, the token that fills up short hand-offs in place of a stop token; none by default.
     """
 
     def turns(begin: int) -> list[tuple[str, Tensor, Tensor]]:
@@ -317,9 +341,11 @@ def collect_latent_pairs(
     for key, thoughts, repeats in itertools.chain.from_iterable(share(range(0, len(records), BATCH), turns)):
         lucky = torch.rand(repeats.shape, generator=generator) < REPEATS_KEPT
         states[key].append(thoughts[~repeats | lucky])  # (B, M, D) to (n, D)
-    reading = Reading(recursion.agents)
+    reading, fillers = Reading(recursion.agents), fillers or {}
     return {
-        key: from_states(recursion, agent, torch.cat(states[key]).to(agent.device), candidates, reading)
+        key: from_states(
+            recursion, agent, torch.cat(states[key]).to(agent.device), candidates, reading, fillers.get(key)
+        )
         for key, agent in recursion.agents.items()
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 import transformers
 
+from recursivemas.system.progress import Progress
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.processes import share
 from recursivemas.training.recursion import Recursion
@@ -27,6 +28,7 @@ def collect_text_pairs(
     seed: int,
     finish: bool = False,
     varieties: dict[str, Variety] | None = None,
+    progress: Progress = lambda _done, _total: None,
 ) -> dict[str, Pairs]:
     """Every agent's pairs at the completions of its role texts; several processes share the reading.
 
@@ -36,6 +38,7 @@ def collect_text_pairs(
         seed: Of the thinning of tokens that repeat the token before.
         finish: Whether the agents write completions themselves, greedily and as long as the given ones.
         varieties: Gets how much each agent's texts differ.
+        progress: Called with the batches of texts that have been read, and all of them.
     """
     batches: list[tuple[str, list[Lesson]]] = []
     for key, own in lessons.items():
@@ -43,13 +46,15 @@ def collect_text_pairs(
         ordered = sorted(own, key=lambda each: each.prompt)
         batches += [(key, ordered[start : start + BATCH]) for start in range(0, len(ordered), BATCH)]
 
-    def turn(batch: tuple[str, list[Lesson]]) -> WrittenTurn:
-        key, texts = batch
+    def turn(index: int) -> WrittenTurn:
+        key, texts = batches[index]
         agent = recursion.agents[key]
-        return WrittenTurn.of(agent, _finished(agent, texts) if finish else _read(agent, texts))
+        written = WrittenTurn.of(agent, _finished(agent, texts) if finish else _read(agent, texts))
+        progress(index + 1, len(batches))
+        return written
 
     collector = Collector(recursion, seed)
-    for each in share(batches, turn):
+    for each in share(range(len(batches)), turn):
         collector(each)
     if varieties is not None:
         varieties |= {key: collector.variety(key) for key in recursion.agents}

@@ -44,7 +44,7 @@ from recursivemas.training.train.optimise import Loss, PhaseProgress, Run, Sched
 from recursivemas.training.train.outer_loop import GradientWatch, first_answerable, outer_loss
 from recursivemas.training.train.pairs import Pairs, Variety, collect_latent_pairs, collect_pairs, join
 from recursivemas.training.train.prefix import PrefixRecursion
-from recursivemas.training.train.role_texts import Lesson, lessons_of_system
+from recursivemas.training.train.role_texts import Lesson, lessons_of_system, padding_of
 from recursivemas.training.train.soft_prompts import SoftPromptRecursion, SoftPrompts
 from recursivemas.training.train.teacher_forcing import TeacherForcedRecursion
 from recursivemas.training.train.text_pairs import collect_text_pairs
@@ -132,7 +132,8 @@ class Trainer:
     ) -> dict[str, Pairs]:
         settings = self.system.training
         recursion = Recursion(self.system, self.agents, None)
-        return collect_text_pairs(recursion, lessons, settings.seed, settings.inner.finish, varieties)
+        finish, progress = settings.inner.finish, self.run.progress("pairs")
+        return collect_text_pairs(recursion, lessons, settings.seed, finish, varieties, progress)
 
     def _pair_questions(self) -> list[QuestionRecord]:
         return self.data.batch(PAIR_STREAM, 0, self.system.training.inner.questions)
@@ -141,9 +142,9 @@ class Trainer:
         self, records: list[QuestionRecord], varieties: dict[str, Variety] | None = None
     ) -> dict[str, Pairs]:
         inner, seed = self.system.training.inner, self.system.training.seed
-        recursion = Recursion(self.system, self.agents, None)
+        recursion, progress = Recursion(self.system, self.agents, None), self.run.progress("pairs")
         return collect_pairs(
-            recursion, records, inner.temperature, seed, inner.candidates, inner.text_tokens, varieties
+            recursion, records, inner.temperature, seed, inner.candidates, inner.text_tokens, varieties, progress
         )
 
     def _report_pairs(self) -> None:
@@ -208,7 +209,13 @@ class Trainer:
         records = self.data.batch(LATENT_STREAM, number, count)
         recursion = PrefixRecursion(self.system, self.agents, self.links)
         progress = self.run.progress(f"collect {number}")
-        pairs = collect_latent_pairs(recursion, records, settings.seed + number, settings.inner.candidates, progress)
+        fillers = None
+        if self._lessons is not None:  # their hand-offs have a fixed length and no end
+            pad = settings.inner.pad
+            fillers = {key: padding_of(self.system, agent, pad).token for key, agent in self.agents.items()}
+        pairs = collect_latent_pairs(
+            recursion, records, settings.seed + number, settings.inner.candidates, progress, fillers
+        )
         if self.run.main:
             save_checkpoint(self._pairs_file(number), {key: vars(each) for key, each in pairs.items()})
         self.accelerator.wait_for_everyone()
