@@ -352,7 +352,7 @@ class Place:
             "links gallery": Command(
                 lambda f: [
                     *("links", "gallery", f / "gallery.json", "--add", f / "system.yaml"),
-                    *("--links", f / LINKS.name, "--license", "apache-2.0"),
+                    *("--links", f / LINKS.name, "--license", "apache-2.0", "--agents-changed", "stored anew"),
                 ],
                 "gallery.json",
                 _json,
