@@ -97,7 +97,7 @@ def count_dispatches(code: str, shaders: list[Shader]) -> dict[str, int]:
         shaders: Its shaders, whose names begin with those of the functions that dispatch them.
     """
     kernels = {re.sub(r"_kernel(_\d+)?$", "", shader.name) for shader in shaders}
-    bodies = {part.partition(":")[0]: part for part in code.split("\n@") if ":\n" in part}
+    bodies = {part.partition(":")[0]: part for part in f"\n{code}".split("\n@") if ":\n" in part}
 
     def total(name: str) -> int:
         found = 0
