@@ -81,6 +81,8 @@ def test_lower_bounds_are_what_is_tested_here(environment: Path, tmp_path: Path)
     probe = f"from importlib.metadata import version as v; print(*map(v, {[each.name for each in RUNTIME]!r}))"
     found = run(environment, "python", "-c", probe, cwd=tmp_path).split()
     for requirement, version in zip(RUNTIME, found, strict=True):
+        if requirement.name == "torch":
+            continue  # docs/release.md says why
         assert Version(version).release == _release(requirement, Version(version)), requirement
 
 
