@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { loadSystem, readSystem, type WorkerPort } from "../../src/engine/api";
+import { NO_COUNTS } from "../../src/engine/counters";
 import { EngineError } from "../../src/engine/errors";
 import type { FromWorker, ToWorker } from "../../src/engine/messages";
 import type { LoadProgress, RunEvent } from "../../src/engine/types";
@@ -42,15 +43,6 @@ class FakePort implements WorkerPort {
   }
 }
 
-const counters = {
-  syncs: 0,
-  readbackBytes: 0,
-  dispatches: 0,
-  submits: 0,
-  uploadBytes: 0,
-  liveBytes: 0,
-  peakBytes: 0,
-};
 const loaded = { system: system(), device: DEVICE, questions: [] };
 const error = new EngineError("gpu-validation", "refused").toWire();
 
@@ -79,7 +71,7 @@ describe("the page's side of the worker", () => {
       if (message.kind !== "run") return;
       self.say({ kind: "event", id: message.id, event: event(0) });
       self.say({ kind: "event", id: message.id, event: event(1) });
-      self.say({ kind: "done", id: message.id, result: counters });
+      self.say({ kind: "done", id: message.id, result: NO_COUNTS });
     });
     const seen: RunEvent[] = [];
     const handle = await loadSystem("s.json", {}, worker);
@@ -197,10 +189,10 @@ describe("the page's side of the worker", () => {
 
   test("ends the worker when the system is disposed", async () => {
     const worker = port((message, self) => {
-      if (message.kind === "dispose") self.say({ kind: "done", id: message.id, result: counters });
+      if (message.kind === "dispose") self.say({ kind: "done", id: message.id, result: NO_COUNTS });
     });
     const handle = await loadSystem("s.json", {}, worker);
-    expect(await handle.dispose()).toEqual(counters);
+    expect(await handle.dispose()).toEqual(NO_COUNTS);
     expect(worker.terminated).toBe(true);
     expect(await failure(() => handle.run({ question: "q" }))).toMatch(says("busy", "disposed"));
   });

@@ -2,20 +2,11 @@
  * Agents that compute nothing. A hidden state is a word that says where it comes from, and a log lists the calls, so
  * that a test can follow a run by hand.
  */
+import { NO_COUNTS } from "../../src/engine/counters";
 import type { Part, Performer, Rows } from "../../src/engine/performer";
 import type { Stage } from "../../src/engine/recursion";
 import type { AgentSpec, System } from "../../src/engine/system";
-import type { Counters, Matrix, TokenProbability } from "../../src/engine/types";
-
-const NO_COUNTS: Counters = {
-  syncs: 0,
-  readbackBytes: 0,
-  dispatches: 0,
-  submits: 0,
-  uploadBytes: 0,
-  liveBytes: 0,
-  peakBytes: 0,
-};
+import type { Matrix, TokenProbability } from "../../src/engine/types";
 
 /** The calls of all agents, and how many matrices are not freed yet. */
 export class Log {
