@@ -124,7 +124,7 @@ class Part:
     def subject(self) -> str:
         """Digest of what every cell depends on besides links: the system's prompts and decoding, agents, questions."""
         assert self.system.task is not None and self.system.task.data is not None
-        places = {"training": True, "description": True, "task": True, "agents": {"__all__": {"model", "adapter"}}}
+        places: Any = {"training": True, "description": True, "task": True, "agents": {"__all__": {"model", "adapter"}}}
         declared = self.system.model_dump_json(exclude=places, by_alias=True)
         parts = [declared, *sorted(checksums(self.agents).values()), sha256_of(Path(self.system.task.data))]
         return _digest(" ".join(parts))
@@ -329,7 +329,7 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
         "versions": versions(),
         "interval": "95%, bootstrap over seeds and questions, at least as wide as Wilson's over one seed's questions",
         "rows": rows,
-        "cells": [cell for each in raw for cell in each["cells"]],
+        "cells": [*before, *here],
     }
     write_text_atomic(out / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
     curve = [row for row in rows if row["row"].startswith("after ") and row["rounds"] == 3]
