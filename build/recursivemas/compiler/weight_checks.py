@@ -98,4 +98,4 @@ def _with_short_message(call: relax.Call) -> relax.Call:
         else each
         for each in call.args
     ]
-    return relax.Call(call.op, arguments, call.attrs, call.ty_args, call.span)
+    return relax.Call(call.op, arguments, call.attrs, call.ty_args, call.span, call.ty)
