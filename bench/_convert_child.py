@@ -1,6 +1,7 @@
 """One measured job of `bench/convert.py`, in a process of its own because of its peak memory.
 
-`python -m bench._convert_child convert|compile|mlc CHECKPOINT SCHEME OUT` prints one JSON object as its last line.
+`python -m bench._convert_child convert|compile|library|mlc CHECKPOINT SCHEME OUT` prints one JSON object as its last
+line.
 """
 
 import contextlib
@@ -92,7 +93,20 @@ def mlc(checkpoint: Path, scheme: str, out: Path) -> Callable[[], dict[str, Any]
     return run
 
 
-JOBS = {"convert": convert, "compile": compile_, "mlc": mlc}
+def library(checkpoint: Path, scheme: str, _out: Path) -> Callable[[], dict[str, Any]]:
+    """A library up to linking, from the checkpoint's `config.json` alone."""
+    from bench._executable import executable_of
+
+    raw = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+
+    def run() -> dict[str, Any]:
+        executable_of(raw, scheme)
+        return {}
+
+    return run
+
+
+JOBS = {"library": library, "convert": convert, "compile": compile_, "mlc": mlc}
 
 
 def main() -> None:

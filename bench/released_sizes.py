@@ -26,6 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench._convert_child import peak_mib
 from bench.convert import measure
 from bench.real_size import check_shaders
 from harness.random_checkpoint import write_random_checkpoint
@@ -196,7 +197,7 @@ def _compile(raw: dict[str, Any]) -> dict[str, Any]:
     return {
         "weights": sum(math.prod(shape) for spec in specs for shape in spec.source_shapes),
         "wall_s": time.perf_counter() - start,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
         "linker_peak_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
         "library_bytes": size,
         "weights_bytes": weights,

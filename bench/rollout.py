@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench._convert_child import peak_mib
 from recursivemas.system.files import write_text_atomic
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def measure(kind: str, batch: int) -> dict[str, float]:
     agent = LoadedAgent(declared, model, None, Path())
     link = InnerLink(size, size)
     prompts = list(torch.randn(batch, PROMPT, size) * 0.02)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     weights = torch.randn(STEPS, size)
     matrices = [each for each in model.base_model.layers.parameters() if each.ndim == 2]
     times = []
@@ -80,7 +80,7 @@ def measure(kind: str, batch: int) -> dict[str, float]:
                 thoughts = think(agent, link, first, context, STEPS)
             torch.autograd.backward((thoughts * weights).sum())
         times.append(time.process_time() - began)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    peak = peak_mib() - before
     gradients = [each.grad.flatten() for each in link.parameters() if each.grad is not None]
     norm = float(torch.cat(gradients).norm()) if gradients else 0.0
     return {"cpu_seconds": min(times), "peak_mib": peak, "gradient_norm": norm}
