@@ -21,7 +21,7 @@ from recursivemas.api.extras import require
 from recursivemas.system.errors import InputError
 from recursivemas.system.links_file import load_links
 from recursivemas.system.names import MAX_LATENT_STEPS, MAX_ROUNDS, MODES, Device, Mode, Precision, Weights
-from recursivemas.system.progress import Progress
+from recursivemas.system.progress import Progress, unseen
 from recursivemas.system.questions import QuestionRecord, check_fields
 from recursivemas.system.system import System, load_system
 
@@ -212,7 +212,7 @@ class LoadedSystem:
             temperature,
             seed,
             batch_size,
-            progress or (lambda _name: lambda _done, _total: None),
+            progress or (lambda _name: unseen),
             [threshold_of(declared, each) for each in _several(early_stopping)],
         )
         return Evaluation(declared, self.links, questions.source, seed, tuple(cells), tuple(records))

@@ -9,7 +9,7 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.hub import CheckpointRef
 from recursivemas.system.manifest import Manifest
 from recursivemas.system.names import Device, Dtype
-from recursivemas.system.progress import Progress, Say, silent
+from recursivemas.system.progress import Progress, Say, silent, unseen
 from recursivemas.system.quantize import find_scheme
 from recursivemas.system.system import System, load_system
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _unseen(_phase: str) -> Progress:
-    return lambda _done, _total: None
+    return unseen
 
 
 def train(
@@ -99,7 +99,7 @@ def compile(
     adapter: str | None = None,
     adapter_revision: str | None = None,
     say: Say = silent,
-    on_weights: Progress = lambda _done, _total: None,
+    on_weights: Progress = unseen,
 ) -> "AgentFolder":
     """Converts a checkpoint's weights and compiles its model to one WebGPU library.
 

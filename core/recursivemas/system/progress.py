@@ -11,3 +11,7 @@ Progress = Callable[[int, int], None]
 
 def silent(_: str) -> None:
     """Says nothing: the default of functions that take a `Say`."""
+
+
+def unseen(_done: int, _total: int) -> None:
+    """Shows nothing: the default of functions that take a `Progress`."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recursivemas.system.errors import InputError
 from recursivemas.system.names import Mode
-from recursivemas.system.progress import Progress
+from recursivemas.system.progress import Progress, unseen
 from recursivemas.system.prompt import field_names, parse_template
 from recursivemas.system.questions import Asked, QuestionRecord, check_fields
 from recursivemas.system.system import System
@@ -174,7 +174,7 @@ def evaluate(
     temperature: float | None = None,
     seed: int = 0,
     batch_size: int = 128,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = unseen,
     threshold: float | None = None,
 ) -> Cell:
     """Asks every question once; several processes share the batches.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recursivemas.system.names import Mode
-from recursivemas.system.progress import Progress, Say, silent
+from recursivemas.system.progress import Progress, Say, silent, unseen
 from recursivemas.system.questions import check_fields
 from recursivemas.system.released_settings import ReleasedSettings, SetName
 from recursivemas.system.settings import AnswerRetry
@@ -85,7 +85,7 @@ def ask_set(
     mode: Mode,
     out: Path,
     depends_on: Mapping[str, Any],
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = unseen,
     say: Say = silent,
 ) -> list[Line]:
     """Asks every question that `out` has no result of, and returns all results.

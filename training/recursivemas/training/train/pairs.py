@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recursivemas.system.progress import Progress
+from recursivemas.system.progress import Progress, unseen
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.processes import batch_seed, share
@@ -254,7 +254,7 @@ def collect_pairs(
     candidates: int = 1,
     text_tokens: int | None = None,
     varieties: dict[str, Variety] | None = None,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = unseen,
 ) -> dict[str, Pairs]:
     """Every agent's pairs; several processes share the writing, and all get all pairs.
 
@@ -309,7 +309,7 @@ def collect_latent_pairs(
     records: Sequence[QuestionRecord],
     seed: int,
     candidates: int = 1,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = unseen,
     fillers: Mapping[str, int | None] | None = None,
 ) -> dict[str, Pairs]:
     """Pairs in the contexts that latent rollouts with the present links lead to; several processes share them.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 import transformers
 
-from recursivemas.system.progress import Progress
+from recursivemas.system.progress import Progress, unseen
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.processes import share
 from recursivemas.training.recursion import Recursion
@@ -28,7 +28,7 @@ def collect_text_pairs(
     seed: int,
     finish: bool = False,
     varieties: dict[str, Variety] | None = None,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = unseen,
 ) -> dict[str, Pairs]:
     """Every agent's pairs at the completions of its role texts; several processes share the reading.
 
