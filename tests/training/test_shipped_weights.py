@@ -15,7 +15,7 @@ from recursivemas.compiler.weights import write_weights
 from recursivemas.system.errors import InputError
 from recursivemas.system.quantize import FLOAT32_PARAMETERS, Scheme, dequantize, find_scheme
 from recursivemas.system.system import System
-from recursivemas.training.loading import load_weights
+from recursivemas.training.loading import load_recursion, load_weights
 from recursivemas.training.shipped_weights import ship_weights
 from recursivemas.training.train.trainer import train_system
 from tests.training.conftest import MakeSystem
@@ -77,3 +77,15 @@ def test_dequantised_weights_train_other_links_and_refuse_bfloat16(make_system: 
     assert not all(torch.equal(a, b) for a, b in zip(plain.parameters(), shipped.parameters(), strict=True))
     with pytest.raises(InputError, match="bfloat16 cannot hold weights 'dequantised'"):
         train_system(make_system("distillation", weights="dequantised", precision="bfloat16"), tmp_path / "half")
+
+
+def test_a_system_runs_with_the_weights_that_its_links_train_with(make_system: MakeSystem) -> None:
+    declared = make_system("distillation", weights="dequantised")
+    by_default, shipped, plain = (
+        load_recursion(declared, None, weights=each) for each in (None, "dequantised", "checkpoint")
+    )
+    for key, agent in shipped.agents.items():
+        same, other = by_default.agents[key].model.state_dict(), plain.agents[key].model.state_dict()
+        weights = agent.model.state_dict()
+        assert all(torch.equal(same[name], value) for name, value in weights.items())
+        assert not all(torch.equal(other[name], value) for name, value in weights.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from recursivemas.system.errors import InputError
-from recursivemas.system.names import MODES, Mode
+from recursivemas.system.names import MODES, Mode, Weights
 from recursivemas.system.progress import Progress
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System
@@ -58,6 +58,7 @@ class Evaluation:
     Attributes:
         system: The system's declaration.
         links: The link file; None without links.
+        weights: Which weights the agents had.
         source: The name of the data.
         seed: Of sampling.
         cells: One for each combination: `mode`, `rounds`, `latent_steps`, `control`, `accuracy` with `low` and `high`
@@ -69,6 +70,7 @@ class Evaluation:
 
     system: System
     links: Path | None
+    weights: Weights
     source: str
     seed: int
     cells: "tuple[Cell, ...]"
@@ -82,7 +84,7 @@ class Evaluation:
         """Writes `eval.json`, with every question and answer, and `eval.png` into a folder."""
         from recursivemas.training.evaluation.report import save_report
 
-        save_report(Path(out), self.system, self.links, self.source, self.seed, self.cells, self.records)
+        save_report(Path(out), self.system, self.links, self.weights, self.source, self.seed, self.cells, self.records)
 
     def _repr_html_(self) -> str:
         from recursivemas.api.notebook import evaluation_html

@@ -38,7 +38,7 @@ def load(
     *,
     device: Device = "auto",
     precision: Precision = "auto",
-    weights: Weights = "checkpoint",
+    weights: Weights | None = None,
     python: bool = False,
     search: Sequence[str] | None = None,
 ) -> "LoadedSystem":
@@ -50,7 +50,8 @@ def load(
         device: Where to compute; `auto` is CUDA if available.
         precision: Dtype of the agents; `auto` is bfloat16 where CUDA supports it, else float32. Links compute in
             float32.
-        weights: `checkpoint`, or `dequantised`: the weights that a build stores.
+        weights: `checkpoint`, or `dequantised`: the weights that a build stores. By default those that the system's
+            links train with, `training.weights`.
         python: Whether the agent's tool `python` may run programs, in a limited process.
         search: The words of a command for the agent's tool `search`; it reads a query from standard input.
 
@@ -64,8 +65,9 @@ def load(
     declared = load_system(system)
     file = None if links is None else load_links(links)
     access = ToolAccess(python, None if search is None else tuple(search))
-    recursion = load_recursion(declared, file, device, precision, weights, access)
-    return LoadedSystem(recursion, None if links is None else Path(links))
+    chosen = weights or declared.training.weights
+    recursion = load_recursion(declared, file, device, precision, chosen, access)
+    return LoadedSystem(recursion, None if links is None else Path(links), chosen)
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,11 @@ class LoadedSystem:
     Attributes:
         declared: What the YAML file says.
         links: The link file; None without links.
+        weights: Which weights the agents have.
     """
 
-    def __init__(self, recursion: "reference.Recursion", links: Path | None) -> None:
-        self._recursion, self.links = recursion, links
+    def __init__(self, recursion: "reference.Recursion", links: Path | None, weights: Weights) -> None:
+        self._recursion, self.links, self.weights = recursion, links, weights
         self.declared: System = recursion.system
 
     def __repr__(self) -> str:
@@ -215,7 +218,7 @@ class LoadedSystem:
             progress or (lambda _name: unseen),
             [threshold_of(declared, each) for each in _several(early_stopping)],
         )
-        return Evaluation(declared, self.links, questions.source, seed, tuple(cells), tuple(records))
+        return Evaluation(declared, self.links, self.weights, questions.source, seed, tuple(cells), tuple(records))
 
     def _questions(self, data: str | Path | Rows | Questions | None) -> Questions:
         if data is None:

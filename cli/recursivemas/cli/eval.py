@@ -72,7 +72,7 @@ def eval_command(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    weights: WeightsOption = "checkpoint",
+    weights: WeightsOption = None,
     threads: ThreadsOption = None,
     python: PythonOption = False,
     search: SearchOption = None,

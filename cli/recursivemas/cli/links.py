@@ -34,7 +34,7 @@ def check_command(
     if system is not None:
         from recursivemas.training.loading import load_recursion
 
-        load_recursion(load_system(system), links)
+        load_recursion(load_system(system), links, weights="checkpoint")
     table = Table("link", "maps", "width", "numbers")
     for kind, group in (("inner", links.inner), ("outer", links.outer)):
         for key, link in group.items():

@@ -22,8 +22,11 @@ PrecisionOption: TypeAlias = Annotated[
     typer.Option(help="Dtype of the agents. Default: bfloat16 if CUDA supports it, otherwise float32."),
 ]
 WeightsOption: TypeAlias = Annotated[
-    Weights,
-    typer.Option(help="Weights of the agents: the checkpoint's, or dequantised: those that a build stores."),
+    Weights | None,
+    typer.Option(
+        help="Weights of the agents: the checkpoint's, or dequantised: those that a build stores. Default: those that "
+        "the system's links train with (training.weights)."
+    ),
 ]
 ThreadsOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
 PythonOption: TypeAlias = Annotated[bool, typer.Option("--python", help="Let the agent's tool 'python' run programs.")]

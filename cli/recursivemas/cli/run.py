@@ -47,7 +47,7 @@ def run_command(
     stopping: EarlyStoppingOption = "off",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    weights: WeightsOption = "checkpoint",
+    weights: WeightsOption = None,
     threads: ThreadsOption = None,
     python: PythonOption = False,
     search: SearchOption = None,

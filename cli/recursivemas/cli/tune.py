@@ -62,7 +62,7 @@ def tune_command(
     write: Annotated[bool, typer.Option("--write", help="Write the choice and its evidence into SYSTEM.")] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    weights: WeightsOption = "checkpoint",
+    weights: WeightsOption = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Measures every combination of rounds and latent steps within a budget and chooses the cheapest good one.

@@ -41,7 +41,9 @@ def load_weights(system: System, place: torch.device, precision: Precision, weig
     if weights == "checkpoint":
         return load_agents(system, place, agents_dtype(precision, place))
     if precision == "bfloat16":
-        raise InputError("precision bfloat16 cannot hold weights 'dequantised'; use precision float32 or auto")
+        raise InputError(
+            "precision bfloat16 cannot hold weights 'dequantised'; use precision float32 or auto, or weights checkpoint"
+        )
     agents = load_agents(system, place, torch.float32)
     for model in {id(agent.model): agent.model for agent in agents.values()}.values():
         ship_weights(model, system.quantization)
@@ -53,7 +55,7 @@ def load_recursion(
     links: LinkFile | None,
     device: Device = "cpu",
     precision: Precision = "float32",
-    weights: Weights = "checkpoint",
+    weights: Weights | None = None,
     access: ToolAccess | None = None,
 ) -> Recursion:
     """Loads a system's agents and puts its links beside them; links compute in float32 in any precision.
@@ -63,7 +65,8 @@ def load_recursion(
         links: Its links; text and single mode need none.
         device: Of agents and links.
         precision: Of the agents.
-        weights: Those of the checkpoints, or `dequantised`, those that a build stores.
+        weights: Those of the checkpoints, or `dequantised`, those that a build stores. By default those that the
+            system's links train with, `training.weights`: links hand over vectors of these very weights.
         access: Tools that the deciding agent may use beside those that only compute.
 
     Raises:
@@ -72,7 +75,7 @@ def load_recursion(
     if access is not None:
         access.check(system.deciding_agent)  # before weights are loaded
     place = chosen_device(device)
-    agents = load_weights(system, place, precision, weights)
+    agents = load_weights(system, place, precision, weights or system.training.weights)
     if links is None:
         return Recursion(system, agents, None, access=access)
     links.check_fits(

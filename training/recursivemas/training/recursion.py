@@ -229,24 +229,12 @@ class Recursion:
         embeds = agent.embed(ids)[None].expand(len(hidden), -1, -1)  # (B, T, D)
         return extend(agent, context, embeds)[:, -1]
 
-    def unroll(
-        self,
-        questions: Sequence[Asked],
-        rounds: int,
-        latent_steps: int,
-        every_round: bool = False,
-        checkpointing: bool = False,
-        turns: list[Turn] | None = None,
-    ) -> Iterator[Opening]:
-        """Runs the rounds in latent space, differentiably with respect to every link; arguments as of `Unrolled`.
+    def openings(self, asked: Unrolled) -> Iterator[Opening]:
+        """Runs the rounds in latent space, differentiably with respect to every link; subclasses change how.
 
         Yields:
             The deciding agent's openings: one, or one a round.
         """
-        return self.openings(Unrolled(questions, rounds, latent_steps, every_round, checkpointing, turns))
-
-    def openings(self, asked: Unrolled) -> Iterator[Opening]:
-        """What `unroll` yields; subclasses change how the rounds run."""
         thinks_before = self.system.decoding.think_before_answer
         hand_offs: dict[str, Tensor] = {}
         for round_index, agent, final in self.order(asked.rounds):
@@ -425,7 +413,7 @@ class Recursion:
         """Latent mode, and the deciding agent alone: looped, or without any thought (rule 7)."""
         turns: list[Turn] = []
         if mode == "latent":
-            (opening,) = self.unroll(questions, rounds, latent_steps, turns=turns)
+            (opening,) = self.openings(Unrolled(questions, rounds, latent_steps, turns=turns))
         else:
             began = time.perf_counter()
             each_round = sum(steps_of(agent, latent_steps) for agent in self.agents.values())

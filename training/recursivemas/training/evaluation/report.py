@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from recursivemas.system.files import sha256_of, write_text_atomic
+from recursivemas.system.names import Weights
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.system import System
 from recursivemas.training.evaluation.evaluate import Cell
@@ -26,6 +27,7 @@ def save_report(
     out: Path,
     system: System,
     links: Path | None,
+    weights: Weights,
     source: str,
     seed: int,
     cells: Sequence[Cell],
@@ -38,6 +40,7 @@ def save_report(
     record = {
         "system": system.name,
         **({"links_sha256": sha256_of(links)} if links is not None else {}),
+        "weights": weights,
         "data": Path(source).name,
         "seed": seed,
         "versions": versions(),

@@ -20,7 +20,7 @@ from recursivemas.system.progress import Progress, unseen
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.processes import batch_seed, share
-from recursivemas.training.recursion import Recursion, Turn
+from recursivemas.training.recursion import Recursion, Turn, Unrolled
 from recursivemas.training.rollout import Sampler, Written, logits
 
 BATCH = 128
@@ -330,7 +330,7 @@ def collect_latent_pairs(
         """Agent, (B, M, D) thoughts and (B, M) which of them repeat the one before, on the CPU."""
         found: list[Turn] = []
         questions, system = records[begin : begin + BATCH], recursion.system
-        for _ in recursion.unroll(questions, system.rounds, system.default_latent_steps, turns=found):
+        for _ in recursion.openings(Unrolled(questions, system.rounds, system.default_latent_steps, turns=found)):
             pass
         thought = [(turn.agent, turn.thoughts) for turn in found if turn.thoughts is not None]
         progress(begin + len(questions), len(records))

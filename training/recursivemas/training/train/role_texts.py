@@ -93,7 +93,7 @@ class Padding:
     token: int | None
     by_edge: Mapping[str, int] = field(default_factory=dict)
 
-    def __call__(self, ids: Sequence[int], edge: str | None = None) -> list[int]:
+    def read(self, ids: Sequence[int], edge: str | None = None) -> list[int]:
         """The ids of a hand-off that an agent reads, at least that long; an empty one stays empty."""
         tokens = self.by_edge.get(edge, self.tokens) if edge is not None else self.tokens
         missing = 0 if tokens is None or not ids or self.token is None else tokens - len(ids)
@@ -101,7 +101,7 @@ class Padding:
 
     def written(self, ids: Sequence[int]) -> list[int]:
         """The ids of a hand-off that an agent writes, with the fixed length."""
-        return self(ids)[: self.tokens]
+        return self.read(ids)[: self.tokens]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def lesson(agent: LoadedAgent, text: RoleText, padding: Padding, answer_prefix: 
     handed: list[bool] = []
     for piece in pieces:
         new = agent.token_ids(piece.text) if piece.text else []
-        new = padding(new, piece.edge) if piece.handed else new
+        new = padding.read(new, piece.edge) if piece.handed else new
         ids += new
         handed += [piece.handed] * len(new)
     before = pieces[-1].text if pieces and not pieces[-1].handed else ""
