@@ -15,7 +15,7 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 from recursivemas.compiler.kernels.attention_shape import AttentionShape
 from recursivemas.compiler.models.config import ModelConfig
 from recursivemas.compiler.models.kv_cache import attention_shape
-from recursivemas.compiler.models.layers import Embedding, Head, ZeroCentredNorm
+from recursivemas.compiler.models.layers import Embedding, ZeroCentredNorm
 from recursivemas.compiler.models.llama import LlamaAttention, LlamaForCausalLM, LlamaMLP
 
 
@@ -80,13 +80,11 @@ class Gemma3TextModel(nn.Module):
 
 
 class Gemma3ForCausalLM(LlamaForCausalLM):
-    """The whole model, with the methods that `recursivemas.compiler.export` compiles."""
+    """Llama with those layers and scaled embeddings."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        self.config = config
-        self.model = Gemma3TextModel(config)
-        if not config.tie_word_embeddings:
-            self.lm_head = Head(config.hidden_size, config.vocab_size)
+    def base_model(self, config: ModelConfig) -> nn.Module:
+        """Gemma 3's."""
+        return Gemma3TextModel(config)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """(T,) int32 to (T, D), scaled by the root of D."""

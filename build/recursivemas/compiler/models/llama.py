@@ -97,9 +97,13 @@ class LlamaForCausalLM(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
-        self.model = LlamaModel(config, self.attention)
+        self.model = self.base_model(config)
         if not config.tie_word_embeddings:
             self.lm_head = Head(config.hidden_size, config.vocab_size)
+
+    def base_model(self, config: ModelConfig) -> nn.Module:
+        """The model without the output layer: its `embed_tokens` and its `norm` are used here."""
+        return LlamaModel(config, self.attention)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """(T,) int32 to (T, D)."""

@@ -18,18 +18,16 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 from recursivemas.compiler.models import delta_rule
 from recursivemas.compiler.models.attention import attend
 from recursivemas.compiler.models.config import LinearAttention, ModelConfig
-from recursivemas.compiler.models.kv_cache import create_kv_cache
 from recursivemas.compiler.models.layers import (
     Embedding,
     Float32Parameter,
     FusedLinear,
-    Head,
     Linear,
     Norm,
     ZeroCentredNorm,
     mean_of_squares,
 )
-from recursivemas.compiler.models.llama import LlamaAttention, LlamaMLP
+from recursivemas.compiler.models.llama import LlamaAttention, LlamaForCausalLM, LlamaMLP
 
 _L2_EPSILON = 1e-6
 
@@ -200,33 +198,18 @@ class Qwen3_5TextModel(nn.Module):  # noqa: N801
         return self.norm(x)
 
 
-class Qwen3_5ForCausalLM(nn.Module):  # noqa: N801
-    """The whole model, with the methods that `recursivemas.compiler.export` compiles."""
+class Qwen3_5ForCausalLM(LlamaForCausalLM):  # noqa: N801
+    """Llama with those layers, some of which keep a recurrent state."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        self.config = config
-        self.model = Qwen3_5TextModel(config)
-        if not config.tie_word_embeddings:
-            self.lm_head = Head(config.hidden_size, config.vocab_size)
-
-    def embed(self, input_ids: Tensor) -> Tensor:
-        """(T,) int32 to (T, D)."""
-        return self.model.embed_tokens(input_ids)
+    def base_model(self, config: ModelConfig) -> nn.Module:
+        """Qwen3.5's."""
+        return Qwen3_5TextModel(config)
 
     def get_last_hidden(
         self, input_embed: Tensor, paged_kv_cache: PagedKVCache, *recurrent_state: list[Tensor]
     ) -> Tensor:
         """(1, T, D) to (1, T, D)."""
         return self.model(input_embed, paged_kv_cache, [tensor for each in recurrent_state for tensor in each])
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(M, D) to (M, V) float32."""
-        output = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
-        return output.product(hidden)
-
-    def create_paged_kv_cache(self, **sizes: tirx.Var) -> PagedKVCache:
-        """An empty cache of the given sizes; see `create_kv_cache`."""
-        return create_kv_cache(self.config, self.model.norm.weight.dtype, sizes)
 
 
 def _empty(*shape: int | tirx.Expr) -> Tensor:
