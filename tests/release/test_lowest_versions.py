@@ -1,7 +1,6 @@
 """The oldest versions that pyproject.toml allows, in an environment with nothing else: they do what the newest do."""
 
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -10,8 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from .test_other_pythons import interpreter, run
-from .test_wheel import ROOT, built
+from .environments import ROOT, install, run, with_python
 
 pytestmark = pytest.mark.slow
 
@@ -39,30 +37,19 @@ NOT_HERE = "tests/release/test_sbom.py::test_source_revision_is_a_commit"
 """Needs the program in a clone; here it comes from a wheel."""
 
 
-def done(*command: str | Path) -> None:
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
-
-
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment with the wheel and the oldest version of each package that it names."""
-    python = interpreter(PYTHON)
-    if python is None:
-        pytest.skip(f"there is no Python {PYTHON} on this machine")
     place = tmp_path_factory.mktemp("lowest")
-    wheel = built(ROOT, place / "wheel", "wheel")
-    uv = (sys.executable, "-m", "uv")
+    programs, wheel = with_python(PYTHON, place)
+    uv = (sys.executable, "-m", "uv", "pip")
     lowest = ("--resolution", "lowest-direct", "--python-version", PYTHON)
     # torch's CUDA build brings gigabytes; requirements/torch.txt says where its CPU build comes from.
     wanted = (ROOT / "pyproject.toml", "--extra", "train", "--no-emit-package", "torch")
-    done(*uv, "pip", "compile", *lowest, *wanted, "--output-file", place / "lowest.txt")
-    done(*uv, "venv", "--python", python, place / "environment")
-    programs = place / "environment/bin"
+    run(*uv, "compile", *lowest, *wanted, "--output-file", place / "lowest.txt", cwd=ROOT)
     tools = [f"{name}=={_locked(name)}" for name in TOOLS]
-    done(*uv, "pip", "install", "--python", programs / "python", "--requirement", place / "lowest.txt", *tools)
-    pip = (sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet", "--no-deps")
-    done(*pip, "--requirement", ROOT / "requirements/torch.txt", wheel)
+    run(*uv, "install", "--python", programs / "python", "--requirement", place / "lowest.txt", *tools, cwd=ROOT)
+    install(programs, "--no-deps", "--requirement", ROOT / "requirements/torch.txt", wheel)
     return programs
 
 
@@ -79,9 +66,9 @@ def _lowest(requirement: Requirement) -> Version:
     return Version(version)
 
 
-def test_lower_bounds_are_what_is_tested_here(environment: Path, tmp_path: Path) -> None:
+def test_lower_bounds_are_what_is_tested_here(programs: Path, tmp_path: Path) -> None:
     probe = f"from importlib.metadata import version as v; print(*map(v, {[each.name for each in RUNTIME]!r}))"
-    found = run(environment, "python", "-c", probe, cwd=tmp_path).split()
+    found = run(programs / "python", "-c", probe, cwd=tmp_path).split()
     for requirement, version in zip(RUNTIME, found, strict=True):
         if requirement.name == "torch":
             continue  # docs/release.md says why
@@ -94,22 +81,22 @@ def _release(requirement: Requirement, found: Version) -> tuple[int, ...]:
     return release + (0,) * (len(found.release) - len(release))
 
 
-def test_three_lines_answer_with_the_oldest_packages(environment: Path, tmp_path: Path) -> None:
+def test_three_lines_answer_with_the_oldest_packages(programs: Path, tmp_path: Path) -> None:
     text = (ROOT / "docs/python.md").read_text(encoding="utf-8")
     example = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
     (tmp_path / "systems").symlink_to(ROOT / "systems")
-    assert run(environment, "python", "-c", example, cwd=tmp_path) == "d\n"
+    assert run(programs / "python", "-c", example, cwd=tmp_path) == "d\n"
 
 
-def test_oldest_packages_compile_the_same_bytes(environment: Path, tmp_path: Path) -> None:
+def test_oldest_packages_compile_the_same_bytes(programs: Path, tmp_path: Path) -> None:
     command = ("compile", str(ROOT / "systems/agents/planner"), "--quantization", "q4f16_1", "--out")
-    run(environment, "rmas", *command, "oldest", cwd=tmp_path)
-    run(Path(sys.executable).parent, "rmas", *command, "newest", cwd=tmp_path)
+    run(programs / "rmas", *command, "oldest", cwd=tmp_path)
+    run(Path(sys.executable).with_name("rmas"), *command, "newest", cwd=tmp_path)
     for name in ("params_shard_0.bin", "tokenizer.json", *(path.name for path in (tmp_path / "newest").glob("*.wasm"))):
         assert (tmp_path / "oldest" / name).read_bytes() == (tmp_path / "newest" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("name", TESTS)
-def test_quick_tests_pass_with_the_oldest_packages(environment: Path, name: str) -> None:
+def test_quick_tests_pass_with_the_oldest_packages(programs: Path, name: str) -> None:
     quick = ("-q", "-p", "no:cacheprovider", "-m", "not slow and not browser", "--deselect", NOT_HERE)
-    run(environment, "python", "-m", "pytest", *quick, f"tests/{name}", cwd=ROOT)
+    run(programs / "python", "-m", "pytest", *quick, f"tests/{name}", cwd=ROOT)

@@ -9,11 +9,9 @@ import os
 import re
 import ssl
 import subprocess
-import sys
 import sysconfig
 import tarfile
 import threading
-import venv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +22,8 @@ from packaging.requirements import Requirement
 from recursivemas.cli import doctor
 from recursivemas.system.programs import install_command
 
+from .environments import ROOT, empty_environment, install, run
 from .test_lock import CORE, EVERYTHING, PROJECT, TORCH, entries
-
-ROOT = Path(__file__).parents[2]
 
 
 def script(name: str, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -151,28 +148,18 @@ def borrow(site: Path, names: Iterable[str]) -> None:
 
 def environment(folder: Path, wheel: Path, locks: Iterable[Path]) -> Path:
     """A fresh environment with the wheel and the packages of lock files; returns its interpreter."""
-    venv.create(folder, with_pip=False, symlinks=True)
-    interpreter = folder / "bin/python"
-    pip = [sys.executable, "-m", "pip", "--python", str(interpreter), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(wheel)], check=True)
+    programs = empty_environment(folder)
+    install(programs, "--no-deps", "--no-index", wheel)
     (site,) = folder.glob("lib/python*/site-packages")
     here = sysconfig.get_path("purelib")
     assert Path(here).is_dir()
     names = {name for lock in locks for name, (each, _) in entries(lock).items() if _is_wanted(each)}
     borrow(site, names)
-    return interpreter
+    return programs / "python"
 
 
 def _is_wanted(requirement: Requirement) -> bool:
     return requirement.marker is None or requirement.marker.evaluate()
-
-
-def run(cwd: Path, *command: str | Path) -> str:
-    """Runs a program away from the clone; returns what it printed."""
-    inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run(command, cwd=cwd, env=inherited, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +180,7 @@ def test_three_lines_run_in_an_environment_with_the_wheel(packages: Path, unpack
     (wheel,) = packages.glob("*.whl")
     python = environment(tmp_path / "env", wheel, [EVERYTHING, TORCH])
     (tmp_path / "systems").symlink_to(unpacked / "systems")
-    assert run(tmp_path, python, "-c", example) == "d\n"
+    assert run(python, "-c", example, cwd=tmp_path) == "d\n"
 
 
 @pytest.mark.slow
@@ -201,15 +188,16 @@ def test_doctor_and_compile_work_without_torch(packages: Path, unpacked: Path, t
     (wheel,) = packages.glob("*.whl")
     python = environment(tmp_path / "env", wheel, [CORE])
     missing = "import importlib.util as u; print([n for n in ('torch', 'accelerate', 'pytest') if u.find_spec(n)])"
-    assert run(tmp_path, python, "-c", missing) == "[]\n"
+    assert run(python, "-c", missing, cwd=tmp_path) == "[]\n"
     rmas = python.with_name("rmas")
-    said = run(tmp_path, rmas, "doctor")
+    said = run(rmas, "doctor", cwd=tmp_path)
     assert re.search(r"absent\s+torch\s+not installed\s+pip install 'recursivemas\[train\]'", said), said
     agent = tmp_path / "agent"
-    run(tmp_path, rmas, "compile", unpacked / "systems/agents/planner", "--quantization", "q4f32_1", "--out", agent)
+    planner = unpacked / "systems/agents/planner"
+    run(rmas, "compile", planner, "--quantization", "q4f32_1", "--out", agent, cwd=tmp_path)
     assert [path.suffix for path in agent.glob("*.wasm")] == [".wasm"]
     script = "import recursivemas as rm\ntry:\n    rm.load('a.yaml')\nexcept rm.InputError as error:\n    print(error)"
-    assert "needs torch, which is not installed" in run(tmp_path, python, "-c", script)
+    assert "needs torch, which is not installed" in run(python, "-c", script, cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,19 @@
 """The wheel and the source distribution: whole, and enough to run `rmas` where no clone is."""
 
-import os
 import re
-import subprocess
 import sys
 import sysconfig
 import tarfile
 import tomllib
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from .environments import ROOT, built, empty_environment, install, run
+
 SOURCES = tuple(f"{root}/recursivemas" for root in ("core", "training", "build", "patches", "cli"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-
-
-def built(source: Path, out: Path, kind: str) -> Path:
-    """What hatchling makes of a source tree: a `wheel` or an `sdist`."""
-    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", str(out)]
-    result = subprocess.run(command, cwd=source, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    (found,) = out.iterdir()
-    return found
 
 
 def ours(wheel: Path) -> dict[str, bytes]:
@@ -42,22 +31,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """The interpreter of a fresh environment with the wheel; its dependencies are borrowed from the one that runs."""
     folder = tmp_path_factory.mktemp("fresh")
-    venv.create(folder, with_pip=False, symlinks=True)
-    interpreter = folder / "bin/python"
-    pip = [sys.executable, "-m", "pip", "--python", str(interpreter), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(wheel)], check=True)
+    programs = empty_environment(folder)
+    install(programs, "--no-deps", "--no-index", wheel)
     (site,) = folder.glob("lib/python*/site-packages")
     # A .pth file adds the folder only: the .pth of an editable install in it is not followed.
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    return interpreter
-
-
-def run(*command: str | Path, cwd: Path) -> str:
-    """Runs a program away from the clone; returns what it printed."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    return programs / "python"
 
 
 def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:

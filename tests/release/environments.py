@@ -1,0 +1,64 @@
+"""Fresh environments for the wheel, and programs that run in them away from the clone."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Runs a program without the variables that tell Python where to look; returns what it printed.
+
+    Raises:
+        AssertionError: It ended with an error.
+    """
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout
+
+
+def built(source: Path, out: Path, kind: str) -> Path:
+    """What hatchling makes of a source tree: a `wheel` or an `sdist`."""
+    run(sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", out, cwd=source)
+    (found,) = out.iterdir()
+    return found
+
+
+def empty_environment(folder: Path, python: Path = Path(sys.executable)) -> Path:
+    """An environment with nothing in it, not even pip; returns the folder of its programs."""
+    run(python, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    return folder / "bin"
+
+
+def install(programs: Path, *arguments: str | Path) -> None:
+    """Installs into an environment, with the pip of the one that runs."""
+    pip = (sys.executable, "-m", "pip", "--python", programs / "python")
+    run(*pip, "install", "--quiet", *arguments, cwd=ROOT)
+
+
+def with_python(version: str, place: Path) -> tuple[Path, Path]:
+    """An empty environment of another Python, as its folder of programs, and the wheel, which is not installed yet.
+
+    The test is skipped where there is no such Python.
+    """
+    python = _interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} on this machine")
+    return empty_environment(place / "environment", python), built(ROOT, place / "wheel", "wheel")
+
+
+def _interpreter(version: str) -> Path | None:
+    """An interpreter of that version that starts; pyenv's stand-ins may name one that is not chosen."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python"))]
+    for candidate in filter(None, found):
+        asked = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=False)
+        if asked.returncode == 0 and asked.stdout.startswith(f"Python {version}."):
+            return Path(candidate)
+    return None
