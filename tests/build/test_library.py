@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from harness import naga
 from recursivemas.compiler import abi, library
@@ -99,6 +99,17 @@ def test_compile_library_leaves_what_was_there_when_linking_fails(
         compile_library(config, find_scheme("q0f32"), out, schedule="software")
     assert [path.name for path in tmp_path.iterdir()] == ["agent.wasm"]
     assert out.read_bytes() == b"the earlier one"
+
+
+def test_host_code_uses_only_what_webassembly_had_at_first(tmp_path: Path) -> None:
+    """wasm-opt, which sees no list of features in a linked library, refuses a library with more, for instance one
+    that extends the sign of an integer by an instruction."""
+    index = tirx.Var("index", "int64")
+    narrow = tirx.Cast("int64", tirx.Cast("int32", index))
+    function = tirx.PrimFunc([index], tirx.Return(narrow)).with_attr("global_symbol", "narrow")
+    made = tvm.tirx.build(tvm.IRModule({"narrow": function}), target=webgpu_target().host)
+    made.write_to_file(str(tmp_path / "narrow.o"), "o")
+    assert b"sign-ext" not in (tmp_path / "narrow.o").read_bytes()
 
 
 def test_compile_library_refuses_heads_that_no_attention_kernel_fits(tmp_path: Path) -> None:

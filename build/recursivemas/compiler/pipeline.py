@@ -21,7 +21,8 @@ Schedule = Literal["gpu", "software"]
 
 # WebGPU guarantees 256 invocations per workgroup to every page.
 THREADS = 256
-_HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "vector-width": 128}
+# Linking drops the list of features that objects use, and wasm-opt then takes only what WebAssembly had at first.
+_HOST = {"kind": "llvm", "mtriple": "wasm32-unknown-unknown-wasm", "mcpu": "mvp", "vector-width": 128}
 
 
 def webgpu_target() -> tvm.target.Target:
