@@ -1,6 +1,7 @@
 """Fresh environments for the wheel, and programs that run in them away from the clone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,20 @@ def install(programs: Path, *arguments: str | Path) -> None:
     """Installs into an environment, with the pip of the one that runs."""
     pip = (sys.executable, "-m", "pip", "--python", programs / "python")
     run(*pip, "install", "--quiet", *arguments, cwd=ROOT)
+
+
+def answer_of_the_example(python: Path, folder: Path, systems: Path = ROOT / "systems") -> str:
+    """What the three lines of docs/python.md print with an interpreter.
+
+    Args:
+        python: The interpreter.
+        folder: Where they run; it gets a link to the systems.
+        systems: The folder with the systems.
+    """
+    text = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    example = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
+    (folder / "systems").symlink_to(systems)
+    return run(python, "-c", example, cwd=folder)
 
 
 def with_python(version: str, place: Path) -> tuple[Path, Path]:

@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from .environments import ROOT, install, run, with_python
+from .environments import ROOT, answer_of_the_example, install, run, with_python
 
 pytestmark = pytest.mark.slow
 
@@ -82,10 +82,7 @@ def _release(requirement: Requirement, found: Version) -> tuple[int, ...]:
 
 
 def test_three_lines_answer_with_the_oldest_packages(programs: Path, tmp_path: Path) -> None:
-    text = (ROOT / "docs/python.md").read_text(encoding="utf-8")
-    example = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
-    (tmp_path / "systems").symlink_to(ROOT / "systems")
-    assert run(programs / "python", "-c", example, cwd=tmp_path) == "d\n"
+    assert answer_of_the_example(programs / "python", tmp_path) == "d\n"
 
 
 def test_oldest_packages_compile_the_same_bytes(programs: Path, tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""The wheel in an empty environment of a newer Python, installed by its ranges and without torch."""
+"""The wheel in empty environments, with the versions that pip chooses: with torch, and without it on a newer Python."""
 
 from pathlib import Path
 
 import pytest
 
-from .environments import ROOT, install, run, with_python
+from .environments import ROOT, answer_of_the_example, install, run, with_python
 
 pytestmark = pytest.mark.slow
 
@@ -15,6 +15,13 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs, wheel = with_python("3.13", tmp_path_factory.mktemp("other"))
     install(programs, wheel)
     return programs
+
+
+def test_pip_installs_what_the_three_lines_need(tmp_path: Path) -> None:
+    programs, wheel = with_python("3.11", tmp_path)
+    # The same torch as everywhere: requirements/torch.txt says where its small build comes from.
+    install(programs, "--requirement", ROOT / "requirements/torch.txt", f"{wheel}[train]")
+    assert answer_of_the_example(programs / "python", tmp_path) == "d\n"
 
 
 def test_newer_python_finds_everything_but_torch(programs: Path, tmp_path: Path) -> None:

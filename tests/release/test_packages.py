@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from recursivemas.cli import doctor
 from recursivemas.system.programs import install_command
 
-from .environments import ROOT, empty_environment, install, run
+from .environments import ROOT, answer_of_the_example, empty_environment, install, run
 from .test_lock import CORE, EVERYTHING, PROJECT, TORCH, entries
 
 
@@ -175,12 +175,9 @@ def unpacked(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_three_lines_run_in_an_environment_with_the_wheel(packages: Path, unpacked: Path, tmp_path: Path) -> None:
-    text = (ROOT / "docs/python.md").read_text(encoding="utf-8")
-    example = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
     (wheel,) = packages.glob("*.whl")
     python = environment(tmp_path / "env", wheel, [EVERYTHING, TORCH])
-    (tmp_path / "systems").symlink_to(unpacked / "systems")
-    assert run(python, "-c", example, cwd=tmp_path) == "d\n"
+    assert answer_of_the_example(python, tmp_path, unpacked / "systems") == "d\n"
 
 
 @pytest.mark.slow
