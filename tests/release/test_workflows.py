@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,55 @@ def test_disk_is_freed_on_a_runner_only() -> None:
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.returncode == 1
     assert "only for GitHub's runners" in result.stderr
+
+
+OTHER_SYSTEMS = {
+    "uname": 'echo "$SYSTEM"',
+    "brew": 'echo "brew $*" >> "$NOTES"',
+    "git": """for folder; do :; done; mkdir -p "$folder"; echo "git $*" >> "$NOTES"
+printf '%s\\n' '#!/bin/bash' 'echo "emsdk $*" >> "$NOTES"' > "$folder/emsdk"; chmod +x "$folder/emsdk"
+echo 'echo "emsdk_env" >> "$NOTES"' > "$folder/emsdk_env.sh\"""",
+    "python3": """mkdir -p "$3/$BIN"; echo "python $*" >> "$NOTES"; cd "$3/$BIN"
+printf '%s\\n' '#!/bin/bash' 'echo "python $*" >> "$NOTES"' > python; chmod +x python
+printf '%s\\n' '#!/bin/bash' 'printf "%s\\0" "$@" >> "$NOTES.rmas"; echo >> "$NOTES.rmas"' > rmas; chmod +x rmas""",
+}
+"""Stand-ins for the programs of macOS and Windows, which write down how they are called."""
+
+
+@pytest.mark.parametrize(
+    ("system", "folder", "brings_emscripten"),
+    [
+        ("Darwin", "bin", ["brew install --quiet emscripten"]),
+        ("MINGW64_NT-10.0", "Scripts", ["emsdk install 3.1.74", "emsdk activate 3.1.74", "emsdk_env"]),
+    ],
+)
+def test_commands_for_macos_and_windows_are_whole(
+    system: str, folder: str, brings_emscripten: list[str], tmp_path: Path
+) -> None:
+    assert "bash .github/other-systems.sh" in {command for _, job, command in COMMANDS if job == "other-systems"}
+    programs, clone, notes = tmp_path / "programs", tmp_path / "clone", tmp_path / "notes"
+    programs.mkdir()
+    for name, text in {**OTHER_SYSTEMS, "python": OTHER_SYSTEMS["python3"]}.items():
+        (programs / name).write_text(f"#!/bin/bash\n{text}\n")
+        (programs / name).chmod(0o755)
+    (clone / ".github").mkdir(parents=True)
+    shutil.copy(ROOT / ".github/other-systems.sh", clone / ".github")
+    environment = {**os.environ, "SYSTEM": system, "BIN": folder, "NOTES": str(notes), "RUNNER_TEMP": str(tmp_path)}
+    environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+    script = ["bash", str(clone / ".github/other-systems.sh")]
+    subprocess.run(script, env=environment, check=True, capture_output=True)
+
+    noted = notes.read_text().splitlines()
+    assert [each for each in noted if each in brings_emscripten] == brings_emscripten
+    needed = re.findall(r"--requirement (\S+)", "\n".join(noted))
+    assert needed == ["requirements/everything.txt", "requirements/torch.txt"]
+    assert noted[-1].endswith("--editable .")
+    called = [line.split("\0")[:-1] for line in notes.with_name("notes.rmas").read_text().splitlines()]
+    assert [words[0] for words in called] == ["doctor", "compile", "run"]
+    for name, *words in called:
+        command = typer.main.get_command(app).get_command(None, name)  # type: ignore[attr-defined]
+        command.make_context(name, list(words))  # stops at an option that the command does not have
+        assert all((ROOT / each).exists() for each in words if each.startswith(("systems/", "requirements/")))
 
 
 def test_weekly_tests_find_the_mlc_llm_that_is_known_to_work(tmp_path: Path) -> None:
