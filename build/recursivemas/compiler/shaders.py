@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import tvm
 
+from recursivemas.compiler.limits import PROMISED
 from recursivemas.system.errors import InputError
 
 # The most that a model may need. WebLLM asks for the same; every desktop GPU and nearly every mobile GPU offers it. Our
@@ -14,6 +15,8 @@ MAX_WORKGROUP_BYTES = 32768
 MAX_STORAGE_BUFFERS = 10
 
 _HEADER = re.compile(r"^// Function: (\w+)\n/{2}-+\n", re.MULTILINE)
+_PADDED = 16
+"""WebGPU counts every variable of workgroup memory as a multiple of so many bytes."""
 _BYTES = {"f32": 4, "i32": 4, "u32": 4, "f16": 2}
 _WORKGROUP = re.compile(r"var<workgroup> \w+ : array<(?:vec(\d)<)?(f32|i32|u32|f16)>?, (\d+)>")
 _SIZE = re.compile(r"@workgroup_size\((\d+), (\d+), (\d+)\)")
@@ -27,7 +30,7 @@ class Shader:
         name: Its entry point.
         source: WGSL.
         invocations: Invocations per workgroup.
-        workgroup_bytes: Bytes of workgroup memory.
+        workgroup_bytes: Bytes of workgroup memory, as WebGPU counts them (WGSL, "limits": each variable is rounded up).
         storage_buffers: Number of storage buffers.
     """
 
@@ -76,6 +79,11 @@ def needed_limits(shaders: list[Shader]) -> dict[str, int]:
     }
 
 
+def beyond_promised(shaders: list[Shader]) -> dict[str, int]:
+    """Those of the needed limits that some devices do not offer."""
+    return {name: value for name, value in needed_limits(shaders).items() if value > PROMISED[name]}
+
+
 def _webgpu_modules(module: tvm.runtime.Module) -> list[tvm.runtime.Module]:
     found = [module] if module.kind == "webgpu" else []
     return found + [each for imported in module.imports for each in _webgpu_modules(imported)]
@@ -85,6 +93,7 @@ def _shader(name: str, source: str) -> Shader:
     size = _SIZE.search(source)
     assert size is not None, f"{name}: no workgroup size"
     x, y, z = map(int, size.groups())
-    shared = sum(int(lanes or 1) * _BYTES[kind] * int(count) for lanes, kind, count in _WORKGROUP.findall(source))
-    assert len(_WORKGROUP.findall(source)) == source.count("var<workgroup>"), f"{name}: unread workgroup memory"
+    variables = [int(lanes or 1) * _BYTES[kind] * int(count) for lanes, kind, count in _WORKGROUP.findall(source)]
+    assert len(variables) == source.count("var<workgroup>"), f"{name}: unread workgroup memory"
+    shared = sum(-(-size // _PADDED) * _PADDED for size in variables)
     return Shader(name, source, x * y * z, shared, source.count("var<storage"))

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from recursivemas.compiler.shaders import Shader
+from recursivemas.compiler.shaders import Shader, beyond_promised
 from recursivemas.system.errors import InputError
 
 _WEB = Path(__file__).parents[3] / "web"
@@ -28,7 +28,9 @@ def refused_by_dawn(shaders: Iterable[Shader]) -> dict[str, str]:
     """
     if not has_dawn():
         raise InputError(f"{_WEB}: Dawn, which compiles WGSL, is missing; run: make setup")
-    sources = json.dumps({shader.name: shader.source for shader in shaders})
+    sources = json.dumps(
+        {shader.name: {"code": shader.source, "beyondPromised": beyond_promised([shader])} for shader in shaders}
+    )
     command = ["node", "tools/wgsl.mjs"]
     done = subprocess.run(command, cwd=_WEB, input=sources, capture_output=True, text=True, check=True)
     problems: dict[str, str] = json.loads(done.stdout)

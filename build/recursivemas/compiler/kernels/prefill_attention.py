@@ -17,10 +17,10 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from recursivemas.compiler.kernels import script as ks
 from recursivemas.compiler.kernels.attention_shape import PAGE, AttentionShape
+from recursivemas.compiler.limits import PROMISED
 
 THREADS = 128
 ROWS = 32
-_BLOCK_BYTES = 9216
 _LEAST = -5e4
 _MASKED = -1e5
 _LOG2_E = 1.4426950408889634
@@ -28,8 +28,11 @@ _LOG2_E = 1.4426950408889634
 
 def block(shape: AttentionShape) -> int:
     """Positions whose keys or values are in workgroup memory at a time."""
-    line = (shape.head_dim + ks.LANES) * (2 if shape.dtype == "float16" else 4)
-    return next(each for each in (32, 16, 8, 4) if each * line <= _BLOCK_BYTES or each == 4)
+    size = 2 if shape.dtype == "float16" else 4
+    line, most = (shape.head_dim + ks.LANES) * size, PROMISED["maxComputeWorkgroupStorageSize"]
+    # Keys or values, scores and weights of every row, and what scales its sums.
+    needed = {each: each * line + ROWS * (each + 1) * (4 + size) + ROWS * 4 for each in (32, 16, 8, 4)}
+    return next(each for each, total in needed.items() if total <= most or each == 4)
 
 
 @cache
