@@ -90,7 +90,8 @@ export function Changes({
         width: available,
         height: HEIGHT,
         marginLeft: 44,
-        marginRight: 90,
+        marginRight: threshold === undefined ? 20 : 90, // room for the threshold's words
+        insetBottom: 6, // a mark of a cosine below zero stays off the axis
         x: { type: "point", domain: rounds, label: "round" },
         y: {
           label: "cosine to the round before",
@@ -136,7 +137,8 @@ export function Changes({
   );
   const changes = changesOf(system, result);
   if (changes.length === 0) return null;
-  const edges = [...new Set(changes.map(({ edge }) => edge))];
+  const shown = new Set(changes.map(({ edge }) => edge));
+  const edges = system.edges.filter(({ id }) => shown.has(id));
   const spoken = changes.map(
     ({ edge, round, similarity }) => `${edge}, ${formatRound(round)}: ${cosine(similarity)}`,
   );
@@ -150,9 +152,9 @@ export function Changes({
       <EarlyStopNote options={options} result={result} />
       <div ref={host}>
         <p class="legend">
-          {edges.map((edge) => (
-            <span key={edge}>
-              <Mark system={system} agent={system.edges.find(({ id }) => id === edge)?.from ?? ""} /> {edge}
+          {edges.map(({ id, from, to }) => (
+            <span key={id}>
+              <Mark system={system} agent={from} /> {from} → {to}
             </span>
           ))}
         </p>

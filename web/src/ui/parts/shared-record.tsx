@@ -13,7 +13,7 @@ export function SharedRecord({ record }: { record: SharedLinks }): JSX.Element {
       <p>{record.description}</p>
       <ul class="shared-facts">
         <li>
-          Links of {record.system}: pattern {record.pattern}, form {record.variant},{" "}
+          Links of {record.system}: pattern {record.pattern}, form <code>{record.variant}</code>,{" "}
           {formatBytes(links.sizeBytes)}, licence {record.license}, sha256{" "}
           <code title={links.sha256}>{links.sha256.slice(0, 12)}</code>
         </li>
