@@ -23,7 +23,7 @@ async function openDevice() {
   if (!adapter) throw new Error("no WebGPU adapter");
   const wanted = ["maxComputeWorkgroupStorageSize", "maxStorageBuffersPerShaderStage", "maxStorageBufferBindingSize", "maxBufferSize"];
   const device = await adapter.requestDevice({
-    requiredFeatures: ["shader-f16"].filter((feature) => adapter.features.has(feature)),
+    requiredFeatures: ["shader-f16", "subgroups"].filter((feature) => adapter.features.has(feature)),
     requiredLimits: Object.fromEntries(wanted.map((name) => [name, adapter.limits[name]])),
   });
   device.addEventListener("uncapturederror", (event) => complaints.push(`WebGPU: ${event.error.message}`));

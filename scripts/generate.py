@@ -20,7 +20,7 @@ from recursivemas.system.catalog import IndexEntry, SystemsIndex
 from recursivemas.system.early_stopping import Calibrated, EarlyStop, EarlyStopping
 from recursivemas.system.graph import Edge
 from recursivemas.system.links_file import Link, LinkFile, TensorRecord
-from recursivemas.system.manifest import AgentRecord, Manifest, PromptRecord, Sampling, TaskRecord
+from recursivemas.system.manifest import AgentRecord, Manifest, PromptRecord, Sampling, SubgroupLibrary, TaskRecord
 from recursivemas.system.questions import QuestionRecord
 from recursivemas.system.saved_run import SavedOptions, SavedRun
 from recursivemas.system.settings import AnswerRetry, Decoding, InnerLoop, OuterLoop, Training
@@ -203,6 +203,7 @@ DOCUMENTED: dict[str, Callable[[], str]] = {
     "decoding": lambda: _fields_of(Decoding),
     "answer retry": lambda: _fields_of(AnswerRetry),
     "sampling": lambda: _fields_of(Sampling),
+    "subgroup library": lambda: _fields_of(SubgroupLibrary),
     "edge": lambda: _fields_of(Edge),
     "manifest": lambda: _fields_of(Manifest),
     "agent": lambda: _fields_of(AgentRecord),

@@ -1,16 +1,21 @@
-"""A system that carries float32 and float16, in a browser whose adapter has no float16."""
+"""What the page takes of a system that carries more than one kind of GPU needs.
+
+The browser's adapter has no float16. Its subgroups have 4 threads.
+"""
 
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
-from harness.engine_page import open_page, serving
+from harness.engine_page import assert_same_turns, open_page, serving
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.package import build_system
 from recursivemas.system.errors import InputError
 from recursivemas.system.manifest import load_manifest
-from tests.browser.conftest import DEFAULT_LINKS, DEFAULT_SYSTEM
+from recursivemas.system.questions import load_questions
+from recursivemas.training.recursion import Recursion
+from tests.browser.conftest import DEFAULT_LINKS, DEFAULT_SYSTEM, SoftwareSchedules
 
 pytestmark = pytest.mark.browser
 
@@ -38,6 +43,38 @@ def test_page_takes_the_variant_that_the_gpu_can_run(browser: Browser, harness: 
         assert loaded["progress"][-1]["totalBytes"] == expected
         outcome = page.run("Where is the ferry?", decoding={"maxNewTokens": 3})
         assert len(outcome["answerTokenIds"]) == 3
+
+
+@pytest.mark.parametrize(("size", "taken"), [(4, True), (8, False)])
+def test_page_takes_the_library_with_subgroups_if_they_are_large_enough(
+    browser: Browser,
+    harness: Path,
+    software_schedules: SoftwareSchedules,
+    tmp_path: Path,
+    reference: Recursion,
+    size: int,
+    taken: bool,
+) -> None:
+    with software_schedules():
+        options = CompileOptions("q0f32", subgroup_size=size)
+        manifest = build_system(DEFAULT_SYSTEM, DEFAULT_LINKS, tmp_path / "hop", options)
+    others = {each.model_lib if taken else each.subgroup_lib.model_lib for each in manifest.agents if each.subgroup_lib}
+    assert len(others) == len({each.model_lib for each in manifest.agents}) == 3
+    unread = ("tensor-cache.json", "mlc-chat-config.json", "sbom.cdx.json")
+    expected_bytes = sum(
+        file.size_bytes for file in manifest.files if file.path not in others and not file.path.endswith(unread)
+    )
+    assert reference.system.task is not None and reference.system.task.data is not None
+    question = load_questions(reference.system.task.data)[0].question
+    expected = reference.run([question], rounds=3)
+    with serving(harness, tmp_path) as url, open_page(browser, url) as page:
+        loaded = page.load("systems/hop/system.json")
+        assert ("subgroups" in loaded["device"]["features"]) == taken
+        assert loaded["progress"][-1]["totalBytes"] == expected_bytes
+        came = page.run(question, rounds=3, trace={"handoffs": True, "thoughts": True})
+        assert_same_turns(came, expected.turns, reference)
+        assert came["answerTokenIds"] == expected.token_ids[0]
+        assert page.complaints == []
 
 
 @pytest.mark.parametrize(

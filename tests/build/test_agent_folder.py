@@ -79,6 +79,30 @@ def test_compile_writes_the_layout(agent: Path) -> None:
     assert [path.name for path in agent.parent.iterdir()] == ["agent"]
 
 
+def test_compile_adds_a_library_with_subgroups(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "agent"
+    result = rmas("compile", checkpoint, "-q", "q4f32_1", "--out", out, "--subgroup-size", 32)
+    assert result.returncode == 0, result.stderr
+    folder = read_agent_folder(out)
+    second = {"model_lib": "tiny-model-q4f32_1-webgpu-subgroups.wasm", "subgroup_size": 32}
+    assert (folder.model_lib, folder.subgroup_lib) == ("tiny-model-q4f32_1-webgpu.wasm", second)
+    base, subgroups = (read_library_metadata(out / name) for name in (folder.model_lib, str(second["model_lib"])))
+    assert subgroups["recursivemas"].pop("subgroup_size") == 32
+    for each in (base, subgroups):
+        assert each["recursivemas"].pop("required_limits")["maxComputeWorkgroupStorageSize"] <= 16 << 10
+    assert subgroups == base
+    (out / str(second["model_lib"])).unlink()
+    with pytest.raises(InputError, match=r"expected exactly .* and .* as its .wasm, found"):
+        read_agent_folder(out)
+
+
+def test_compile_refuses_subgroups_of_a_size_that_no_gpu_has(checkpoint: Path, tmp_path: Path) -> None:
+    result = rmas("compile", checkpoint, "-q", "q4f32_1", "--out", tmp_path / "agent", "--subgroup-size", 24)
+    assert result.returncode == 1
+    assert result.stderr.strip() == "error: subgroup size 24: expected one of 4, 8, 16, 32, 64, 128"
+    assert not (tmp_path / "agent").exists()
+
+
 def test_compile_writes_the_config_that_webllm_reads(agent: Path) -> None:
     config = json.loads((agent / "mlc-chat-config.json").read_text())
     expected = {

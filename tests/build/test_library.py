@@ -47,7 +47,9 @@ def config() -> ModelConfig:
 
 
 @cache
-def _executable(quantization: str, head_dim: int = TINY["head_dim"]) -> relax.VMExecutable:
+def _executable(
+    quantization: str, head_dim: int = TINY["head_dim"], subgroup_size: int | None = None
+) -> relax.VMExecutable:
     config, scheme, target = (
         load_model_config({**TINY, "head_dim": head_dim}),
         find_scheme(quantization),
@@ -57,12 +59,13 @@ def _executable(quantization: str, head_dim: int = TINY["head_dim"]) -> relax.VM
     ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
     metadata = {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours}
     mod = abi.complete(exported.module)
-    return build_executable(mod, metadata, schedule="gpu", bounds={"seq_len": 128}, target=target)
+    bounds = {"seq_len": 128}
+    return build_executable(mod, metadata, schedule="gpu", bounds=bounds, target=target, subgroup_size=subgroup_size)
 
 
 @cache
-def _shaders(quantization: str, head_dim: int = TINY["head_dim"]) -> list[Shader]:
-    return shaders_of(_executable(quantization, head_dim).mod)
+def _shaders(quantization: str, head_dim: int = TINY["head_dim"], subgroup_size: int | None = None) -> list[Shader]:
+    return shaders_of(_executable(quantization, head_dim, subgroup_size).mod)
 
 
 @pytest.mark.parametrize("quantization", ["q0f32", "q4f16_1"])
@@ -136,8 +139,31 @@ def test_shaders_compile_and_fit_what_every_page_may_rely_on(quantization: str) 
     for shader in shaders:
         assert ("enable f16;" in shader.source) == bool(re.search(r"\bf16\b(?!;)", shader.source)), shader.name
         assert not re.search(r"\b[iu]64\b|\bf64\b", shader.source), shader.name
+        assert "subgroup" not in shader.source, shader.name
         # The runtime reserves blockIdx.z to spread large grids.
         assert "blockIdx.z" not in shader.source.replace("blockIdx.z * gridDim.x", ""), shader.name
+
+
+@pytest.mark.parametrize("quantization", ["q0f16", "q4f16_1", "q4f32_1"])
+@pytest.mark.parametrize("size", [4, 32, 128])
+@pytest.mark.parametrize("head_dim", [16, 96, 128])
+def test_shaders_with_subgroups_compile_and_need_no_more(quantization: str, size: int, head_dim: int) -> None:
+    shaders, base = _shaders(quantization, head_dim, size), _shaders(quantization, head_dim)
+    assert refused_by_dawn(shaders) == {}
+    assert beyond_promised(shaders) == {}
+    assert [shader.name for shader in shaders] == [shader.name for shader in base]
+    assert all(shader.source.startswith("enable subgroups;", shader.source.index("enable")) for shader in shaders)
+    exchanging = {shader.name for shader in shaders if "subgroupShuffleXor(" in shader.source}
+    kinds = {re.sub(r"\d*_kernel$", "", name) for name in exchanging}
+    assert kinds == {"append", "decode_attention", "decode_product", "link_product"}
+    barriers, earlier = (
+        {shader.name: shader.source.count("workgroupBarrier()") for shader in each} for each in (shaders, base)
+    )
+    assert all(barriers[name] <= earlier[name] for name in barriers)
+    # Teams of this model's products have few threads, so one subgroup holds each.
+    products = {name for name in exchanging if name.startswith("decode_product")}
+    assert {barriers[name] for name in products} == {0}
+    assert {earlier[name] for name in products} == {1}
 
 
 def test_workgroup_memory_is_counted_as_dawn_counts_it() -> None:

@@ -68,10 +68,15 @@ def libraries(chromium: Browser, files: Path) -> Iterator[Libraries]:
 def make_agent(libraries: Libraries, files: Path) -> MakeAgent:
     """Compiles a case once per scheme and schedule."""
     torch.set_num_threads(1)
-    made: dict[tuple[str, str, str], Agent] = {}
+    made: dict[tuple[str, ...], Agent] = {}
 
-    def make(case: Case, quantization: str = "q0f32", schedule: Schedule = "software") -> Agent:
-        key = (case.name, quantization, schedule)
+    def make(
+        case: Case,
+        quantization: str = "q0f32",
+        schedule: Schedule = "software",
+        subgroup_size: int | None = None,
+    ) -> Agent:
+        key = (case.name, quantization, schedule, str(subgroup_size))
         if key not in made:
             folder = files / "-".join(key)
             folder.mkdir()
@@ -80,7 +85,9 @@ def make_agent(libraries: Libraries, files: Path) -> MakeAgent:
             config = load_model_config(save(model, folder / "checkpoint"), prefill_chunk_size=chunk)
             scheme = find_scheme(quantization)
             write_weights(Checkpoint(folder / "checkpoint"), param_specs(config), scheme, folder)
-            wasm = compile_library(config, scheme, folder / "library.wasm", schedule=schedule)
+            wasm = compile_library(
+                config, scheme, folder / "library.wasm", schedule=schedule, subgroup_size=subgroup_size
+            )
             if scheme.group:
                 quantize_in_place(model)
             library = libraries.load(wasm)

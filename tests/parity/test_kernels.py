@@ -1,6 +1,5 @@
 """Compares each form of the products with numpy, with everything that a product may do beside itself."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from recursivemas.compiler.library import link_library
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.relax_functions import define
 from recursivemas.compiler.runtime import ensure_runtime
+from recursivemas.compiler.shaders import shaders_of
 from recursivemas.system.quantize import GroupQuantizer, dequantize
 
 pytestmark = pytest.mark.browser
@@ -37,12 +37,17 @@ PRODUCTS = {
     "all": replace(PLAIN, rows=4100, columns=1056, packed=True, eps=1e-6, bias=True, gate="silu", residual=True),
     "odd": replace(PLAIN, rows=7, columns=33, bias=True, residual=True),
     "flat": replace(PLAIN, batched=False, eps=1e-6),
+    "team_of_four": replace(PLAIN, columns=144, packed=True, eps=1e-6, bias=True, residual=True),
+    "gated_team_of_four": replace(PLAIN, columns=144, packed=True, eps=1e-6, bias=True, gate="silu"),
+    "wide_team_of_four": replace(PLAIN, rows=4100, columns=144, eps=1e-6),
 }
 FORMS = {
     "decode": (decode_product, (1,)),
     "tile": (tile_product, (2, 31, 32, 70)),
     "software": (software_product, (1, 6)),
 }
+# The software adapter's subgroups have 4 threads, so kernels for 2 and for 4 can run on it.
+SUBGROUP_SIZES = (2, 4)
 
 
 def _operands(product: Product, positions: int) -> dict[str, NDArray[Any]]:
@@ -85,10 +90,23 @@ def _expected(product: Product, operands: dict[str, NDArray[Any]]) -> NDArray[np
 
 
 @pytest.fixture(scope="module")
-def library(libraries: Libraries, files: Path) -> Iterator[Library]:
+def library(libraries: Libraries, files: Path) -> Library:
     """One library with a function for each product and form."""
+    return libraries.load(_compiled(files / "kernels.wasm", tuple(FORMS)))
+
+
+@pytest.fixture(scope="module")
+def subgroup_libraries(libraries: Libraries, files: Path) -> dict[int, Library]:
+    """By size of the subgroups, a library with the forms that use them."""
+    return {
+        size: libraries.load(_compiled(files / f"kernels-{size}.wasm", ("decode",), size)) for size in SUBGROUP_SIZES
+    }
+
+
+def _compiled(out: Path, forms: tuple[str, ...], subgroup_size: int | None = None) -> Path:
     builder = relax.BlockBuilder()
-    for form, (make, (first, *_)) in FORMS.items():
+    for form in forms:
+        make, (first, *_) = FORMS[form]
         for name, product in PRODUCTS.items():
             positions = 1 if form == "decode" else tvm.tirx.Var("positions", "int64")
             kernel = builder.add_func(make(product), form)
@@ -100,19 +118,22 @@ def library(libraries: Libraries, files: Path) -> Iterator[Library]:
                 relax.Var(key, relax.TensorType(shape, "uint32" if key == "q_weight" else "float32"))
                 for key, shape in shapes.items()
             ]
-            out = relax.TensorType([*shapes["x"][:-1], product.outputs], "float32")
+            result = relax.TensorType([*shapes["x"][:-1], product.outputs], "float32")
             define(
                 builder,
                 f"{form}_{name}",
                 arguments,
-                partial(builder.emit, relax.call_tir(kernel, arguments, out)),
+                partial(builder.emit, relax.call_tir(kernel, arguments, result)),
             )
     ours = {"hidden_size": 1, "vocab_size": 1, "dtype": "float32"}
     metadata = {"prefill_chunk_size": 1, "recursivemas": ours}
-    executable = build_executable(builder.finalize(), metadata, schedule="gpu", bounds={}, target=webgpu_target())
-    out = files / "kernels.wasm"
+    executable = build_executable(
+        builder.finalize(), metadata, schedule="gpu", bounds={}, target=webgpu_target(), subgroup_size=subgroup_size
+    )
+    exchanging = [shader.name for shader in shaders_of(executable.mod) if "subgroupShuffleXor" in shader.source]
+    assert (len(exchanging) > 5) == (subgroup_size is not None)
     link_library(executable, out, ensure_runtime())
-    yield libraries.load(out)
+    return out
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -124,3 +145,12 @@ def test_products_equal_numpy(library: Library, form: str, name: str) -> None:
         expected = _expected(product, operands)
         got = library.call(f"{form}_{name}", *operands.values())
         assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("size", SUBGROUP_SIZES)
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_with_subgroups_equal_numpy(subgroup_libraries: dict[int, Library], size: int, name: str) -> None:
+    operands = _operands(PRODUCTS[name], 1)
+    expected = _expected(PRODUCTS[name], operands)
+    got = subgroup_libraries[size].call(f"decode_{name}", *operands.values())
+    assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()

@@ -28,7 +28,7 @@ def _bent(h: torch.Tensor, t: Tensors) -> torch.Tensor:
     return linear(gelu(linear(h, t["w1"], t["b1"]), approximate="tanh"), t["w2"], t["b2"])
 
 
-def _inner(variant: LinkVariant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
+def inner_link(variant: LinkVariant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
     if variant == "normed":
         return t["scale"] * (_unit(h) + _bent(_unit(h), t))
     if variant == "paper":
@@ -49,7 +49,7 @@ def _outer(variant: LinkVariant, h: torch.Tensor, t: Tensors) -> torch.Tensor:
     return layer_norm(bent, bent.shape[-1:], t["ln_target.weight"], t["ln_target.bias"])
 
 
-def _random_link(names: tuple[str, ...], source: int, target: int, width: int) -> dict[str, torch.Tensor]:
+def random_link(names: tuple[str, ...], source: int, target: int, width: int) -> dict[str, torch.Tensor]:
     shapes = {"w1": (width, source), "b1": (width,), "w2": (target, width), "b2": (target,)}
     shapes |= {"w3": (target, source), "b3": (target,), "scale": (target,)}
     for norm, size in (("ln_pre", source), ("ln_source", source), ("ln_post", target), ("ln_target", target)):
@@ -67,7 +67,7 @@ def _rows(count: int, size: int) -> torch.Tensor:
     return 2 * torch.randn((count, size), generator=generator) + 5
 
 
-def _packed(link: Tensors) -> list[NDArray[np.float32]]:
+def packed(link: Tensors) -> list[NDArray[np.float32]]:
     return [tensor.numpy() for tensor in link.values()]
 
 
@@ -75,9 +75,9 @@ def _packed(link: Tensors) -> list[NDArray[np.float32]]:
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (5, 17), (33, 128)])
 def test_inner_link_equals_pytorch(any_agent: Agent, variant: LinkVariant, rows: int, width: int) -> None:
     size = any_agent.library.metadata["recursivemas"]["hidden_size"]
-    link, hidden = _random_link(INNER_TENSORS[variant], size, size, width), _rows(rows, size)
-    got = any_agent.library.call(f"inner_link_{variant}", hidden.numpy(), _packed(link))
-    assert relative(got, _inner(variant, hidden, link).numpy()) < 1e-5
+    link, hidden = random_link(INNER_TENSORS[variant], size, size, width), _rows(rows, size)
+    got = any_agent.library.call(f"inner_link_{variant}", hidden.numpy(), packed(link))
+    assert relative(got, inner_link(variant, hidden, link).numpy()) < 1e-5
 
 
 @variants
@@ -85,8 +85,8 @@ def test_inner_link_equals_pytorch(any_agent: Agent, variant: LinkVariant, rows:
 def test_outer_link_equals_pytorch(any_agent: Agent, variant: LinkVariant, rows: int, width: int, target: int) -> None:
     size = any_agent.library.metadata["recursivemas"]["hidden_size"]
     assert target != size
-    link, hidden = _random_link(OUTER_TENSORS[variant], size, target, width), _rows(rows, size)
-    got = any_agent.library.call(f"outer_link_{variant}", hidden.numpy(), _packed(link))
+    link, hidden = random_link(OUTER_TENSORS[variant], size, target, width), _rows(rows, size)
+    got = any_agent.library.call(f"outer_link_{variant}", hidden.numpy(), packed(link))
     assert got.shape == (rows, target)
     assert relative(got, _outer(variant, hidden, link).numpy()) < 1e-5
 
@@ -97,12 +97,12 @@ def test_gpu_schedules_of_the_links_compute_the_same(make_agent: MakeAgent, vari
     size = agent.library.metadata["recursivemas"]["hidden_size"]
     hidden = _rows(9, size)
     inner, outer = (
-        _random_link(INNER_TENSORS[variant], size, size, 2 * size),
-        _random_link(OUTER_TENSORS[variant], size, 50, 100),
+        random_link(INNER_TENSORS[variant], size, size, 2 * size),
+        random_link(OUTER_TENSORS[variant], size, 50, 100),
     )
-    got = agent.library.call(f"inner_link_{variant}", hidden.numpy(), _packed(inner))
-    assert relative(got, _inner(variant, hidden, inner).numpy()) < 1e-5
-    got = agent.library.call(f"outer_link_{variant}", hidden.numpy(), _packed(outer))
+    got = agent.library.call(f"inner_link_{variant}", hidden.numpy(), packed(inner))
+    assert relative(got, inner_link(variant, hidden, inner).numpy()) < 1e-5
+    got = agent.library.call(f"outer_link_{variant}", hidden.numpy(), packed(outer))
     assert relative(got, _outer(variant, hidden, outer).numpy()) < 1e-5
 
 
@@ -113,8 +113,8 @@ def test_latent_step_runs_the_agent_on_the_inner_link(
 ) -> None:
     agent = make_agent(CASES[0], "q0f32", schedule)
     size = agent.library.metadata["recursivemas"]["hidden_size"]
-    link = _random_link(INNER_TENSORS[variant], size, size, 24)
-    uploaded = agent.library.upload(_packed(link))
+    link = random_link(INNER_TENSORS[variant], size, size, 24)
+    uploaded = agent.library.upload(packed(link))
     prompt = np.random.default_rng(3).normal(size=(1, 19, size)).astype(np.float32)
     cache = agent.library.kv_cache()
     hidden = cache.forward("latent_prefill", prompt, agent.params)
@@ -122,6 +122,6 @@ def test_latent_step_runs_the_agent_on_the_inner_link(
     for _ in range(3):
         expected = torch.from_numpy(agent.hidden_states(inputs.numpy())[:, -1:].copy())
         assert relative(hidden, expected.numpy()) < 1e-4
-        inputs = torch.cat([inputs, _inner(variant, expected, link)], dim=1)
+        inputs = torch.cat([inputs, inner_link(variant, expected, link)], dim=1)
         hidden = cache.forward(f"latent_step_{variant}", hidden, agent.params, uploaded)
     assert relative(hidden, agent.hidden_states(inputs.numpy())[:, -1:]) < 1e-4

@@ -38,6 +38,9 @@ from recursivemas.system.tokenizer import load_tokenizer, read_tokenizer_json
 
 FORMAT_VERSION = 1
 
+SUBGROUP_SIZES = (4, 8, 16, 32, 64, 128)
+"""Sizes that subgroups may have. Source: https://www.w3.org/TR/webgpu/#gpuadapterinfo"""
+
 _LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*")
 
 _CHAT_TEMPLATE = "chat_template.jinja"
@@ -75,12 +78,24 @@ class CompileOptions:
         backend: `auto`, `relax` or `mlc`.
         context_window_size: Longest context, in tokens; the backend's default when absent.
         prefill_chunk_size: Longest input of one call, in tokens; the backend's default when absent.
+        subgroup_size: Adds a second library, for GPUs whose subgroups have at least so many threads.
     """
 
     quantization: str
     backend: str = "auto"
     context_window_size: int | None = None
     prefill_chunk_size: int | None = None
+    subgroup_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the size of subgroups.
+
+        Raises:
+            InputError: WebGPU has no such subgroups.
+        """
+        if self.subgroup_size not in (None, *SUBGROUP_SIZES):
+            sizes = ", ".join(map(str, SUBGROUP_SIZES))
+            raise InputError(f"subgroup size {self.subgroup_size}: expected one of {sizes}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,12 @@ class AgentFolder:
         """The part of the configuration that only this project reads."""
         part: Mapping[str, Any] = self.config["recursivemas"]
         return part
+
+    @property
+    def subgroup_lib(self) -> Mapping[str, Any] | None:
+        """Name and `subgroup_size` of its second library, if it has one; see `SubgroupLibrary` of the manifest."""
+        found: Mapping[str, Any] | None = self.ours.get("subgroup_lib")
+        return found
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -201,15 +222,26 @@ def compile_agent(
     ]
     _check_disk(out, prepared.weights_nbytes() + sum(path.stat().st_size for path in extras) + _LIBRARY_BYTES)
     library = f"{_slug(model.name)}-{scheme.name}-webgpu.wasm"
+
+    def told(line: str) -> None:
+        say(line[:1].upper() + line[1:])
+
     with output_folder(out) as folder:
         say(f"Converting the weights to {scheme.name}")
         summary = prepared.write_weights(folder, on_weights)
-        prepared.compile_library(folder / library, lambda line: say(line[:1].upper() + line[1:]))
+        subgroup_lib = None
+        if options.subgroup_size is not None:
+            name = f"{_slug(model.name)}-{scheme.name}-webgpu-subgroups.wasm"
+            subgroup_lib = {"model_lib": name, "subgroup_size": options.subgroup_size}
+            prepared.compile_library(folder / name, told, options.subgroup_size)
+        prepared.compile_library(folder / library, told)
         for path in extras:
             shutil.copyfile(path, folder / path.name)
         if marked := page_tokenizer_json(model.folder, special):
             (folder / "tokenizer.json").write_text(marked, encoding="utf-8")
         config["recursivemas"] |= _ours(prepared, scheme, model, summary, folder / library, emscripten)
+        if subgroup_lib is not None:
+            config["recursivemas"]["subgroup_lib"] = subgroup_lib
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (folder / CHAT_CONFIG).write_text(text, encoding="utf-8")
     return read_agent_folder(out)
@@ -229,9 +261,10 @@ def read_agent_folder(folder: Path) -> AgentFolder:
     if missing := [key for key in _OURS if key not in ours]:
         raise InputError(f"{folder / CHAT_CONFIG}: has no 'recursivemas.{missing[0]}'; compile the agent again")
     libraries = sorted(path.name for path in folder.glob("*.wasm"))
-    if libraries != [ours["model_lib"]]:
-        raise InputError(f"{folder}: expected exactly {ours['model_lib']} as its .wasm, found {libraries}")
-    return AgentFolder(folder, libraries[0], config)
+    expected = sorted([ours["model_lib"], *([ours["subgroup_lib"]["model_lib"]] if "subgroup_lib" in ours else [])])
+    if libraries != expected:
+        raise InputError(f"{folder}: expected exactly {' and '.join(expected)} as its .wasm, found {libraries}")
+    return AgentFolder(folder, ours["model_lib"], config)
 
 
 def check_out(out: Path) -> None:

@@ -13,6 +13,7 @@ from recursivemas.compiler.stamp import compiler, stamp_of
 from recursivemas.system.cache import damage, kind_folder, remove, seal
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import CheckpointRef, ResolvedModel, checkpoint_of
+from recursivemas.system.manifest import SubgroupLibrary
 from recursivemas.system.progress import Say, silent
 from recursivemas.system.system import Agent, System
 
@@ -48,8 +49,16 @@ class BuiltAgent:
             "vocab_size": config["vocab_size"],
             "context_window_size": config["context_window_size"],
             "prefill_chunk_size": config["prefill_chunk_size"],
+            "subgroup_lib": self._subgroup_lib,
             **{name: ours[name] for name in ("dtype", "hidden_size", "num_hidden_layers", "memory_bytes")},
         }
+
+    @property
+    def _subgroup_lib(self) -> SubgroupLibrary | None:
+        found = self.compiled.subgroup_lib
+        if found is None:
+            return None
+        return SubgroupLibrary(model_lib=f"{self.path}/{found['model_lib']}", subgroup_size=int(found["subgroup_size"]))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -106,6 +115,7 @@ def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolde
         ("quantization", options.quantization, compiled.config["quantization"]),
         ("context_window_size", options.context_window_size, compiled.config["context_window_size"]),
         ("prefill_chunk_size", options.prefill_chunk_size, compiled.config["prefill_chunk_size"]),
+        ("subgroup_size", options.subgroup_size, (compiled.subgroup_lib or {}).get("subgroup_size")),
     )
     for name, wanted, found in facts:
         if wanted is not None and wanted != found:

@@ -43,8 +43,8 @@ class PreparedModel(Protocol):
     def write_weights(self, folder: Path, progress: Progress) -> WeightsSummary:
         """Converts the weights into `folder`."""
 
-    def compile_library(self, out: Path, say: Say) -> None:
-        """Writes the `.wasm`; calls `say` with one line before each step."""
+    def compile_library(self, out: Path, say: Say, subgroup_size: int | None = None) -> None:
+        """Writes the `.wasm`, for subgroups of at least so many threads; calls `say` with one line before each step."""
 
 
 class Backend(Protocol):

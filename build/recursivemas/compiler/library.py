@@ -39,6 +39,7 @@ def compile_library(
     out: Path,
     *,
     schedule: Schedule = "gpu",
+    subgroup_size: int | None = None,
     optimise: int = 1,
     say: Say = silent,
 ) -> Path:
@@ -49,6 +50,7 @@ def compile_library(
         scheme: How its weights are stored.
         out: The `.wasm` to write; replaced if it exists.
         schedule: ``software`` for browsers whose adapter runs on the CPU.
+        subgroup_size: Least size of the subgroups that its kernels use; None for a library that every browser runs.
         optimise: emcc's optimisation level when linking, 0 to 3.
         say: Called with one line before each step.
 
@@ -60,7 +62,9 @@ def compile_library(
     """
     exported = export_config(config, scheme, webgpu_target())
     metadata = library_metadata(relax_facts(config, scheme), exported.tensors, scheme)
-    return compile_module(exported.module, metadata, out, schedule=schedule, optimise=optimise, say=say)
+    return compile_module(
+        exported.module, metadata, out, schedule=schedule, subgroup_size=subgroup_size, optimise=optimise, say=say
+    )
 
 
 def compile_module(
@@ -69,6 +73,7 @@ def compile_module(
     out: Path,
     *,
     schedule: Schedule = "gpu",
+    subgroup_size: int | None = None,
     optimise: int = 1,
     say: Say = silent,
 ) -> Path:
@@ -79,6 +84,7 @@ def compile_module(
         metadata: MLC's keys; ours, memory use and limits are added.
         out: The `.wasm` to write; replaced if it exists.
         schedule: ``software`` for browsers whose adapter runs on the CPU.
+        subgroup_size: Least size of the subgroups that its kernels use; None for a library that every browser runs.
         optimise: emcc's optimisation level when linking, 0 to 3. The objects are optimised already: above 1, wasm-opt
             spends half a minute of CPU on a library that is a sixth smaller once gzipped.
         say: Called with one line before each step.
@@ -100,6 +106,7 @@ def compile_module(
         "vocab_size": abi.vocabulary_of(mod),
         "dtype": signature.dtype,
         **({"recurrent_state_bytes": signature.state_bytes} if signature.state else {}),
+        **({"subgroup_size": subgroup_size} if subgroup_size else {}),
     }
     say("compiling the model's functions for WebGPU")
     executable = build_executable(
@@ -108,6 +115,7 @@ def compile_module(
         schedule=schedule,
         bounds={"seq_len": int(metadata["prefill_chunk_size"])},
         target=webgpu_target(),
+        subgroup_size=subgroup_size,
     )
     check_limits(shaders_of(executable.mod))
     say(f"linking {out.name}")

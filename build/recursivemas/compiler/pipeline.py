@@ -11,6 +11,7 @@ from tvm.s_tir import dlight
 from recursivemas.compiler.fuse_dequantize import FuseDequantize
 from recursivemas.compiler.kernels.tile_product import WithoutWorkgroupMemory
 from recursivemas.compiler.kernels.vector_storage import PIPELINE, register_pipeline
+from recursivemas.compiler.kernels.with_subgroups import EnableSubgroups, WithSubgroups
 from recursivemas.compiler.metadata import complete_metadata, with_metadata
 from recursivemas.compiler.shaders import Shader, shaders_of
 from recursivemas.compiler.shape_functions import CanonicalShapeFunctions
@@ -37,6 +38,7 @@ def build_executable(
     schedule: Schedule,
     bounds: Mapping[str, int],
     target: tvm.target.Target,
+    subgroup_size: int | None = None,
 ) -> relax.VMExecutable:
     """Lowers and compiles a module.
 
@@ -46,6 +48,7 @@ def build_executable(
         schedule: ``gpu``, or ``software`` for adapters that run on the CPU, where workgroup barriers are very slow.
         bounds: Largest value of symbolic dimensions by name, so that memory can be planned ahead.
         target: From `webgpu_target`.
+        subgroup_size: Least size of the subgroups that kernels may use; None for kernels without subgroups.
 
     Raises:
         InputError: A kernel needs more than WebGPU guarantees.
@@ -58,10 +61,10 @@ def build_executable(
         # on the CPU would be three times as large.
         "tirx.disable_assert": True,
     }
-    register_pipeline()
+    register_pipeline(*([EnableSubgroups()] if subgroup_size else []))
     with target, tvm.transform.PassContext(opt_level=3, config=config):
         mod = _with_tuples_kept(mod, tvm.transform.Sequential(_graph_passes()))
-        mod = tvm.transform.Sequential([*_schedule_passes(schedule), *_lowering_passes()])(mod)
+        mod = tvm.transform.Sequential([*_schedule_passes(schedule, subgroup_size), *_lowering_passes()])(mod)
         planned, mod = mod, tvm.transform.Sequential(_finalising_passes())(mod)
         try:
             return _generate(mod, lambda shaders: complete_metadata(planned, metadata, shaders), target)
@@ -130,10 +133,11 @@ def _graph_passes() -> Sequence[tvm.transform.Pass]:
     ]
 
 
-def _schedule_passes(schedule: Schedule) -> Sequence[tvm.transform.Pass]:
+def _schedule_passes(schedule: Schedule, subgroup_size: int | None) -> Sequence[tvm.transform.Pass]:
     gpu = dlight.gpu
     rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction()] if schedule == "gpu" else []
-    own = [WithoutWorkgroupMemory()] if schedule == "software" else []
+    own: list[tvm.transform.Pass] = [WithoutWorkgroupMemory()] if schedule == "software" else []
+    own += [WithSubgroups(subgroup_size)] if subgroup_size else []
     return [*own, dlight.ApplyDefaultSchedule(*rules, gpu.Fallback())]
 
 

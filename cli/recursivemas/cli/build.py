@@ -12,6 +12,7 @@ from recursivemas.cli.options import (
     BackendOption,
     ContextWindowOption,
     PrefillChunkOption,
+    SubgroupSizeOption,
     SystemArgument,
 )
 
@@ -31,6 +32,7 @@ def build_command(
     ] = None,
     context_window: ContextWindowOption = None,
     prefill_chunk: PrefillChunkOption = None,
+    subgroup_size: SubgroupSizeOption = None,
     backend: BackendOption = "auto",
     agents: Annotated[
         Path | None,
@@ -53,6 +55,7 @@ def build_command(
         backend=backend,
         context_window=context_window,
         prefill_chunk=prefill_chunk,
+        subgroup_size=subgroup_size,
         agents=agents,
         measured=measured or (),
         if_changed=if_changed,

@@ -15,6 +15,7 @@ from recursivemas.cli.options import (
     ContextWindowOption,
     PrefillChunkOption,
     Sha256Option,
+    SubgroupSizeOption,
     TokenizerOption,
 )
 
@@ -37,6 +38,7 @@ def compile_command(
     backend: BackendOption = "auto",
     context_window: ContextWindowOption = None,
     prefill_chunk: PrefillChunkOption = None,
+    subgroup_size: SubgroupSizeOption = None,
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of a model that comes from the Hub.")
     ] = None,
@@ -68,6 +70,7 @@ def compile_command(
             backend=backend,
             context_window=context_window,
             prefill_chunk=prefill_chunk,
+            subgroup_size=subgroup_size,
             revision=revision,
             sha256=sha256,
             tokenizer=tokenizer,

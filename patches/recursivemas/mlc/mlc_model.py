@@ -58,10 +58,10 @@ class MlcModel:
         """Converts the weights into `folder`."""
         return self._weights.write(folder, progress)
 
-    def compile_library(self, out: Path, say: Say) -> None:
+    def compile_library(self, out: Path, say: Say, subgroup_size: int | None = None) -> None:
         """Writes the `.wasm`."""
         metadata = library_metadata(self.facts, self._tensors, self._scheme)
-        compile_module(self._exported.module, metadata, out, say=say)
+        compile_module(self._exported.module, metadata, out, subgroup_size=subgroup_size, say=say)
 
 
 def prepare(

@@ -76,6 +76,11 @@ function checkGraph(system: System, source: string): void {
   }
 }
 
+/** The libraries in an agent's folder. */
+export function librariesOf({ modelLib, subgroupLib }: AgentSpec): string[] {
+  return [modelLib, ...(subgroupLib ? [subgroupLib.modelLib] : [])];
+}
+
 /** A variant has the same agents in the same order: links and prompts are shared. */
 function checkVariants(system: System, source: string): void {
   const shape = ({ agents }: Pick<System, "agents">): string =>
@@ -95,7 +100,11 @@ function checkFiles(system: System, source: string): void {
     ...(system.task?.questions ? [system.task.questions] : []),
     ...[system, ...system.variants]
       .flatMap(({ agents }) => agents)
-      .flatMap((agent) => [agent.modelLib, `${agent.path}tensor-cache.json`, `${agent.path}tokenizer.json`]),
+      .flatMap((agent) => [
+        ...librariesOf(agent),
+        `${agent.path}tensor-cache.json`,
+        `${agent.path}tokenizer.json`,
+      ]),
   ];
   const broken = [...listed].find((path) => /\p{Cs}/u.test(path));
   if (broken !== undefined)

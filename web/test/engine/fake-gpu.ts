@@ -77,6 +77,7 @@ export class FakeDevice extends EventTarget {
 export function fakeGpu(offer: {
   features?: readonly string[];
   limits?: Readonly<Record<string, number>>;
+  subgroupMinSize?: number;
   none?: boolean;
 }): { gpu: GPU; requests: GPUDeviceDescriptor[]; device: FakeDevice } {
   const requests: GPUDeviceDescriptor[] = [];
@@ -90,7 +91,13 @@ export function fakeGpu(offer: {
       maxComputeWorkgroupStorageSize: 32768,
       ...offer.limits,
     },
-    info: { vendor: "fake", architecture: "", description: "", isFallbackAdapter: true },
+    info: {
+      vendor: "fake",
+      architecture: "",
+      description: "",
+      isFallbackAdapter: true,
+      subgroupMinSize: offer.subgroupMinSize,
+    },
     requestDevice: async (descriptor: GPUDeviceDescriptor) => {
       requests.push(descriptor);
       return device.asGpu;

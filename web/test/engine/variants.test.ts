@@ -31,8 +31,8 @@ function both(changes: Json = {}): Json {
   return { variants: [variant], files: [...own.files, ...files] };
 }
 
-const offer = (features: string[], maxBufferSize = 1000): Offer =>
-  ({ features: new Set(features), limits: { maxBufferSize } }) as unknown as Offer;
+const offer = (features: string[], maxBufferSize = 1000, subgroupSize = 0): Offer =>
+  ({ features: new Set(features), limits: { maxBufferSize }, subgroupSize }) as unknown as Offer;
 
 describe("choosing a variant", () => {
   const made = system(both());
@@ -69,5 +69,79 @@ describe("choosing a variant", () => {
   test("is refused when a variant's files are not listed", async () => {
     const { files } = manifestJson() as { files: Json[] };
     expect(await failure(() => system({ ...both(), files }))).toMatch(/'files' does not list a-half/);
+  });
+});
+
+/** A manifest whose agents have a second library each. */
+function withSubgroups(manifest: Json): Json {
+  const { agents, files, variants = [], ...rest } = manifest as Record<string, Json[]>;
+  const add = (each: Json): Json => ({
+    ...each,
+    subgroup_lib: { model_lib: `${each.path}second.wasm`, subgroup_size: 32 },
+  });
+  const made = {
+    agents: agents?.map(add),
+    variants: variants.map((each) => ({ ...each, agents: (each.agents as Json[]).map(add) })),
+  };
+  const folders = new Set(
+    files?.map(({ path }) => String(path).split("/")).flatMap(([name, file]) => (file ? [name] : [])),
+  );
+  const second = [...folders].map((folder) => ({ ...files?.[0], path: `${folder}/second.wasm` }));
+  return { ...rest, ...made, files: [...(files ?? []), ...second] };
+}
+
+describe("choosing a library", () => {
+  const made = system(withSubgroups(manifestJson()));
+  const paths = (of: { files: readonly { path: string }[] }): string[] => of.files.map(({ path }) => path);
+
+  test("takes the one with subgroups if the GPU's are large enough, and leaves the other out", () => {
+    const chosen = chooseVariant(made, offer([], 1000, 32));
+    expect(chosen.agents.map(({ modelLib }) => modelLib)).toEqual([
+      "a/second.wasm",
+      "b/second.wasm",
+      "c/second.wasm",
+    ]);
+    expect(chosen.requiredFeatures).toEqual(["subgroups"]);
+    expect(paths(chosen)).toEqual(paths(made).filter((path) => !path.endsWith("-webgpu.wasm")));
+  });
+
+  test.each([
+    ["its subgroups are too small", offer(["subgroups"], 1000, 16)],
+    ["it has none", offer([])],
+    ["there is no adapter", undefined],
+  ])("takes the other if %s", (_, given) => {
+    const chosen = chooseVariant(made, given);
+    expect(chosen.agents).toEqual(system().agents);
+    expect(chosen.requiredFeatures).toEqual([]);
+    expect(paths(chosen)).toEqual(paths(system()));
+  });
+
+  test("comes after the choice of weights", () => {
+    const chosen = chooseVariant(
+      system(withSubgroups(manifestJson(both()))),
+      offer(["shader-f16"], 1000, 64),
+    );
+    expect(chosen.agents[0]).toMatchObject({
+      dtype: "float16",
+      modelLib: "a-half/second.wasm",
+      subgroupLib: null,
+    });
+    expect(chosen.requiredFeatures).toEqual(["shader-f16", "subgroups"]);
+    expect(paths(chosen).filter((path) => path.endsWith(".wasm"))).toEqual(
+      ["a", "b", "c"].map((name) => `${name}-half/second.wasm`),
+    );
+  });
+
+  test("takes no subgroups from a GPU that cannot show how its threads lie", async () => {
+    const { gpu, requests } = fakeGpu({ features: ["subgroups"], subgroupMinSize: 32 });
+    expect((await variantFor(made, gpu)).agents).toEqual(system().agents);
+    expect(requests).toEqual([{ requiredFeatures: ["subgroups"] }]);
+  });
+
+  test("is refused when a second library is not listed", async () => {
+    const { files } = manifestJson();
+    expect(await failure(() => system({ ...withSubgroups(manifestJson()), files }))).toMatch(
+      /'files' does not list a\/second.wasm/,
+    );
   });
 });

@@ -2,7 +2,8 @@
 the attention.
 
 A thread owns a pair of values that RoPE turns together, or a pair that stays. With norms, the threads of a head share
-their squares through workgroup memory, with one barrier; without, there is none.
+their squares through workgroup memory, with one barrier; without, there is none. With subgroups, threads exchange their
+squares first, and a head whose threads lie in one subgroup needs neither.
 
 Source: RoFormer, equation 34, with the halves of a head paired as in transformers' `rotate_half`. Sine and cosine are
 Cephes's `sinf` and `cosf`, because WGSL promises an absolute error of 2 ** -11 within [-pi, pi] and nothing beyond.
@@ -10,13 +11,17 @@ Cephes's `sinf` and `cosf`, because WGSL promises an absolute error of 2 ** -11 
 Assumes: head_dim is even, and angles stay below 2 ** 13 quarter turns.
 """
 
+from dataclasses import asdict
 from functools import cache
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from recursivemas.compiler.kernels import script as ks
 from recursivemas.compiler.kernels.attention_shape import PAGE, AttentionShape
+from recursivemas.compiler.kernels.forms import described
+from recursivemas.compiler.kernels.subgroups import combine_lanes, width_of
 from recursivemas.compiler.models.attention_kernels import (
     COSINE,
     QUARTERS_PER_RADIAN,
@@ -34,10 +39,15 @@ def append_kernel(shape: AttentionShape) -> tirx.PrimFunc:
 
     A slot is a place in the cache: page * 16 + place in the page. Norm weights are two arguments, if there are norms.
     """
-    return ks.build(lambda: _define(shape))
+    return described(ks.build(lambda: _define(shape, 1)), "append", **asdict(shape))
 
 
-def _define(shape: AttentionShape) -> None:
+def append_kernel_with_subgroups(subgroup_size: int, **shape: Any) -> tirx.PrimFunc:
+    """Its form for subgroups of at least so many threads."""
+    return ks.build(lambda: _define(AttentionShape(**shape), subgroup_size))
+
+
+def _define(shape: AttentionShape, subgroup_size: int) -> None:
     width, half = shape.head_dim, shape.head_dim // 2
     pairs, heads = shape.rotary_dim // 2, shape.heads + 2 * shape.kv_heads
     count, kinds = ks.size("positions"), ks.size("kinds")
@@ -63,7 +73,8 @@ def _define(shape: AttentionShape) -> None:
         ks.store(pair, ks.wide(qkv[t, column + second]), 1)
         is_query, is_value = head < shape.heads, head >= shape.heads + shape.kv_heads
         if norms:
-            _normalise(shape, norms, pair, thread, half, threads, is_query, is_value, first, second)
+            square = _sum_of_squares(pair, thread, half, threads, width_of(subgroup_size, half))
+            _normalise(shape, norms, pair, square, is_query, is_value, first, second)
         with ks.when(tirx.all(tirx.Not(is_value), d < pairs)):
             sine, cosine = _turn(ks.wide(positions[t]) * frequencies[shape.table, tirx.min(d, pairs - 1)])
             ks.store(turned, pair[0] * cosine - pair[1] * sine, 0)
@@ -86,25 +97,34 @@ def _column(shape: AttentionShape, head: tirx.Expr) -> tirx.Expr:
     return tirx.Select(head < shape.heads, head * shape.query_stride, beyond)
 
 
+def _sum_of_squares(pair: tirx.Buffer, thread: tirx.Var, half: int, threads: int, width: int) -> tirx.Buffer:
+    """Of a head's values, in each of its `half` threads."""
+    total = ks.local(1)
+    ks.store(total, pair[0] * pair[0] + pair[1] * pair[1], 0)
+    combine_lanes(total, width)
+    if width == half:
+        return total
+    squares, parts = ks.shared((threads // width,), "float32"), half // width
+    with ks.when(True if width == 1 else thread % width == 0):
+        ks.store(squares, total[0], thread // width)
+    ks.barrier()
+    ks.store(total, ks.f32(0.0), 0)
+    with T.serial(parts) as i:
+        ks.store(total, total[0] + squares[thread // half * parts + i], 0)
+    return total
+
+
 def _normalise(
     shape: AttentionShape,
     norms: list[tirx.Buffer],
     pair: tirx.Buffer,
-    thread: tirx.Var,
-    half: int,
-    threads: int,
+    total: tirx.Buffer,
     is_query: tirx.Expr,
     is_value: tirx.Expr,
     first: tirx.Expr,
     second: tirx.Expr,
 ) -> None:
     assert shape.eps is not None
-    squares, total = ks.shared((threads,), "float32"), ks.local(1)
-    ks.store(squares, pair[0] * pair[0] + pair[1] * pair[1], thread)
-    ks.barrier()
-    ks.store(total, ks.f32(0.0), 0)
-    with T.serial(half) as i:
-        ks.store(total, total[0] + squares[thread // half * half + i], 0)
     ks.store(total, tirx.rsqrt(total[0] * ks.f32(1.0 / shape.head_dim) + ks.f32(shape.eps)), 0)
     with ks.when(tirx.Not(is_value)):
         for place, index in enumerate((first, second)):

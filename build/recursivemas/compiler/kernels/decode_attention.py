@@ -7,21 +7,30 @@ A workgroup takes a span of one key head for all query heads that share it, so k
 of its threads computes the scores of one position; after the only barrier, each thread sums the values of every so many
 positions, four columns wide. Parts are written by each of these teams of threads, so that they need no second barrier.
 
+With subgroups, the threads of a subgroup find the largest of their scores and the sum of their exponentials before the
+barrier. So each exponential is computed once, not by every thread that sums values.
+
 Assumes: head_dim is a multiple of 4; the cache has one sequence in this call, of at most `context` positions.
 """
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cache
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from recursivemas.compiler.kernels import script as ks
 from recursivemas.compiler.kernels.attention_shape import PAGE, AttentionShape
+from recursivemas.compiler.kernels.forms import described
+from recursivemas.compiler.kernels.subgroups import combine_lanes, width_of
 
 THREADS = 128
 _MOST_SPANS = 128
 _MOST_TEAMS = 8
 _LEAST = -5e4
+_UNSEEN = 2 * _LEAST
 _LOG2_E = 1.4426950408889634
 _MERGE_THREADS = 64
 
@@ -50,7 +59,12 @@ def parts_shape(shape: AttentionShape) -> tuple[int, int, int]:
 @cache
 def attend_kernel(shape: AttentionShape) -> tirx.PrimFunc:
     """q (1, heads, D), positions (1,), page table (pages,), pages to parts; see `parts_shape`."""
-    return ks.build(lambda: _Attend(shape).define())
+    return described(ks.build(lambda: _Attend(shape).define()), "decode_attention", **asdict(shape))
+
+
+def attend_kernel_with_subgroups(subgroup_size: int, **shape: Any) -> tirx.PrimFunc:
+    """Its form for subgroups of at least so many threads."""
+    return ks.build(lambda: _SubgroupAttend(AttentionShape(**shape), subgroup_size).define())
 
 
 @cache
@@ -98,7 +112,7 @@ class _Attend:
             self.position = positions[0]
             first, count = _extent(shape, self.position)
             used = (count + self.span - 1) // self.span
-            self.scores = ks.shared((self.heads * self.span,), "float32")
+            self.allocate()
             self.sums, self.state = ks.local(self.heads * ks.LANES), ks.local(self.heads * 2)
             for head in ks.each(self.heads):
                 ks.store(self.sums, ks.spread(ks.f32(0.0)), ks.four(head * ks.LANES))
@@ -113,6 +127,10 @@ class _Attend:
             with ks.when(block < used):
                 self._write(block)
 
+    def allocate(self) -> None:
+        """Workgroup memory."""
+        self.scores = ks.shared((self.heads * self.span,), "float32")
+
     def _at(self, kind: int, position: tirx.Expr, column: tirx.Expr) -> tirx.Expr:
         """Four columns of a key (0) or value (1)."""
         page = self.table[position // PAGE]
@@ -120,25 +138,36 @@ class _Attend:
 
     def _score(self, start: tirx.Expr, inside: tirx.Expr, begin: int) -> None:
         at = begin + self.thread % self.span
-        share = self.thread // self.span if self.sharing > 1 else 0
         with ks.when(at < inside):
-            dots, key = ks.local(self.own_heads * ks.LANES), ks.local(ks.LANES)
-            for own in ks.each(self.own_heads):
-                ks.store(dots, ks.spread(ks.f32(0.0)), ks.four(own * ks.LANES))
-            for column in ks.each(self.columns):
-                ks.store(key, self._at(0, start + at, column), ks.four(0))
-                for own in ks.each(self.own_heads):
-                    head = self.first_head + tirx.min(share * self.own_heads + own, self.heads - 1)
-                    query = ks.vector(self.q, 0, head, column * ks.LANES)
-                    ks.store(dots, ks.vector(dots, own * ks.LANES) + ks.vector(key, 0) * query, ks.four(own * ks.LANES))
-            for own in ks.each(self.own_heads):
-                head = share * self.own_heads + own
-                score = ks.across(dots, own * ks.LANES) * ks.f32(self.shape.scale * _LOG2_E)
-                if self.shape.window is not None:
-                    seen = self.position - (start + at) < self.shape.window
-                    score = tirx.Select(seen, score, ks.f32(2 * _LEAST))
-                with ks.when(True if self.heads == self.own_heads * self.sharing else head < self.heads):
+            for own, score in self._scores_at(start, at):
+                head = self._head(own)
+                with ks.when(self._has(head)):
                     ks.store(self.scores, score, head * self.span + at)
+
+    def _head(self, own: tirx.Expr) -> tirx.Expr:
+        """One of the heads of a thread, counted from the workgroup's first; there may be no such head."""
+        return (self.thread // self.span if self.sharing > 1 else 0) * self.own_heads + own
+
+    def _has(self, head: tirx.Expr) -> tirx.Expr | bool:
+        return True if self.heads == self.own_heads * self.sharing else head < self.heads
+
+    def _scores_at(self, start: tirx.Expr, at: tirx.Expr) -> Iterator[tuple[tirx.Var, tirx.Expr]]:
+        """A thread's heads, and each one's score of a position of the span."""
+        dots, key = ks.local(self.own_heads * ks.LANES), ks.local(ks.LANES)
+        for own in ks.each(self.own_heads):
+            ks.store(dots, ks.spread(ks.f32(0.0)), ks.four(own * ks.LANES))
+        for column in ks.each(self.columns):
+            ks.store(key, self._at(0, start + at, column), ks.four(0))
+            for own in ks.each(self.own_heads):
+                head = self.first_head + tirx.min(self._head(own), self.heads - 1)
+                query = ks.vector(self.q, 0, head, column * ks.LANES)
+                ks.store(dots, ks.vector(dots, own * ks.LANES) + ks.vector(key, 0) * query, ks.four(own * ks.LANES))
+        for own in ks.each(self.own_heads):
+            score = ks.across(dots, own * ks.LANES) * ks.f32(self.shape.scale * _LOG2_E)
+            if self.shape.window is not None:
+                seen = self.position - (start + at) < self.shape.window
+                score = tirx.Select(seen, score, ks.f32(_UNSEEN))
+            yield own, score
 
     def _sum(self, start: tirx.Expr, inside: tirx.Expr) -> None:
         """Adds every `teams`-th position of the span to a team's sums."""
@@ -169,8 +198,78 @@ class _Attend:
                 with ks.when(column == 0):
                     ends = ks.local(ks.LANES)
                     for i in range(ks.LANES):
-                        ks.store(ends, self.state[2 * head + i] if i < 2 else ks.f32(0.0), i)
+                        ks.store(ends, self._end(team, head, i), i)
                     ks.store(self.parts, ks.vector(ends, 0), *where, ks.four(self.shape.head_dim))
+
+    def _end(self, team: tirx.Expr, head: tirx.Expr, i: int) -> tirx.Expr:
+        """A part's largest score (0), the sum of its exponentials (1), and what fills the vector."""
+        return self.state[2 * head + i] if i < 2 else ks.f32(0.0)
+
+
+class _SubgroupAttend(_Attend):
+    """The form for subgroups: `width` threads that follow each other have a block of as many positions."""
+
+    def __init__(self, shape: AttentionShape, subgroup_size: int) -> None:
+        super().__init__(shape)
+        self.width = width_of(subgroup_size, min(self.span, THREADS))
+        self.blocks = self.span // self.width
+
+    def allocate(self) -> None:
+        """Workgroup memory: exponentials relative to the largest score of the block, that score, and their sum."""
+        super().allocate()
+        self.largest = ks.shared((self.heads * self.blocks,), "float32")
+        self.totals = ks.shared((self.heads * self.blocks,), "float32")
+
+    def _score(self, start: tirx.Expr, inside: tirx.Expr, begin: int) -> None:
+        at = begin + self.thread % self.span
+        own_scores = ks.local(self.own_heads)
+        for own in ks.each(self.own_heads):
+            ks.store(own_scores, ks.f32(_UNSEEN), own)
+        with ks.when(at < inside):
+            for own, score in self._scores_at(start, at):
+                ks.store(own_scores, score, own)
+        for own in ks.each(self.own_heads):
+            largest, power, total = ks.local(1), ks.local(1), ks.local(1)
+            ks.store(largest, own_scores[own], 0)
+            combine_lanes(largest, self.width, tirx.max)
+            ks.store(power, tirx.exp2(own_scores[own] - largest[0]), 0)
+            ks.store(total, tirx.Select(at < inside, power[0], ks.f32(0.0)), 0)
+            combine_lanes(total, self.width)
+            head = self._head(own)
+            with ks.when(self._has(head)):
+                ks.store(self.scores, power[0], head * self.span + at)
+                with ks.when(self.thread % self.width == 0):
+                    ks.store(self.largest, largest[0], head * self.blocks + at // self.width)
+                    ks.store(self.totals, total[0], head * self.blocks + at // self.width)
+
+    def _sum(self, start: tirx.Expr, inside: tirx.Expr) -> None:
+        """Adds every `teams`-th position of each block to a team's sums."""
+        team, column = self.thread // self.columns, self.thread % self.columns
+        used = (inside + self.width - 1) // self.width
+        with ks.when(team < self.teams):
+            with T.serial(used) as block:
+                for head in ks.each(self.heads):
+                    largest = self.largest[head * self.blocks + block]
+                    ks.store(self.state, tirx.max(self.state[2 * head], largest), 2 * head)
+            with T.serial(used) as block:
+                shrink = ks.local(self.heads)
+                for head in ks.each(self.heads):
+                    at = head * self.blocks + block
+                    ks.store(shrink, tirx.exp2(self.largest[at] - self.state[2 * head]), head)
+                    ks.store(self.state, self.state[2 * head + 1] + shrink[head] * self.totals[at], 2 * head + 1)
+                count = tirx.min(inside - block * self.width, self.width)
+                with T.serial(tirx.max((count - team + self.teams - 1) // self.teams, 0)) as step:
+                    value, at = ks.local(ks.LANES), block * self.width + step * self.teams + team
+                    ks.store(value, self._at(1, start + at, column), ks.four(0))
+                    for head in ks.each(self.heads):
+                        weight, own = self.scores[head * self.span + at] * shrink[head], head * ks.LANES
+                        total = ks.vector(self.sums, own) + ks.spread(weight) * ks.vector(value, 0)
+                        ks.store(self.sums, total, ks.four(own))
+
+    def _end(self, team: tirx.Expr, head: tirx.Expr, i: int) -> tirx.Expr:
+        """All teams know the sum of the whole span, of which only one may tell the merge."""
+        end = super()._end(team, head, i)
+        return tirx.Select(team == 0, end, ks.f32(0.0)) if i == 1 else end
 
 
 def _define_merge(shape: AttentionShape) -> None:

@@ -11,7 +11,6 @@ without workgroup memory: a thread computes one row of the weight for a few posi
 Assumes: nothing of T, K and N; it is fastest where K is a multiple of 32.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -21,10 +20,10 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from recursivemas.compiler.kernels import script as ks
+from recursivemas.compiler.kernels.forms import described, with_other_forms
 from recursivemas.compiler.kernels.product import Operands, Product, inverse_rms, levels
 from recursivemas.system.quantize import GROUP_SIZE, PER_WORD
 
-_DESCRIPTION = "recursivemas.product"
 FEW = 31
 """Most positions that the small tile serves."""
 _PADDED = GROUP_SIZE + ks.LANES
@@ -78,7 +77,7 @@ def tile_product(product: Product) -> tirx.PrimFunc:
             with T.Else():
                 _Tiles(operands, LARGE[product.dtype]).define()
 
-    return ks.build(define).with_attr(_DESCRIPTION, json.dumps(asdict(product)))
+    return described(ks.build(define), "tile_product", **asdict(product))
 
 
 @cache
@@ -93,14 +92,7 @@ class WithoutWorkgroupMemory:
 
     def transform_module(self, mod: tvm.IRModule, _context: Any) -> tvm.IRModule:
         """Runs before scheduling."""
-        result = mod.clone()
-        for name, function in mod.functions_items():
-            if isinstance(function, tirx.PrimFunc) and _DESCRIPTION in function.attrs:
-                product = Product(**json.loads(str(function.attrs[_DESCRIPTION])))
-                result[name] = software_product(product).with_attrs(
-                    {key: value for key, value in function.attrs.items() if key != _DESCRIPTION}
-                )
-        return result
+        return with_other_forms(mod, {"tile_product": lambda **product: software_product(Product(**product))})
 
 
 class _Tiles:

@@ -17,9 +17,14 @@ PIPELINE = "recursivemas"
 """Name of TVM's default TIR pipeline with this pass behind it."""
 
 
-def register_pipeline() -> None:
-    """Makes `PIPELINE` known to TVM."""
-    passes, finish_host, finish_device = tvm.tirx.get_tir_pipeline("default")
+def register_pipeline(*lowered: tvm.transform.Pass) -> None:
+    """Makes `PIPELINE` known to TVM.
+
+    Args:
+        lowered: What else runs on the lowered module, before host and device are told apart.
+    """
+    default, finish_host, finish_device = tvm.tirx.get_tir_pipeline("default")
+    passes = tvm.transform.Sequential([default, *lowered])
 
     def finish() -> tvm.transform.Pass:
         return tvm.transform.Sequential([finish_device(), VectorStorage()])

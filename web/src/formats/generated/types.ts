@@ -38,6 +38,14 @@ export interface Sampling {
   readonly repetitionPenalty: number;
 }
 
+/** A second library of the same weights, whose kernels use WebGPU's feature `subgroups`. */
+export interface SubgroupLibrary {
+  /** Path of the library, a `.wasm`. */
+  readonly modelLib: string;
+  /** The least that the GPU's smallest subgroup must have, in threads; a power of two. */
+  readonly subgroupSize: number;
+}
+
 /** An agent's files and dimensions. */
 export interface AgentRecord {
   /** Unique in the system. */
@@ -86,6 +94,8 @@ export interface AgentRecord {
   readonly recurrentStateBytes: number;
   /** WebGPU limits that this agent needs, where they are below those of the system. */
   readonly requiredLimits: Readonly<Record<string, number>>;
+  /** A library that a page takes instead of `model_lib` where the GPU has the subgroups that it needs. */
+  readonly subgroupLib: SubgroupLibrary | null;
 }
 
 /** An agent as the page draws it. */

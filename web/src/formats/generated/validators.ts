@@ -44,6 +44,16 @@ const sampling = v.strictObject({
   top_k: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 50),
   repetition_penalty: v.optional(v.pipe(v.number(), v.gtValue(0)), 1),
 });
+const subgroupLibrary = v.strictObject({
+  model_lib: v.pipe(
+    v.string(),
+    v.regex(
+      /^(?!\/)(?!\s)(?!(.*\/)?\.\.(\/|$))(?![A-Za-z][A-Za-z0-9+.-]*:)[^\\%?#\x00-\x1f\x7f]*[^\\%?#\s\x00-\x1f\x7f](?![\s\S])/,
+      "expected a path below the manifest's folder",
+    ),
+  ),
+  subgroup_size: v.pipe(v.number(), v.integer(), v.minValue(4), v.maxValue(128)),
+});
 const agentRecord = v.strictObject({
   id: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/), v.maxLength(64)),
   role: v.string(),
@@ -83,6 +93,7 @@ const agentRecord = v.strictObject({
   sampling: v.optional(sampling, { temperature: 0, top_p: 1, top_k: 50, repetition_penalty: 1 }),
   recurrent_state_bytes: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
   required_limits: v.optional(v.record(v.string(), v.pipe(v.number(), v.integer(), v.minValue(0))), {}),
+  subgroup_lib: v.optional(v.nullable(subgroupLibrary), null),
 });
 const agentView = v.strictObject({
   id: v.pipe(v.string(), v.minLength(1), v.maxLength(160)),
