@@ -234,6 +234,17 @@ def test_gradient_accumulation_counts_every_micro_batch(make_system: MakeSystem,
     assert seen == [0, 1, 2, 3, 4, 5]
 
 
+def test_role_texts_that_are_not_there_are_named_before_agents_are_loaded(
+    make_system: MakeSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "load_weights", None)
+    system = make_system("distillation", inner={"texts": str(tmp_path / "roles.jsonl")})
+    with pytest.raises(InputError, match=r"roles\.jsonl: training\.inner\.texts names .* not there") as caught:
+        train_system(system, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_training_data_depends_on_seed_and_step_alone() -> None:
     one, two = TrainingData("generator:hop", 0), TrainingData("generator:hop", 0)
     two.batch(1, 3, 5)

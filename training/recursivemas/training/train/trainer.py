@@ -488,8 +488,8 @@ def train_system(
             They are written to `soft_prompts.safetensors` (`soft_prompts.soft_prompt_hook` reads them).
 
     Raises:
-        InputError: When the system names no training data, `out` has a checkpoint and `resume` is not set, or the
-            checkpoint is damaged or belongs to another run.
+        InputError: When the system names no training data or role texts that are not there, `out` has a checkpoint and
+            `resume` is not set, or the checkpoint is damaged or belongs to another run.
     """
     settings = system.training
     handlers = [accelerate.InitProcessGroupKwargs(timeout=PATIENCE)]
@@ -501,6 +501,12 @@ def train_system(
         if system.task is None or system.task.train is None:
             raise InputError(f"system {system.name!r} names no training data; set task.train or pass --data")
         data = TrainingData(system.task.train, settings.seed)
+    if settings.inner.texts is not None and not Path(settings.inner.texts).is_file():  # before agents are loaded
+        raise InputError(
+            f"{settings.inner.texts}: training.inner.texts names this file of role texts, which is not there; write one "
+            "(docs/real-agents.md), or make the shipped system's: python -m recursivemas.training.make_data --out runs "
+            "--role-texts 12000"
+        )
     if agents is None:
         agents = load_weights(system, accelerator.device, settings.precision, settings.weights)
     before = checksums(agents)
