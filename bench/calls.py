@@ -68,6 +68,7 @@ AGENTS: dict[str, dict[str, Any]] = {
         "num_attention_heads": 12,
         "num_key_value_heads": 2,
         "head_dim": 128,
+        "hidden_size": 12 * 128,  # MLC-LLM's Qwen2 takes only heads that fill it
     },
 }
 NAMES = {"qwen3": "Qwen3-1.7B", "llama": "Llama-3.2-1B", "qwen2": "Qwen2.5-Math-1.5B"}
@@ -105,9 +106,9 @@ def _kept_systems() -> list[str]:
 
 
 def _show(console: Console, title: str, rows: dict[str, dict[str, Any]]) -> None:
-    table = Table(title, *next(iter(rows.values())), title_justify="left")
-    for name, row in rows.items():
-        table.add_row(name, *(f"{value:,.1f}".removesuffix(".0") for value in row.values()))
+    table = Table(title, *rows, title_justify="left")
+    for counted in next(iter(rows.values())):
+        table.add_row(counted, *(f"{row[counted]:,.1f}".removesuffix(".0") for row in rows.values()))
     console.print(table)
 
 
@@ -135,8 +136,9 @@ def build_trio(folder: Path, backend: str = "auto", agents: Sequence[str] = tupl
         backend: `mlc` for MLC-LLM's graphs and TVM's kernels, which WebLLM's libraries are made of.
         agents: Ids of those in it.
     """
-    for agent, config in ((each, AGENTS[each]) for each in agents):
-        write_random_checkpoint(folder / agent, {**_COMMON, **config}, dtype="float32", seed=0)
+    configs = {agent: {**_COMMON, **AGENTS[agent]} for agent in agents}
+    for agent, config in configs.items():
+        write_random_checkpoint(folder / agent, config, dtype="float32", seed=0)
     system = {
         "version": 1,
         "name": "trio",
@@ -148,7 +150,8 @@ def build_trio(folder: Path, backend: str = "auto", agents: Sequence[str] = tupl
         "decoding": {"max_new_tokens": 1},
     }
     (folder / "trio.yaml").write_text(yaml.safe_dump(system, sort_keys=False), encoding="utf-8")
-    links = Links.create(dict.fromkeys(agents, _NARROW["hidden_size"]), {}, "ln_res", 8, 8)
+    sizes = {agent: config["hidden_size"] for agent, config in configs.items()}
+    links = Links.create(sizes, {}, "ln_res", 8, 8)
     links.to_file("trio", {}).save(folder / "links.json")
     build_system(folder / "trio.yaml", folder / "links.json", folder / "dist/trio", CompileOptions("q4f16_1", backend))
     return folder / "dist/trio"
