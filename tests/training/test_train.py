@@ -239,7 +239,7 @@ def test_role_texts_that_are_not_there_are_named_before_agents_are_loaded(
 ) -> None:
     monkeypatch.setattr(trainer, "load_weights", None)
     system = make_system("distillation", inner={"texts": str(tmp_path / "roles.jsonl")})
-    with pytest.raises(InputError, match=r"roles\.jsonl: training\.inner\.texts names .* is not there") as caught:
+    with pytest.raises(InputError, match=r"roles\.jsonl: training\.inner\.texts names .* is missing") as caught:
         train_system(system, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()

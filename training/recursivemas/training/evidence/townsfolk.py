@@ -164,7 +164,8 @@ class Part:
         module = None if links is None else Links.from_file(links).to(self.device).requires_grad_(False)
         recursion = SharedPrefixes(system or self.system, self.agents, module, hook)
         recursion.shelf = self.shelf
-        cell = evaluate(recursion, self.records, seed=self.seed, batch_size=BATCH, **options)
+        say = partial(_say, f"seed {self.seed}: {row}, {rounds} rounds, questions")
+        cell = evaluate(recursion, self.records, seed=self.seed, batch_size=BATCH, progress=say, **options)
         correct = "".join("01"[right] for right in cell.correct)
         told = {"part": self.name, "subject": self.subject, "links": digest}
         self.cells.append({"row": row, "seed": self.seed, **cell.row(), "correct": correct, **told})
@@ -183,7 +184,14 @@ class Part:
         steps = max(1, round(outer.steps * share))
         training = self.system.training.model_copy(update={"outer": outer.model_copy(update={"steps": steps})})
         system = self.system.model_copy(update={"rounds": rounds or self.system.rounds, "training": training})
-        train_system(system, self.folder, resume=True, agents=self.agents, **options)
+        train_system(
+            system,
+            self.folder,
+            resume=True,
+            agents=self.agents,
+            progress=lambda phase: partial(_say, f"seed {self.seed}: {phase}"),
+            **options,
+        )
         return self.folder
 
 
@@ -276,6 +284,12 @@ def _recorded(record: Path) -> list[dict[str, Any]]:
         return []
     cells: list[dict[str, Any]] = json.loads(record.read_text(encoding="utf-8")).get("cells", [])
     return cells
+
+
+def _say(what: str, done: int, total: int) -> None:
+    """Shows progress, a line for each tenth."""
+    if done * 10 // total > (done - 1) * 10 // total:
+        print(f"{what} {done}/{total}", flush=True)
 
 
 def _zeros(cut: str, edge: str, _round: int, value: Tensor) -> Tensor:

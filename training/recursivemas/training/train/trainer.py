@@ -503,9 +503,9 @@ def train_system(
         data = TrainingData(system.task.train, settings.seed)
     if settings.inner.texts is not None and not Path(settings.inner.texts).is_file():  # before agents are loaded
         raise InputError(
-            f"{settings.inner.texts}: training.inner.texts names this file of role texts, but it is not there; write one "
-            "as docs/real-agents.md says, or make that of the shipped system: python -m recursivemas.training.make_data "
-            "--out runs --role-texts 12000"
+            f"{settings.inner.texts}: training.inner.texts names this file of role texts, which is missing; write it "
+            "(docs/real-agents.md), or make the shipped system's: python -m recursivemas.training.make_data --out runs "
+            "--role-texts 12000"
         )
     if agents is None:
         agents = load_weights(system, accelerator.device, settings.precision, settings.weights)
