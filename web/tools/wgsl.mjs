@@ -29,7 +29,8 @@ for (const [name, { code, beyondPromised }] of sources) {
   device.pushErrorScope("validation");
   device.createComputePipeline({ layout: "auto", compute: { module } });
   const refused = (await device.popErrorScope())?.message;
-  if (refused && !(Object.keys(beyondPromised).length > 0 && beyondLimits.test(refused))) problems[name] = refused;
+  if (refused && !(Object.keys(beyondPromised).length > 0 && beyondLimits.test(refused)))
+    problems[name] = refused;
 }
 process.stdout.write(JSON.stringify(problems));
 process.exit(0); // Dawn keeps the event loop alive.
