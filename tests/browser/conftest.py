@@ -17,7 +17,7 @@ from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler import library, pipeline
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.compiler.runtime.objects import ensure_runtime
-from recursivemas.release.package import build_system
+from recursivemas.release.package import Supplied, build_system
 from recursivemas.system.cache import cache_folder
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import load_system
@@ -48,7 +48,9 @@ def links_of(name: str) -> Path:
 def build_as_shipped(name: str, folder: Path) -> Path:
     """Builds a system as `make systems` does, for a GPU; compiled agents come from the cache if they are there."""
     source = REPOSITORY / f"systems/{name}.yaml"
-    build_system(source, links_of(name), folder / name, CompileOptions(load_system(source).quantization))
+    supplied = Supplied(measured=(REPOSITORY / "docs/evidence",))
+    options = CompileOptions(load_system(source).quantization)
+    build_system(source, links_of(name), folder / name, options, supplied=supplied)
     return folder / name
 
 

@@ -85,6 +85,16 @@ def test_page_has_room_for_prompts_and_long_times(page: Playground, width: int) 
         assert right <= width, view
 
 
+def test_page_shows_what_was_measured_before_the_build(page: Playground) -> None:
+    report = (WEB.parent / "docs/evidence/bench-accuracy-hop-sequential.json").read_text(encoding="utf-8")
+    cells = json.loads(report)["cells"]
+    page.view("How it works")
+    table = page.page.get_by_role("table", name=re.compile("Measured in PyTorch on hop-test.jsonl, seed 0"))
+    expect(table.locator("tbody tr")).to_have_count(len(cells))
+    shown = table.locator("tbody tr td:nth-of-type(3)").all_inner_texts()
+    assert [re.sub(r"\s", "", each) for each in shown] == [f"{cell['accuracy']:.1%}" for cell in cells]
+
+
 def test_page_asks_nobody_else_for_anything(loaded: Playground) -> None:
     assert {url for url in loaded.requests if not url.startswith((loaded.url, "blob:"))} == set()
 

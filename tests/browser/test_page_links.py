@@ -120,6 +120,10 @@ def test_gallery_shows_every_entry_and_leads_to_the_playground(page: Playground,
     entries = json.loads((REPOSITORY / "systems/gallery.json").read_text(encoding="utf-8"))["entries"]
     names = [entry["record"]["system"] for entry in entries]
     assert page.page.locator(".shared-card h2").all_inner_texts() == names
+    for summary in page.page.locator("summary").all():
+        summary.click()
+    tables = sum(1 + bool(entry["record"].get("measured")) for entry in entries)
+    expect(page.page.get_by_role("table")).to_have_count(tables)
     for theme, width in (("light", 1280), ("dark", 390)):
         page.page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
         page.page.set_viewport_size({"width": width, "height": 844})

@@ -28,7 +28,7 @@ function Gallery({ entries }: { entries: readonly GalleryEntry[] }) {
         {entries.map(({ record }) => (
           <li key={record.system} class="shared-card" id={record.system}>
             <h2>{record.system}</h2>
-            <SharedRecord record={record} />
+            <SharedRecord record={record} name={record.system} />
             <div class="view-tools">
               {catalog.some(({ name }) => name === record.system) ? (
                 <a class="button" href={`./?system=${encodeURIComponent(record.system)}`}>

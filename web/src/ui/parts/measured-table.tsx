@@ -11,11 +11,13 @@ const CONTROLS: Readonly<Record<string, string>> = {
 
 /** One report; the caption says who measured it, and on which questions. */
 export function MeasuredTable(props: {
+  /** Tells the table from others on the page. */
+  readonly label: string;
   readonly caption: ComponentChildren;
   readonly rows: readonly MeasuredRow[];
 }): JSX.Element {
   return (
-    <TableScroll label="Measured">
+    <TableScroll label={props.label}>
       <table class="facts">
         <caption>{props.caption}</caption>
         <thead>

@@ -59,6 +59,7 @@ export function Provenance({ system }: { system: System }): JSX.Element {
         tables.map(({ name, data, seed, rows }) => (
           <MeasuredTable
             key={name}
+            label={`Measured: ${name}`}
             caption={`Measured in PyTorch${data && ` on ${data}`}${seed === null ? "" : `, seed ${seed},`} before the system was built`}
             rows={rows}
           />

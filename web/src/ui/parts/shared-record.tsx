@@ -5,7 +5,13 @@ import { formatBytes, formatExactPercent } from "../lib/format";
 import { MeasuredTable } from "./measured-table";
 import { TableScroll } from "./table-scroll";
 
-export function SharedRecord({ record }: { record: SharedLinks }): JSX.Element {
+interface SharedRecordProps {
+  readonly record: SharedLinks;
+  /** Tells the record from others on the page. */
+  readonly name: string;
+}
+
+export function SharedRecord({ record, name }: SharedRecordProps): JSX.Element {
   const { trained, links } = record;
   const best = bestOf(record.measured);
   return (
@@ -30,9 +36,13 @@ export function SharedRecord({ record }: { record: SharedLinks }): JSX.Element {
       </ul>
       <details>
         <summary>Agents{record.measured.length > 0 && " and measurements"}</summary>
-        <Agents record={record} />
+        <Agents record={record} name={name} />
         {record.measured.length > 0 && (
-          <MeasuredTable caption="Measured in PyTorch by whoever shares the links" rows={record.measured} />
+          <MeasuredTable
+            label={`Measured with the links of ${name}`}
+            caption="Measured in PyTorch by whoever shares the links"
+            rows={record.measured}
+          />
         )}
       </details>
     </div>
@@ -51,9 +61,9 @@ function bestOf(rows: readonly Measurement[]): Measurement | undefined {
   );
 }
 
-function Agents({ record }: { record: SharedLinks }): JSX.Element {
+function Agents({ record, name }: SharedRecordProps): JSX.Element {
   return (
-    <TableScroll label={`Agents of ${record.system}`}>
+    <TableScroll label={`Agents of ${name}`}>
       <table class="facts">
         <thead>
           <tr>

@@ -175,7 +175,7 @@ function SharedCard({ found, reasons, disabled }: SharedCardProps): JSX.Element 
           {reason}
         </p>
       ))}
-      {found.record && <SharedRecord record={found.record} />}
+      {found.record && <SharedRecord record={found.record} name={found.id} />}
       {reasons.length === 0 && (
         <div class="view-tools">
           <button
