@@ -22,6 +22,8 @@ export function Ring(props: RingProps): JSX.Element {
   const { ring, hops, ways, starts } = question;
   const last = steps.findLast(({ places }) => places.length > 0);
   const names = starts.map((place) => ring[place]).join(" or ");
+  // Large letters may reach far below their line, as g and j do.
+  const large = answer !== "" && answer.length <= 2;
   return (
     // biome-ignore lint/a11y/useSemanticElements: SVG has no other grouping
     <svg
@@ -39,13 +41,13 @@ export function Ring(props: RingProps): JSX.Element {
       ))}
       <g class="ring-centre">
         <text
-          class={answer === "" ? "ring-token" : `ring-answer${answer.length > 2 ? " long" : ""}`}
+          class={answer === "" ? "ring-token" : `ring-answer${large ? "" : " long"}`}
           x={CENTRE}
-          y={CENTRE + 3}
+          y={large ? CENTRE - 5 : CENTRE + 3}
         >
           {answer === "" ? (last?.token.trim() ?? names) : answer.slice(0, 7)}
         </text>
-        <text class="ring-note" x={CENTRE} y={CENTRE + 36}>
+        <text class="ring-note" x={CENTRE} y={CENTRE + (large ? 48 : 36)}>
           {note(props, last)}
         </text>
       </g>
