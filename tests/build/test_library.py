@@ -152,7 +152,7 @@ def test_shaders_with_subgroups_compile_and_need_no_more(quantization: str, size
     assert refused_by_dawn(shaders) == {}
     assert beyond_promised(shaders) == {}
     assert [shader.name for shader in shaders] == [shader.name for shader in base]
-    assert all(shader.source.startswith("enable subgroups;", shader.source.index("enable")) for shader in shaders)
+    assert all("enable subgroups;" in shader.source for shader in shaders)
     exchanging = {shader.name for shader in shaders if "subgroupShuffleXor(" in shader.source}
     kinds = {re.sub(r"\d*_kernel$", "", name) for name in exchanging}
     assert kinds == {"append", "decode_attention", "decode_product", "link_product"}
