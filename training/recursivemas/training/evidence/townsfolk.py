@@ -200,9 +200,14 @@ def main_part(part: Part) -> None:
     trained = part.links()
     untrained = new_links(part.system, part.agents).to_file(part.system.name, {})
     stages = {step: path for step in CURVE if (path := part.folder / "stages" / f"outer-{step}.json").is_file()}
-    part.drop_stale([trained, untrained, *(load_links(path) for path in stages.values())])
-    for rounds in (3, 2, 1, 4):
+    started = part.folder / "stages" / "started.json"
+    start = load_links(started) if started.is_file() else None  # links that ship keep no stages
+    part.drop_stale([trained, untrained, *(load_links(path) for path in stages.values()), *([start] if start else [])])
+    for rounds in (3, 2, 1):
         part.measure("trained links", trained, rounds=rounds)
+    if start is not None:
+        part.measure("before the links learned from rollouts", start, rounds=3)
+    part.measure("trained links", trained, rounds=4)
     part.measure("control: hand-offs are zeros", trained, control="zeros")
     part.measure("control: another question's hand-offs", trained, control="other_question")
     part.measure("untrained links", untrained)
