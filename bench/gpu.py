@@ -211,9 +211,9 @@ def _show_agents(console: Console, title: str, rows: Mapping[str, Mapping[str, A
         "training_tokens_per_second": "training tokens/s",
     }
     keys = [key for key in shown if any(key in row for row in rows.values())]
-    table = Table(title, *(shown[key] for key in keys), title_justify="left")
-    for name, row in rows.items():
-        table.add_row(name, *(_cell(key, row[key]) for key in keys))
+    table = Table(title, *rows, title_justify="left")
+    for key in keys:
+        table.add_row(shown[key], *(_cell(key, row[key]) for row in rows.values()))
     console.print(table)
 
 
