@@ -181,7 +181,7 @@ class Part:
     def train(self, rounds: int | None = None, share: float = 1.0, **options: Any) -> Path:
         """Trains links into the part's folder, unless they are there; returns the folder."""
         outer = self.system.training.outer
-        steps = max(1, round(outer.steps * share))
+        steps = min(outer.steps, max(1, round(outer.steps * share)))  # none where the system has none
         training = self.system.training.model_copy(update={"outer": outer.model_copy(update={"steps": steps})})
         system = self.system.model_copy(update={"rounds": rounds or self.system.rounds, "training": training})
         train_system(
@@ -199,7 +199,8 @@ def main_part(part: Part) -> None:
     """The links that ship: by rounds, by steps, and with each edge cut."""
     trained = part.links()
     untrained = new_links(part.system, part.agents).to_file(part.system.name, {})
-    stages = {step: path for step in CURVE if (path := part.folder / "stages" / f"outer-{step}.json").is_file()}
+    curve = CURVE if part.system.training.outer.steps else ()
+    stages = {step: path for step in curve if (path := part.folder / "stages" / f"outer-{step}.json").is_file()}
     started = part.folder / "stages" / "started.json"
     start = load_links(started) if started.is_file() else None  # links that ship keep no stages
     part.drop_stale([trained, untrained, *(load_links(path) for path in stages.values()), *([start] if start else [])])
