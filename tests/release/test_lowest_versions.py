@@ -23,14 +23,19 @@ TESTS = (
     "system/test_gguf.py",
     "system/test_hub.py",
     "system/test_lora.py",
+    "system/test_system.py",
     "build/test_quantize.py",
+    "build/test_tokenizer.py",
     "release/test_hub_upload.py",
     "release/test_sbom.py",
     "release/test_serve.py",
     "release/test_shared_links.py",
     "training/test_adapt.py",
+    "training/test_evaluate.py",
     "training/test_recursion.py",
     "training/test_scoring.py",
+    "cli/test_last_resort.py",
+    "cli/test_tune.py",
 )
 """Where the packages with the widest ranges do most."""
 NOT_HERE = "tests/release/test_sbom.py::test_source_revision_is_a_commit"
