@@ -336,8 +336,8 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
         if cells := [cell for cell in (*before, *here) if cell["seed"] == seed]:
             raw.append({"seed": seed, "cells": cells})
         metrics = work / f"{NAME}-{seed}" / "main" / "metrics.jsonl"
-        if metrics.is_file():
-            logs.append([line for line in read_cells(metrics) if line["phase"] == "outer"])
+        if metrics.is_file() and (steps := [line for line in read_cells(metrics) if line["phase"] == "outer"]):
+            logs.append(steps)
     if not raw:
         return False
     rows = aggregate(raw)
@@ -356,7 +356,7 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
     draw_rows(NAME, [row for row in rows if row not in curve], out / f"{NAME}.png")
     if curve:
         _draw_curve(curve, logs, out / f"{NAME}-steps.png")
-    if any("handoff_gradient" in key for log in logs for line in log[:1] for key in line):
+    if any("handoff_gradient" in key for log in logs for key in log[0]):
         draw_stability(NAME, logs, out / f"{NAME}-stability.png")
     return True
 
