@@ -99,7 +99,7 @@ def test_compile_adds_a_library_with_subgroups(checkpoint: Path, tmp_path: Path)
 def test_compile_refuses_subgroups_of_a_size_that_no_gpu_has(checkpoint: Path, tmp_path: Path) -> None:
     result = rmas("compile", checkpoint, "-q", "q4f32_1", "--out", tmp_path / "agent", "--subgroup-size", 24)
     assert result.returncode == 1
-    assert result.stderr.strip() == "error: subgroup size 24: expected one of 4, 8, 16, 32, 64, 128"
+    assert result.stderr.strip() == "rmas: subgroup size 24: expected one of 4, 8, 16, 32, 64, 128"
     assert not (tmp_path / "agent").exists()
 
 
