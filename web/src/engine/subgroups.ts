@@ -10,6 +10,14 @@ import { GPU_MS, within } from "./patience";
 /** Workgroups of the kernels that exchange values have 64 or 128 threads, or a little fewer. */
 const WORKGROUPS = [64, 128] as const;
 
+// The page's types, which this file is checked with, too, do not know WebGPU's constants.
+/** GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC. */
+const COUNTER = 0x84;
+/** GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ. */
+const READ_BACK = 0x09;
+/** GPUMapMode.READ. */
+const MAP_READ = 0x01;
+
 /** The number of wrong exchanges, which is zero where threads lie as the kernels expect. */
 const shader = (size: number): string => /* wgsl */ `
 enable subgroups;
@@ -62,9 +70,8 @@ async function countWrong(adapter: GPUAdapter, size: number): Promise<number> {
 
 async function dispatched(device: GPUDevice, size: number): Promise<number> {
   const module = device.createShaderModule({ code: shader(size) });
-  const { STORAGE, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
-  const wrong = device.createBuffer({ size: 4, usage: STORAGE | COPY_SRC });
-  const read = device.createBuffer({ size: 4, usage: COPY_DST | MAP_READ });
+  const wrong = device.createBuffer({ size: 4, usage: COUNTER });
+  const read = device.createBuffer({ size: 4, usage: READ_BACK });
   const encoder = device.createCommandEncoder();
   for (const threads of WORKGROUPS) {
     const pipeline = await device.createComputePipelineAsync({
@@ -80,6 +87,6 @@ async function dispatched(device: GPUDevice, size: number): Promise<number> {
   }
   encoder.copyBufferToBuffer(wrong, 0, read, 0, 4);
   device.queue.submit([encoder.finish()]);
-  await read.mapAsync(GPUMapMode.READ);
+  await read.mapAsync(MAP_READ);
   return new Uint32Array(read.getMappedRange())[0] ?? Number.NaN;
 }
