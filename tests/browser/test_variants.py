@@ -68,7 +68,7 @@ def test_page_takes_the_library_with_subgroups_if_they_are_large_enough(
     question = load_questions(reference.system.task.data)[0].question
     expected = reference.run([question], rounds=3)
     with serving(harness, tmp_path) as url, open_page(browser, url) as page:
-        loaded = page.load("systems/hop/system.json")
+        loaded = page.load(f"systems/{manifest.name}/system.json")
         assert ("subgroups" in loaded["device"]["features"]) == taken
         assert loaded["progress"][-1]["totalBytes"] == expected_bytes
         came = page.run(question, rounds=3, trace={"handoffs": True, "thoughts": True})
