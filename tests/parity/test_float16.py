@@ -18,7 +18,7 @@ from harness.libraries import Libraries
 from harness.node import NoAdapterError, open_node
 from harness.tiny_models import relative
 from recursivemas.system.links_file import INNER_TENSORS, OUTER_TENSORS
-from tests.parity.test_links import VARIANTS, _inner, _outer, _packed, _random_link
+from tests.parity.test_links import VARIANTS, _outer, inner_link, packed, random_link
 
 pytestmark = pytest.mark.slow
 
@@ -88,10 +88,10 @@ def test_links_compute_in_float32_and_round_once(agent: HalfAgent, variant: Any)
     size = agent.library.metadata["recursivemas"]["hidden_size"]
     hidden = np.random.default_rng(1).normal(size=(5, size)).astype(np.float16)
     rows = torch.from_numpy(hidden.astype(np.float32))
-    inner = _random_link(INNER_TENSORS[variant], size, size, 24)
-    outer = _random_link(OUTER_TENSORS[variant], size, 50, 100)
-    for name, link, reference in (("inner", inner, _inner), ("outer", outer, _outer)):
-        got = agent.library.call(f"{name}_link_{variant}", hidden, _packed(link))
+    inner = random_link(INNER_TENSORS[variant], size, size, 24)
+    outer = random_link(OUTER_TENSORS[variant], size, 50, 100)
+    for name, link, reference in (("inner", inner, inner_link), ("outer", outer, _outer)):
+        got = agent.library.call(f"{name}_link_{variant}", hidden, packed(link))
         assert got.dtype == np.float16
         # One rounding to float16 is half of 2 ** -10.
         assert relative(got.astype(np.float32), reference(variant, rows, link).numpy()) < 2**-11
@@ -101,11 +101,11 @@ def test_links_compute_in_float32_and_round_once(agent: HalfAgent, variant: Any)
 def test_latent_step_runs_the_agent_on_the_inner_link(agent: HalfAgent, variant: Any) -> None:
     embed = _embed(agent, 19)
     size = embed.shape[2]
-    link = _random_link(INNER_TENSORS[variant], size, size, 24)
+    link = random_link(INNER_TENSORS[variant], size, size, 24)
     cache = agent.library.kv_cache()
     hidden = cache.forward("latent_prefill", embed, agent.params)
-    stepped = cache.forward(f"latent_step_{variant}", hidden, agent.params, _packed(link))
-    bent = _inner(variant, torch.from_numpy(hidden.astype(np.float32)), link).numpy().astype(np.float16)
+    stepped = cache.forward(f"latent_step_{variant}", hidden, agent.params, packed(link))
+    bent = inner_link(variant, torch.from_numpy(hidden.astype(np.float32)), link).numpy().astype(np.float16)
     both = np.concatenate([embed, bent], axis=1)
     expected = agent.hidden_states(both)[:, -1:]
     allowed = 2 * relative(agent.hidden_states(both, half=True)[:, -1:], expected)

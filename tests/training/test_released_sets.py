@@ -184,8 +184,9 @@ PROGRAMS = [
 @runs_code
 @pytest.mark.parametrize(("answer", "tests", "released_verdict", "our_verdict"), PROGRAMS)
 def test_passes_by_both_rules(answer: str, tests: CodeTests, released_verdict: bool, our_verdict: bool) -> None:
-    assert passes(answer, tests, "released", 1.5) is released_verdict
-    assert passes(answer, tests, "ours", 1.5) is our_verdict
+    seconds = 1.5 if "while True" in answer else 60.0  # a busy machine starts programs slowly
+    assert passes(answer, tests, "released", seconds) is released_verdict
+    assert passes(answer, tests, "ours", seconds) is our_verdict
 
 
 @needs_source
