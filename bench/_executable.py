@@ -14,16 +14,25 @@ from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.system.quantize import find_scheme
 
 
-def executable_of(raw: Mapping[str, Any], quantization: str) -> tvm.relax.VMExecutable:
+def executable_of(
+    raw: Mapping[str, Any], quantization: str, subgroup_size: int | None = None
+) -> tvm.relax.VMExecutable:
     """Compiles a model for WebGPU with the schedules of shipped libraries.
 
     Args:
         raw: The content of `config.json`.
         quantization: Name of a scheme.
+        subgroup_size: Least size of the subgroups that its kernels use; None for kernels without subgroups.
     """
     config, scheme, target = load_model_config(raw), find_scheme(quantization), webgpu_target()
     ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
     exported = export_config(config, scheme, target)
     metadata = {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours}
-    bounds = {"seq_len": config.prefill_chunk_size}
-    return build_executable(abi.complete(exported.module), metadata, schedule="gpu", bounds=bounds, target=target)
+    return build_executable(
+        abi.complete(exported.module),
+        metadata,
+        schedule="gpu",
+        bounds={"seq_len": config.prefill_chunk_size},
+        target=target,
+        subgroup_size=subgroup_size,
+    )

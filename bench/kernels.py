@@ -2,7 +2,8 @@
 
 Nothing is run. The libraries are compiled for their real shapes (no weights), dispatches are counted in their code,
 and the rest follows from the kernels' own constants. Beside each figure is the one of version 0.1.0's library, which
-used TVM's schedules and attention kernels. Times need a GPU.
+used TVM's schedules and attention kernels, and the one of the library for subgroups. A second table shows, for each
+product, the sizes that a kernel may have and the one that is chosen. Times need a GPU.
 """
 
 import importlib.metadata
@@ -10,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +31,9 @@ from recursivemas.system.quantize import GROUP_SIZE
 EVIDENCE = Path("docs/evidence/bench-kernels.json")
 SCHEME = "q4f16_1"
 POSITIONS = 700
+SUBGROUP_SIZE = 32
 _DISPATCHES = {"recursivemas.attend_one": 3, "recursivemas.attend_many": 2}
+_BARRIER = "workgroupBarrier();"
 _CALL = re.compile(r"^  call +(\S+) +in:", re.MULTILINE)
 
 # Measured on version 0.1.0: dispatches of a layer, a latent step, a greedy and a sampled pick, a first and a later
@@ -55,27 +58,36 @@ def main() -> None:
     """Prints the table and writes `docs/evidence/bench-kernels.json`."""
     console = Console()
     results = {name: count(config) for name, config in MODELS.items()}
+    subgroups = {name: count(config, SUBGROUP_SIZE) for name, config in MODELS.items()}
     for name, result in results.items():
-        table = Table("count", "0.1.0", "now", title=f"{name} {SCHEME}")
+        second = f"with subgroups of {SUBGROUP_SIZE}"
+        table = Table("count", "0.1.0", "now", second, title=f"{name} {SCHEME}")
         for key, value in result.items():
             earlier = EARLIER[name].get(key)
-            table.add_row(key.replace("_", " "), "" if earlier is None else f"{earlier:,}", f"{value:,}")
+            before = "" if earlier is None else f"{earlier:,}"
+            table.add_row(key.replace("_", " "), before, f"{value:,}", f"{subgroups[name][key]:,}")
         console.print(table)
+    sizes = {name: product_sizes(load_model_config(config)) for name, config in MODELS.items()}
+    show_sizes(console, sizes)
     report = {
         "command": "python -m bench kernels",
         "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm")},
         "cache_positions": POSITIONS,
         "version_0_1_0": EARLIER,
         "results": results,
+        "subgroup_size": SUBGROUP_SIZE,
+        "results_with_subgroups": subgroups,
+        "product_sizes": sizes,
     }
     write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
     console.print(f"written to {EVIDENCE}")
 
 
-def count(raw: Mapping[str, Any]) -> dict[str, int]:
+def count(raw: Mapping[str, Any], subgroup_size: int | None = None) -> dict[str, int]:
     """All counts of one model."""
-    config, executable = load_model_config(raw), executable_of(raw, SCHEME)
-    dispatches = count_dispatches(executable.as_text(), shaders_of(executable.mod))
+    config, executable = load_model_config(raw), executable_of(raw, SCHEME, subgroup_size)
+    shaders = shaders_of(executable.mod)
+    dispatches = count_dispatches(executable.as_text(), shaders)
     return {
         "layer": (dispatches[HIDDEN_STEP] - 1) // config.num_hidden_layers,  # All but the final norm.
         "latent_step": dispatches["latent_step_paper"],
@@ -83,9 +95,9 @@ def count(raw: Mapping[str, Any]) -> dict[str, int]:
         "greedy": dispatches["argmax"],
         "sampled": sum(dispatches[each] for each in ("softmax_with_temperature", "argsort_probs", "sample_with_top_p")),
         "prefill": dispatches["prefill"],
-        **products(config),
-        **attention(config),
-        **limits(shaders_of(executable.mod)),
+        **products(config, shaders),
+        **attention(config, shaders, subgroup_size),
+        **limits(shaders),
     }
 
 
@@ -109,38 +121,103 @@ def count_dispatches(code: str, shaders: list[Shader]) -> dict[str, int]:
     return {name: total(name) for name in bodies}
 
 
-def products(config: ModelConfig) -> dict[str, int]:
-    """Workgroups of a step's products, the bytes of weights that they read, and of activations."""
+def products_of(config: ModelConfig) -> dict[str, tuple[Product, int]]:
+    """The products of a step and how often each runs, by name."""
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    shapes = [
-        (config.q_size + 2 * config.kv_size, hidden, layers, False),
-        (hidden, config.q_size, layers, False),
-        (2 * inner, hidden, layers, True),
-        (hidden, inner, layers, False),
-        (config.vocab_size, hidden, 1, False),
-    ]
-    workgroups = weights = activations = barriers = 0
-    for rows, columns, times, gated in shapes:
-        product = Product(rows, columns, "float16", True, "float16", gate="silu" if gated else None)
-        groups = decode_product.workgroups(product)
-        workgroups += times * groups
-        barriers += times * groups
-        weights += times * rows * (columns // 2 + 2 * columns // GROUP_SIZE)
-        activations += times * groups * decode_product.THREADS // decode_product.team_of(product) * 2 * columns
+
+    def packed(rows: int, columns: int, gate: Literal["silu"] | None = None) -> Product:
+        return Product(rows, columns, "float16", packed=True, out_dtype="float16", gate=gate)
+
+    return {
+        "query, key, value": (packed(config.q_size + 2 * config.kv_size, hidden), layers),
+        "output": (packed(hidden, config.q_size), layers),
+        "gate, up": (packed(2 * inner, hidden, "silu"), layers),
+        "down": (packed(hidden, inner), layers),
+        "logits": (packed(config.vocab_size, hidden), 1),
+    }
+
+
+def products(config: ModelConfig, shaders: list[Shader]) -> dict[str, int]:
+    """Workgroups of a step's products, the bytes of weights that they read, and of activations."""
+    (barriers,) = {each.source.count(_BARRIER) for each in shaders if each.name.startswith("decode_product")}
+    workgroups = weights = activations = 0
+    for product, times in products_of(config).values():
+        chosen = decode_product.choice(product)
+        workgroups += times * chosen.workgroups
+        weights += times * weight_bytes(product)
+        activations += times * chosen.activation_bytes
     return {
         "product_workgroups": workgroups,
-        "product_barriers": barriers,
+        "product_barriers": workgroups * barriers,
+        "product_workgroup_bytes": _workgroup_bytes(shaders, "decode_product"),
         "weight_bytes": weights,
         "activation_bytes": activations,
     }
 
 
-def attention(config: ModelConfig) -> dict[str, int]:
-    """Workgroups and barriers of the split attention of a layer at `POSITIONS` positions."""
+def weight_bytes(product: Product) -> int:
+    """Bytes of a packed weight and its scales."""
+    return product.rows * (product.columns // 2 + 2 * product.columns // GROUP_SIZE)
+
+
+def product_sizes(config: ModelConfig) -> dict[str, list[dict[str, Any]]]:
+    """For each product of a step, the sizes that its kernel may have."""
+    return {
+        f"{name} ({product.rows} x {product.columns})": [
+            {
+                "rows": each.rows,
+                "team": each.team,
+                "workgroups": each.workgroups,
+                "activation_bytes_of_weight_bytes": round(each.activation_bytes / weight_bytes(product), 2),
+                "idle": round(each.idle, 3),
+                "chosen": each == decode_product.choice(product),
+            }
+            for each in decode_product.choices(product)
+        ]
+        for name, (product, _) in products_of(config).items()
+    }
+
+
+def show_sizes(console: Console, sizes: Mapping[str, Mapping[str, list[dict[str, Any]]]]) -> None:
+    """Prints `product_sizes` of each model."""
+    for model, products in sizes.items():
+        columns = (
+            "product",
+            "rows a thread",
+            "threads a team",
+            "workgroups",
+            "activations / weights",
+            "idle",
+            "chosen",
+        )
+        table = Table(*columns, title=f"Sizes of {model}'s products")
+        for name, choices in products.items():
+            for each in choices:
+                figures = (each["rows"], each["team"], f"{each['workgroups']:,}")
+                shares = (each["activation_bytes_of_weight_bytes"], f"{each['idle']:.1%}")
+                table.add_row(name, *map(str, (*figures, *shares)), "yes" if each["chosen"] else "")
+            table.add_section()
+        console.print(table)
+
+
+def attention(config: ModelConfig, shaders: list[Shader], subgroup_size: int | None) -> dict[str, int]:
+    """Workgroups, barriers and exponentials of the split attention of a layer at `POSITIONS` positions."""
     shape = attention_shape(config, "float16")
     spans = -(-POSITIONS // decode_attention.span(shape))
     workgroups = spans * shape.kv_heads * shape.head_splits
-    return {"attention_workgroups": workgroups, "attention_barriers": workgroups}
+    (barriers,) = {each.source.count(_BARRIER) for each in shaders if each.name == "decode_attention_kernel"}
+    exponentials = decode_attention.exponentials(shape, subgroup_size)
+    return {
+        "attention_workgroups": workgroups,
+        "attention_barriers": workgroups * barriers,
+        "attention_workgroup_bytes": _workgroup_bytes(shaders, "decode_attention"),
+        "attention_exponentials": workgroups * exponentials,
+    }
+
+
+def _workgroup_bytes(shaders: list[Shader], kernel: str) -> int:
+    """The most workgroup memory of a kernel's shaders."""
+    return max(shader.workgroup_bytes for shader in shaders if shader.name.startswith(kernel))
 
 
 def limits(shaders: list[Shader]) -> dict[str, int]:

@@ -29,8 +29,8 @@ async function openDevice() {
   device.addEventListener("uncapturederror", (event) => complaints.push(`WebGPU: ${event.error.message}`));
   device.lost.then((info) => complaints.push(`device lost: ${info.message}`));
   gpu = device;
-  const { vendor, architecture, device: name, description } = adapter.info;
-  return { vendor, architecture, name, description, features: [...device.features], limits: Object.fromEntries(wanted.map((each) => [each, device.limits[each]])) };
+  const { vendor, architecture, device: name, description, subgroupMinSize: subgroup_size = 0 } = adapter.info;
+  return { vendor, architecture, name, description, subgroup_size, features: [...device.features], limits: Object.fromEntries(wanted.map((each) => [each, device.limits[each]])) };
 }
 
 // Fetches a library, compiles all of its shaders and returns its metadata.

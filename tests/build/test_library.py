@@ -166,7 +166,7 @@ def test_shaders_with_subgroups_compile_and_need_no_more(quantization: str, size
     assert {earlier[name] for name in products} == {1}
     # A team has up to 32 threads; a barrier is needed where it does not lie in one subgroup.
     columns = max(TINY["num_attention_heads"] * head_dim, TINY["intermediate_size"])
-    widest = decode_product.team_of(Product(TINY["hidden_size"], columns, "float16", True, "float16"))
+    widest = decode_product.choice(Product(TINY["hidden_size"], columns, "float16", True, "float16")).team
     assert {barriers[name] for name in products} == ({0} if widest <= size else {0, 1})
 
 

@@ -1,6 +1,7 @@
 """Compiles tiny models and loads them into one page of one browser."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from recursivemas.compiler.models import load_model_config, param_specs
 from recursivemas.compiler.pipeline import Schedule
 from recursivemas.compiler.weights import write_weights
 from recursivemas.system.quantize import find_scheme
+from tests.parity.emulated_subgroups import emulated_subgroups
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def make_agent(libraries: Libraries, files: Path) -> MakeAgent:
             )
             if scheme.group:
                 quantize_in_place(model)
-            library = libraries.load(wasm)
+            emulated = subgroup_size is not None and subgroup_size > libraries.adapter["subgroup_size"]
+            with emulated_subgroups(libraries) if emulated else nullcontext():
+                library = libraries.load(wasm)
             made[key] = Agent(library, library.params(folder), model)
         return made[key]
 

@@ -1,5 +1,6 @@
 """Compares each form of the products with numpy, with everything that a product may do beside itself."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from recursivemas.compiler.relax_functions import define
 from recursivemas.compiler.runtime import ensure_runtime
 from recursivemas.compiler.shaders import shaders_of
 from recursivemas.system.quantize import GroupQuantizer, dequantize
+from tests.parity.emulated_subgroups import emulated_subgroups
 
 pytestmark = pytest.mark.browser
 Array = NDArray[np.float32]
@@ -37,17 +39,18 @@ PRODUCTS = {
     "all": replace(PLAIN, rows=4100, columns=1056, packed=True, eps=1e-6, bias=True, gate="silu", residual=True),
     "odd": replace(PLAIN, rows=7, columns=33, bias=True, residual=True),
     "flat": replace(PLAIN, batched=False, eps=1e-6),
+    "one_group": replace(PLAIN, columns=20, eps=1e-6, bias=True),
     "team_of_four": replace(PLAIN, columns=144, packed=True, eps=1e-6, bias=True, residual=True),
     "gated_team_of_four": replace(PLAIN, columns=144, packed=True, eps=1e-6, bias=True, gate="silu"),
-    "wide_team_of_four": replace(PLAIN, rows=4100, columns=144, eps=1e-6),
+    "wide": replace(PLAIN, rows=4100, columns=1056, packed=True, eps=1e-6),
 }
 FORMS = {
     "decode": (decode_product, (1,)),
     "tile": (tile_product, (2, 31, 32, 70)),
     "software": (software_product, (1, 6)),
 }
-# The software adapter's subgroups have 4 threads, so kernels for 2 and for 4 can run on it.
-SUBGROUP_SIZES = (2, 4)
+# The software adapter's subgroups have 4 threads; larger ones are emulated.
+SUBGROUP_SIZES = (2, 4, 32)
 
 
 def _operands(product: Product, positions: int) -> dict[str, NDArray[Any]]:
@@ -98,9 +101,12 @@ def library(libraries: Libraries, files: Path) -> Library:
 @pytest.fixture(scope="module")
 def subgroup_libraries(libraries: Libraries, files: Path) -> dict[int, Library]:
     """By size of the subgroups, a library with the forms that use them."""
-    return {
-        size: libraries.load(_compiled(files / f"kernels-{size}.wasm", ("decode",), size)) for size in SUBGROUP_SIZES
-    }
+    loaded = {}
+    for size in SUBGROUP_SIZES:
+        wasm = _compiled(files / f"kernels-{size}.wasm", ("decode",), size)
+        with emulated_subgroups(libraries) if size > libraries.adapter["subgroup_size"] else nullcontext():
+            loaded[size] = libraries.load(wasm)
+    return loaded
 
 
 def _compiled(out: Path, forms: tuple[str, ...], subgroup_size: int | None = None) -> Path:

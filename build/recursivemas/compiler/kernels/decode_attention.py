@@ -51,6 +51,14 @@ def teams(shape: AttentionShape) -> int:
     return max(1, min(_MOST_TEAMS, THREADS // (shape.head_dim // ks.LANES)))
 
 
+def exponentials(shape: AttentionShape, subgroup_size: int | None) -> int:
+    """How many a workgroup computes for a full span, in all of its threads."""
+    if subgroup_size is None:
+        return shape.shared_heads * span(shape) * (shape.head_dim // ks.LANES)
+    form = _SubgroupAttend(shape, subgroup_size)
+    return form.span * form.sharing * form.own_heads + form.heads * form.blocks * form.teams * form.columns
+
+
 def parts_shape(shape: AttentionShape) -> tuple[int, int, int]:
     """Shape of the float32 buffer between the two kernels: sums of values, then largest score and sum."""
     return shape.heads, most_spans(shape) * teams(shape), shape.head_dim + ks.LANES

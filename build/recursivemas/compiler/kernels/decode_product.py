@@ -10,7 +10,7 @@ Assumes: nothing of K and N; it is fastest where K is a multiple of 32.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -24,25 +24,70 @@ from recursivemas.compiler.kernels.subgroups import ScatteredSums, combine_lanes
 from recursivemas.system.quantize import GROUP_SIZE, PER_WORD
 
 THREADS = 64
-_WIDEST_TEAM = 32
-# Wide matrices have enough rows to fill a GPU with fewer workgroups, which then read the activations less often.
-_WIDE = 4096
+ROWS = (4, 8)
+"""Rows of the weight whose sums a thread may keep at a time. Fewer than 4 would read more activations than weights;
+more than 8 need more registers for sums than for the 32 activations."""
+TEAMS = (32, 16, 8)
+"""Threads that may share rows. Wider ones would not fit a subgroup, narrower ones do not read whole lines of memory."""
+ENOUGH_WORKGROUPS = 256
+"""Enough to fill a GPU; a choice that gives fewer is only taken where none gives more."""
 
 
-def rows_per_team(product: Product) -> int:
-    """Rows of the weight whose sums a thread keeps at a time."""
-    return 8 if product.rows >= _WIDE else 4
+@dataclass(frozen=True)
+class Choice:
+    """Sizes of a product's kernel, and what follows from them.
+
+    Attributes:
+        product: The product.
+        rows: Of the weight whose sums a thread keeps.
+        team: Threads that share these rows.
+    """
+
+    product: Product
+    rows: int
+    team: int
+
+    @property
+    def made(self) -> int:
+        """Results of a team."""
+        return self.rows // 2 if self.product.gate else self.rows
+
+    @property
+    def workgroups(self) -> int:
+        """Of the dispatch."""
+        return -(-self.product.outputs // (THREADS // self.team * self.made))
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of activations that all teams load."""
+        element = 2 if self.product.dtype == "float16" else 4
+        return self.workgroups * (THREADS // self.team) * self.product.columns * element
+
+    @property
+    def idle(self) -> float:
+        """Share of a team's steps in which a thread has no group of columns."""
+        without = -self.product.groups % self.team
+        return without / (self.product.groups + without)
 
 
-def team_of(product: Product) -> int:
-    """Threads that share rows: a power of two, at most one for each group of columns."""
-    return min(_WIDEST_TEAM, 1 << (product.groups.bit_length() - 1))
+def choices(product: Product) -> list[Choice]:
+    """All sizes that the kernel may have; no team is wider than there are groups of columns."""
+    widest = 1 << (product.groups.bit_length() - 1)
+    teams = [team for team in TEAMS if team <= widest] or [widest]
+    return [Choice(product, rows, team) for rows in ROWS for team in teams]
 
 
-def workgroups(product: Product) -> int:
-    """Of the dispatch."""
-    made = rows_per_team(product) // (2 if product.gate else 1)
-    return -(-product.outputs // (THREADS // team_of(product) * made))
+def choice(product: Product) -> Choice:
+    """The sizes for a product, for all GPUs.
+
+    Of those with enough workgroups it is the one with most rows, because it loads the fewest activations; then the one
+    with the smallest idle share, in eighths; then the one with the widest team. Where none has enough workgroups, it is
+    the one with most of them.
+    """
+    enough = [each for each in choices(product) if each.workgroups >= ENOUGH_WORKGROUPS]
+    if not enough:
+        return max(choices(product), key=lambda each: (each.workgroups, each.team))
+    return min(enough, key=lambda each: (-each.rows, int(8 * each.idle), -each.team))
 
 
 @cache
@@ -57,14 +102,12 @@ def decode_product_with_subgroups(subgroup_size: int, **product: Any) -> tirx.Pr
 
 
 def _define(product: Product, subgroup_size: int) -> None:
-    operands = Operands(product, 1)
-    held, team = rows_per_team(product), team_of(product)
+    operands, sizes = Operands(product, 1), choice(product)
+    held, team, made = sizes.rows, sizes.team, sizes.made
     teams, width = THREADS // team, width_of(subgroup_size, team)
-    made = held // 2 if product.gate else held  # results of a team
-    sets = held // made
-    with ks.launch([workgroups(product)], THREADS) as (block, thread):
-        lane, own = thread % team, thread // team
-        first = (block * teams + own) * made
+    with ks.launch([sizes.workgroups], THREADS) as (block, thread):
+        lane = thread % team
+        first = (block * teams + thread // team) * made
         sums, squares = ks.local(held * ks.LANES), ks.local(ks.LANES)
         for row in ks.each(held):
             ks.store(sums, ks.spread(ks.f32(0.0)), ks.four(row * ks.LANES))
@@ -76,41 +119,55 @@ def _define(product: Product, subgroup_size: int) -> None:
         totals, square = ks.local(held), ks.local(1)
         for row in ks.each(held):
             ks.store(totals, ks.across(sums, row * ks.LANES), row)
-        scattered = ScatteredSums(totals, made, thread % width, width, sets)
+        shared_out = ScatteredSums(totals, made, thread % width, width, held // made)
         if product.eps is not None:
             ks.store(square, ks.across(squares, 0), 0)
             combine_lanes(square, width)
-        if width == team:
-            with ks.when(scattered.owner):
-                for row in ks.each(scattered.count):
-                    n = first + scattered.first + row
-                    with ks.when(n < product.outputs):
-                        scale = inverse_rms(product, square[0]) if product.eps is not None else None
-                        operands.finish([totals[each * made + row] for each in range(sets)], 0, n, scale)
+        if width < team:
+            _finish_together(operands, sizes, width, block, thread, totals, square, shared_out)
             return
-        parts = team // width
-        collected = ks.shared((teams * held, parts), "float32")
-        with ks.when(scattered.owner):
-            for each in range(sets):
-                for row in ks.each(scattered.count):
-                    place = own * held + each * made + scattered.first + row
-                    ks.store(collected, totals[each * made + row], place, lane // width)
-        if product.eps is not None:
-            all_squares = ks.shared((THREADS // width,), "float32")
-            with ks.when(True if width == 1 else thread % width == 0):
-                ks.store(all_squares, square[0], thread // width)
-        ks.barrier()
-        for turn in ks.each(-(-teams * made // THREADS)):
-            at = turn * THREADS + thread
-            n = block * (teams * made) + at
-            with ks.when(tirx.all(at < teams * made, n < product.outputs)):
-                row = at // made * held + at % made
-                rows = [row + each * made for each in range(sets)]
-                values = [_total(_row_of(collected, each), parts) for each in rows]
-                scale = None
-                if product.eps is not None:
-                    scale = inverse_rms(product, _total(lambda i: all_squares[i], parts))
-                operands.finish(values, 0, n, scale)
+        with ks.when(shared_out.owner):
+            for row in ks.each(shared_out.count):
+                n = first + shared_out.first + row
+                with ks.when(n < product.outputs):
+                    scale = inverse_rms(product, square[0]) if product.eps is not None else None
+                    operands.finish([totals[at + row] for at in range(0, held, made)], 0, n, scale)
+
+
+def _finish_together(
+    operands: Operands,
+    sizes: Choice,
+    width: int,
+    block: tirx.Var,
+    thread: tirx.Var,
+    totals: tirx.Buffer,
+    square: tirx.Buffer,
+    shared_out: ScatteredSums,
+) -> None:
+    """Adds up what is left for each row of a team, and of its squares, in workgroup memory."""
+    product, held, team, made = operands.product, sizes.rows, sizes.team, sizes.made
+    teams, parts = THREADS // team, team // width
+    collected = ks.shared((teams * held, parts), "float32")
+    with ks.when(shared_out.owner):
+        for at in range(0, held, made):
+            for row in ks.each(shared_out.count):
+                place = thread // team * held + at + shared_out.first + row
+                ks.store(collected, totals[at + row], place, thread % team // width)
+    if product.eps is not None:
+        all_squares = ks.shared((THREADS // width,), "float32")
+        with ks.when(True if width == 1 else thread % width == 0):
+            ks.store(all_squares, square[0], thread // width)
+    ks.barrier()
+    for turn in ks.each(-(-teams * made // THREADS)):
+        at = turn * THREADS + thread
+        n = block * (teams * made) + at
+        with ks.when(tirx.all(at < teams * made, n < product.outputs)):
+            row = at // made * held + at % made
+            values = [_total(_row_of(collected, row + each), parts) for each in range(0, held, made)]
+            scale = None
+            if product.eps is not None:
+                scale = inverse_rms(product, _total(lambda i: all_squares[i], parts))
+            operands.finish(values, 0, n, scale)
 
 
 def _row_of(collected: tirx.Buffer, row: tirx.Expr) -> Callable[[tirx.Var], tirx.Expr]:
