@@ -29,7 +29,7 @@ def refused_by_dawn(shaders: Iterable[Shader]) -> dict[str, str]:
     if not has_dawn():
         raise InputError(f"{_WEB}: Dawn, which compiles WGSL, is missing; run: make setup")
     sources = json.dumps(
-        {shader.name: {"code": shader.source, "beyondPromised": beyond_promised([shader])} for shader in shaders}
+        {shader.name: {"code": shader.source, "beyondPromised": bool(beyond_promised([shader]))} for shader in shaders}
     )
     command = ["node", "tools/wgsl.mjs"]
     done = subprocess.run(command, cwd=_WEB, input=sources, capture_output=True, text=True, check=True)
