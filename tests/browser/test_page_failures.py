@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from harness.engine_page import launch, serving
 from harness.playground import Playground, open_playground
@@ -252,8 +252,13 @@ def test_page_works_without_a_network_on_the_second_visit(browser: Browser, buil
         serving(built, default_system) as url,
         open_playground(browser, url, service_workers="allow") as playground,
     ):
-        playground.open()
+        # The system's description is asked for before the service worker takes over, and arrives after that.
+        waiting: list[Route] = []
+        playground.page.route("**/system.json", lambda route: waiting.append(route))
+        playground.page.goto(url)
         playground.page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+        waiting.pop().continue_()
+        playground.page.unroute("**/system.json")
         playground.load()
         playground.run()
         answer = playground.answer

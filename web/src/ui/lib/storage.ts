@@ -3,30 +3,36 @@
 const PAGE_CACHE = "recursivemas-page";
 
 /**
- * Registers the service worker and keeps the files that the page has loaded before the worker took over. Without service
- * workers (at an insecure address or in a private window) the page needs the network.
+ * Registers the service worker, and keeps the page and every file of its own that a request fetched past the worker:
+ * those from before it took over, which may arrive later. Without service workers (at an insecure address or in a private
+ * window) the page needs the network.
  */
 export async function keepPage(): Promise<void> {
   if (!("serviceWorker" in navigator) || typeof caches === "undefined") return;
   try {
     await navigator.serviceWorker.register("./sw.js");
-    const used = performance.getEntriesByType("resource").map(({ name }) => name);
-    const own = [window.location.href, ...used].filter(
-      (url) => new URL(url).origin === window.location.origin,
-    );
     const cache = await caches.open(PAGE_CACHE);
-    await Promise.allSettled([...new Set(own)].map((url) => keep(cache, url)));
+    const seen = new Set<string>();
+    const keepOnce = (url: string, isPage: boolean): void => {
+      if (seen.has(url) || new URL(url).origin !== window.location.origin) return;
+      seen.add(url);
+      keep(cache, url, isPage).catch(() => {}); // Without this only offline visits are missing.
+    };
+    if (!navigator.serviceWorker.controller) keepOnce(window.location.href, true);
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries() as PerformanceResourceTiming[])
+        if (entry.workerStart === 0) keepOnce(entry.name, false);
+    }).observe({ type: "resource", buffered: true });
   } catch {
     // Without this only offline visits are missing.
   }
 }
 
 /** Keeps a file unless the answer is somebody else's, such as the login page of a Wi-Fi network; see sw.js. */
-async function keep(cache: Cache, url: string): Promise<void> {
+async function keep(cache: Cache, url: string, isPage: boolean): Promise<void> {
   const response = await fetch(url);
   const html = /^text\/html\b/i.test(response.headers.get("Content-Type") ?? "");
-  const page = url === window.location.href;
-  if (response.status === 200 && response.type === "basic" && !response.redirected && html === page)
+  if (response.status === 200 && response.type === "basic" && !response.redirected && html === isPage)
     await cache.put(url, response);
 }
 
