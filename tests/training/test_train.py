@@ -113,6 +113,17 @@ def test_alignment_that_goes_wrong_ends_at_its_start(make_system: MakeSystem, tm
     assert checks and not any(checks)
 
 
+def test_role_texts_are_asked_for_only_where_inner_links_learn(make_system: MakeSystem, tmp_path: Path) -> None:
+    inner = {**SETTINGS["inner"], "texts": str(tmp_path / "texts.jsonl")}
+    system = make_system("distillation", **{**SETTINGS, "inner": inner})
+    with pytest.raises(InputError, match="texts.jsonl: training.inner.texts names this file of role texts"):
+        train_system(system, tmp_path / "whole")
+    start = trainer.new_links(system, load_agents(system)).to_file(system.name, {})
+    train_system(system, tmp_path / "outer", start=start)
+    train_system(system, tmp_path / "soft", soft_prompts=True)
+    assert {line["phase"] for folder in ("outer", "soft") for line in lines(tmp_path / folder)} == {"outer"}
+
+
 def test_train_system_repeats_itself(system: System, make_system: MakeSystem, tmp_path: Path) -> None:
     declared = make_system("distillation", **SETTINGS)
     train_system(declared, tmp_path / "a")

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from recursivemas.system.files import sha256_of, write_text_atomic
 from recursivemas.system.links_file import LinkFile, load_links
+from recursivemas.system.progress import Progress
 from recursivemas.system.questions import Asked
 from recursivemas.system.system import System, load_system
 from recursivemas.training.agents import LoadedAgent, checksums
@@ -40,15 +42,18 @@ from recursivemas.training.train.trainer import new_links, settings_record, trai
 NAME = "townsfolk"
 SYSTEM = "townsfolk.yaml"
 QUESTIONS = 504
+TRAINED = "trained links"
+"""The row of the links that ship."""
 BATCH = 252
-CURVE = (0, 20, 40, 100, 200)
-"""Steps of cross-entropy after which accuracy is measured, as far as training goes."""
+CURVE = (20, 40)
+"""Steps of cross-entropy, from the links that ship, after which accuracy is measured."""
 TEXT_TOKENS = (None, 2, 8)
 """Tokens of a hand-off in text: the agent's latent steps, too few for a request, and more than any agent needs."""
 ALONE = "Facts: {all_facts}\nQuestion: {question}\nNext:\n"
 """The deciding agent's prompt with everybody's facts."""
-CONTROL_SHARE = 0.5
-"""Links of a control train for this share of the steps."""
+SHUFFLED_STEPS = 20
+SOFT_PROMPTS = {"steps": 200, "learning_rate": 1e-3, "batch_size": 12, "early_weight": 0.0}
+"""Vectors that start at random need more and larger steps than links that work already; all rounds are alike to them."""
 
 
 class SharedPrefixes(Recursion):
@@ -176,45 +181,46 @@ class Part:
         shipped = self.systems / "links" / f"{NAME}.recursivelink.json"
         if shipped.is_file() and (found := load_links(shipped)).provenance["training"] == settings_record(self.system):
             return found
-        return load_links(self.train(keep_at=CURVE) / "recursivelink.json")
+        folder = self.folder.parent / "main"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "training.lock"):  # parts run side by side
+            train_system(self.system, folder, resume=True, agents=self.agents, progress=self._phase)
+        return load_links(folder / "recursivelink.json")
 
-    def train(self, rounds: int | None = None, share: float = 1.0, **options: Any) -> Path:
-        """Trains links into the part's folder, unless they are there; returns the folder."""
-        outer = self.system.training.outer
-        steps = min(outer.steps, max(1, round(outer.steps * share)))  # none where the system has none
-        training = self.system.training.model_copy(update={"outer": outer.model_copy(update={"steps": steps})})
-        system = self.system.model_copy(update={"rounds": rounds or self.system.rounds, "training": training})
-        train_system(
-            system,
-            self.folder,
-            resume=True,
-            agents=self.agents,
-            progress=lambda phase: partial(_say, f"seed {self.seed}: {phase}"),
-            **options,
-        )
-        return self.folder
+    def cross_entropy(self, rounds: int, outer: dict[str, Any], **options: Any) -> Path:
+        """Trains with cross-entropy alone, unless it is done; returns the folder.
+
+        Args:
+            rounds: To train through.
+            outer: Settings of the outer loop that differ from the system's.
+            options: Of `train_system`.
+        """
+        training = self.system.training
+        changed = training.model_copy(update={"outer": training.outer.model_copy(update=outer)})
+        system = self.system.model_copy(update={"rounds": rounds, "training": changed})
+        folder = self.folder / "cross-entropy"
+        train_system(system, folder, resume=True, agents=self.agents, progress=self._phase, **options)
+        return folder
+
+    def _phase(self, phase: str) -> Progress:
+        return partial(_say, f"seed {self.seed}: {phase}")
 
 
 def main_part(part: Part) -> None:
     """The links that ship: by rounds, by steps, and with each edge cut."""
     trained = part.links()
     untrained = new_links(part.system, part.agents).to_file(part.system.name, {})
-    curve = CURVE if part.system.training.outer.steps else ()
-    stages = {step: path for step in curve if (path := part.folder / "stages" / f"outer-{step}.json").is_file()}
     started = part.folder / "stages" / "started.json"
     start = load_links(started) if started.is_file() else None  # links that ship keep no stages
-    part.drop_stale([trained, untrained, *(load_links(path) for path in stages.values()), *([start] if start else [])])
+    part.drop_stale([trained, untrained, *([start] if start else [])])
     for rounds in (3, 2, 1):
-        part.measure("trained links", trained, rounds=rounds)
+        part.measure(TRAINED, trained, rounds=rounds)
     if start is not None:
         part.measure("before the links learned from rollouts", start, rounds=3)
-    part.measure("trained links", trained, rounds=4)
+    part.measure(TRAINED, trained, rounds=4)
     part.measure("control: hand-offs are zeros", trained, control="zeros")
     part.measure("control: another question's hand-offs", trained, control="other_question")
     part.measure("untrained links", untrained)
-    for step, path in stages.items():
-        for rounds in (3, 2, 1):
-            part.measure(f"after {step} steps of cross-entropy", load_links(path), rounds=rounds)
     for edge in part.system.edges:
         part.measure(f"control: {edge.id} is zeros", trained, partial(_zeros, edge.id))
         part.measure(f"control: {edge.id} of another question", trained, partial(_swapped, edge.id))
@@ -242,36 +248,51 @@ def text_part(part: Part) -> None:
         part.measure(f"text, sampled, {length}", None, system=written, mode="text", temperature=1.0)
 
 
+def cross_entropy_part(part: Part) -> None:
+    """Cross-entropy through all rounds from the links that ship, by steps."""
+    folder = part.cross_entropy(part.system.rounds, {"steps": CURVE[-1]}, start=part.links(), keep_at=CURVE)
+    kept = {step: load_links(folder / "stages" / f"outer-{step}.json") for step in CURVE}
+    part.drop_stale([*kept.values()])
+    for step, links in kept.items():
+        part.measure(f"after {step} steps of cross-entropy", links, rounds=3)
+    for rounds in (2, 4):
+        part.measure(f"after {CURVE[-1]} steps of cross-entropy", kept[CURVE[-1]], rounds=rounds)
+
+
+def shallow_part(part: Part) -> None:
+    """Cross-entropy through two rounds, measured at two, three and four."""
+    folder = part.cross_entropy(2, {"steps": CURVE[-1]}, start=part.links())
+    links = load_links(folder / "recursivelink.json")
+    part.drop_stale([links])
+    for rounds in (3, 2, 4):
+        part.measure(f"after {CURVE[-1]} steps through 2 rounds", links, rounds=rounds)
+
+
 def shuffled_part(part: Part) -> None:
-    """Links that are trained on other questions' answers."""
+    """Cross-entropy with other questions' answers."""
     assert part.system.task is not None and part.system.task.train is not None
     data = ShuffledAnswers(part.system.task.train, part.seed)
-    folder = part.train(share=CONTROL_SHARE, data=data)
-    part.measure("control: trained on shuffled answers", load_links(folder / "recursivelink.json"))
+    folder = part.cross_entropy(part.system.rounds, {"steps": SHUFFLED_STEPS}, start=part.links(), data=data)
+    links = load_links(folder / "recursivelink.json")
+    part.drop_stale([links])
+    part.measure(f"control: {SHUFFLED_STEPS} steps on shuffled answers", links)
 
 
 def soft_part(part: Part) -> None:
     """Vectors of the same size in place of hand-offs, the same for every question."""
-    folder = part.train(share=CONTROL_SHARE, soft_prompts=True)
-    hook = soft_prompt_hook(folder)
+    hook = soft_prompt_hook(part.cross_entropy(part.system.rounds, SOFT_PROMPTS, soft_prompts=True))
     untrained = new_links(part.system, part.agents).to_file(part.system.name, {})
+    part.drop_stale([untrained])
     part.measure("control: a trained soft prompt in place of hand-offs", untrained, hook)
-
-
-def shallow_part(part: Part) -> None:
-    """Training through two rounds, measured at two, three and four."""
-    folder = part.train(rounds=2)
-    links = load_links(folder / "recursivelink.json")
-    for rounds in (3, 2, 4):
-        part.measure("trained through 2 rounds", links, rounds=rounds)
 
 
 PARTS: dict[str, Callable[[Part], None]] = {
     "main": main_part,
     "text": text_part,
-    "shuffled": shuffled_part,
     "soft prompts": soft_part,
+    "cross-entropy": cross_entropy_part,
     "two rounds": shallow_part,
+    "shuffled": shuffled_part,
 }
 
 
@@ -335,7 +356,7 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
     for seed in seeds:
         if cells := [cell for cell in (*before, *here) if cell["seed"] == seed]:
             raw.append({"seed": seed, "cells": cells})
-        metrics = work / f"{NAME}-{seed}" / "main" / "metrics.jsonl"
+        metrics = work / f"{NAME}-{seed}" / "cross-entropy" / "cross-entropy" / "metrics.jsonl"
         if metrics.is_file() and (steps := [line for line in read_cells(metrics) if line["phase"] == "outer"]):
             logs.append(steps)
     if not raw:
@@ -352,9 +373,9 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
         "cells": [*before, *here],
     }
     write_text_atomic(out / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
-    curve = [row for row in rows if row["row"].startswith("after ") and row["rounds"] == 3]
-    draw_rows(NAME, [row for row in rows if row not in curve], out / f"{NAME}.png")
-    if curve:
+    draw_rows(NAME, rows, out / f"{NAME}.png")
+    curve = {0 if row["row"] == TRAINED else int(row["row"].split()[1]): row for row in rows if _on_curve(row)}
+    if len(curve) > 1:
         _draw_curve(curve, logs, out / f"{NAME}-steps.png")
     if any("handoff_gradient" in key for log in logs for key in log[0]):
         draw_stability(NAME, logs, out / f"{NAME}-stability.png")
@@ -366,18 +387,25 @@ def _place(cell: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(cell[key] for key in ("seed", "part", "row", "rounds"))
 
 
-def _draw_curve(rows: Sequence[dict[str, Any]], logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
+def _on_curve(row: dict[str, Any]) -> bool:
+    """Whether a row is the links that ship, or what cross-entropy makes of them, at three rounds."""
+    return bool(row["rounds"] == 3 and (row["row"] == TRAINED or row["row"].endswith(" steps of cross-entropy")))
+
+
+def _draw_curve(rows: dict[int, dict[str, Any]], logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
     """Draws accuracy at three rounds by steps of cross-entropy, and the loss of every seed."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    points = sorted((int(row["row"].split()[1]), row) for row in rows)
-    y = [row["accuracy"] for _, row in points]
-    error = [[row["accuracy"] - row["low"] for _, row in points], [row["high"] - row["accuracy"] for _, row in points]]
-    left.errorbar([step for step, _ in points], y, yerr=error, marker="o", capsize=3)
+    steps = sorted(rows)
+    y = [rows[step]["accuracy"] for step in steps]
+    error = [[rows[step]["accuracy"] - rows[step]["low"] for step in steps]]
+    error += [[rows[step]["high"] - rows[step]["accuracy"] for step in steps]]
+    left.errorbar(steps, y, yerr=error, marker="o", capsize=3)
     left.set(title=f"{NAME}: accuracy at three rounds", xlabel="steps of cross-entropy", ylim=(0, 1.03))
     for index, log in enumerate(logs):
-        steps, losses = zip(*((line["step"], line["loss"]) for line in log), strict=True)
-        right.plot(steps, losses, linewidth=1, label=f"run {index + 1}")
+        right.plot(
+            *zip(*((line["step"], line["loss"]) for line in log), strict=True), linewidth=1, label=f"run {index + 1}"
+        )
     right.set(title="loss", xlabel="step", yscale="log")
     for axis in (left, right):
         axis.grid(alpha=0.3)

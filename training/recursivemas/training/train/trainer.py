@@ -430,8 +430,10 @@ def new_links(system: System, agents: dict[str, LoadedAgent]) -> Links:
     return Links.create(sizes, edges, settings.variant, settings.inner_width, settings.outer_width)
 
 
-def run_identity(system: System, data: TrainingData, agents: dict[str, str], start: LinkFile | None) -> str:
-    """Names a run by its system, settings, data, agents and start links; it refuses a checkpoint of any other.
+def run_identity(
+    system: System, data: TrainingData, agents: dict[str, str], start: LinkFile | None, texts: str | None = None
+) -> str:
+    """Names a run by its system, settings, data, agents, start links and role texts; it refuses a checkpoint of any other.
 
     Files count by their content, not by their path.
     """
@@ -442,7 +444,6 @@ def run_identity(system: System, data: TrainingData, agents: dict[str, str], sta
         "task": {"data", "train"},
         "training": {"inner": {"texts"}},
     }
-    texts = system.training.inner.texts
     record = {
         "system": system.model_dump(mode="json", by_alias=True, exclude=places),
         "data": {"kind": type(data).__name__, "source": source, "seed": data.seed},
@@ -501,9 +502,11 @@ def train_system(
         if system.task is None or system.task.train is None:
             raise InputError(f"system {system.name!r} names no training data; set task.train or pass --data")
         data = TrainingData(system.task.train, settings.seed)
-    if settings.inner.texts is not None and not Path(settings.inner.texts).is_file():  # before agents are loaded
+    outer_alone = start is not None or soft_prompts
+    texts = None if outer_alone else settings.inner.texts
+    if texts is not None and not Path(texts).is_file():  # before agents are loaded
         raise InputError(
-            f"{settings.inner.texts}: training.inner.texts names this file of role texts, which is missing; write it "
+            f"{texts}: training.inner.texts names this file of role texts, which is missing; write it "
             "(docs/real-agents.md), or make the shipped system's: python -m recursivemas.training.make_data --out runs "
             "--role-texts 12000"
         )
@@ -512,12 +515,12 @@ def train_system(
     before = checksums(agents)
     links = (new_links(system, agents) if start is None else Links.from_file(start)).to(accelerator.device)
     soft = SoftPrompts(system, agents[system.deciding_agent.id]).to(accelerator.device) if soft_prompts else None
-    identity = run_identity(system, data, before, start) + (" soft prompts" if soft else "")
+    identity = run_identity(system, data, before, start, texts) + (" soft prompts" if soft else "")
     run = Run(out, soft or links, identity, checkpoint_every, accelerator, progress)
     run.start(resume, say)
     check_window(system, agents, data.known, system.rounds, system.default_latent_steps)
     trainer = Trainer(system, agents, links, data, run, say, keep_at, soft)
-    trainer.train() if start is None and soft is None else trainer.train_outer()
+    trainer.train_outer() if outer_alone else trainer.train()
     assert checksums(agents) == before, "an agent changed while its links were trained"
     if accelerator.is_main_process and soft is not None:
         soft.save(out)
