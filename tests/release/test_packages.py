@@ -1,34 +1,38 @@
-"""The published packages, rehearsed without a network: built by the workflow's script, uploaded to a stand-in of PyPI
-by trusted publishing, and used in environments that hold nothing else."""
+"""The published packages, rehearsed without a network: built by the workflow's scripts, uploaded to stand-ins of PyPI
+and npm by trusted publishing, and the Python package used in environments that hold nothing else."""
 
 import base64
-import http.server
 import importlib.metadata
 import json
 import os
 import re
-import ssl
+import shutil
 import subprocess
 import sysconfig
 import tarfile
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from recursivemas.cli import doctor
 from recursivemas.system.programs import install_command
 
 from .environments import ROOT, answer_of_the_example, empty_environment, install, run
+from .registries import Registry, serving
 from .test_lock import CORE, EVERYTHING, PROJECT, TORCH, entries
 
+SCRIPTS = ROOT / ".github"
 
-def script(name: str, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+
+def script(
+    name: str, *arguments: str | Path, folder: Path = SCRIPTS, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """Runs one of the workflow's scripts."""
-    command = ["bash", str(ROOT / ".github" / name), *map(str, arguments)]
+    command = ["bash", str(folder / name), *map(str, arguments)]
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
 
 
@@ -47,93 +51,118 @@ def test_release_builds_one_wheel_and_one_source_distribution(packages: Path) ->
     assert sorted(path.name for path in packages.iterdir()) == names
 
 
-def test_release_refuses_a_tag_that_is_not_the_version(tmp_path: Path) -> None:
-    done = script("build-python.sh", tmp_path / "out", TAG="v999.0.0")
-    assert done.returncode == 1 and "the tag must be v" in done.stderr
+@pytest.mark.parametrize("name", ["build-python.sh", "build-npm.sh"])
+def test_release_refuses_a_tag_that_is_not_the_version(name: str, tmp_path: Path) -> None:
+    done = script(name, tmp_path / "out", TAG="v999.0.0")
+    assert done.returncode == 1 and f"the tag must be v{PROJECT['version']}" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-class Index(http.server.ThreadingHTTPServer):
-    """What PyPI and GitHub answer to a workflow that publishes; it keeps what it was asked."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.asked: list[tuple[str, str, str, bytes]] = []
-        self.certificate = folder / "certificate.pem"
-        key = folder / "key.pem"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
-                *("-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"),
-                *("-keyout", str(key), "-out", str(self.certificate)),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, key)
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.server_port}"
-
-
-class _Answers(http.server.BaseHTTPRequestHandler):
-    def _answer(self) -> None:
-        assert isinstance(self.server, Index)
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        self.server.asked.append((self.command, self.path, self.headers.get("authorization") or "", body))
-        known: dict[str, dict[str, Any]] = {
-            "/_/oidc/audience": {"audience": "pypi"},
-            "/identity": {"value": "signed.by.github"},
-            "/_/oidc/mint-token": {"success": True, "token": "pypi-for-a-quarter-of-an-hour"},
-        }
-        data = json.dumps(known.get(self.path.partition("?")[0], {})).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_POST = _answer  # noqa: N815 - the names of http.server
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
+def test_every_file_with_the_version_has_the_same_one() -> None:
+    package = json.loads((ROOT / "web/package.json").read_text(encoding="utf-8"))
+    lock = json.loads((ROOT / "web/package-lock.json").read_text(encoding="utf-8"))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    found = [package["version"], lock["version"], lock["packages"][""]["version"], str(citation["version"])]
+    assert found == [PROJECT["version"]] * 4
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[Index]:
-    server = Index(tmp_path)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def index(tmp_path: Path) -> Iterator[Registry]:
+    """What PyPI and GitHub answer to a workflow that publishes."""
+    answers = {
+        "/_/oidc/audience": {"audience": "pypi"},
+        "/identity": {"value": "signed.by.github"},
+        "/_/oidc/mint-token": {"success": True, "token": "pypi-for-a-quarter-of-an-hour"},
+    }
+    with serving(Registry(answers, tmp_path)) as registry:
+        yield registry
 
 
-def test_release_uploads_with_a_token_that_pypi_gives_to_this_workflow(packages: Path, index: Index) -> None:
+def test_release_uploads_with_a_token_that_pypi_gives_to_this_workflow(packages: Path, index: Registry) -> None:
     done = script(
         *("publish-python.sh", packages),
         UV_PUBLISH_URL=f"{index.url}/legacy/",
-        ACTIONS_ID_TOKEN_REQUEST_URL=f"{index.url}/identity?version=2",
-        ACTIONS_ID_TOKEN_REQUEST_TOKEN="of-the-job",
-        GITHUB_ACTIONS="true",
         SSL_CERT_FILE=str(index.certificate),
-        NO_PROXY="*",
+        **index.identity(),
     )
     assert done.returncode == 0, done.stderr
-    asked = [(method, path.partition("?")[0]) for method, path, _, _ in index.asked]
+    asked = [(each.method, each.path) for each in index.asked]
     assert asked[:3] == [("GET", "/_/oidc/audience"), ("GET", "/identity"), ("POST", "/_/oidc/mint-token")]
-    assert json.loads(index.asked[2][3]) == {"token": "signed.by.github"}
-    uploads = [(key, body) for _, path, key, body in index.asked if path == "/legacy/"]
+    assert json.loads(index.asked[2].body) == {"token": "signed.by.github"}
+    uploads = [each for each in index.asked if each.path == "/legacy/"]
     assert len(uploads) == 2
-    for key, body in uploads:
-        assert base64.b64decode(key.removeprefix("Basic ")) == b"__token__:pypi-for-a-quarter-of-an-hour"
-        assert b'name="requires_dist"' in body and b"recursivemas-" in body
+    for each in uploads:
+        key = base64.b64decode(each.authorization.removeprefix("Basic "))
+        assert key == b"__token__:pypi-for-a-quarter-of-an-hour"
+        assert b'name="requires_dist"' in each.body and b"recursivemas-" in each.body
     for path in packages.iterdir():
-        assert any(path.read_bytes() in body for _, body in uploads)
+        assert any(path.read_bytes() in each.body for each in uploads)
+
+
+def copied_clone(folder: Path) -> Path:
+    """What build-npm.sh reads, so that it does not write into the clone where other tests build the engine; returns
+    the folder of the workflow's scripts."""
+    shutil.copytree(ROOT / ".github", folder / ".github")
+    shutil.copytree(ROOT / "web", folder / "web", ignore=shutil.ignore_patterns("node_modules", "lib", "dist"))
+    (folder / "web/node_modules").symlink_to(ROOT / "web/node_modules")
+    for name in ("docs", "LICENSE", "systems"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder / ".github"
+
+
+@pytest.fixture(scope="module")
+def npm_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the engine's package, as the workflow builds it."""
+    scripts = copied_clone(tmp_path_factory.mktemp("clone"))
+    out = tmp_path_factory.mktemp("npm")
+    done = script(
+        *("build-npm.sh", out), folder=scripts, TAG=f"v{PROJECT['version']}", GITHUB_REPOSITORY="owner/repository"
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_release_packs_the_engine_with_the_address_of_its_repository(npm_package: Path) -> None:
+    (package,) = npm_package.iterdir()
+    assert package.name == f"recursivemas-{PROJECT['version']}.tgz"
+    with tarfile.open(package) as files:
+        text = files.extractfile("package/package.json")
+        assert text is not None
+        manifest = json.load(text)
+    assert manifest["version"] == PROJECT["version"]
+    assert manifest["repository"] == {"type": "git", "url": "git+https://github.com/owner/repository.git"}
+    assert "private" not in manifest
+
+
+def test_release_shows_what_it_would_send_to_npm(npm_package: Path) -> None:
+    with serving(Registry({})) as npm:
+        done = script("publish-npm.sh", npm_package, NPM_FLAGS=f"--dry-run --registry={npm.url}", NO_PROXY="*")
+    assert done.returncode == 0, done.stderr
+    assert f"+ recursivemas@{PROJECT['version']}" in done.stdout
+    assert "public access (dry-run)" in done.stderr
+    assert {each.method for each in npm.asked} <= {"GET"}
+
+
+def test_release_sends_the_engine_with_a_token_that_npm_gives_to_this_workflow(npm_package: Path) -> None:
+    npm_version = Version(subprocess.run(["npm", "--version"], capture_output=True, text=True, check=True).stdout)
+    if npm_version < Version("11.5.1"):  # the workflow takes the npm of Node 24
+        pytest.skip(f"npm {npm_version} does not know trusted publishing; 11.5.1 was the first")
+    token = "/-/npm/v1/oidc/token/exchange/package/recursivemas"
+    answers = {"/identity": {"value": "signed.by.github"}, token: {"token": "npm-for-some-minutes"}}
+    with serving(Registry(answers)) as npm:
+        # The statement of provenance is signed by a service that only a workflow of GitHub can ask.
+        flags = f"--registry={npm.url} --no-provenance"
+        done = script("publish-npm.sh", npm_package, NPM_FLAGS=flags, **npm.identity())
+    assert done.returncode == 0, done.stderr
+    exchange = next(each for each in npm.asked if each.path == token)
+    assert (exchange.method, exchange.authorization) == ("POST", "Bearer signed.by.github")
+    (sent,) = (each for each in npm.asked if each.method == "PUT")
+    assert (sent.path, sent.authorization) == ("/recursivemas", "Bearer npm-for-some-minutes")
+    body = json.loads(sent.body)
+    assert body["access"] == "public" and list(body["versions"]) == [PROJECT["version"]]
+    (attached,) = body["_attachments"].values()
+    (package,) = npm_package.iterdir()
+    assert base64.b64decode(attached["data"]) == package.read_bytes()
 
 
 def borrow(site: Path, names: Iterable[str]) -> None:

@@ -164,6 +164,12 @@ def test_step_is_one_thin_call_of_something_that_exists(name: str, job_id: str, 
         assert {each.split("=")[0] for each in arguments if each.startswith("--")} <= known
 
 
+def test_release_builds_no_package_under_a_tag_that_is_not_its_version() -> None:
+    builds = [step for step in WORKFLOWS["release"]["jobs"]["build"]["steps"] if "github/build-" in step.get("run", "")]
+    assert [step["run"].split()[1] for step in builds] == [".github/build-python.sh", ".github/build-npm.sh"]
+    assert [step["env"] for step in builds] == [{"TAG": "${{ github.ref_type == 'tag' && github.ref_name || '' }}"}] * 2
+
+
 def test_disk_is_freed_on_a_runner_only() -> None:
     environment = {key: value for key, value in os.environ.items() if key != "GITHUB_ACTIONS"}
     command = ["bash", ".github/free-disk.sh"]
