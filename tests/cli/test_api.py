@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,6 +218,31 @@ def test_missing_torch_is_told_with_the_command_that_installs_it(monkeypatch: py
         rm.load(SYSTEM)
     with pytest.raises(rm.InputError, match="needs torch, accelerate, matplotlib"):
         rm.train(SYSTEM, "out")
+
+
+@pytest.mark.parametrize(
+    ("asked", "built"),
+    [
+        ({}, ("q4f32_1", ["q4f16_1"])),
+        ({"quantization": "q4f16_1"}, ("q4f16_1", [])),
+        ({"variants": ["q0f32"]}, ("q4f16_1", ["q0f32"])),
+    ],
+    ids=["the system's own", "one quantization", "named variants"],
+)
+def test_build_includes_the_fallbacks_of_the_system_unless_it_is_told_otherwise(
+    asked: dict[str, Any], built: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = ROOT / "systems/townsfolk.yaml"
+    text = system.read_text(encoding="utf-8")
+    assert "\nquantization: q4f16_1\nfallbacks: [q4f32_1]" in text
+    calls: list[tuple[str, list[str]]] = []
+
+    def build_system(*given: Any) -> None:
+        calls.append((given[3].quantization, list(given[6])))
+
+    monkeypatch.setattr("recursivemas.release.package.build_system", build_system)
+    rm.build(system, tmp_path / "links.json", tmp_path / "out", **asked)
+    assert calls == [built]
 
 
 def test_compile_checks_before_it_downloads(tmp_path: Path) -> None:

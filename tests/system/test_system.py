@@ -114,6 +114,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         r"has no \{question\} slot",
     ),
     "repeated agent": ({"agents": [*sequential()["agents"], sequential()["agents"][0]]}, "'a' appears twice"),
+    "own quantization as a fallback": (
+        {"quantization": "q4f16_1", "fallbacks": ["q4f32_1", "q4f16_1"]},
+        "fallbacks name 'q4f16_1' again",
+    ),
     "mixture of two": ({"pattern": "mixture"}, "needs two or more experts"),
     "edges beside a pattern": ({"edges": [{"from": "a", "to": "b"}]}, "edges do not match pattern 'sequential'"),
 }

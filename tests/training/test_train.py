@@ -116,7 +116,7 @@ def test_alignment_that_goes_wrong_ends_at_its_start(make_system: MakeSystem, tm
 def test_role_texts_are_asked_for_only_where_inner_links_learn(make_system: MakeSystem, tmp_path: Path) -> None:
     inner = {**SETTINGS["inner"], "texts": str(tmp_path / "texts.jsonl")}
     system = make_system("distillation", **{**SETTINGS, "inner": inner})
-    with pytest.raises(InputError, match="texts.jsonl: training.inner.texts names this file of role texts"):
+    with pytest.raises(InputError, match=r"texts\.jsonl: training\.inner\.texts names this file of role texts"):
         train_system(system, tmp_path / "whole")
     start = trainer.new_links(system, load_agents(system)).to_file(system.name, {})
     train_system(system, tmp_path / "outer", start=start)

@@ -156,7 +156,7 @@ def build(
         system: The system's YAML file.
         links: Its `recursivelink.json`.
         out: The system's folder; an earlier build there is replaced when this one succeeds.
-        quantization: Name of a scheme; the system's by default.
+        quantization: Name of a scheme; the system's by default, together with its fallbacks.
         variants: Further quantizations to include, for GPUs that can run them.
         backend: As in `compile`.
         context_window: As in `compile`.
@@ -176,7 +176,10 @@ def build(
     from recursivemas.system.manifest import load_manifest
 
     path, link_path, folder = Path(system), Path(links), Path(out)
-    scheme = quantization or load_system(path).quantization
+    declared = load_system(path)
+    scheme = quantization or declared.quantization
+    if quantization is None and not variants:
+        *variants, scheme = declared.quantization, *declared.fallbacks  # the last runs where no other can
     options = CompileOptions(scheme, backend, context_window, prefill_chunk, subgroup_size)
     supplied = Supplied(None if agents is None else Path(agents), tuple(Path(each) for each in measured))
     if if_changed and is_current(path, link_path, folder, options, supplied, variants):

@@ -24,7 +24,8 @@ def build_command(
         Path, typer.Option(help="dist/<system>; an earlier build there is replaced when this one succeeds.")
     ],
     quantization: Annotated[
-        str | None, typer.Option(help=f"{QUANTIZATION_NAMES}. Default: the one that the system names.")
+        str | None,
+        typer.Option(help=f"{QUANTIZATION_NAMES}. Default: the one that the system names, with its fallbacks."),
     ] = None,
     variant: Annotated[
         list[str] | None,

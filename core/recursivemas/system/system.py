@@ -163,6 +163,8 @@ class System(Closed):
     """Latent steps of a turn."""
     quantization: Quantization = "q4f16_1"
     """How a build stores weights."""
+    fallbacks: tuple[Quantization, ...] = added(())
+    """For GPUs that cannot run `quantization`, in order of preference; a build includes them all as variants."""
     agents: tuple[Agent, ...] = Field(min_length=1, max_length=MAX_AGENTS)
     """The agents in the order in which they run; the last one decides."""
     edges: tuple[Edge, ...] = ()
@@ -197,6 +199,8 @@ class System(Closed):
         if repeated := {each for each in ids if ids.count(each) > 1}:
             raise InputError(f"agent id {sorted(repeated)[0]!r} appears twice; ids must be unique")
         resolve_edges(ids, self.edges)
+        if repeated := {each for each in self.fallbacks if (self.quantization, *self.fallbacks).count(each) > 1}:
+            raise InputError(f"fallbacks name {sorted(repeated)[0]!r} again; a build stores weights in each way once")
         if self.pattern != "graph":
             expected = {(e["from"], e["to"]) for e in pattern_edges(self.pattern, ids)}
             if {(edge.source, edge.target) for edge in self.edges} != expected:

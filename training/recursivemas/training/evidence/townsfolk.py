@@ -53,7 +53,7 @@ ALONE = "Facts: {all_facts}\nQuestion: {question}\nNext:\n"
 """The deciding agent's prompt with everybody's facts."""
 SHUFFLED_STEPS = 20
 SOFT_PROMPTS = {"steps": 200, "learning_rate": 1e-3, "batch_size": 12, "early_weight": 0.0}
-"""Vectors that start at random need more and larger steps than links that work already; all rounds are alike to them."""
+"""Vectors start at random and need more and larger steps than links that work already. All rounds are alike to them."""
 
 
 class SharedPrefixes(Recursion):
@@ -129,7 +129,10 @@ class Part:
     def subject(self) -> str:
         """Digest of what every cell depends on besides links: the system's prompts and decoding, agents, questions."""
         assert self.system.task is not None and self.system.task.data is not None
-        places: Any = {"training": True, "description": True, "task": True, "agents": {"__all__": {"model", "adapter"}}}
+        places: Any = {
+            **dict.fromkeys(("training", "description", "task", "fallbacks"), True),
+            "agents": {"__all__": {"model", "adapter"}},
+        }
         declared = self.system.model_dump_json(exclude=places, by_alias=True)
         parts = [declared, *sorted(checksums(self.agents).values()), sha256_of(Path(self.system.task.data))]
         return _digest(" ".join(parts))

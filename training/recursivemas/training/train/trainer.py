@@ -433,7 +433,7 @@ def new_links(system: System, agents: dict[str, LoadedAgent]) -> Links:
 def run_identity(
     system: System, data: TrainingData, agents: dict[str, str], start: LinkFile | None, texts: str | None = None
 ) -> str:
-    """Names a run by its system, settings, data, agents, start links and role texts; it refuses a checkpoint of any other.
+    """Names a run by all that its links depend on; it refuses a checkpoint of any other run.
 
     Files count by their content, not by their path.
     """
@@ -443,6 +443,7 @@ def run_identity(
         "agents": {"__all__": {"model", "adapter", "tokenizer"}},
         "task": {"data", "train"},
         "training": {"inner": {"texts"}},
+        "fallbacks": True,
     }
     record = {
         "system": system.model_dump(mode="json", by_alias=True, exclude=places),
