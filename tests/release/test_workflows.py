@@ -1,11 +1,13 @@
 """The workflows, without GitHub: linted, closed to pull requests, pinned, and their commands run here."""
 
+import hashlib
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from recursivemas.mlc.tree import KNOWN_TREES, SOURCE_VARIABLE
 from recursivemas.release.attestation import WORKFLOW
 from recursivemas.release.release_plan import check_tag, plan_release
 from recursivemas.system.errors import InputError
+from recursivemas.system.system import load_system
+from tests.system.test_packages import MODEL, wheel
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -248,6 +252,54 @@ def test_weekly_tests_find_the_mlc_llm_that_is_known_to_work(tmp_path: Path) -> 
     assert name == SOURCE_VARIABLE
     assert (Path(place) / "python/mlc_llm/libinfo.py").is_file()
     assert not Path(place).is_relative_to(ROOT)
+
+
+WEEKLY = "github.event_name == 'schedule' || github.event_name == 'workflow_dispatch'"
+
+
+def test_weekly_tests_have_the_real_agents_and_keep_the_pictures(tmp_path: Path) -> None:
+    steps = WORKFLOWS["test"]["jobs"]["test"]["steps"]
+    by_command = {step["run"]: step for step in steps if "run" in step}
+    order = list(by_command)
+    assert order.index("bash .github/smollm2.sh") < order.index("make test-all")
+    assert by_command["bash .github/smollm2.sh"]["if"] == by_command["make test-all"]["if"] == WEEKLY
+    assert by_command["make test-all"]["env"] == {"RMAS_GALLERY": steps[-1]["with"]["path"].rstrip("/")}
+    assert steps[-1]["uses"].startswith("actions/upload-artifact@")
+
+    index, clone = tmp_path / "index", tmp_path / "clone"
+    for folder in (index, clone / ".github", clone / "systems", tmp_path / "temp"):
+        folder.mkdir(parents=True)
+    shutil.copy(ROOT / ".github/smollm2.sh", clone / ".github")
+    made = wheel(index, {})
+    system = load_system(ROOT / "systems/townsfolk.yaml")
+    (model, sha256) = next((each.model, each.sha256) for each in system.agents if each.model.startswith("pypi:"))
+    assert sha256 is not None
+    text = (ROOT / "systems/townsfolk.yaml").read_text(encoding="utf-8").replace(model, MODEL)
+    (clone / "systems/townsfolk.yaml").write_text(text.replace(sha256, made), encoding="utf-8")
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index)}
+    runner = {"RUNNER_TEMP": str(tmp_path / "temp"), "GITHUB_ENV": str(tmp_path / "env")}
+    command = ["bash", str(clone / ".github/smollm2.sh")]
+    environment = {**os.environ, **pip, **runner, "PATH": programs}
+    subprocess.run(command, env=environment, check=True)
+    name, _, place = (tmp_path / "env").read_text().strip().partition("=")
+    tests = (ROOT / "tests/browser/test_townsfolk.py").read_text(encoding="utf-8")
+    assert f'os.environ.get("{name}")' in tests
+    assert hashlib.sha256(Path(place).read_bytes()).hexdigest() == made
+
+    (clone / "systems/townsfolk.yaml").write_text(text, encoding="utf-8")
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert refused.returncode != 0 and "DO NOT MATCH THE HASHES" in refused.stderr
+
+
+def test_weekly_tests_have_every_python_that_they_install_the_wheel_into() -> None:
+    (setup,) = (step for step in WORKFLOWS["test"]["jobs"]["test"]["steps"] if "actions/setup" in step.get("uses", ""))
+    given = setup["with"]["python-version"].split()
+    action = yaml.safe_load((ROOT / ".github/actions/setup/action.yml").read_text())
+    assert given[-1] == action["inputs"]["python-version"]["default"], "the last one is what make uses"
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/release").glob("test_*.py"))
+    wanted = {*re.findall(r'with_python\("([\d.]+)"', tests), *re.findall(r'^PYTHON = "([\d.]+)"', tests, re.MULTILINE)}
+    assert {"3.11", "3.13"} <= wanted <= set(given)
 
 
 def test_plan_has_every_agent_in_every_quantization() -> None:
