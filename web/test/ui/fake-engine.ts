@@ -43,6 +43,8 @@ export interface FakeOptions {
   readonly fail: string | null;
   readonly failWhen: "load" | "run";
   readonly pattern: string;
+  /** What a token takes, as the page measures it. Default: 50. */
+  readonly paceMs?: number;
 }
 
 function random(seed: number): () => number {
@@ -410,7 +412,7 @@ function handleOf(system: System, fake: FakeOptions): SystemHandle {
     run: (options, hooks = {}) =>
       new FakeRun(system, options, fake, hooks.onEvent ?? (() => {}), hooks.signal).perform(),
     turn: (request, hooks = {}) => takeTurn(system, request, fake, hooks.onEvent ?? (() => {})),
-    paces: async () => Object.fromEntries(system.agents.map(({ id }) => [id, 50])),
+    paces: async () => Object.fromEntries(system.agents.map(({ id }) => [id, fake.paceMs ?? 50])),
     counters: async () => ({ ...COUNTERS, bindGroups: 0, writes: 0, passes: 0, positions: 0 }),
     dispose: async () => ({ ...COUNTERS, liveBytes: 0 }),
   };

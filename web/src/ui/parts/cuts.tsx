@@ -6,9 +6,10 @@ import { formatPercent } from "../lib/format";
 import { isAsked } from "../model/fields";
 import { type Finished, verdict } from "../model/recording";
 import type { EdgeView } from "../model/system-view";
-import type { Cut, Instead } from "../state/ablate";
+import { type Cut, type Instead, plannedCuts } from "../state/ablate";
 import { type Store, useStore } from "../state/store";
 import { JobButton, Verdict } from "./controls";
+import { Estimate } from "./estimate";
 import { Mark } from "./mark";
 import { TableScroll } from "./table-scroll";
 
@@ -17,6 +18,7 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
   const { ablate, session } = store;
   const open = finished.options.edges ?? [];
   const edges = finished.system.edges.filter(({ id }) => open.includes(id));
+  const ids = edges.map(({ id }) => id);
   const obstacle = whyNot(finished, store);
   const running = ablate.job.running.value;
   const instead = useSignal<Instead["kind"]>("nothing");
@@ -49,18 +51,15 @@ export function Cuts({ finished }: { finished: Finished }): JSX.Element {
         <JobButton
           job={ablate.job}
           disabled={obstacle !== undefined || session.busy.value || edges.length === 0}
-          onStart={() =>
-            void ablate.start(
-              finished,
-              edges.map(({ id }) => id),
-              replacement(instead.value, other),
-            )
-          }
+          onStart={() => void ablate.start(finished, ids, replacement(instead.value, other))}
         >
           Cut each edge in turn
         </JobButton>
         {obstacle && <span class="fine">{obstacle}</span>}
       </div>
+      {obstacle === undefined && !running && (
+        <Estimate runs={plannedCuts(finished, ids, replacement(instead.value, other))} />
+      )}
       <TableScroll label="What each edge is worth">
         <table class="facts">
           <thead>

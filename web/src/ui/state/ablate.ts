@@ -47,21 +47,14 @@ export class Ablate {
     this.whole.value = whole;
     this.edge.value = edges[0];
     await this.job.start(async (run) => {
-      const other =
-        instead.kind === "other"
-          ? await run({
-              ...whole.options,
-              ...askInstead(instead.question, whole.options),
-              trace: { handoffs: true },
-            })
-          : undefined;
+      const source = sourceOptions(whole, instead);
+      const other = source && (await run({ ...source, trace: { handoffs: true } }));
       for (const edge of edges) {
         this.edge.value = edge;
-        const changes = cutOptions(whole, edge, instead, other?.result.handoffs);
-        // As many rounds as the whole run took, so that the runs can be compared turn by turn.
-        const { earlyStopping: _, ...same } = whole.options;
-        const rounds = whole.result?.earlyStop ? { rounds: whole.result.rounds } : {};
-        const options = { ...same, ...rounds, ...changes, trace: { lensTopK: 5 } };
+        const options = {
+          ...cutOptions(whole, edge, instead, other?.result.handoffs),
+          trace: { lensTopK: 5 },
+        };
         const cut = { ...whole, options, ...(await run(options)) };
         this.cuts.value = [...this.cuts.value, { edge, recording: cut, ...difference(whole, cut) }];
       }
@@ -75,11 +68,36 @@ export class Ablate {
   }
 }
 
+/** What `Ablate.start` will run, in order, as far as it is known before the first run ends. */
+export function plannedCuts(whole: Recording, edges: readonly string[], instead: Instead): RunOptions[] {
+  const source = sourceOptions(whole, instead);
+  return [...(source ? [source] : []), ...edges.map((edge) => cutOptions(whole, edge, instead))];
+}
+
+/** @returns the run that has the thoughts of another question; undefined if none are needed. */
+function sourceOptions(whole: Recording, instead: Instead): RunOptions | undefined {
+  if (instead.kind !== "other") return undefined;
+  return { ...whole.options, ...askInstead(instead.question, whole.options) };
+}
+
+/** @param other - the hand-offs of the run of `sourceOptions`. */
 function cutOptions(
   whole: Recording,
   edge: string,
   instead: Instead,
   other: readonly HandoffSummary[] = [],
+): RunOptions {
+  // As many rounds as the whole run took, so that the runs can be compared turn by turn.
+  const { earlyStopping: _, ...same } = whole.options;
+  const rounds = whole.result?.earlyStop ? { rounds: whole.result.rounds } : {};
+  return { ...same, ...rounds, ...changesOf(whole, edge, instead, other) };
+}
+
+function changesOf(
+  whole: Recording,
+  edge: string,
+  instead: Instead,
+  other: readonly HandoffSummary[],
 ): Pick<RunOptions, "edges" | "replace"> {
   if (instead.kind === "nothing") return { edges: (whole.options.edges ?? []).filter((id) => id !== edge) };
   if (instead.kind === "zeros") return { replace: { ...whole.options.replace, [edge]: "zeros" } };

@@ -1,11 +1,13 @@
 /** The same question in every mode, side by side. */
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
+import { MODES } from "../../formats/generated/names";
 import { formatCount, formatDuration } from "../lib/format";
 import { modeOf } from "../model/modes";
 import type { Asked } from "../model/recording";
 import { lensesOf, verdict } from "../model/recording";
 import { JobButton, Verdict } from "../parts/controls";
+import { Estimate } from "../parts/estimate";
 import { Score } from "../parts/score";
 import { type Lane, WAITING } from "../state/compare";
 import { useStore } from "../state/store";
@@ -31,6 +33,9 @@ export function CompareView(): JSX.Element {
           </JobButton>
         </div>
       </div>
+      {current && !compare.job.running.value && (
+        <Estimate runs={MODES.map(({ name }) => ({ ...current.options, mode: name }))} />
+      )}
       {lanes.length === 0 || !compare.asked.value ? (
         <>
           <p class="view-empty">

@@ -7,6 +7,7 @@ import { planFields } from "../model/fields";
 import { limitsOf } from "../model/honest";
 import { type Finished, isFinished, lensesOf, type Recording } from "../model/recording";
 import { firstLarge, firstSmall, hasWords } from "../model/words";
+import { Estimate } from "../parts/estimate";
 import { Graph } from "../parts/graph";
 import { Provenance } from "../parts/provenance";
 import { Score } from "../parts/score";
@@ -135,28 +136,42 @@ function ChapterText({ chapter, at, of, go, replay, guided }: ChapterTextProps):
   );
 }
 
-/** Starts a run, which the guide then explains. */
+/**
+ * Starts a run, which the guide then explains. Tiny agents load and run with one click. Language models only load, so
+ * that the visitor sees how long a run takes here before it begins.
+ */
 function Begin(): JSX.Element {
   const { session, watch, asked, page } = useStore();
   const phase = session.phase.value;
+  const system = session.system.value;
+  const current = asked.value;
+  const large = system !== undefined && hasWords(system);
   const start = async (): Promise<void> => {
     page.set({ mode: "latent" });
-    if (phase !== "ready") await session.load();
+    if (phase !== "ready") {
+      await session.load();
+      if (large) return;
+    }
     if (session.phase.value === "ready" && asked.value) await watch.start(asked.value);
   };
   return (
-    <button
-      type="button"
-      class="link"
-      disabled={phase === "opening" || phase === "loading" || session.busy.value}
-      onClick={() => void start()}
-    >
-      {phase === "loading"
-        ? "Loading the agents…"
-        : phase === "ready"
-          ? "Run it and watch"
-          : "Load the agents and watch a run"}
-    </button>
+    <>
+      <button
+        type="button"
+        class="link"
+        disabled={phase === "opening" || phase === "loading" || session.busy.value}
+        onClick={() => void start()}
+      >
+        {phase === "loading"
+          ? "Loading the agents…"
+          : phase === "ready"
+            ? "Run it and watch"
+            : large
+              ? "Load the agents"
+              : "Load the agents and watch a run"}
+      </button>
+      {current && !watch.job.running.value && <Estimate runs={[{ ...current.options, mode: "latent" }]} />}
+    </>
   );
 }
 
