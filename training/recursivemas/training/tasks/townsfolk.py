@@ -255,7 +255,9 @@ def exchanges(story: Story, rounds: int = 4) -> list[Exchange]:
 
 
 def role_texts(seed: int, count: int, end: str) -> Iterator[dict[str, Any]]:
-    """Role texts of all agents and of the solver with all facts, for people whom training questions ask about.
+    """Role texts of all agents and of the solver with all facts.
+
+    The solver's questions are about people whom training questions ask about. The reader is asked about any of the four.
 
     Args:
         seed: Of everything random.
