@@ -178,7 +178,9 @@ export class Runtime {
       done += 1;
       onShader(done / used.length);
     };
-    await Promise.all(used.map(compile));
+    // A refusal waits for the other shaders, because they use the runtime, which a failure disposes.
+    const outcomes = await Promise.allSettled(used.map(compile));
+    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   }
 
   /** Finds a function of the library; undefined if it has none of that name. */

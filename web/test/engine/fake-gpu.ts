@@ -13,6 +13,18 @@ export function gpuError(kind: "validation" | "out-of-memory", message: string):
   return kind === "validation" ? new GPUValidationError(message) : new GPUOutOfMemoryError(message);
 }
 
+interface FakePipeline {
+  readonly compute: { readonly module: { readonly code: string }; readonly entryPoint: string };
+}
+
+/** A shader that a device was asked to compile. */
+export interface Compiling {
+  readonly code: string;
+  readonly entryPoint: string;
+  readonly finish: () => void;
+  readonly refuse: (reason: unknown) => void;
+}
+
 /** A device whose errors the test decides. */
 export class FakeDevice extends EventTarget {
   readonly features = new Set<string>();
@@ -20,6 +32,10 @@ export class FakeDevice extends EventTarget {
   /** The errors that the next popped scopes report. */
   readonly scopeErrors: (GPUError | null)[] = [];
   scopes = 0;
+  /** Shaders that are compiled without the page waiting for them, in order. */
+  readonly compiling: Compiling[] = [];
+  /** The code of those that it waited for. */
+  readonly compiledAtOnce: string[] = [];
   #lose: (info: { reason: string; message: string }) => void = () => {};
   lost = new Promise<{ reason: string; message: string }>((resolve) => {
     this.#lose = resolve;
@@ -39,6 +55,26 @@ export class FakeDevice extends EventTarget {
 
   createBindGroupLayout = () => ({});
   createBindGroup = () => ({});
+  createPipelineLayout = () => ({});
+  createShaderModule = ({ code }: { code: string }) => ({ code });
+
+  /** Compiles at once, and the page stands still meanwhile. */
+  createComputePipeline = ({ compute }: FakePipeline) => {
+    this.compiledAtOnce.push(compute.module.code);
+    return {};
+  };
+
+  /** The test says when it is done. */
+  createComputePipelineAsync = ({ compute }: FakePipeline) =>
+    new Promise((resolve, reject) => {
+      const { code } = compute.module;
+      this.compiling.push({
+        code,
+        entryPoint: compute.entryPoint,
+        finish: () => resolve({}),
+        refuse: reject,
+      });
+    });
 
   createCommandEncoder = () => ({
     beginComputePass: () => ({ dispatchWorkgroups: (): void => {}, end: (): void => {} }),
