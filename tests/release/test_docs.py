@@ -1,5 +1,7 @@
 """The documents: their commands run, their links lead somewhere, their tables are true."""
 
+import itertools
+import json
 import os
 import re
 import shlex
@@ -21,6 +23,8 @@ from .made_system import make_system
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+EXAMPLES = sorted((ROOT / "examples").rglob("README.md"))
+PAGES = [*DOCUMENTS, *EXAMPLES]
 BLOCK = re.compile(r"^```(console|bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -48,7 +52,7 @@ def files(path: Path) -> dict[str, str]:
     return {name: text for text, name in found}
 
 
-SHELL_BLOCKS = [text for path in DOCUMENTS for kind in ("bash", "sh") for text in blocks(path, kind)]
+SHELL_BLOCKS = [text for path in PAGES for kind in ("bash", "sh") for text in blocks(path, kind)]
 
 RUN = ("sha256sum --check", "gh attestation verify", "rmas links convert downloads")
 """Words of the shell blocks that are run below, each after what it expects has been put into a folder."""
@@ -61,6 +65,15 @@ NOT_RUN = {
     "accelerate launch --multi_gpu": "needs several GPUs; test_distributed.py and test_processes.py start two",
     "torchrun --nnodes": "needs several hosts; the same tests start two processes",
     "HF_TOKEN=…": "sends to the Hub and to GitHub; test_hub_upload.py and test_github_release.py do so to stand-ins",
+    "hf upload": "sends to the Hub; test_notebook.py makes the folder, and hf is asked below about the options",
+    "python examples/custom-pattern/run.py": "minutes of training; test_examples.py runs it with less",
+    "examples/custom-tool/run.py": "downloads two models; test_examples.py runs both programs, with tiny models",
+    "examples/langgraph/run.py": "installs a package, which the development tools have; test_examples.py runs the rest",
+    "examples/own-agents/make.py": "a minute of training; test_examples.py runs it",
+    "cp -r ../../web/lib recursivemas": "test_web_examples.py puts the same files there and opens the pages",
+    "npm install && npm install ../../web/lib": "downloads packages; test_web_examples.py builds with those of web/",
+    "npm install ../../web/lib webgpu": "downloads a package; test_web_examples.py runs ask.mjs with that of web/",
+    "VK_ADD_DRIVER_FILES=": "names a driver of Debian's; test_web_examples.py takes the one that this machine has",
 }
 
 
@@ -125,8 +138,9 @@ def test_commands_of_console_blocks_run(path: Path, clone: Path) -> None:
 def test_every_shell_block_is_run_or_says_why_not() -> None:
     for text in SHELL_BLOCKS:
         assert sum(words in text for words in (*RUN, *NOT_RUN)) == 1, text
-    for words in (*RUN, *NOT_RUN):
+    for words in RUN:
         assert shell_block(words)
+    assert [words for words in NOT_RUN if not any(words in text for text in SHELL_BLOCKS)] == []
 
 
 @pytest.mark.parametrize("part_bytes", [700_000, 10_000_000], ids=["parts", "whole"])
@@ -183,7 +197,7 @@ def test_documents_have_commands_that_run() -> None:
     assert any("publish" in command and "--dry-run" in command for path in WITH_COMMANDS for command in commands(path))
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_every_rmas_command_and_make_target_exists(path: Path) -> None:
     """Of the blocks that are not run too: those that need a network, a secret or an hour."""
     group = typer.main.get_command(app)
@@ -205,7 +219,27 @@ def test_every_rmas_command_and_make_target_exists(path: Path) -> None:
             assert set(call.split()) <= targets, line
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_every_hf_command_and_its_options_exist() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in PAGES]
+    notebooks = (json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "examples").rglob("*.ipynb"))
+    texts += ["".join(cell["source"]) for notebook in notebooks for cell in notebook["cells"]]
+    calls = {call for text in texts for call in re.findall(r"(?:^|[`&$!] ?)hf ([^`&|#\n]+)", text, re.MULTILINE)}
+    assert len(calls) >= 3
+    for call in sorted(calls):
+        words = shlex.split(call)
+        command = list(itertools.takewhile(re.compile(r"[a-z-]+").fullmatch, words))
+        shown = subprocess.run(
+            [ROOT / ".venv/bin/hf", *command, "--help"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "99"},
+        )
+        assert shown.returncode == 0, f"hf {call}\n{shown.stderr}"
+        known = re.findall(r"(?<=[ ,])--[\w-]+", shown.stdout)
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= set(known), f"hf {call}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://")):
