@@ -4,7 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+import yaml
+
+from recursivemas.system.links_file import load_links
+from recursivemas.training.agents import load_agents
 from recursivemas.training.evidence import townsfolk
+from recursivemas.training.tasks.data import TrainingData
+from recursivemas.training.train.trainer import new_links, settings_record
+from tests.training.conftest import MakeSystem
 
 
 def cell(row: str, rounds: int, right: int, part: str = "main", seed: int = 0) -> dict[str, Any]:
@@ -38,3 +47,70 @@ def test_the_record_goes_on_where_another_machine_stopped(tmp_path: Path) -> Non
     townsfolk.write_townsfolk([0, 1], second, tmp_path)
     assert rows(tmp_path) == {("trained links", 3): 0.7, ("text", 3): 0.8}
     assert (tmp_path / "townsfolk.png").stat().st_size > 1000
+
+
+QUESTIONS = 3
+
+
+@pytest.fixture
+def systems(make_system: MakeSystem, tmp_path: Path) -> Path:
+    """A folder with a tiny system in place of the townsfolk system, its links and its questions."""
+    inner = {"questions": 8, "steps": 1, "batch_size": 8, "refinements": 0}
+    outer = {"alignment_steps": 0, "steps": 0, "batch_size": 2}
+    system = make_system("distillation", inner_width=8, outer_width=8, inner=inner, outer=outer)
+    folder = tmp_path / "systems"
+    (folder / "links").mkdir(parents=True)
+    records = TrainingData("generator:hop", 1).batch(1, 1, QUESTIONS)
+    rows = [{**record.model_dump(mode="json", exclude_none=True), "all_facts": "a>b"} for record in records]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    declared = system.model_dump(mode="json", by_alias=True, exclude={"edges"})
+    declared["task"]["data"] = "questions.jsonl"
+    (folder / townsfolk.SYSTEM).write_text(yaml.safe_dump(declared))
+    links = new_links(system, load_agents(system)).to_file(system.name, {"training": settings_record(system)})
+    links.save(folder / "links" / f"{townsfolk.NAME}.recursivelink.json")
+    return folder
+
+
+def test_every_part_is_measured_once_and_again_only_for_other_links(
+    systems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(townsfolk, "CURVE", (1, 2))
+    monkeypatch.setattr(townsfolk, "SHUFFLED_STEPS", 1)
+    monkeypatch.setattr(townsfolk, "SOFT_PROMPTS", {"steps": 1, "batch_size": 2})
+    asked: list[int] = []
+    evaluate = townsfolk.evaluate
+    monkeypatch.setattr(townsfolk, "evaluate", lambda *given, **more: (asked.append(1), evaluate(*given, **more))[1])
+
+    def run(*parts: str) -> int:
+        asked.clear()
+        for part in parts:
+            townsfolk.run_part(part, 0, tmp_path / "work", systems, tmp_path, questions=QUESTIONS)
+        return len(asked)
+
+    assert run(*townsfolk.PARTS) > 25
+    assert townsfolk.write_townsfolk([0], tmp_path / "work", tmp_path)
+    found = {row for row, _ in rows(tmp_path)}
+    assert {
+        "control: planner->solver is zeros",
+        "after 1 steps of cross-entropy",
+        "after 2 steps through 2 rounds",
+    } < found
+    assert (tmp_path / "townsfolk-steps.png").stat().st_size > 1000
+    assert run(*townsfolk.PARTS) == 0
+    # Links with other numbers are other links; text between agents has none.
+    path = systems / "links" / f"{townsfolk.NAME}.recursivelink.json"
+    system = townsfolk.seeded(systems, 1)
+    record = load_links(path).provenance
+    new_links(system, load_agents(system)).to_file(system.name, record).save(path)
+    assert run("text") == 0
+    assert run("main") > 0
+
+
+def test_controls_of_one_edge_change_no_other() -> None:
+    value = torch.arange(6.0).reshape(3, 2)
+    for hook, wanted in (
+        (townsfolk._zeros, torch.zeros(3, 2)),
+        (townsfolk._swapped, torch.tensor([[4.0, 5.0], [0.0, 1.0], [2.0, 3.0]])),
+    ):
+        assert torch.equal(hook("a->b", "a->b", 0, value), wanted)
+        assert torch.equal(hook("a->b", "b->a", 0, value), value)

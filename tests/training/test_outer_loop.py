@@ -9,8 +9,9 @@ from torch import Tensor
 
 from recursivemas.system.cache import damage
 from recursivemas.system.errors import InputError
+from recursivemas.system.links_file import load_links
 from recursivemas.system.questions import QuestionRecord
-from recursivemas.system.system import System
+from recursivemas.system.system import System, load_system
 from recursivemas.training.agents import LoadedAgent, load_agents
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
@@ -243,6 +244,20 @@ def test_training_keeps_links_on_the_way_and_watches_its_start(
     assert {path.stem for path in (tmp_path / "stages").glob("outer-*.json")} == {"outer-0", "outer-5", "outer-12"}
     assert all(damage(path) is None for path in (tmp_path / "stages").glob("*.json"))
     assert "wipes out" in said[-1]
+
+
+@pytest.mark.parametrize(("rate", "lost"), [(0.3, True), (1e-6, False)])
+def test_a_rate_that_wipes_out_trained_links_is_told(rate: float, lost: bool, tmp_path: Path) -> None:
+    systems = Path(__file__).parents[2] / "systems"
+    system = load_system(systems / "hop-sequential.yaml")
+    outer = system.training.outer.model_copy(
+        update={"steps": 12, "batch_size": 4, "warmup_steps": 0, "learning_rate": rate}
+    )
+    system = system.model_copy(update={"training": system.training.model_copy(update={"outer": outer})})
+    said: list[str] = []
+    start = load_links(systems / "links/hop-sequential.recursivelink.json")
+    train_system(system, tmp_path, start=start, say=said.append, device="cpu")
+    assert any("the learning rate wipes out what the links started from" in line for line in said) == lost
 
 
 def test_micro_batches_hold_questions_of_like_length(make_system: MakeSystem, tmp_path: Path) -> None:
