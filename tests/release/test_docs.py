@@ -259,6 +259,14 @@ def test_manifest_table_names_every_key() -> None:
         assert f"`{field.alias or name}`" in section, name
 
 
+def test_sizes_on_the_page_about_hosting_were_measured() -> None:
+    measured = json.loads((ROOT / "docs/evidence/bench-sizes.json").read_text(encoding="utf-8"))["results"][
+        "Qwen3-1.7B"
+    ]
+    said = f"{measured['bytes'] / 1e6:.1f} MB instead of {measured['gzip'] / 1e6:.2f} MB"
+    assert f"a library of Qwen3-1.7B is {said}" in (ROOT / "docs/hosting.md").read_text(encoding="utf-8")
+
+
 def test_changelog_has_the_version() -> None:
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None

@@ -302,6 +302,13 @@ def test_weekly_tests_have_every_python_that_they_install_the_wheel_into() -> No
     assert {"3.11", "3.13"} <= wanted <= set(given)
 
 
+def test_documentation_lists_every_workflow_and_every_job_of_the_tests() -> None:
+    text = (ROOT / "docs/release.md").read_text(encoding="utf-8")
+    section = text[text.index("## By workflow") : text.index("## Making a release")]
+    named = set(re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE))
+    assert named == {*WORKFLOWS, *WORKFLOWS["test"]["jobs"]}
+
+
 def test_plan_has_every_agent_in_every_quantization() -> None:
     plan = plan_release(ROOT / "systems", ["hop-sequential"], ["q4f16_1", "q4f32_1"])
     assert [(entry["agent"], entry["quantization"]) for entry in plan.agents] == [
