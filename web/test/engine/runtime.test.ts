@@ -4,16 +4,25 @@
  */
 import type * as tvmjs from "@mlc-ai/web-runtime";
 import { beforeEach, describe, expect, test, vi } from "vitest";
+import type { Artifacts } from "../../src/engine/artifacts";
 import { Gpu } from "../../src/engine/device";
+import type { Library } from "../../src/engine/library";
+import { loadModel } from "../../src/engine/model";
 import { Runtime } from "../../src/engine/runtime";
 import type { DeviceInfo } from "../../src/engine/types";
 import { failure, says } from "./errors";
 import { FakeDevice, gpuError } from "./fake-gpu";
+import { system } from "./fixtures";
 
 vi.mock("@mlc-ai/web-runtime", async (importOriginal) => {
   const original = await importOriginal<typeof tvmjs>();
   return { ...original, Instance: withoutWebAssembly(original.Instance) };
 });
+
+/** Settles when the test says that the weights have come. */
+let weights: Promise<void>;
+vi.mock("../../src/engine/weights", () => ({ loadWeights: () => weights }));
+vi.mock("../../src/engine/library", () => ({ bindLibrary: () => ({}) as Library }));
 
 const SHADERS = ["matmul_kernel", "rms_norm_kernel", "batch_prefill_paged_kv_kernel"];
 /** Kernels of every library that this engine never calls. */
@@ -150,6 +159,35 @@ describe("shaders on a graphics card", () => {
     for (const { finish } of device.compiling) finish();
     expect(await failure(() => done)).toMatch(says("gpu-validation", "unknown identifier 'x' in the shader"));
   });
+});
+
+test("shaders are compiled while the weights arrive, and a model is freed only when both have ended", async () => {
+  let arrive = (): void => {};
+  weights = new Promise((resolve) => {
+    arrive = resolve;
+  });
+  const device = new FakeDevice();
+  const gpu = new Gpu(device.asGpu, INFO);
+  const artifacts = { readModule: async () => ({}) } as unknown as Artifacts;
+  const [spec] = system().agents;
+  if (!spec) throw new Error("the system has no agents");
+  const told: string[] = [];
+  const loading = loadModel(gpu, artifacts, spec, "paper", 1, (phase, fraction) =>
+    told.push(`${phase} ${fraction.toFixed(2)}`),
+  );
+  loading.catch(() => {});
+  await settle();
+  expect(device.compiling).toHaveLength(3);
+  device.compiling[0]?.finish();
+  device.compiling[1]?.finish();
+  await settle();
+  expect(told).toEqual(["compile 0.33", "compile 0.67"]);
+  device.compiling[2]?.refuse(new DOMException("no such binding", "OperationError"));
+  await settle();
+  expect(disposed).toBe(false);
+  arrive();
+  expect(await failure(() => loading)).toMatch(says("gpu-validation", "no such binding"));
+  expect(disposed).toBe(true);
 });
 
 test("an adapter in software compiles a shader when it is first called, so nothing is compiled here", async () => {
