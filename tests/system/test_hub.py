@@ -16,6 +16,8 @@ from huggingface_hub import errors
 from recursivemas.system import hub
 from recursivemas.system.errors import InputError
 from recursivemas.system.hub import resolve_model
+from recursivemas.system.lora import CONFIG, WEIGHTS, read_adapter
+from tests.release.hub_stand_in import TOKEN, Commit, Repository, running_hub
 
 COMMIT = "0123456789012345678901234567890123456789"
 
@@ -173,6 +175,47 @@ def test_resolve_model_asks_for_room_before_it_downloads(snapshot: Path, monkeyp
     with pytest.raises(InputError, match=r"the download needs 1152921504607 MB, .* MB free; make room"):
         resolve_model("a/b")
     assert [call.get("dry_run") for call in fake.calls] == [True]
+
+
+def test_adapter_of_the_hub_comes_at_the_revision_that_is_asked_for(tmp_path: Path) -> None:
+    """The real client against the stand-in, in a process of its own, because the client reads its address once."""
+    folder = Path(__file__).parents[2] / "systems/adapters/townsfolk"
+    config = (folder / CONFIG).read_bytes()
+    earlier, later = "1" * 40, "2" * 40
+    with running_hub() as stand_in:
+        weights = (folder / WEIGHTS).read_bytes()
+        digest = hashlib.sha256(weights).hexdigest()
+        stand_in.large[digest] = weights
+        stand_in.small |= {"first": config, "second": config.replace(b'"lora_alpha": 16', b'"lora_alpha": 32')}
+        commits = []
+        for oid, small in ((earlier, "first"), (later, "second")):
+            tree = {CONFIG: (False, small, len(stand_in.small[small])), WEIGHTS: (True, digest, len(weights))}
+            commits.append(Commit(oid, oid[0], {**tree, "README.md": (False, "first", 1)}))
+        stand_in.repositories["owner/roles"] = Repository(commits)
+        program = (
+            "import json\n"
+            "from recursivemas.system.hub import CheckpointRef\n"
+            "for revision in (None, '1' * 40):\n"
+            f"    model = CheckpointRef({str(folder.parents[1] / 'agents/planner')!r}, adapter='owner/roles',\n"
+            "                          adapter_revision=revision).resolve()\n"
+            "    print(json.dumps(model.adapter.record))\n"
+        )
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": stand_in.endpoint,
+            "HF_HOME": str(tmp_path),
+            "HF_TOKEN": TOKEN,
+            "no_proxy": "*",
+        }
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        fetched = [path for method, path in stand_in.requests if method == "GET"]
+    assert done.returncode == 0, done.stderr
+    newest, asked = map(json.loads, done.stdout.splitlines())
+    assert (newest["adapter"], newest["revision"]) == ("owner/roles", later)
+    assert asked == {"adapter": "owner/roles", "revision": earlier, "sha256": read_adapter(folder).sha256}
+    assert newest["sha256"] != asked["sha256"]
+    assert any(earlier in path for path in fetched)
+    assert not any("README.md" in path for path in fetched)
 
 
 def test_resolve_model_offline_fails_at_once_with_the_real_library(tmp_path: Path) -> None:
