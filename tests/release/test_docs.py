@@ -267,6 +267,26 @@ def test_sizes_on_the_page_about_hosting_were_measured() -> None:
     assert f"a library of Qwen3-1.7B is {said}" in (ROOT / "docs/hosting.md").read_text(encoding="utf-8")
 
 
+def test_table_of_tuning_is_what_rmas_tune_wrote() -> None:
+    runs = json.loads((ROOT / "docs/evidence/tune-hop-sequential.json").read_text(encoding="utf-8"))["runs"]
+    text = (ROOT / "docs/tuning.md").read_text(encoding="utf-8")
+    (command,) = (each for each in commands(ROOT / "docs/tuning.md") if each.startswith("rmas tune"))
+    assert runs[0]["command"] == command.replace("--limit 100", "--limit 400")
+    chosen = runs[0]["result"]["tuned"]
+    rows = re.findall(
+        r"^\| (\d) \| (\d) \| ([\d.]+) \(([\d.]+) to ([\d.]+)\) \| (\d+)(, chosen)? \|$", text, re.MULTILINE
+    )
+    cells = runs[0]["result"]["cells"]
+    for (rounds, steps, accuracy, low, high, positions, mark), cell in zip(rows, cells, strict=True):
+        at = (int(rounds), int(steps))
+        assert at == (cell["rounds"], cell["latent_steps"])
+        assert bool(mark) == (at == (chosen["rounds"], chosen["latent_steps"]))
+        assert int(positions) == round(cell["forward_positions"])
+        # The record has four digits and the table three, each rounded from the value itself.
+        for said, key in ((accuracy, "accuracy"), (low, "low"), (high, "high")):
+            assert abs(float(said) - cell[key]) < 0.00056, key
+
+
 def test_changelog_has_the_version() -> None:
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
