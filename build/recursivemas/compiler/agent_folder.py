@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from recursivemas.compiler.backends import PreparedModel, prepare
 from recursivemas.compiler.chat_config import CHAT_CONFIG, chat_config
@@ -31,15 +31,12 @@ from recursivemas.system.chat_template import ChatTemplate
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer, sha256_of
 from recursivemas.system.hub import ResolvedModel
-from recursivemas.system.manifest import Sampling
+from recursivemas.system.manifest import Sampling, SubgroupSize
 from recursivemas.system.progress import Progress, Say, silent
 from recursivemas.system.quantize import Scheme, find_scheme
 from recursivemas.system.tokenizer import load_tokenizer, read_tokenizer_json
 
 FORMAT_VERSION = 1
-
-SUBGROUP_SIZES = (4, 8, 16, 32, 64, 128)
-"""Sizes that subgroups may have. Source: https://www.w3.org/TR/webgpu/#gpuadapterinfo"""
 
 _LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*")
 
@@ -93,9 +90,9 @@ class CompileOptions:
         Raises:
             InputError: WebGPU has no such subgroups.
         """
-        if self.subgroup_size not in (None, *SUBGROUP_SIZES):
-            sizes = ", ".join(map(str, SUBGROUP_SIZES))
-            raise InputError(f"subgroup size {self.subgroup_size}: expected one of {sizes}")
+        sizes = get_args(SubgroupSize)
+        if self.subgroup_size not in (None, *sizes):
+            raise InputError(f"subgroup size {self.subgroup_size}: expected one of {', '.join(map(str, sizes))}")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class BuiltAgent:
         found = self.compiled.subgroup_lib
         if found is None:
             return None
-        return SubgroupLibrary(model_lib=f"{self.path}/{found['model_lib']}", subgroup_size=int(found["subgroup_size"]))
+        return SubgroupLibrary(model_lib=f"{self.path}/{found['model_lib']}", subgroup_size=found["subgroup_size"])
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -72,13 +72,17 @@ class Sampling(Closed):
     """What divides a positive logit of a token that was written before, and multiplies a negative one."""
 
 
+SubgroupSize = Literal[4, 8, 16, 32, 64, 128]
+"""Sizes that subgroups may have. Source: https://www.w3.org/TR/webgpu/#gpuadapterinfo"""
+
+
 class SubgroupLibrary(Closed):
     """A second library of the same weights, whose kernels use WebGPU's feature `subgroups`."""
 
     model_lib: RelativePath
     """Path of the library, a `.wasm`."""
-    subgroup_size: int = Field(ge=4, le=128)
-    """The least that the GPU's smallest subgroup must have, in threads; a power of two."""
+    subgroup_size: SubgroupSize
+    """The least that the GPU's smallest subgroup must have, in threads."""
 
 
 class AgentRecord(Closed):

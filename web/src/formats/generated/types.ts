@@ -42,8 +42,8 @@ export interface Sampling {
 export interface SubgroupLibrary {
   /** Path of the library, a `.wasm`. */
   readonly modelLib: string;
-  /** The least that the GPU's smallest subgroup must have, in threads; a power of two. */
-  readonly subgroupSize: number;
+  /** The least that the GPU's smallest subgroup must have, in threads. */
+  readonly subgroupSize: 4 | 8 | 16 | 32 | 64 | 128;
 }
 
 /** An agent's files and dimensions. */

@@ -52,7 +52,7 @@ const subgroupLibrary = v.strictObject({
       "expected a path below the manifest's folder",
     ),
   ),
-  subgroup_size: v.pipe(v.number(), v.integer(), v.minValue(4), v.maxValue(128)),
+  subgroup_size: v.picklist([4, 8, 16, 32, 64, 128]),
 });
 const agentRecord = v.strictObject({
   id: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9_-]*$/), v.maxLength(64)),
