@@ -43,6 +43,15 @@ def install(programs: Path, *arguments: str | Path) -> None:
     run(*pip, "install", "--quiet", *arguments, cwd=ROOT)
 
 
+def copy_web(target: Path) -> None:
+    """Copies the sources of the page and the engine, without what is installed or built."""
+
+    def ignore(folder: str, _: list[str]) -> set[str]:
+        return {"node_modules", "lib", "dist"} if Path(folder) == ROOT / "web" else set()
+
+    shutil.copytree(ROOT / "web", target, ignore=ignore)
+
+
 def answer_of_the_example(python: Path, folder: Path, systems: Path = ROOT / "systems") -> str:
     """What the three lines of docs/python.md print with an interpreter.
 
