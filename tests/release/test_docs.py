@@ -17,6 +17,7 @@ from recursivemas.release.release_assets import pack_assets
 from recursivemas.release.release_folder import check_release_folder
 from recursivemas.system.links_file import load_links
 from recursivemas.system.manifest import Manifest
+from recursivemas.system.system import load_system
 from recursivemas.training.link_formats import RELEASED_NAMES
 
 from .made_system import make_system
@@ -285,6 +286,19 @@ def test_table_of_tuning_is_what_rmas_tune_wrote() -> None:
         # The record has four digits and the table three, each rounded from the value itself.
         for said, key in ((accuracy, "accuracy"), (low, "low"), (high, "high")):
             assert abs(float(said) - cell[key]) < 0.00056, key
+
+
+@pytest.mark.parametrize("name", ["hop-sequential", "fare-deliberation"])
+def test_evidence_of_early_stopping_is_in_the_system_and_in_the_table(name: str) -> None:
+    record = json.loads((ROOT / f"docs/evidence/tune-{name}.json").read_text(encoding="utf-8"))
+    tuned = load_system(ROOT / f"systems/{name}.yaml").tuned
+    assert tuned is not None and tuned.early_stopping is not None
+    assert record["runs"][-1]["result"]["tuned"] == tuned.model_dump(mode="json", exclude_none=True)
+    early = tuned.early_stopping
+    saved = f"{1 - early.forward_positions / early.full_forward_positions:.1%}"
+    of = f"{early.forward_positions:.0f} of {early.full_forward_positions:.0f} | {saved} ("
+    (row,) = re.findall(rf"^\| {name} \|.*$", (ROOT / "docs/tuning.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert of in row
 
 
 def test_changelog_has_the_version() -> None:
