@@ -18,6 +18,7 @@ from harness.playground import open_playground
 from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler.agent_folder import CompileOptions
 from recursivemas.release.package import build_system
+from recursivemas.system.names import Mode
 from recursivemas.system.questions import QuestionRecord, load_questions
 from recursivemas.training.links import Links
 from recursivemas.training.recursion import Recursion
@@ -25,6 +26,8 @@ from tests.browser.conftest import CHATTY, load_reference
 
 pytestmark = pytest.mark.browser
 
+# As web/src/ui/state/store.ts says.
+CHAT_TOKENS = 48
 AXE = WEB / "node_modules/axe-core/axe.min.js"
 ROWS = [
     {"question": "Who?", "answer": "Rosa", "reader_facts": "Anna knows {Rosa}.", "solver_facts": "It is late."},
@@ -118,6 +121,13 @@ def test_engine_reads_facts_and_decodes_as_pytorch_does_with_all_agents_or_one_a
         assert engine.complaints == []
 
 
+def chat_reference(reference: Recursion) -> Recursion:
+    """The reference with the chat's settings: an answer may have 48 tokens, however short those of the task are."""
+    decoding = reference.system.decoding.model_copy(update={"max_new_tokens": CHAT_TOKENS})
+    system = reference.system.model_copy(update={"decoding": decoding})
+    return Recursion(system, reference.agents, reference.links)
+
+
 def test_page_shows_facts_beside_agents_and_chats(
     browser: Browser, built: Path, facts: Path, reference: Recursion, questions: list[QuestionRecord], tmp_path: Path
 ) -> None:
@@ -151,9 +161,14 @@ def test_page_shows_facts_beside_agents_and_chats(
         expect(page.page.locator(".thoughts li")).to_have_count(3)
         expect(page.page.locator(".thoughts code")).to_have_count(3 + 2 + 3)
         free = QuestionRecord(question="Why?", answer="", fields={"reader_facts": "It rains.", "solver_facts": ""})
-        for voice, mode in zip(page.page.locator(".voice-answer").all(), ("latent", "single"), strict=True):
-            longer = reference.run([free], mode=mode)  # type: ignore[arg-type]
-            assert voice.inner_text().strip() != "" or longer.texts[0] == ""
+        expected = chat_reference(reference)
+        shown = page.page.locator(".voice-answer").all()
+        figures = page.page.locator(".voice-figures").all_inner_texts()
+        modes: tuple[Mode, ...] = ("latent", "single")
+        for voice, figure, mode in zip(shown, figures, modes, strict=True):
+            came = expected.run([free], mode=mode)
+            assert voice.text_content() == (came.texts[0].strip() or "no words"), mode
+            assert f"{came.decoded_tokens[0]} decoded token" in figure, mode
         page.page.emulate_media(reduced_motion="reduce")
         page.page.evaluate(AXE.read_text(encoding="utf-8"))
         found = page.page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
