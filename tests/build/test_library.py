@@ -194,10 +194,11 @@ def test_shaders_need_only_what_every_device_offers(quantization: str, head_dim:
     assert needed["maxStorageBuffersPerShaderStage"] == largest > 4
 
 
-@pytest.mark.parametrize("quantization", ["q4f32_1", "q4f16_1"])
-def test_naga_accepts_every_shader(quantization: str) -> None:
+@pytest.mark.parametrize("head_dim", [TINY["head_dim"], 64, 128])
+@pytest.mark.parametrize("quantization", ["q0f32", "q4f32_1", "q4f16_1"])
+def test_naga_accepts_every_shader(quantization: str, head_dim: int) -> None:
     """Naga is Firefox's compiler; Dawn, Chrome's, is tested above."""
-    shaders = _shaders(quantization)
+    shaders = _shaders(quantization, head_dim)
     adapter = naga.adapter_for(shaders)
     if adapter is None:
         pytest.skip("wgpu finds no adapter that has what these shaders need")
