@@ -3,28 +3,8 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 import { codeOf, printCode } from "../../src/devices/code";
 import { invite, join } from "../../src/devices/rtc";
 import { failure } from "../engine/errors";
+import { FakePeer, made } from "./fake-peer";
 import { OFFER } from "./offer";
-
-/** The configurations of all connections that were made. */
-const made: RTCConfiguration[] = [];
-
-/** A connection that finds its addresses at once and never reaches anybody. */
-class FakePeer extends EventTarget {
-  readonly iceGatheringState = "complete";
-  readonly connectionState = "new";
-  localDescription: { readonly sdp: string } | null = null;
-
-  constructor(configuration: RTCConfiguration = {}) {
-    super();
-    made.push(configuration);
-  }
-  createDataChannel = () => Object.assign(new EventTarget(), { readyState: "connecting" });
-  setLocalDescription = async (): Promise<void> => {
-    this.localDescription = { sdp: OFFER };
-  };
-  setRemoteDescription = async (): Promise<void> => {};
-  close = (): void => {};
-}
 
 const invitation = printCode(codeOf(OFFER, "invitation"));
 const ways = [

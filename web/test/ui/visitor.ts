@@ -78,6 +78,16 @@ export class Visitor {
     button?.click();
   }
 
+  /** Types into the field with a label, and leaves it. */
+  enter(label: string, text: string): void {
+    const found = [...this.#root.querySelectorAll("label")].find((each) => each.textContent === label);
+    const field = this.#root.querySelector<HTMLInputElement>(`[id="${found?.htmlFor}"]`);
+    expect(field, `a field '${label}'`).not.toBeNull();
+    if (!field) return;
+    field.value = text;
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+
   /** Goes to a view. */
   follow(view: string): void {
     const links = [...this.#root.querySelectorAll<HTMLAnchorElement>("nav a")];
