@@ -18,10 +18,15 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from harness.gguf_files import write_gguf
+from harness.tiny_models import Case, make_model
 from recursivemas.cli import doctor
+from recursivemas.system.lora import read_adapter
 from recursivemas.system.programs import install_command
+from tests.system.test_gguf import shape
+from tests.system.test_lora import KINDS, trained
 
-from .environments import ROOT, answer_of_the_example, empty_environment, install, run
+from .environments import ROOT, answer_of_the_example, copy_web, empty_environment, install, run
 from .registries import Registry, serving
 from .test_lock import CORE, EVERYTHING, PROJECT, TORCH, entries
 
@@ -103,7 +108,7 @@ def copied_clone(folder: Path) -> Path:
     """What build-npm.sh reads, so that it does not write into the clone where other tests build the engine; returns
     the folder of the workflow's scripts."""
     shutil.copytree(ROOT / ".github", folder / ".github")
-    shutil.copytree(ROOT / "web", folder / "web", ignore=shutil.ignore_patterns("node_modules", "lib", "dist"))
+    copy_web(folder / "web")
     (folder / "web/node_modules").symlink_to(ROOT / "web/node_modules")
     for name in ("docs", "LICENSE", "systems"):
         (folder / name).symlink_to(ROOT / name)
@@ -209,13 +214,21 @@ def test_three_lines_run_in_an_environment_with_the_wheel(packages: Path, unpack
     assert answer_of_the_example(python, tmp_path, unpacked / "systems") == "d\n"
 
 
-@pytest.mark.slow
-def test_doctor_and_compile_work_without_torch(packages: Path, unpacked: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def without_torch(packages: Path, tmp_path: Path) -> Path:
+    """The interpreter of an environment with the wheel and what the playground needs."""
     (wheel,) = packages.glob("*.whl")
     python = environment(tmp_path / "env", wheel, [CORE])
-    missing = "import importlib.util as u; print([n for n in ('torch', 'accelerate', 'pytest') if u.find_spec(n)])"
+    missing = (
+        "import importlib.util as u; print([n for n in ('torch', 'accelerate', 'peft', 'pytest') if u.find_spec(n)])"
+    )
     assert run(python, "-c", missing, cwd=tmp_path) == "[]\n"
-    rmas = python.with_name("rmas")
+    return python
+
+
+@pytest.mark.slow
+def test_doctor_and_compile_work_without_torch(without_torch: Path, unpacked: Path, tmp_path: Path) -> None:
+    rmas = without_torch.with_name("rmas")
     said = run(rmas, "doctor", cwd=tmp_path)
     assert re.search(r"absent\s+torch\s+not installed\s+pip install 'recursivemas\[train\]'", said), said
     agent = tmp_path / "agent"
@@ -223,7 +236,20 @@ def test_doctor_and_compile_work_without_torch(packages: Path, unpacked: Path, t
     run(rmas, "compile", planner, "--quantization", "q4f32_1", "--out", agent, cwd=tmp_path)
     assert [path.suffix for path in agent.glob("*.wasm")] == [".wasm"]
     script = "import recursivemas as rm\ntry:\n    rm.load('a.yaml')\nexcept rm.InputError as error:\n    print(error)"
-    assert "needs torch, which is not installed" in run(python, "-c", script, cwd=tmp_path)
+    assert "needs torch, which is not installed" in run(without_torch, "-c", script, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_gguf_file_with_an_adapter_is_compiled_without_torch(without_torch: Path, tmp_path: Path) -> None:
+    case = Case("llama", "LlamaForCausalLM", shape(tie_word_embeddings=True, num_hidden_layers=1), 1)
+    trained(case, tmp_path, **KINDS["plain"])
+    gguf = write_gguf(make_model(case), tmp_path / "tiny.gguf")
+    out = tmp_path / "agent"
+    options = ("--adapter", tmp_path / "adapter", "--quantization", "q4f32_1", "--out", out)
+    run(without_torch.with_name("rmas"), "compile", gguf, *options, cwd=tmp_path)
+    ours = json.loads((out / "mlc-chat-config.json").read_text(encoding="utf-8"))["recursivemas"]
+    assert (ours["model"], ours["adapter"]["adapter"]) == ("tiny", "adapter")
+    assert ours["adapter"]["sha256"] == read_adapter(tmp_path / "adapter").sha256
 
 
 @pytest.mark.parametrize(
