@@ -4,6 +4,7 @@ The quick tests have the stand-in for the engine, whose thoughts are made up, so
 compare every hand-off of the real engine with those of a single page.
 """
 
+import base64
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
@@ -23,6 +25,9 @@ from recursivemas.training.recursion import Recursion
 from tests.conftest import Once
 
 pytestmark = pytest.mark.browser
+
+# Between runtimes, where bits differ: the largest error of a hand-off, relative to its largest value.
+TOLERANCE = 1e-5
 
 # Beside what Chromium gives a page: a way to change what a page sends over its channels.
 TAMPER = """
@@ -64,13 +69,14 @@ class Table:
         playground.page.add_init_script(TAMPER)
         return playground
 
-    def call(self, name: str) -> Playground:
+    def call(self, name: str, **options: Any) -> Playground:
         """Connects a device by carrying the codes, as people do.
 
         Args:
             name: What the device is called.
+            options: How its page is opened.
         """
-        lead, member = self.lead.page, self.visitor(viewport={"width": 390, "height": 844})
+        lead, member = self.lead.page, self.visitor(viewport={"width": 390, "height": 844}, **options)
         member.page.add_init_script(f"localStorage.setItem('recursivemas-device-name', {json.dumps(name)})")
         member.page.goto(self.invitation())
         self.pair(member)
@@ -286,7 +292,7 @@ def test_three_devices_answer_as_one_and_survive_a_lost_one(table: Table) -> Non
 
 
 @pytest.mark.slow
-def test_device_that_stalls_is_shown_as_silent_and_goes_on(table: Table) -> None:
+def test_device_that_stalls_is_shown_as_silent_and_its_agent_is_taken_over(table: Table) -> None:
     table.lead.run()
     alone = table.saved()
     phone = table.call("Phone")
@@ -300,6 +306,47 @@ def test_device_that_stalls_is_shown_as_silent_and_goes_on(table: Table) -> None
     table.lead.page.get_by_label("Device of critic").select_option(index=0)
     table.lead.wait()
     assert bits(table.saved()) == bits(alone)
+
+
+@pytest.mark.slow
+def test_device_that_went_away_in_a_run_comes_back_and_goes_on_bit_for_bit(table: Table) -> None:
+    table.lead.run()
+    alone = table.saved()
+    phone = table.call("Phone")
+    table.give("critic", "Phone", phone)
+    # It takes the first turn's work with it when it goes.
+    phone.page.evaluate("window.tamper = 'drop'")
+    table.start()
+    expect(table.lead.page.locator(".sent tbody tr").last).to_contain_text("Phone")
+    phone.page.goto("about:blank")
+    table.waits("The run waits for the critic. Phone is gone.")
+    table.call_again("Phone", phone)
+    phone.page.get_by_role("button", name="Load the critic").click()
+    table.lead.wait()
+    # The turn that was lost is taken again, and those of the later rounds follow, all of them there.
+    expect(phone.page.locator(".membership .device-bytes")).to_contain_text("3 turns taken")
+    assert bits(table.saved()) == bits(alone)
+
+
+@pytest.mark.slow
+def test_devices_with_and_without_a_graphics_card_share_a_run(table: Table, reference: Recursion) -> None:
+    phone = table.call("Phone", inject='Object.defineProperty(navigator, "gpu", { value: undefined });')
+    table.lead.page.get_by_label("Device of critic").select_option(label="Phone")
+    phone.page.get_by_role("button", name="Load the critic").click()
+    phone.page.get_by_role("button", name="Run without a graphics card").click()
+    expect(table.lead.page.locator(".places tr", has_text="critic").locator("td").nth(1)).to_have_text("ready")
+    expect(phone.page.locator(".system-facts")).to_contain_text("on the processor")
+    expect(table.lead.page.locator(".system-facts")).not_to_contain_text("on the processor")
+    run = table.run()
+    result, question = run["result"], run["options"]["question"]
+    expect(phone.page.locator(".membership .device-bytes")).to_contain_text("3 turns taken")
+    expected = reference.run([question], rounds=3)
+    assert result["answer"] == expected.texts[0]
+    wanted = [(edge, rows[0].numpy()) for turn in expected.turns for edge, rows in turn.hand_offs.items()]
+    assert [each["edge"] for each in result["handoffs"]] == [edge for edge, _ in wanted]
+    for each, (_, right) in zip(result["handoffs"], wanted, strict=True):
+        came = np.frombuffer(base64.b64decode(each["states"]["data"]), "<f4").reshape(right.shape)
+        assert np.abs(came - right).max() < TOLERANCE * np.abs(right).max()
 
 
 @pytest.mark.slow
