@@ -1,5 +1,6 @@
 """The examples in Python, run as their READMEs say."""
 
+import itertools
 import re
 import runpy
 import subprocess
@@ -7,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from recursivemas.system.system import load_system
+from recursivemas.training.tiny.models import AgentSpec, build_model, build_tokenizer, save_agent
 from recursivemas.training.tools import ToolAccess, answer_call
 
 ROOT = Path(__file__).parents[2]
@@ -53,9 +56,48 @@ def test_tool_finds_lines_by_words_and_an_agent_can_call_it() -> None:
     assert shown.startswith("The reading room has forty seats")
 
 
-def test_system_is_a_node_of_a_langgraph(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("langgraph")
-    monkeypatch.syspath_prepend(str(EXAMPLES / "langgraph"))
+CHAINS = ("plan look <eos>", "go <search> opening hours </search>", "</result> it opens at ten <eos>")
+"""What the agent below writes: each word follows the one before it."""
+
+
+def save_agent_that_says_chains(folder: Path) -> None:
+    """A model whose next word depends on the last one alone: layers add nothing, and the output table is the map."""
+    read_words = f"<result> {read(EXAMPLES / 'custom-tool/notes.txt')}".split()
+    words = sorted({*read_words, *(word for chain in CHAINS for word in chain.split())} - {"<eos>"})
+    tokenizer = build_tokenizer(words, ("<unk>", "<bos>", "<eos>"), 0)
+    size = tokenizer.get_vocab_size()
+    spec = AgentSpec("chains", "llama", -(-size // 32) * 32, 32, 1, 1, seed=0, learning_rate=0, num_hidden_layers=1)
+    model = build_model(spec, size, 1, 2)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(size, spec.hidden_size))
+        model.lm_head.weight.zero_()
+        for chain in CHAINS:
+            ids = [tokenizer.token_to_id(word) for word in chain.split()]
+            for word, following in itertools.pairwise(ids):
+                model.lm_head.weight[following, word] = 1
+    save_agent(folder, model, tokenizer, {})
+
+
+def test_tool_answers_an_agent_that_calls_it(tmp_path: Path) -> None:
+    save_agent_that_says_chains(tmp_path / "chains")
+    declared = yaml.safe_load(read(EXAMPLES / "custom-tool/system.yaml"))
+    for agent, prompt in zip(
+        declared["agents"], ("{latent:solver->planner} plan", "{latent:planner->solver} go"), strict=True
+    ):
+        for key in ("chat_template", "chat_template_options", "first_round_prompt"):
+            agent.pop(key, None)
+        agent |= {"model": str(tmp_path / "chains"), "prompt": f"<bos> {{question}} {prompt}"}
+    declared["agents"][0]["first_round_prompt"] = "<bos> {question} plan"
+    (tmp_path / "system.yaml").write_text(yaml.safe_dump(declared), encoding="utf-8")
+    shown = run(EXAMPLES / "custom-tool/run.py", "--system", tmp_path / "system.yaml", "When does it open?")
+    assert shown.startswith("<search> opening hours </search> <result> Opening hours of the library: Monday"), shown
+    assert shown.rstrip().endswith("</result> it opens at ten"), shown
+
+
+def test_system_is_a_node_of_a_langgraph() -> None:
     shown = run(EXAMPLES / "langgraph/run.py").splitlines()
     assert shown.count("custom {'agent': 'critic', 'round': 3}") == 1
     assert [line for line in shown if line.startswith("custom {'text'")] == ["custom {'text': 'j'}"]
