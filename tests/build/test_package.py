@@ -185,11 +185,18 @@ def test_build_refuses_prebuilt_agents_of_another_backend(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("revision", "refused"), [("b" * 40, True), ("a" * 40, False), ("main", False)])
-def test_prebuilt_agents_are_of_the_commit_that_the_system_names(tmp_path: Path, revision: str, refused: bool) -> None:
-    prebuilt = make_agents(tmp_path, model="owner/model", revision="a" * 40)
+@pytest.mark.parametrize("part", ["model", "adapter"])
+def test_prebuilt_agents_are_of_the_commit_that_the_system_names(
+    tmp_path: Path, part: str, revision: str, refused: bool
+) -> None:
+    commit, adapter = "a" * 40, {"adapter": "owner/adapter", "revision": "a" * 40, "sha256": "0" * 64}
+    prebuilt = make_agents(tmp_path, model="owner/model", revision=commit, adapter=adapter)
+    named = {"model": "owner/model", "revision": commit, "adapter": "owner/adapter", "adapter_revision": commit}
+    named["revision" if part == "model" else "adapter_revision"] = revision
     system = load_system(SYSTEM)
-    agents = [agent.model_copy(update={"model": "owner/model", "revision": revision}) for agent in system.agents]
-    with pytest.raises(InputError, match=f"was compiled with revision '{'a' * 40}'") if refused else nullcontext():
+    agents = [agent.model_copy(update=named) for agent in system.agents]
+    name = "revision" if part == "model" else "adapter revision"
+    with pytest.raises(InputError, match=f"was compiled with {name} '{commit}'") if refused else nullcontext():
         built_agents(system.model_copy(update={"agents": agents}), OPTIONS, prebuilt=prebuilt)
 
 

@@ -105,12 +105,12 @@ def built_agents(
 def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolder:
     """Reads an agent folder and checks that it fits the system and the options."""
     compiled = read_agent_folder(folder)
-    checkpoint, adapter = checkpoint_of(agent), compiled.ours.get("adapter", {}).get("adapter", "none")
-    commit = agent.revision if re.fullmatch(r"[0-9a-f]{40}", agent.revision or "") else None  # a branch moves
+    checkpoint, adapter = checkpoint_of(agent), compiled.ours.get("adapter", {})
     facts = (
         ("model", checkpoint.shown, compiled.ours["model"]),
-        ("adapter", checkpoint.shown_adapter or "none", adapter),
-        ("revision", commit, compiled.ours["revision"]),
+        ("revision", _commit(agent.revision), compiled.ours["revision"]),
+        ("adapter", checkpoint.shown_adapter or "none", adapter.get("adapter", "none")),
+        ("adapter revision", _commit(agent.adapter_revision), adapter.get("revision")),
         ("backend", None if options.backend == "auto" else options.backend, compiled.ours["backend"]),
         ("quantization", options.quantization, compiled.config["quantization"]),
         ("context_window_size", options.context_window_size, compiled.config["context_window_size"]),
@@ -123,6 +123,11 @@ def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolde
                 f"{folder}: was compiled with {name} {found!r}, but this build needs {wanted!r}; compile it again"
             )
     return compiled
+
+
+def _commit(revision: str | None) -> str | None:
+    """A revision that names one commit; None for a branch or tag, which moves."""
+    return revision if re.fullmatch(r"[0-9a-f]{40}", revision or "") else None
 
 
 def _compiled(model: ResolvedModel, options: CompileOptions, say: Say) -> AgentFolder:
