@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cycler import cycler
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -117,6 +119,7 @@ def draw_stability(name: str, logs: Sequence[Sequence[dict[str, Any]]], path: Pa
     """Draws the gradient norm that arrives at each hand-off, by round, before clipping; text hands over no gradient."""
     figure = Figure(figsize=(10, 5), layout="constrained")
     axis = figure.subplots()
+    axis.set_prop_cycle(cycler(linestyle=("-", "--")) * rcParams["axes.prop_cycle"])  # ten colours, then dashed
     keys = sorted({key for log in logs for line in log for key in line if key.startswith("handoff_gradient/")})
     for key in keys:
         length = min(len(log) for log in logs)

@@ -257,7 +257,7 @@ def exchanges(story: Story, rounds: int = 4) -> list[Exchange]:
 def role_texts(seed: int, count: int, end: str) -> Iterator[dict[str, Any]]:
     """Role texts of all agents and of the solver with all facts.
 
-    The solver's questions are about people whom training questions ask about, the reader's requests about any of the four.
+    The solver is asked about people whom training questions ask about, the reader about any of the four.
 
     Args:
         seed: Of everything random.
