@@ -4,6 +4,7 @@ An agent's latent steps are queued and waited for once a turn, so the time of a 
 the difference of their steps. Tokens and prompts are timed in the same way.
 """
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -71,17 +72,13 @@ def ask_adapter(libraries: Libraries, work: Work) -> dict[str, Any]:
     return found
 
 
-def build_chain(
-    folder: Path, models: Mapping[str, Mapping[str, Any]], scheme: str, say: Say, backend: str = "auto"
-) -> Path:
-    """Builds a sequential system of random agents, in this order; returns its folder.
+def write_chain(folder: Path, models: Mapping[str, Mapping[str, Any]], say: Say) -> None:
+    """Writes a sequential system of random agents, in this order.
 
     Args:
-        folder: Gets checkpoints, links and the system.
+        folder: Gets checkpoints, links and the system's description.
         models: The content of `config.json` by the agent's id.
-        scheme: Of the weights.
         say: Called with what is written.
-        backend: As in `CompileOptions`.
     """
     ids = list(models)
     agents = []
@@ -104,10 +101,19 @@ def build_chain(
     sizes = {agent: int(config["hidden_size"]) for agent, config in models.items()}
     edges = {f"{a}->{b}": (a, b) for a, b in zip(ids, [*ids[1:], ids[0]], strict=True)}
     Links.create(sizes, edges).to_file("chain", {}).save(folder / "links.json")
-    say(f"building {', '.join(ids)} in {scheme}")
-    options = CompileOptions(scheme, backend)
-    build_system(folder / "chain.yaml", folder / "links.json", folder / "dist/chain", options)
-    return folder / "dist/chain"
+
+
+def build_chain(folder: Path, scheme: str, backend: str = "auto") -> Path:
+    """Builds the system of `write_chain`; returns its folder.
+
+    Args:
+        folder: From `write_chain`.
+        scheme: Of the weights.
+        backend: `mlc` for MLC-LLM's graphs and TVM's kernels, which WebLLM's libraries are made of.
+    """
+    out = folder / "dist" / backend / "chain"
+    build_system(folder / "chain.yaml", folder / "links.json", out, CompileOptions(scheme, backend))
+    return out
 
 
 @dataclass(frozen=True)
@@ -157,6 +163,10 @@ def step_bytes(config: ModelConfig, scheme: Scheme) -> StepBytes:
     )
 
 
+Run = Callable[..., list[dict[str, Any]]]
+"""Answers a question, with RunOptions in camelCase, and gives the turns."""
+
+
 class Timed:
     """Times the agents of a system from `build_chain`.
 
@@ -165,13 +175,15 @@ class Timed:
         work: How much.
     """
 
+    _asked = itertools.count(1)
+    """Numbers of questions, which the systems that are timed in turns share."""
+
     def __init__(self, engine: EngineNode, work: Work) -> None:
-        self._engine, self._work, self._asked = engine, work, 0
+        self._engine, self._work = engine, work
 
     def _question(self, tokens: int) -> str:
         """A text of so many tokens, which are bytes, that begins like no other."""
-        self._asked += 1
-        return (f"{self._asked:04d} " + WORDS * (1 + tokens // len(WORDS)))[:tokens]
+        return (f"{next(self._asked):04d} " + WORDS * (1 + tokens // len(WORDS)))[:tokens]
 
     def _turn(self, agent: str, *, steps: int, tokens: int, prompt: int) -> tuple[float, dict[str, Any], int]:
         """Time of a turn in ms, the turn, and the positions that it computed."""
@@ -215,33 +227,40 @@ class Timed:
             "prompt_tokens": computed,
         }
 
-    def _compiled(self, question: str, **options: Any) -> list[dict[str, Any]]:
+    def turns(self, question: str, **options: Any) -> list[dict[str, Any]]:
+        """Answers a question; see `Run`."""
         turns: list[dict[str, Any]] = self._engine.run(question, **options)["turns"]
         return turns
 
-    def rounds(self, with_javascript: Callable[..., list[dict[str, Any]]]) -> dict[str, float]:
-        """ms of a round of all agents, with compiled links and with links in JavaScript, in turns."""
+    def rounds(self, others: Mapping[str, Run]) -> dict[str, float]:
+        """Times a round of all agents here and in other ways, by turns.
+
+        Args:
+            others: What runs the same question elsewhere, by the name of the way.
+
+        Returns:
+            Latent steps of a turn; `compiled_links_ms`; of each other way `<name>_ms` and its ratio to compiled links.
+        """
         _, many = self._work.steps
-        spent: dict[str, list[float]] = {"compiled": [], "javascript": []}
-        ways = {"compiled": self._compiled, "javascript": with_javascript}
+        ways: dict[str, Run] = {"compiled_links": self.turns, **others}
+        spent: dict[str, list[float]] = {name: [] for name in ways}
         for repeat in range(self._work.repeats + 1):
+            question = self._question(self._work.prompt[0])
             for name, run in ways.items():
-                question = self._question(self._work.prompt[0])
                 decoding = {"maxNewTokens": 1, "temperature": 0}
                 turns = run(question, mode="latent", rounds=1, latentSteps=many, decoding=decoding)
                 if repeat:  # the first one compiles shaders
                     spent[name].append(sum(float(turn["ms"]) for turn in turns))
-        compiled, javascript = (statistics.median(spent[name]) for name in ways)
+        medians = {name: statistics.median(times) for name, times in spent.items()}
         return {
             "latent_steps": many,
-            "compiled_links_ms": compiled,
-            "links_in_javascript_ms": javascript,
-            "javascript_to_compiled": javascript / compiled,
+            **{f"{name}_ms": ms for name, ms in medians.items()},
+            **{f"{name}_to_compiled_links": medians[name] / medians["compiled_links"] for name in others},
         }
 
 
 @contextmanager
-def open_javascript_links(harness: Path, system: Path) -> Iterator[Callable[..., Any]]:
+def open_javascript_links(harness: Path, system: Path) -> Iterator[Run]:
     """A second process, whose links run in JavaScript on hidden states that are read back at every step.
 
     Args:
@@ -249,7 +268,7 @@ def open_javascript_links(harness: Path, system: Path) -> Iterator[Callable[...,
         system: The system's folder.
 
     Yields:
-        What answers a question, with RunOptions in camelCase, and gives the turns.
+        What runs a question.
     """
     (worker,) = harness.glob("assets/host-links-worker-*.js")
     with open_node(system.parent) as (libraries, _):

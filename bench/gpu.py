@@ -3,6 +3,9 @@
     python -m bench gpu                        # real sizes on a GPU, a tiny trio on a software adapter
     python -m bench.gpu --sizes real           # real sizes in any case, with random weights
 
+Where `MLC_LLM_SOURCE_DIR` names MLC-LLM's sources, the same agents are also built from MLC-LLM's graphs with TVM's
+kernels, which is what WebLLM's libraries are, and are timed in turns with ours, in a process of their own.
+
 Each figure comes with the adapter's name. On a software adapter the times say nothing about a GPU, and the table says
 so. What a step must read at least, divided by what the adapter copies in a second, is the bound that memory sets;
 the share says how much of a step's time that explains. docs/benchmarks.md says how to read the tables.
@@ -25,11 +28,14 @@ from rich.table import Table
 from bench import _webgpu as webgpu
 from bench import float16
 from bench._torch import TorchWork, copy_rate, device_name, time_agent, torch_device
+from bench.calls import PEER
 from bench.real_size import MODELS as REAL
 from harness.engine_node import open_engine
 from harness.engine_page import build_harness
 from harness.node import NoAdapterError, open_node
 from recursivemas.compiler.models import load_model_config
+from recursivemas.mlc.tree import describe as describe_mlc
+from recursivemas.mlc.tree import find_mlc
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.quantize import find_scheme
@@ -100,7 +106,7 @@ def measure(console: Console, scratch: Path, sizes: str | None) -> dict[str, Any
     models = REAL if sizes == "real" else TINY
     rate = adapter["bytes_per_second"]
     scheme = WITH_FLOAT16 if adapter["float16"] else WITHOUT_FLOAT16
-    agents, rounds = time_webgpu(console, scratch, models, scheme, WORK[sizes], rate)
+    timed = time_webgpu(console, scratch, models, scheme, WORK[sizes], rate)
     numerics: list[dict[str, Any]] | str = f"not measured: the adapter has no shader-f16, so the agents are {scheme}"
     if adapter["float16"]:
         with open_node(scratch, half=True) as (libraries, _):
@@ -118,8 +124,7 @@ def measure(console: Console, scratch: Path, sizes: str | None) -> dict[str, Any
         "sizes": sizes,
         "quantization": scheme,
         "work": vars(WORK[sizes]),
-        "agents": agents,
-        "rounds": rounds,
+        **timed,
         "q4f16_1_against_pytorch": numerics,
         "pytorch": time_torch(console, models, TORCH_WORK[sizes]),
     }
@@ -148,42 +153,72 @@ def time_webgpu(
     scheme: str,
     work: webgpu.Work,
     bytes_per_second: float,
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """Times each agent alone, then rounds of all of them with both kinds of links."""
+) -> dict[str, Any]:
+    """Times each agent alone, then rounds of all of them: with compiled links, with links in JavaScript, and WebLLM's.
+
+    Returns:
+        `agents` and `rounds`; `webllm_library` with its version and `agents`, or why there is none.
+    """
 
     def say(line: str) -> None:
         console.print(line, style="dim")
 
     ids = dict(zip(webgpu.ids(models), models, strict=True))
-    system = webgpu.build_chain(scratch, {agent: models[name] for agent, name in ids.items()}, scheme, say)
+    webgpu.write_chain(scratch, {agent: models[name] for agent, name in ids.items()}, say)
     harness = build_harness(scratch / "harness")
-    agents: dict[str, Any] = {}
+    mlc = find_mlc()
+    peer: dict[str, Any] = {"version": describe_mlc(mlc), "agents": {}} if mlc else {}
+    found: dict[str, dict[str, Any]] = {"ours": {}, **({PEER: peer["agents"]} if peer else {})}
     with contextlib.ExitStack() as stack:
-        engine = stack.enter_context(open_engine(harness, system.parent))
-        engine.load(system)
-        timed = webgpu.Timed(engine, work)
+        timed: dict[str, webgpu.Timed] = {}
+        for way, backend, few_calls in (("ours", "auto", True), (PEER, "mlc", False))[: len(found)]:
+            say(f"building {', '.join(ids)} in {scheme}, {way}")
+            system = webgpu.build_chain(scratch, scheme, backend)
+            engine = stack.enter_context(open_engine(harness, system.parent))
+            engine.load(system, fewCalls=few_calls)
+            timed[way] = webgpu.Timed(engine, work)
         for agent, name in ids.items():
-            say(f"timing {name}")
-            row = timed.agent(agent)
             least = webgpu.step_bytes(load_model_config(models[name]), find_scheme(scheme))
-            positions = row["positions_of_a_step"]
-            step, token = least.latent_step(positions), least.token(positions)
-            agents[name] = {
-                **row,
-                "latent_step_bytes": step,
-                "decoded_token_bytes": token,
-                "latent_step_share_of_memory_bound": webgpu.share(step, bytes_per_second, row["latent_step_ms"]),
-                "decoded_token_share_of_memory_bound": webgpu.share(token, bytes_per_second, row["decoded_token_ms"]),
-            }
-        _show_agents(console, f"WebGPU, {scheme}", agents)
+            for way, each in timed.items():
+                say(f"timing {name}, {way}")
+                found[way][name] = _with_bounds(each.agent(agent), least, bytes_per_second)
+        for way, rows in found.items():
+            _show_agents(console, f"WebGPU, {scheme}, {way}", rows)
         say("timing rounds with links in JavaScript, in a process of their own")
-        rounds = timed.rounds(stack.enter_context(webgpu.open_javascript_links(harness, system)))
+        javascript = webgpu.open_javascript_links(harness, scratch / "dist/auto/chain")
+        others = {"links_in_javascript": stack.enter_context(javascript)}
+        if peer:
+            others["webllm_library"] = timed[PEER].turns
+        rounds = timed["ours"].rounds(others)
+    _show_rounds(console, len(ids), rounds)
+    if not peer:
+        console.print("Set MLC_LLM_SOURCE_DIR to a clone of mlc-ai/mlc-llm to time WebLLM's libraries beside these.")
+    missing = "not measured: MLC_LLM_SOURCE_DIR names no sources of MLC-LLM"
+    return {"agents": found["ours"], "rounds": rounds, "webllm_library": peer or missing}
+
+
+def _with_bounds(row: Mapping[str, Any], least: webgpu.StepBytes, bytes_per_second: float) -> dict[str, Any]:
+    """An agent's times, with the share of each that reading its bytes explains."""
+    positions = row["positions_of_a_step"]
+    step, token = least.latent_step(positions), least.token(positions)
+    return {
+        **row,
+        "latent_step_bytes": step,
+        "decoded_token_bytes": token,
+        "latent_step_share_of_memory_bound": webgpu.share(step, bytes_per_second, row["latent_step_ms"]),
+        "decoded_token_share_of_memory_bound": webgpu.share(token, bytes_per_second, row["decoded_token_ms"]),
+    }
+
+
+def _show_rounds(console: Console, agents: int, rounds: Mapping[str, float]) -> None:
     console.print(
-        f"A round of {len(ids)} agents, {rounds['latent_steps']} latent steps each: "
-        f"{rounds['compiled_links_ms']:.1f} ms with compiled links, {rounds['links_in_javascript_ms']:.1f} ms with "
-        f"links in JavaScript, {rounds['javascript_to_compiled']:.2f} times as long"
+        f"A round of {agents} agents, {rounds['latent_steps']} latent steps each: "
+        f"{rounds['compiled_links_ms']:.1f} ms with compiled links"
     )
-    return agents, rounds
+    for name, words in (("links_in_javascript", "with links in JavaScript"), ("webllm_library", f"with {PEER}")):
+        if f"{name}_ms" in rounds:
+            ratio = rounds[f"{name}_to_compiled_links"]
+            console.print(f"  {words}: {rounds[f'{name}_ms']:.1f} ms, {ratio:.2f} times as long")
 
 
 def time_torch(console: Console, models: Mapping[str, Mapping[str, Any]], work: TorchWork) -> dict[str, Any]:

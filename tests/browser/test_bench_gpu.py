@@ -1,10 +1,11 @@
 """`python -m bench gpu` on the software adapter: what it counts is exact, and without an adapter it says so."""
 
+import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -12,9 +13,12 @@ from rich.console import Console
 from bench import gpu
 from bench._torch import TorchWork, time_agent
 from bench._webgpu import Work, step_bytes
+from harness.engine_node import open_engine
 from harness.node import NoAdapterError, open_node
+from harness.tiny_models import relative
 from recursivemas.compiler.models import load_model_config, param_specs
 from recursivemas.compiler.weights import weights_nbytes
+from recursivemas.mlc.tree import find_mlc
 from recursivemas.system.errors import InputError
 from recursivemas.system.quantize import find_scheme
 
@@ -22,25 +26,31 @@ from .conftest import CHATTY, SoftwareSchedules
 
 pytestmark = pytest.mark.browser
 
-MODELS: dict[str, dict[str, Any]] = {"Wide-1B": CHATTY, "Narrow-0.5B": {**CHATTY, "hidden_size": 32}}
+_WIDE = {**CHATTY, "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 10000.0}  # MLC-LLM asks for these keys
+MODELS: dict[str, dict[str, Any]] = {"Wide-1B": _WIDE, "Narrow-0.5B": {**_WIDE, "hidden_size": 32}}
 WORK = Work(steps=(2, 6), tokens=(1, 5), prompt=(8, 72), repeats=1, copied_bytes=1 << 16, copies=1)
 
 
 @pytest.fixture(scope="module")
-def timed(tmp_path_factory: pytest.TempPathFactory, software_schedules: SoftwareSchedules) -> Iterator[tuple[Any, Any]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the two agents are built."""
+    return tmp_path_factory.mktemp("bench-gpu")
+
+
+@pytest.fixture(scope="module")
+def timed(folder: Path, software_schedules: SoftwareSchedules) -> dict[str, Any]:
     """What the two agents took on whatever adapter there is."""
-    folder = tmp_path_factory.mktemp("bench-gpu")
     try:
         with open_node(folder):
             pass
     except NoAdapterError as error:
         pytest.skip(f"no WebGPU adapter in Node: {error}")
     with software_schedules():
-        yield gpu.time_webgpu(Console(quiet=True), folder, MODELS, "q0f32", WORK, 1e9)
+        return gpu.time_webgpu(Console(quiet=True), folder, MODELS, "q0f32", WORK, 1e9)
 
 
-def test_agents_are_timed_over_work_that_is_counted(timed: tuple[Any, Any]) -> None:
-    agents, _ = timed
+def check_agents(agents: dict[str, Any]) -> None:
+    """Times are of work that is counted."""
     assert list(agents) == list(MODELS)
     for name, row in agents.items():
         assert row["prompt_tokens"] == 64  # nothing of it was kept from an earlier prompt
@@ -52,10 +62,47 @@ def test_agents_are_timed_over_work_that_is_counted(timed: tuple[Any, Any]) -> N
         )
 
 
-def test_rounds_are_timed_with_both_kinds_of_links(timed: tuple[Any, Any]) -> None:
-    _, rounds = timed
+def test_agents_are_timed_over_work_that_is_counted(timed: dict[str, Any]) -> None:
+    check_agents(timed["agents"])
+
+
+def test_rounds_are_timed_with_both_kinds_of_links(timed: dict[str, Any]) -> None:
+    rounds = timed["rounds"]
     assert rounds["latent_steps"] == 6
     assert rounds["compiled_links_ms"] > 0 and rounds["links_in_javascript_ms"] > 0
+    assert rounds["links_in_javascript_to_compiled_links"] == pytest.approx(
+        rounds["links_in_javascript_ms"] / rounds["compiled_links_ms"]
+    )
+
+
+def test_webllm_library_is_timed_where_its_sources_are(timed: dict[str, Any]) -> None:
+    peer, rounds = timed["webllm_library"], timed["rounds"]
+    if find_mlc() is None:
+        assert peer == "not measured: MLC_LLM_SOURCE_DIR names no sources of MLC-LLM"
+        assert not any("webllm" in key for key in rounds)
+        return
+    assert "definitions" in peer["version"]
+    check_agents(peer["agents"])
+    assert rounds["webllm_library_to_compiled_links"] == pytest.approx(
+        rounds["webllm_library_ms"] / rounds["compiled_links_ms"]
+    )
+
+
+@pytest.mark.skipif(find_mlc() is None, reason="MLC_LLM_SOURCE_DIR is not set")
+def test_webllm_library_that_is_timed_computes_the_same(timed: dict[str, Any], folder: Path) -> None:
+    assert timed["webllm_library"]["agents"]
+    came, backends = [], []
+    for backend in ("auto", "mlc"):
+        system = folder / "dist" / backend / "chain"
+        backends += [json.loads(path.read_text("utf-8")) for path in sorted(system.rglob("mlc-chat-config.json"))]
+        with open_engine(folder / "harness", system.parent) as engine:
+            engine.load(system, fewCalls=backend == "auto")
+            came.append(engine.run("a question", rounds=1, latentSteps=6, trace={"handoffs": True})["handoffs"])
+    assert [each["recursivemas"]["backend"] for each in backends] == ["relax", "relax", "mlc", "mlc"]
+    ours, theirs = ([np.array(each["states"]["data"]) for each in handoffs] for handoffs in came)
+    assert ours
+    for one, other in zip(ours, theirs, strict=True):
+        assert relative(other, one) < 1e-4
 
 
 def test_bytes_of_a_step_are_those_of_the_stored_weights() -> None:
