@@ -60,3 +60,11 @@ def new_context(browser: Browser, **options: Any) -> BrowserContext:
     context = browser.new_context(**options)
     context.set_default_timeout(PATIENCE_MS)
     return context
+
+
+def close_context(context: BrowserContext) -> None:
+    """Closes a context of `new_context`. Routes that still wait for an answer fail unheard, not in the next test."""
+    for page in context.pages:
+        page.unroute_all(behavior="ignoreErrors")
+    context.unroute_all(behavior="ignoreErrors")
+    context.close()

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from harness.chromium import PATIENCE_MS, launch, new_context
+from harness.chromium import PATIENCE_MS, close_context, launch, new_context
 from recursivemas.release.serve import site_app
 from recursivemas.training.recursion import Recursion
 
@@ -133,7 +133,7 @@ def open_page(browser: Browser, url: str, inject: str = "") -> Iterator["EngineP
     engine = EnginePage(page)
     page.goto(url)
     yield engine
-    context.close()
+    close_context(context)
 
 
 class EnginePage:

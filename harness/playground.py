@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from harness.chromium import new_context
+from harness.chromium import close_context, new_context
 from harness.engine_page import WEB
 
 VIEWS = ("Watch", "Chat", "Look inside", "Compare", "Measure", "Change", "Links", "Devices", "How it works")
@@ -164,7 +164,7 @@ def open_playground(browser: Browser, url: str, inject: str = "", **context_opti
 
         context.route("**/assets/worker-*.js", add)
     yield Playground(context.new_page(), url)
-    context.close()
+    close_context(context)
 
 
 def zipped_size(files: list[Path]) -> int:

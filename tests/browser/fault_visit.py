@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
-from harness.chromium import new_context
+from harness.chromium import close_context, new_context
 from harness.playground import Playground, drop
 
 Change = Callable[[dict[str, Any]], Any]
@@ -56,7 +56,7 @@ class Visit:
 
     def close(self) -> None:
         """Ends the visit."""
-        self.context.close()
+        close_context(self.context)
 
     def answer(self, pattern: str, body: str | bytes = "", status: int = 200, **more: Any) -> None:
         """The server answers with something else from now on."""
