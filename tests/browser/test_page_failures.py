@@ -247,11 +247,24 @@ def test_page_survives_a_lost_device_without_a_reload(browser: Browser, built: P
         assert playground.complaints == []
 
 
+REGISTERED_LATE = """{
+    const container = navigator.serviceWorker;
+    const register = container.register.bind(container);
+    container.register = async (...values) => {
+        const registration = await register(...values);
+        if (!container.controller) await new Promise((done) => container.addEventListener("controllerchange", done));
+        return registration;
+    };
+}"""
+"""The page learns that its service worker is registered only when that already controls it, as on a busy machine."""
+
+
 def test_page_works_without_a_network_on_the_second_visit(browser: Browser, built: Path, default_system: Path) -> None:
     with (
         serving(built, default_system) as url,
         open_playground(browser, url, service_workers="allow") as playground,
     ):
+        playground.page.add_init_script(REGISTERED_LATE)
         # The system's description is asked for before the service worker takes over, and arrives after that.
         waiting: list[Route] = []
         playground.page.route("**/system.json", lambda route: waiting.append(route))

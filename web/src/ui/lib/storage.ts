@@ -18,11 +18,13 @@ export async function keepPage(): Promise<void> {
       seen.add(url);
       keep(cache, url, isPage).catch(() => {}); // Without this only offline visits are missing.
     };
-    if (!navigator.serviceWorker.controller) keepOnce(window.location.href, true);
-    new PerformanceObserver((list) => {
+    // The worker may control the page by now, so only these entries tell which requests went past it.
+    const observer = new PerformanceObserver((list) => {
       for (const entry of list.getEntries() as PerformanceResourceTiming[])
-        if (entry.workerStart === 0) keepOnce(entry.name, false);
-    }).observe({ type: "resource", buffered: true });
+        if (entry.workerStart === 0) keepOnce(entry.name, entry.entryType === "navigation");
+    });
+    observer.observe({ type: "navigation", buffered: true });
+    observer.observe({ type: "resource", buffered: true });
   } catch {
     // Without this only offline visits are missing.
   }
