@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 import recursivemas as rm
 from recursivemas.cli.app import app
+from recursivemas.cli.tune_stopping import Stopping
 from recursivemas.system.early_stopping import Calibrated
 from recursivemas.system.errors import InputError
 from recursivemas.system.system import load_system
@@ -88,7 +90,18 @@ def test_evidence_comes_from_the_other_questions_and_is_paired() -> None:
     found = evidence(0.9, full, early)
     assert (found.questions, found.accuracy, found.full_accuracy) == (2, 0.5, 1.0)
     assert (found.lost, found.gained) == (1, 0)
-    assert (found.saved, found.saved_low, found.saved_high) == pytest.approx((1 / 3, 1 / 3, 1 / 3), abs=1e-4)
+    assert (found.saved, found.saved_low, found.saved_high) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_what_was_saved_is_rounded_once_wherever_it_is_shown() -> None:
+    full, _ = cells([[0.99]] * 2, [[True, True]] * 2)
+    spent = tuple(Stopped(2, 161, 0, (0.99,)) for _ in range(2))
+    whole = tuple(Stopped(3, 181, 0, (0.99,)) for _ in range(2))
+    found = evidence(0.9, replace(full, outcomes=whole), replace(full, outcomes=spent))
+    chosen = Stopping(calibrate(*cells([[0.99]] * 1000, [[True, True]] * 1000), tolerance=0.01), found)
+    (line,) = chosen.lines()
+    assert "saved 11.0% (11.0%..11.0%)" in line  # 20 of 181, not the 11.1% of .1105
+    assert found.model_dump()["saved"] == 0.1105
 
 
 def test_answer_says_where_it_stopped_and_costs_less(system: rm.LoadedSystem) -> None:

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    ValidationError,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -66,6 +74,14 @@ class Closed(BaseModel):
 def added(default: Any, **options: Any) -> Any:
     """A field that version 0.1.0 does not know: files leave it out where it has its default."""
     return Field(default=default, exclude_if=lambda value: value == default, **options)
+
+
+def written_to(places: int) -> PlainSerializer:
+    """Makes `Annotated[float, written_to(…)]` a number that files hold with so many decimal places.
+
+    In memory it keeps all of them: whoever prints it rounds it once.
+    """
+    return PlainSerializer(lambda value: round(value, places), return_type=float)
 
 
 def _absent_not_null(schema: dict[str, Any]) -> None:

@@ -3,9 +3,11 @@
 Source: docs/recursion.md, rule 10.
 """
 
+from typing import Annotated
+
 from pydantic import Field
 
-from recursivemas.system.closed import Closed
+from recursivemas.system.closed import Closed, written_to
 
 
 class EarlyStopping(Closed):
@@ -30,9 +32,9 @@ class Calibrated(Closed):
 
     threshold: float = Field(gt=0, le=1)
     """The threshold that was chosen."""
-    accuracy: float = Field(ge=0, le=1)
+    accuracy: Annotated[float, written_to(4)] = Field(ge=0, le=1)
     """Accuracy with early stopping."""
-    full_accuracy: float = Field(ge=0, le=1)
+    full_accuracy: Annotated[float, written_to(4)] = Field(ge=0, le=1)
     """Accuracy with all rounds, on the same questions."""
     lost: int = Field(ge=0)
     """Questions that are answered correctly with all rounds alone."""
@@ -40,15 +42,15 @@ class Calibrated(Closed):
     """Questions that are answered correctly with early stopping alone."""
     questions: int = Field(ge=1)
     """How many questions the choice did not see."""
-    rounds: float = Field(ge=1)
+    rounds: Annotated[float, written_to(3)] = Field(ge=1)
     """Mean rounds with early stopping."""
-    forward_positions: float = Field(ge=0)
+    forward_positions: Annotated[float, written_to(2)] = Field(ge=0)
     """Mean positions for a question with early stopping."""
-    full_forward_positions: float = Field(ge=0)
+    full_forward_positions: Annotated[float, written_to(2)] = Field(ge=0)
     """Mean positions for a question with all rounds."""
-    saved: float
+    saved: Annotated[float, written_to(4)]
     """Share of the positions that early stopping saves."""
-    saved_low: float
+    saved_low: Annotated[float, written_to(4)]
     """Lower end of its 95% interval."""
-    saved_high: float
+    saved_high: Annotated[float, written_to(4)]
     """Upper end of its 95% interval."""

@@ -1,11 +1,12 @@
 """What `rmas tune` found about a system, and how it is written into the system's file beside its comments."""
 
 from pathlib import Path
+from typing import Annotated
 
 import yaml
 from pydantic import Field
 
-from recursivemas.system.closed import Closed, added
+from recursivemas.system.closed import Closed, added, written_to
 from recursivemas.system.early_stopping import Calibrated
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
@@ -19,15 +20,15 @@ class Tuned(Closed):
     """Rounds that were chosen."""
     latent_steps: int = Field(ge=1)
     """Latent steps that were chosen."""
-    accuracy: float = Field(ge=0, le=1)
+    accuracy: Annotated[float, written_to(4)] = Field(ge=0, le=1)
     """Accuracy on the questions that the choice did not see."""
-    low: float = Field(ge=0, le=1)
+    low: Annotated[float, written_to(4)] = Field(ge=0, le=1)
     """Lower end of its 95% interval."""
-    high: float = Field(ge=0, le=1)
+    high: Annotated[float, written_to(4)] = Field(ge=0, le=1)
     """Upper end of its 95% interval."""
     questions: int = Field(ge=1)
     """How many questions the choice did not see."""
-    forward_positions: float = Field(ge=0)
+    forward_positions: Annotated[float, written_to(2)] = Field(ge=0)
     """Mean positions that the agents compute for a question."""
     budget_positions: float | None = Field(default=None, gt=0)
     """The most that they were allowed."""

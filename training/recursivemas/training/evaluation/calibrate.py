@@ -101,17 +101,17 @@ def evidence(threshold: float, full: Cell, early: Cell) -> Calibrated:
     count = len(pairs)
     return Calibrated(
         threshold=threshold,
-        accuracy=round(sum(own for _, own in pairs) / count, 4),
-        full_accuracy=round(sum(all_rounds for all_rounds, _ in pairs) / count, 4),
+        accuracy=sum(own for _, own in pairs) / count,
+        full_accuracy=sum(all_rounds for all_rounds, _ in pairs) / count,
         lost=sum(all_rounds and not own for all_rounds, own in pairs),
         gained=sum(own and not all_rounds for all_rounds, own in pairs),
         questions=count,
-        rounds=round(sum(each.rounds for each in early.outcomes[1::2]) / count, 3),
-        forward_positions=round(sum(spent) / count, 2),
-        full_forward_positions=round(sum(whole) / count, 2),
-        saved=round(saved, 4),
-        saved_low=round(low, 4),
-        saved_high=round(high, 4),
+        rounds=sum(each.rounds for each in early.outcomes[1::2]) / count,
+        forward_positions=sum(spent) / count,
+        full_forward_positions=sum(whole) / count,
+        saved=saved,
+        saved_low=low,
+        saved_high=high,
     )
 
 
