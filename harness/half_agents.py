@@ -62,7 +62,7 @@ def make_half_agent(libraries: Libraries, files: Path, case: Case, quantization:
     _round_vectors(model)
     config = load_model_config(save(model, folder / "checkpoint"), prefill_chunk_size=64)
     write_weights(Checkpoint(folder / "checkpoint"), param_specs(config), scheme, folder)
-    library = libraries.load(compile_library(config, scheme, folder / "library.wasm"))
+    library = libraries.load(compile_library(config, scheme, folder / "library.wasm", schedule="gpu"))
     _round_as_stored(model, group=scheme.group)
     return HalfAgent(library, library.params(folder), model)
 

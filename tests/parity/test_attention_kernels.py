@@ -5,7 +5,7 @@ Everything in the cache that a call must not read holds large values, so a kerne
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from harness.libraries import Libraries, Library, Shape
 from recursivemas.compiler.kernels.append import append_kernel
 from recursivemas.compiler.kernels.attention_shape import PAGE, AttentionShape
 from recursivemas.compiler.kernels.decode_attention import attend_kernel, merge_kernel, parts_shape
-from recursivemas.compiler.kernels.prefill_attention import prefill_kernel
+from recursivemas.compiler.kernels.prefill_attention import prefill_kernel, software_prefill_kernel
 from recursivemas.compiler.library import link_library
 from recursivemas.compiler.pipeline import build_executable, webgpu_target
 from recursivemas.compiler.relax_functions import define
@@ -60,6 +60,10 @@ APPENDED = {
     "half_turned_beside_gates": _shape(4, 2, 32, eps=1e-6, zero_centred=True, rotary_dim=16, query_stride=64),
     "second_table": _shape(4, 2, 32, table=1),
 }
+PREFILLS: dict[str, Callable[[AttentionShape], tirx.PrimFunc]] = {
+    "prefill": prefill_kernel,
+    "software_prefill": lambda shape: software_prefill_kernel(**asdict(shape)),
+}
 POSITIONS = np.array([0, 1, 20, 4095, 12_000], np.int32)
 
 
@@ -85,8 +89,9 @@ def _compiled(out: Path, subgroup_size: int | None) -> Path:
         _define_append(builder, f"append_{name}", shape)
     for name, shape in SHAPES.items():
         _define_decode(builder, f"decode_{name}", shape)
-        if subgroup_size is None:  # Prompts have one form.
-            _define_prefill(builder, f"prefill_{name}", shape)
+        if subgroup_size is None:  # Prompts have no form for subgroups.
+            for form, make in PREFILLS.items():
+                _define_prefill(builder, f"{form}_{name}", shape, make(shape))
     ours = {"hidden_size": 1, "vocab_size": 1, "dtype": "float32"}
     metadata = {"prefill_chunk_size": 1, "recursivemas": ours}
     executable = build_executable(
@@ -142,8 +147,8 @@ def _define_decode(builder: relax.BlockBuilder, name: str, shape: AttentionShape
     define(builder, name, arguments, body)
 
 
-def _define_prefill(builder: relax.BlockBuilder, name: str, shape: AttentionShape) -> None:
-    kernel = builder.add_func(prefill_kernel(shape), "prefill_attention")
+def _define_prefill(builder: relax.BlockBuilder, name: str, shape: AttentionShape, made: tirx.PrimFunc) -> None:
+    kernel = builder.add_func(made, "prefill_attention")
     count, past = tirx.Var("count", "int64"), tirx.Var("past", "int64")
     arguments = [
         _tensor("q", count, shape.heads, shape.head_dim),
@@ -214,12 +219,13 @@ def test_decode_attention_equals_numpy(
 @pytest.mark.parametrize("past", [0, PAST])
 @pytest.mark.parametrize("positions", LENGTHS)
 @pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("form", PREFILLS)
 def test_prefill_attention_equals_numpy(
-    library: Callable[[int | None], Library], name: str, positions: int, past: int
+    library: Callable[[int | None], Library], form: str, name: str, positions: int, past: int
 ) -> None:
     shape = SHAPES[name]
     cache, q = _Cache(shape, past + positions), _queries(shape, positions)
-    got = library(None).call(f"prefill_{name}", q, cache.slots[past:], cache.table, cache.pages, Shape((past,)))
+    got = library(None).call(f"{form}_{name}", q, cache.slots[past:], cache.table, cache.pages, Shape((past,)))
     _assert_close(got, _attended(shape, q, cache.written, past))
 
 

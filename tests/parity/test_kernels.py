@@ -1,7 +1,7 @@
 """Compares each form of the products with numpy, with everything that a product may do beside itself."""
 
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ PRODUCTS = {
 FORMS = {
     "decode": (decode_product, (1,)),
     "tile": (tile_product, (2, 31, 32, 70)),
-    "software": (software_product, (1, 6)),
+    "software": (lambda product: software_product(**asdict(product)), (1, 6)),
 }
 # The software adapter's subgroups have 4 threads; larger ones are emulated.
 SUBGROUP_SIZES = (2, 4, 32)

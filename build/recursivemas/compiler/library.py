@@ -32,13 +32,25 @@ _LINK_FLAGS = (
     *("-s", f"BINARYEN_EXTRA_PASSES={','.join(['duplicate-function-elimination'] * 2)}"),
 )
 
+SMALL_HIDDEN_SIZE = 256
+"""Agents up to this hidden size are compiled without workgroup memory; see `schedule_for`."""
+
+
+def schedule_for(config: ModelConfig, subgroup_size: int | None = None) -> Schedule:
+    """The schedule of a model whose caller chooses none.
+
+    Products of small agents do not fill a GPU, however they are cut, and a software adapter compiles the schedule
+    `software` in a third of the time (docs/kernels.md, software adapters).
+    """
+    return "software" if config.hidden_size <= SMALL_HIDDEN_SIZE and subgroup_size is None else "gpu"
+
 
 def compile_library(
     config: ModelConfig,
     scheme: Scheme,
     out: Path,
     *,
-    schedule: Schedule = "gpu",
+    schedule: Schedule | None = None,
     subgroup_size: int | None = None,
     optimise: int = 1,
     say: Say = silent,
@@ -49,7 +61,7 @@ def compile_library(
         config: The model.
         scheme: How its weights are stored.
         out: The `.wasm` to write; replaced if it exists.
-        schedule: ``software`` for browsers whose adapter runs on the CPU.
+        schedule: ``software`` for browsers whose adapter runs on the CPU; None for that of `schedule_for`.
         subgroup_size: Least size of the subgroups that its kernels use; None for a library that every browser runs.
         optimise: emcc's optimisation level when linking, 0 to 3.
         say: Called with one line before each step.
@@ -63,7 +75,13 @@ def compile_library(
     exported = export_config(config, scheme, webgpu_target())
     metadata = library_metadata(relax_facts(config, scheme), exported.tensors, scheme)
     return compile_module(
-        exported.module, metadata, out, schedule=schedule, subgroup_size=subgroup_size, optimise=optimise, say=say
+        exported.module,
+        metadata,
+        out,
+        schedule=schedule or schedule_for(config, subgroup_size),
+        subgroup_size=subgroup_size,
+        optimise=optimise,
+        say=say,
     )
 
 

@@ -9,9 +9,9 @@ from tvm.relax import _ffi_api as _relax
 from tvm.s_tir import dlight
 
 from recursivemas.compiler.fuse_dequantize import FuseDequantize
-from recursivemas.compiler.kernels.tile_product import WithoutWorkgroupMemory
 from recursivemas.compiler.kernels.vector_storage import PIPELINE, register_pipeline
 from recursivemas.compiler.kernels.with_subgroups import EnableSubgroups, WithSubgroups
+from recursivemas.compiler.kernels.without_workgroup_memory import WithoutWorkgroupMemory
 from recursivemas.compiler.metadata import complete_metadata, with_metadata
 from recursivemas.compiler.shaders import Shader, shaders_of
 from recursivemas.compiler.shape_functions import CanonicalShapeFunctions

@@ -7,16 +7,22 @@ A workgroup takes up to 32 rows, which are a few positions of all query heads th
 keys serves all of them. Keys and then values of a block use the same memory. Blocks that no row of the workgroup may
 attend to are left out.
 
+For adapters that run on the CPU, where barriers make a shader slow to compile and to run, there is a form without
+workgroup memory: a thread goes through all keys of a position and a query head by itself.
+
 Assumes: head_dim is a multiple of 4; the cache has one sequence in this call, whose new positions follow each other.
 """
 
+from dataclasses import asdict
 from functools import cache
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from recursivemas.compiler.kernels import script as ks
 from recursivemas.compiler.kernels.attention_shape import PAGE, AttentionShape
+from recursivemas.compiler.kernels.forms import described
 from recursivemas.compiler.limits import PROMISED
 
 THREADS = 128
@@ -24,6 +30,7 @@ ROWS = 32
 _LEAST = -5e4
 _MASKED = -1e5
 _LOG2_E = 1.4426950408889634
+_SOFTWARE_THREADS = 64
 
 
 def block(shape: AttentionShape) -> int:
@@ -38,12 +45,37 @@ def block(shape: AttentionShape) -> int:
 @cache
 def prefill_kernel(shape: AttentionShape) -> tirx.PrimFunc:
     """q (T, heads, D), slots (T,), page table (pages,), pages, the first position, to the output (T, heads, D)."""
-    return ks.build(lambda: _Prefill(shape).define())
+    return described(ks.build(lambda: _Prefill(shape).define()), "prefill_attention", **asdict(shape))
 
 
-class _Prefill:
+def software_prefill_kernel(**shape: Any) -> tirx.PrimFunc:
+    """The form for adapters that run on the CPU."""
+    return ks.build(lambda: _SoftwarePrefill(AttentionShape(**shape)).define())
+
+
+class _Arguments:
+    """What both forms are given."""
+
     def __init__(self, shape: AttentionShape) -> None:
         self.shape = shape
+        self.count = ks.size("count")
+        self.q = ks.argument("q", (self.count, shape.heads, shape.head_dim), shape.dtype)
+        self.slots = ks.argument("slots", (self.count,), "int32", offset=True)
+        self.table = ks.argument("table", (ks.size("table_pages"),), "int32", offset=True)
+        pages_shape = (ks.size("pages_count"), 2, shape.kv_heads, PAGE, shape.head_dim)
+        self.pages = ks.argument("pages", pages_shape, shape.dtype)
+        self.past = T.arg("past", tirx.Var("past", "int32"))
+        self.output = ks.argument("output", (self.count, shape.heads, shape.head_dim), shape.dtype)
+
+    def _slot(self, position: tirx.Expr) -> tirx.Expr:
+        """Where the cache has a position; the new ones need not be in the page table yet."""
+        old = self.table[position // PAGE] * PAGE + position % PAGE
+        return tirx.if_then_else(position < self.past, old, self.slots[position - self.past])
+
+
+class _Prefill(_Arguments):
+    def __init__(self, shape: AttentionShape) -> None:
+        super().__init__(shape)
         self.heads = shape.shared_heads
         self.positions = ROWS // self.heads  # of a workgroup
         self.rows = self.positions * self.heads
@@ -58,14 +90,6 @@ class _Prefill:
 
     def define(self) -> None:
         shape = self.shape
-        self.count = ks.size("count")
-        self.q = ks.argument("q", (self.count, shape.heads, shape.head_dim), shape.dtype)
-        self.slots = ks.argument("slots", (self.count,), "int32", offset=True)
-        self.table = ks.argument("table", (ks.size("table_pages"),), "int32", offset=True)
-        pages_shape = (ks.size("pages_count"), 2, shape.kv_heads, PAGE, shape.head_dim)
-        self.pages = ks.argument("pages", pages_shape, shape.dtype)
-        self.past = T.arg("past", tirx.Var("past", "int32"))
-        self.output = ks.argument("output", (self.count, shape.heads, shape.head_dim), shape.dtype)
         blocks = (self.count + self.positions - 1) // self.positions
         with ks.launch([blocks, shape.kv_heads * shape.head_splits], THREADS) as (row_block, head_block, thread):
             self.thread, self.kv_head = thread, head_block // shape.head_splits
@@ -109,9 +133,7 @@ class _Prefill:
             with ks.when(True if total % THREADS == 0 else at < total):
                 slot = ks.local(1, "int32")
                 position = tirx.min(start + at // self.columns, last - 1)
-                old = self.table[position // PAGE] * PAGE + position % PAGE
-                new = self.slots[position - self.past]
-                ks.store(slot, tirx.if_then_else(position < self.past, old, new), 0)
+                ks.store(slot, self._slot(position), 0)
                 column = at % self.columns * ks.LANES
                 value = self.pages[slot[0] // PAGE, kind, self.kv_head, slot[0] % PAGE, ks.four(column)]
                 ks.store(self.lines, value, ks.four(at // self.columns * self.line + column))
@@ -191,3 +213,48 @@ class _Prefill:
                 total = ks.spread(self.shrink[tirx.min(row, ROWS - 1)])
                 made = (ks.vector(self.sums, own * ks.LANES) / total).astype(f"{self.shape.dtype}x{ks.LANES}")
                 ks.store(self.output, made, t, head, ks.four(column))
+
+
+class _SoftwarePrefill(_Arguments):
+    def define(self) -> None:
+        shape, lanes = self.shape, ks.four
+        self.columns = shape.head_dim // ks.LANES
+        rows = self.count * shape.heads
+        with ks.launch([(rows + _SOFTWARE_THREADS - 1) // _SOFTWARE_THREADS], _SOFTWARE_THREADS) as (block, thread):
+            row = block * _SOFTWARE_THREADS + thread
+            with ks.when(row < rows):
+                self.t, self.head = row // shape.heads, row % shape.heads
+                self.sums, self.state = ks.local(shape.head_dim), ks.local(2)
+                for column in ks.each(self.columns):
+                    ks.store(self.sums, ks.spread(ks.f32(0.0)), lanes(column * ks.LANES))
+                ks.store(self.state, ks.f32(_LEAST), 0)
+                ks.store(self.state, ks.f32(0.0), 1)
+                self._walk()
+                for column in ks.each(self.columns):
+                    made = ks.vector(self.sums, column * ks.LANES) / ks.spread(self.state[1])
+                    stored = made.astype(f"{shape.dtype}x{ks.LANES}")
+                    ks.store(self.output, stored, self.t, self.head, lanes(column * ks.LANES))
+
+    def _walk(self) -> None:
+        """Adds the values of all positions that the row attends to, scaled as its largest score grows."""
+        shape, lanes = self.shape, ks.four
+        kv_head, last = self.head // shape.group, self.past + self.t + 1
+        first = tirx.const(0, "int32") if shape.window is None else tirx.max(last - shape.window, 0)
+        slot, dots, weight, shrink = ks.local(1, "int32"), ks.local(ks.LANES), ks.local(1), ks.local(1)
+        with T.serial(last - first) as step:
+            ks.store(slot, self._slot(first + step), 0)
+            ks.store(dots, ks.spread(ks.f32(0.0)), lanes(0))
+            for column in ks.each(self.columns):
+                key = ks.vector(self.pages, slot[0] // PAGE, 0, kv_head, slot[0] % PAGE, column * ks.LANES)
+                query = ks.vector(self.q, self.t, self.head, column * ks.LANES)
+                ks.store(dots, ks.vector(dots, 0) + key * query, lanes(0))
+            ks.store(weight, ks.across(dots, 0) * ks.f32(shape.scale * _LOG2_E), 0)
+            ks.store(shrink, self.state[0], 0)
+            ks.store(self.state, tirx.max(self.state[0], weight[0]), 0)
+            ks.store(shrink, tirx.exp2(shrink[0] - self.state[0]), 0)
+            ks.store(weight, tirx.exp2(weight[0] - self.state[0]), 0)
+            ks.store(self.state, self.state[1] * shrink[0] + weight[0], 1)
+            for column in ks.each(self.columns):
+                value = ks.vector(self.pages, slot[0] // PAGE, 1, kv_head, slot[0] % PAGE, column * ks.LANES)
+                total = ks.vector(self.sums, column * ks.LANES) * ks.spread(shrink[0]) + ks.spread(weight[0]) * value
+                ks.store(self.sums, total, lanes(column * ks.LANES))

@@ -15,12 +15,11 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-import tvm
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from recursivemas.compiler.kernels import script as ks
-from recursivemas.compiler.kernels.forms import described, with_other_forms
+from recursivemas.compiler.kernels.forms import described
 from recursivemas.compiler.kernels.product import Operands, Product, inverse_rms, levels
 from recursivemas.system.quantize import GROUP_SIZE, PER_WORD
 
@@ -80,19 +79,9 @@ def tile_product(product: Product) -> tirx.PrimFunc:
     return described(ks.build(define), "tile_product", **asdict(product))
 
 
-@cache
-def software_product(product: Product) -> tirx.PrimFunc:
+def software_product(**product: Any) -> tirx.PrimFunc:
     """The form for adapters that run on the CPU."""
-    return ks.build(lambda: _define_software(product))
-
-
-@tvm.transform.module_pass(opt_level=0, name="WithoutWorkgroupMemory")
-class WithoutWorkgroupMemory:
-    """Puts the form for adapters that run on the CPU in the place of the other."""
-
-    def transform_module(self, mod: tvm.IRModule, _context: Any) -> tvm.IRModule:
-        """Runs before scheduling."""
-        return with_other_forms(mod, {"tile_product": lambda **product: software_product(Product(**product))})
+    return ks.build(lambda: _define_software(Product(**product)))
 
 
 class _Tiles:

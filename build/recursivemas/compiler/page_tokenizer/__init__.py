@@ -33,8 +33,6 @@ from recursivemas.system.tokenizer import (
     special_flags,
 )
 
-MINIMUM_NODE = (20, 19)
-
 _HERE = Path(__file__).parent
 _LIBRARY = "@huggingface/tokenizers"
 _CHECKOUT = _HERE.parents[3] / "web/node_modules"
@@ -86,20 +84,28 @@ def page_tokenizer_json(folder: Path, special: Mapping[int, str]) -> str | None:
     return json.dumps(special_flags(content, special.values()), ensure_ascii=False)
 
 
+def minimum_node() -> tuple[int, int]:
+    """The oldest Node that compiling works with, which web/package.json names for the whole project."""
+    engines = json.loads((_HERE / "package.json").read_text(encoding="utf-8"))["engines"]
+    major, minor = engines["node"].removeprefix(">=").split(".")
+    return int(major), int(minor)
+
+
 def find_node() -> Path:
     """Finds Node on the PATH.
 
     Raises:
-        InputError: There is none, or it is older than `MINIMUM_NODE`.
+        InputError: There is none, or it is older than `minimum_node`.
     """
-    wanted = ".".join(map(str, MINIMUM_NODE))
+    minimum = minimum_node()
+    wanted = ".".join(map(str, minimum))
     remedy = "compiling compares the page's tokenizer with transformers' in it; install it from nodejs.org"
     program = shutil.which("node")
     if program is None:
         raise InputError(f"Node.js (node {wanted} or newer) is not on the PATH; {remedy}")
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     version = re.match(r"v(\d+)\.(\d+)", said)
-    if version is None or (int(version[1]), int(version[2])) < MINIMUM_NODE:
+    if version is None or (int(version[1]), int(version[2])) < minimum:
         raise InputError(f"{program} is version {said or 'unknown'}, older than {wanted}; {remedy}")
     return Path(program)
 
