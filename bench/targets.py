@@ -9,6 +9,7 @@ its load; all other values are counts and hold anywhere.
 """
 
 import importlib.metadata
+import itertools
 import json
 import os
 import sys
@@ -18,14 +19,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Browser
 from rich.console import Console
 from rich.table import Table
 
+import recursivemas
 from bench import calls, kernels, rollout, sizes
+from bench._shipped import shipped
 from bench.convert import QWEN2_5_0_5B
 from bench.convert import measure as measure_job
 from bench.real_size import MODELS, PROMISED
-from harness.engine_page import build_harness
+from harness.chromium import launch
+from harness.engine_page import build_harness, open_page, serving
 from recursivemas.compiler.library import compile_library
 from recursivemas.compiler.library_metadata import read_library_metadata
 from recursivemas.compiler.model_facts import relax_facts
@@ -34,6 +39,7 @@ from recursivemas.compiler.weights import weights_nbytes
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.quantize import find_scheme
+from recursivemas.system.questions import load_questions
 from recursivemas.system.system import load_system
 
 EVIDENCE = Path("docs/evidence/bench-targets.json")
@@ -161,6 +167,41 @@ def compiling(scratch: Path) -> Iterator[Target]:
     )
 
 
+def shaders(scratch: Path) -> Iterator[Target]:
+    """CPU seconds that Chromium's GPU process spends on a first answer, less those of a second question's answer."""
+    (each,) = shipped(["hop-sequential"])
+    recursivemas.build(each.path, each.links, scratch / "systems" / each.system.name)
+    assert each.system.task is not None and each.system.task.data is not None
+    first, second = load_questions(each.system.task.data)[:2]
+    with (
+        launch() as browser,
+        serving(build_harness(scratch / "harness"), scratch / "systems") as url,
+        open_page(browser, url) as engine,
+    ):
+        marks = [gpu_cpu_s(browser)]
+        engine.load(f"systems/{each.system.name}/system.json")
+        for record in (first, second):
+            engine.run(record.question)
+            marks.append(gpu_cpu_s(browser))
+    spent = [after - before for before, after in itertools.pairwise(marks)]
+    yield Target(
+        f"{each.system.name} in Chromium's software adapter: CPU seconds of compiling shaders",
+        25,
+        round(spent[0] - spent[1], 1),
+        most=round(25 / 3, 1),
+        note=f"loading and the first answer took the GPU process {spent[0]:.1f} s, the second answer {spent[1]:.1f} s",
+    )
+
+
+def gpu_cpu_s(browser: Browser) -> float:
+    """CPU seconds of a browser's GPU process until now.
+
+    Source: https://chromedevtools.github.io/devtools-protocol/tot/SystemInfo/#method-getProcessInfo
+    """
+    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    return sum(float(each["cpuTime"]) for each in processes if each["type"] == "GPU")
+
+
 def rollouts(_: Path) -> Iterator[Target]:
     """Memory and time of the cached rollout at batch 1."""
     row = rollout.compare(1)
@@ -181,6 +222,7 @@ GROUPS: dict[str, Callable[[Path], Iterator[Target]]] = {
     "dispatches": dispatches,
     "libraries": libraries,
     "compiling": compiling,
+    "shaders": shaders,
     "rollouts": rollouts,
 }
 
