@@ -127,7 +127,7 @@ def _javascript_api() -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise PluginError("the pages of the npm package need Node 20 or newer on the PATH; install it") from None
+        raise PluginError("the pages of the npm package need Node on the PATH; 'rmas doctor' says which") from None
     if done.returncode != 0:
         raise PluginError(f"web/tools/api-page.mjs failed; 'make setup' installs what it needs: {done.stderr[-500:]}")
     return done.stdout

@@ -9,9 +9,12 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
   say "Python 3.11 or newer is needed; found: $("$python" --version 2>&1 || echo none). Set PYTHON=... to use another."
   exit 1
 fi
-node_major=$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/' || true)
-if [ -z "$node_major" ] || [ "$node_major" -lt 20 ]; then
-  say "Node.js 20 or newer is needed; found: ${node_major:-none}. See nodejs.org for your system."
+# web/package.json names the oldest Node for the whole project.
+node=$(sed -nE 's/^ *"node": ">=([0-9]+\.[0-9]+)".*/\1/p' "$(dirname "$0")/../web/package.json")
+found=$(node --version 2>/dev/null || true)
+IFS=. read -r major minor _ <<<"${found#v}.0"
+if [ -z "$found" ] || ((major < ${node%.*} || (major == ${node%.*} && minor < ${node#*.}))); then
+  say "Node.js $node or newer is needed; found: ${found:-none}. See nodejs.org for your system."
   exit 1
 fi
 if ! command -v npm >/dev/null; then

@@ -1,5 +1,6 @@
 """`scripts/system-packages.sh` on machines that lack something; programs are stand-ins that say their version."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from recursivemas.compiler.page_tokenizer import minimum_node
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/system-packages.sh"
-TOOLS = ("bash", "sed", "mktemp", "tail", "rm", "env", "cat")
+TOOLS = ("bash", "dirname", "sed", "mktemp", "tail", "rm", "env", "cat")
 """What the script itself is written with."""
 
 FULL = {"node": "echo v20.19.0", "npm": "echo 10", "emcc": "echo 3.1.6", "chromium": "echo 156", "id": "echo 0"}
@@ -118,15 +121,16 @@ def test_failed_installation_shows_why(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("name", "does", "said"),
     [
-        ("node", "echo v18.19.0", "Node.js 20 or newer is needed; found: 18"),
-        ("node", "exit 127", "Node.js 20 or newer is needed; found: none"),
+        ("node", "echo v18.20.4", "Node.js 20.19 or newer is needed; found: v18.20.4"),
+        ("node", "echo v20.18.1", "Node.js 20.19 or newer is needed; found: v20.18.1"),
+        ("node", "exit 127", "Node.js 20.19 or newer is needed; found: none"),
         (
             "python-old",
             "[ $1 = --version ] && echo Python 3.10.2 || exit 1",
             "Python 3.11 or newer is needed; found: Python 3.10.2",
         ),
     ],
-    ids=["old Node.js", "no Node.js", "old Python"],
+    ids=["old Node.js", "Node.js a little too old", "no Node.js", "old Python"],
 )
 def test_what_the_package_manager_cannot_mend_is_one_line(machine: Machine, name: str, does: str, said: str) -> None:
     machine.put(name, does)
@@ -134,6 +138,20 @@ def test_what_the_package_manager_cannot_mend_is_one_line(machine: Machine, name
     code, came = machine.run(**environment)
     assert code == 1
     assert came.startswith(said) and came.count("\n") == 1
+
+
+@pytest.mark.parametrize("version", ["v20.19.0", "v22.1.0", "v100.0.0"])
+def test_newer_node_will_do(machine: Machine, version: str) -> None:
+    machine.put("node", f"echo {version}")
+    assert machine.run() == (0, "")
+
+
+def test_compiling_and_its_document_ask_for_the_same_node() -> None:
+    wanted = ".".join(map(str, minimum_node()))
+    engines = json.loads((ROOT / "web/package.json").read_text(encoding="utf-8"))["engines"]
+    assert engines["node"] == f">={wanted}"
+    document = (ROOT / "docs/checkpoints.md").read_text(encoding="utf-8")
+    assert f"Node {wanted} or newer must be on the `PATH`" in " ".join(document.split())
 
 
 def test_node_without_npm_is_told_apart(machine: Machine) -> None:

@@ -1,6 +1,6 @@
 /**
  * Files that `npm run generate` writes for `rmas compile`: the page's reader of `tokenizer.json` as a program for Node,
- * and what `npm ci` needs to install the one library it loads.
+ * what `npm ci` needs to install the one library it loads, and the Node that both need, which web/package.json names.
  */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -17,6 +17,7 @@ export async function pageTokenizerFiles() {
   const manifest = {
     name: "recursivemas-page-tokenizer",
     version: "1.0.0",
+    engines: lock.packages[""].engines,
     dependencies: { [LIBRARY]: installed.version },
   };
   const [{ output }] = await build({

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recursivemas.cli.console import plain_console
-from recursivemas.compiler.page_tokenizer import MINIMUM_NODE
+from recursivemas.compiler.page_tokenizer import minimum_node
 from recursivemas.compiler.runtime.toolchain import MINIMUM
 from recursivemas.system.programs import install_command
 
@@ -59,7 +59,7 @@ def _checks() -> Iterator[Check]:
     python = sys.version_info[:3]
     yield Check("Python", ".".join(map(str, python)), install_command("python"), python >= (3, 11))
     yield _program(
-        "Node.js", "node", ".".join(map(str, MINIMUM_NODE)), f"{install_command('node')}; compiling needs it"
+        "Node.js", "node", ".".join(map(str, minimum_node())), f"{install_command('node')}; compiling needs it"
     )
     yield _program("emscripten", "emcc", ".".join(map(str, MINIMUM)), install_command("emscripten"))
     yield _browser()
