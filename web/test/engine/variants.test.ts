@@ -1,10 +1,16 @@
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { GPU_MS } from "../../src/engine/patience";
+import type { System } from "../../src/engine/system";
 import { chooseVariant, type Offer, variantFor } from "../../src/engine/variants";
 import { failure } from "./errors";
 import { fakeGpu } from "./fake-gpu";
 import { manifestJson, system } from "./fixtures";
 
 type Json = Record<string, unknown>;
+
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 /** The ring in float32, with a variant in float16. */
 function both(changes: Json = {}): Json {
@@ -132,10 +138,18 @@ describe("choosing a library", () => {
     );
   });
 
-  test("takes no subgroups from a GPU that cannot show how its threads lie", async () => {
+  test("takes no subgroups from a GPU that does not show in time how its threads lie", async () => {
     const { gpu, requests } = fakeGpu({ features: ["subgroups"], subgroupMinSize: 32 });
-    expect((await variantFor(made, gpu)).agents).toEqual(system().agents);
+    vi.useFakeTimers();
+    let chosen: System | undefined;
+    void variantFor(made, gpu).then((found) => {
+      chosen = found;
+    });
+    await vi.advanceTimersByTimeAsync(GPU_MS - 1);
     expect(requests).toEqual([{ requiredFeatures: ["subgroups"] }]);
+    expect(chosen).toBeUndefined(); // it still waits for the answer
+    await vi.advanceTimersByTimeAsync(1);
+    expect(chosen?.agents).toEqual(system().agents);
   });
 
   test("is refused when a second library is not listed", async () => {
