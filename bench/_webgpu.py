@@ -103,6 +103,11 @@ def write_chain(folder: Path, models: Mapping[str, Mapping[str, Any]], say: Say)
     Links.create(sizes, edges).to_file("chain", {}).save(folder / "links.json")
 
 
+def chain_folder(folder: Path, backend: str = "auto") -> Path:
+    """Where `build_chain` puts the system for this backend."""
+    return folder / "dist" / backend / "chain"
+
+
 def build_chain(folder: Path, scheme: str, backend: str = "auto") -> Path:
     """Builds the system of `write_chain`; returns its folder.
 
@@ -111,7 +116,7 @@ def build_chain(folder: Path, scheme: str, backend: str = "auto") -> Path:
         scheme: Of the weights.
         backend: `mlc` for MLC-LLM's graphs and TVM's kernels, which WebLLM's libraries are made of.
     """
-    out = folder / "dist" / backend / "chain"
+    out = chain_folder(folder, backend)
     build_system(folder / "chain.yaml", folder / "links.json", out, CompileOptions(scheme, backend))
     return out
 

@@ -185,7 +185,7 @@ def time_webgpu(
         for way, rows in found.items():
             _show_agents(console, f"WebGPU, {scheme}, {way}", rows)
         say("timing rounds with links in JavaScript, in a process of their own")
-        javascript = webgpu.open_javascript_links(harness, scratch / "dist/auto/chain")
+        javascript = webgpu.open_javascript_links(harness, webgpu.chain_folder(scratch))
         others = {"links_in_javascript": stack.enter_context(javascript)}
         if peer:
             others["webllm_library"] = timed[PEER].turns

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench import gpu
 from bench._torch import TorchWork, time_agent
-from bench._webgpu import Work, step_bytes
+from bench._webgpu import Work, chain_folder, step_bytes
 from harness.engine_node import open_engine
 from harness.node import NoAdapterError, open_node
 from harness.tiny_models import relative
@@ -93,7 +93,7 @@ def test_webllm_library_that_is_timed_computes_the_same(timed: dict[str, Any], f
     assert timed["webllm_library"]["agents"]
     came, backends = [], []
     for backend in ("auto", "mlc"):
-        system = folder / "dist" / backend / "chain"
+        system = chain_folder(folder, backend)
         backends += [json.loads(path.read_text("utf-8")) for path in sorted(system.rglob("mlc-chat-config.json"))]
         with open_engine(folder / "harness", system.parent) as engine:
             engine.load(system, fewCalls=backend == "auto")
