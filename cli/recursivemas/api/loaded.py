@@ -65,7 +65,7 @@ def load(
     declared = load_system(system)
     file = None if links is None else load_links(links)
     access = ToolAccess(python, None if search is None else tuple(search))
-    chosen = weights or declared.training.weights
+    chosen = declared.reference_weights(weights)
     recursion = load_recursion(declared, file, device, precision, chosen, access)
     return LoadedSystem(recursion, None if links is None else Path(links), chosen)
 

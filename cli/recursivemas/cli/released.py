@@ -92,7 +92,7 @@ def eval_released(
         "data_sha256": digest([asdict(each.tests) if each.tests else each.record.model_dump() for each in questions]),
         "links_sha256": None if links is None else sha256_of(links),
         "precision": precision,
-        "weights": weights or system.training.weights,
+        "weights": system.reference_weights(weights),
         "tools": asdict(access),
     }
     file = None if links is None else load_links(links)

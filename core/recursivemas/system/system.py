@@ -24,6 +24,7 @@ from recursivemas.system.names import (
     Scoring,
     StopRule,
     Tool,
+    Weights,
 )
 from recursivemas.system.prompt import Text, field_names, latent_edges, parse_template
 from recursivemas.system.settings import Decoding, Training
@@ -258,6 +259,10 @@ class System(Closed):
         """Latent steps of a turn where neither a run nor an agent has another number."""
         own = None if self.task is None else self.task.latent_steps
         return self.latent_steps if own is None else own
+
+    def reference_weights(self, asked: Weights | None) -> Weights:
+        """Weights of the reference's agents: what was asked for, or else those that the links train with."""
+        return asked or self.training.weights
 
     @property
     def deciding_agent(self) -> Agent:

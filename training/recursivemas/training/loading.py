@@ -75,7 +75,7 @@ def load_recursion(
     if access is not None:
         access.check(system.deciding_agent)  # before weights are loaded
     place = chosen_device(device)
-    agents = load_weights(system, place, precision, weights or system.training.weights)
+    agents = load_weights(system, place, precision, system.reference_weights(weights))
     if links is None:
         return Recursion(system, agents, None, access=access)
     links.check_fits(
