@@ -16,12 +16,12 @@ from recursivemas.compiler import abi, library
 from recursivemas.compiler.export import export_config
 from recursivemas.compiler.kernels import decode_product
 from recursivemas.compiler.kernels.product import Product
-from recursivemas.compiler.library import compile_library, library_metadata
+from recursivemas.compiler.library import compile_library, library_metadata, schedule_for
 from recursivemas.compiler.library_metadata import read_library_metadata
 from recursivemas.compiler.limits import PROMISED
 from recursivemas.compiler.model_facts import relax_facts
 from recursivemas.compiler.models import ModelConfig, load_model_config, param_specs
-from recursivemas.compiler.pipeline import build_executable, webgpu_target
+from recursivemas.compiler.pipeline import Schedule, build_executable, webgpu_target
 from recursivemas.compiler.runtime import ensure_runtime
 from recursivemas.compiler.runtime.toolchain import Emscripten
 from recursivemas.compiler.shaders import Shader, beyond_promised, check_limits, needed_limits, shaders_of
@@ -50,7 +50,10 @@ def config() -> ModelConfig:
 
 @cache
 def _executable(
-    quantization: str, head_dim: int = TINY["head_dim"], subgroup_size: int | None = None
+    quantization: str,
+    head_dim: int = TINY["head_dim"],
+    subgroup_size: int | None = None,
+    schedule: Schedule = "gpu",
 ) -> relax.VMExecutable:
     config, scheme, target = (
         load_model_config({**TINY, "head_dim": head_dim}),
@@ -62,12 +65,17 @@ def _executable(
     metadata = {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours}
     mod = abi.complete(exported.module)
     bounds = {"seq_len": 128}
-    return build_executable(mod, metadata, schedule="gpu", bounds=bounds, target=target, subgroup_size=subgroup_size)
+    return build_executable(mod, metadata, schedule=schedule, bounds=bounds, target=target, subgroup_size=subgroup_size)
 
 
 @cache
-def _shaders(quantization: str, head_dim: int = TINY["head_dim"], subgroup_size: int | None = None) -> list[Shader]:
-    return shaders_of(_executable(quantization, head_dim, subgroup_size).mod)
+def _shaders(
+    quantization: str,
+    head_dim: int = TINY["head_dim"],
+    subgroup_size: int | None = None,
+    schedule: Schedule = "gpu",
+) -> list[Shader]:
+    return shaders_of(_executable(quantization, head_dim, subgroup_size, schedule).mod)
 
 
 @pytest.mark.parametrize("quantization", ["q0f32", "q4f16_1"])
@@ -133,8 +141,9 @@ def test_compile_library_refuses_heads_that_no_attention_kernel_fits(tmp_path: P
 
 
 @pytest.mark.parametrize("quantization", ["q0f16", "q4f16_1", "q4f32_1"])
-def test_shaders_compile_and_fit_what_every_page_may_rely_on(quantization: str) -> None:
-    shaders = _shaders(quantization)
+@pytest.mark.parametrize("schedule", ["gpu", "software"])
+def test_shaders_compile_and_fit_what_every_page_may_rely_on(schedule: Schedule, quantization: str) -> None:
+    shaders = _shaders(quantization, schedule=schedule)
     check_limits(shaders)
     assert refused_by_dawn(shaders) == {}
     assert len({shader.name for shader in shaders}) == len(shaders) > 40
@@ -144,6 +153,21 @@ def test_shaders_compile_and_fit_what_every_page_may_rely_on(quantization: str) 
         assert "subgroup" not in shader.source, shader.name
         # The runtime reserves blockIdx.z to spread large grids.
         assert "blockIdx.z" not in shader.source.replace("blockIdx.z * gridDim.x", ""), shader.name
+
+
+def test_small_agents_need_no_workgroup_memory_for_prompts_and_large_ones_keep_it(config: ModelConfig) -> None:
+    at_most, above = (load_model_config({**TINY, "hidden_size": size}) for size in (256, 264))
+    assert [schedule_for(each) for each in (config, at_most, above)] == ["software", "software", "gpu"]
+    assert schedule_for(config, subgroup_size=32) == "gpu"
+    cases: list[tuple[Schedule, bool]] = [("gpu", True), ("software", False)]
+    for schedule, barriers in cases:
+        of_prompts = {
+            shader.name: "workgroupBarrier()" in shader.source
+            for shader in _shaders("q4f32_1", schedule=schedule)
+            if shader.name.startswith(("tile_product", "prefill_attention"))
+        }
+        assert len(of_prompts) >= 5
+        assert set(of_prompts.values()) == {barriers}
 
 
 @pytest.mark.parametrize("quantization", ["q4f16_1", "q4f32_1"])
@@ -194,11 +218,13 @@ def test_shaders_need_only_what_every_device_offers(quantization: str, head_dim:
     assert needed["maxStorageBuffersPerShaderStage"] == largest > 4
 
 
-@pytest.mark.parametrize("head_dim", [TINY["head_dim"], 64, 128])
+@pytest.mark.parametrize(
+    ("schedule", "head_dim"), [("gpu", TINY["head_dim"]), ("gpu", 64), ("gpu", 128), ("software", 64)]
+)
 @pytest.mark.parametrize("quantization", ["q0f32", "q4f32_1", "q4f16_1"])
-def test_naga_accepts_every_shader(quantization: str, head_dim: int) -> None:
+def test_naga_accepts_every_shader(quantization: str, schedule: Schedule, head_dim: int) -> None:
     """Naga is Firefox's compiler; Dawn, Chrome's, is tested above."""
-    shaders = _shaders(quantization, head_dim)
+    shaders = _shaders(quantization, head_dim, schedule=schedule)
     adapter = naga.adapter_for(shaders)
     if adapter is None:
         pytest.skip("wgpu finds no adapter that has what these shaders need")
