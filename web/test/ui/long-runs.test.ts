@@ -27,10 +27,11 @@ function words(modes: readonly (typeof MODES)[number]["name"][]): string {
 }
 
 describe("How it works", () => {
-  test("loads language models and waits, with the time that a run takes beside the button", async () => {
+  test("loads language models and waits, and says once how long a run takes", async () => {
     const visitor = new Visitor(`${LARGE}&view=explain`, { fake });
     await visitor.click("Load the agents", ".chapter-tools");
-    await visitor.sees(() => expect(visitor.text(".chapter-tools .estimate")).toContain(words(["latent"])));
+    await visitor.sees(() => expect(visitor.text(".main-button .estimate")).toContain(words(["latent"])));
+    expect(visitor.texts(".estimate")).toHaveLength(1);
     expect([visitor.loaded.length, visitor.runs]).toEqual([1, 0]);
     await visitor.click("Run it and watch", ".chapter-tools");
     await visitor.sees(() =>
@@ -41,8 +42,9 @@ describe("How it works", () => {
 
   test("says the time of a run with thoughts, which is what it runs, whatever mode is set", async () => {
     const visitor = new Visitor(`${LARGE}&view=explain&mode=single`, { fake });
-    await visitor.click("Load the agents", ".chapter-tools");
+    await visitor.click("Load the agents", ".main-button");
     await visitor.sees(() => expect(visitor.text(".chapter-tools .estimate")).toContain(words(["latent"])));
+    expect(visitor.text(".main-button .estimate")).toContain(words(["single"]));
   });
 
   test("loads tiny agents and runs them with one click", async () => {

@@ -138,7 +138,8 @@ function ChapterText({ chapter, at, of, go, replay, guided }: ChapterTextProps):
 
 /**
  * Starts a run, which the guide then explains. Tiny agents load and run with one click. Language models only load, so
- * that the visitor sees how long a run takes here before it begins.
+ * that the visitor sees how long a run takes here before it begins. In latent mode the main button runs the same and
+ * says the time; in another mode both are said.
  */
 function Begin(): JSX.Element {
   const { session, watch, asked, page } = useStore();
@@ -146,6 +147,7 @@ function Begin(): JSX.Element {
   const system = session.system.value;
   const current = asked.value;
   const large = system !== undefined && hasWords(system);
+  const own = current !== undefined && current.options.mode !== "latent" && !watch.job.running.value;
   const start = async (): Promise<void> => {
     page.set({ mode: "latent" });
     if (phase !== "ready") {
@@ -170,7 +172,7 @@ function Begin(): JSX.Element {
               ? "Load the agents"
               : "Load the agents and watch a run"}
       </button>
-      {current && !watch.job.running.value && <Estimate runs={[{ ...current.options, mode: "latent" }]} />}
+      {own && <Estimate runs={[{ ...current.options, mode: "latent" }]} />}
     </>
   );
 }
