@@ -24,7 +24,7 @@ from rich.table import Table
 
 from harness.chromium import launch
 from harness.engine_page import EnginePage, build_harness, open_page, serving
-from harness.playground import Playground, open_playground, zipped_size
+from harness.playground import Playground, open_playground, script_bytes
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import write_text_atomic
 
@@ -159,8 +159,7 @@ def visits(browser: Browser) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
         began = time.perf_counter()
         page.open()
         shown = time.perf_counter() - began
-        scripts = [each for each in page.requests if each.endswith(".js")]
-        zipped = zipped_size([PAGE / each.removeprefix(url) for each in scripts if each.startswith(url)])
+        zipped = script_bytes(page.requests, url, PAGE)
         page.load()
         loaded = time.perf_counter() - began
         page.run()

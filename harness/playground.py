@@ -4,7 +4,7 @@ import gzip
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -167,9 +167,18 @@ def open_playground(browser: Browser, url: str, inject: str = "", **context_opti
     close_context(context)
 
 
-def zipped_size(files: list[Path]) -> int:
-    """Bytes of all files, each gzipped."""
-    return sum(len(gzip.compress(file.read_bytes())) for file in files)
+def script_bytes(requests: Iterable[str], url: str, folder: Path) -> int:
+    """Bytes of the page's scripts among requests, each gzipped.
+
+    Each counts once: the page asks for its files a second time to keep them, and no bytes of them come again then.
+
+    Args:
+        requests: URLs.
+        url: The page's.
+        folder: What is served there.
+    """
+    scripts = {each.removeprefix(url) for each in requests if each.startswith(url) and each.endswith(".js")}
+    return sum(len(gzip.compress((folder / each).read_bytes())) for each in scripts)
 
 
 def drop(page: Page, path: Path) -> None:

@@ -14,7 +14,7 @@ from harness.playground import (
     VIEWS,
     Playground,
     open_playground,
-    zipped_size,
+    script_bytes,
 )
 from recursivemas.system.questions import QuestionRecord, load_questions
 from recursivemas.training.recursion import Recursion
@@ -100,10 +100,8 @@ def test_page_asks_nobody_else_for_anything(loaded: Playground) -> None:
 
 
 def test_page_starts_with_little_javascript(loaded: Playground, built: Path) -> None:
-    scripts = [url for url in loaded.first_requests if url.endswith(".js")]  # type: ignore[attr-defined]
-    assert scripts
-    size = zipped_size([built / url.removeprefix(loaded.url) for url in scripts])
-    assert size < 300_000
+    size = script_bytes(loaded.first_requests, loaded.url, built)  # type: ignore[attr-defined]
+    assert 0 < size < 120_000
 
 
 def test_page_ships_without_the_stand_in_engine(built: Path) -> None:
