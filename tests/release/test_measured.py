@@ -37,6 +37,18 @@ def test_reports_about_this_system_are_taken_from_a_folder(links: Path, tmp_path
     assert sorted(measured_reports([folder], "walk", links)) == ["accuracy", "parity"]
 
 
+def test_single_answers_are_left_out_because_the_page_downloads_the_manifest_first(links: Path, tmp_path: Path) -> None:
+    digest = hashlib.sha256(links.read_bytes()).hexdigest()
+    answers = [{"question": "who?", "answer": "nobody", "correct": False}] * 500
+    cells = [{"mode": "latent", "accuracy": 0.5, "answers": answers}, {"mode": "text", "accuracy": 0.6}]
+    folder = tmp_path / "evidence"
+    write(folder, "accuracy", system="walk", links_sha256=digest, cells=cells)
+    write(folder, "answers", system="walk", links_sha256=digest, product={"right": 250}, answers=answers)
+    found = measured_reports([folder], "walk", links)
+    assert found["accuracy"]["cells"] == [{"mode": "latent", "accuracy": 0.5}, {"mode": "text", "accuracy": 0.6}]
+    assert found["answers"] == {"system": "walk", "links_sha256": digest, "product": {"right": 250}}
+
+
 def test_report_that_is_named_must_be_about_this_system(links: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "evidence", "accuracy", system="run")
     with pytest.raises(InputError, match="not a report about the system 'walk'"):

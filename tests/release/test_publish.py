@@ -154,14 +154,43 @@ def test_card_shows_what_was_measured(system: Path) -> None:
     report = {"system": "walk", "data": "test.jsonl", "seed": 0, "cells": [cell]}
     row = {"questions": 20, "largest_relative_error": 2.5e-4, "same_answers": 20, "same_as_unquantized": 19}
     parity = {"system": "walk", "where": "Chromium against PyTorch", "parity": {"q4f32_1": row}}
-    reports = {"eval": report, "bench-parity": parity, "by hand": {"phones": 3}}
+    answers = {"system": "walk", "questions": 100, "rounds": 2, "same_answers": 97, "where": "Node against PyTorch"}
+    answers |= {"product": {"right": 82, "low": 0.7, "high": 0.9}, "pytorch": {"right": 83, "low": 0.7, "high": 0.9}}
+    reports = {"eval": report, "bench-parity": parity, "bench-answers": answers, "by hand": {"phones": 3}}
     provenance = {**release.manifest.provenance, "measured": reports}
     measured = release.manifest.model_copy(update={"provenance": provenance})
     card = model_card(type(release)(release.folder, measured, release.record), "https://example.org/walk")
     assert "| latent | none | 3 | 2 | 0.938 | 0.800 to 0.980 | 1.0 | 64 |" in card
+    assert "seed 0, in PyTorch, with unquantized weights." in card
     assert "| q4f32_1 | 2.5e-04 | 20 of 20 | 19 of 20 |" in card
+    assert (
+        "`bench-answers`: of 100 questions of the task, 2 rounds each, the built agents answer 82 right and PyTorch "
+        "83; 97 answers are the same (Node against PyTorch)." in card
+    )
     assert "phones: 3" in card
     assert "Neither accuracy" not in card
+
+
+def test_card_says_which_weights_were_trained_and_measured_with_and_names_adapters(system: Path) -> None:
+    release = check_release_folder(system)
+    assert "They were trained with unquantized weights." in model_card(release, "https://example.org/walk")
+    own = release.manifest.provenance
+    cell = {"mode": "latent", "accuracy": 0.9, "low": 0.8, "high": 1.0, "decoded_tokens": 1.0}
+    adapter = {"adapter": "adapters/walk", "revision": None, "sha256": "abcdef012345" + "0" * 52}
+    checkpoints = {**own["checkpoints"], "critic": {**own["checkpoints"]["critic"], "adapter": adapter}}
+    provenance = {
+        **own,
+        "checkpoints": checkpoints,
+        "links": {"seed": 7, "training": {"weights": "dequantised"}},
+        "measured": {"eval": {"data": "test.jsonl", "seed": 0, "weights": "dequantised", "cells": [cell]}},
+    }
+    quantised = release.manifest.model_copy(update={"provenance": provenance})
+    card = model_card(type(release)(release.folder, quantised, release.record), "https://example.org/walk")
+    assert "in PyTorch, with the weights that the build stores, dequantised." in card
+    assert "They were trained with the weights that the build stores, dequantised." in card
+    assert "unquantized" not in card
+    assert "at `bbbbbbbbbbbb` | adapters/walk, `abcdef012345` | llama3.2 |" in card
+    assert "at `aaaaaaaaaaaa` | none | apache-2.0 |" in card
 
 
 def test_card_metadata_of_one_licence_is_that_licence(system: Path) -> None:

@@ -225,6 +225,16 @@ def test_rows_with_early_stopping_say_so(share: Share, tmp_path: Path) -> None:
     assert "| latent, stops early at 0.99 |" in links_card(stopped)
 
 
+def test_rows_say_which_weights_the_agents_had(share: Share, tmp_path: Path) -> None:
+    assert "| latent | none | 3 | 2 | checkpoint |" in links_card(share)
+    report = json.loads((EVIDENCE / "bench-accuracy-drift-sequential.json").read_text()) | {"weights": "dequantised"}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    stored = share_links(LINKS, SYSTEM, "mit", [tmp_path / "report.json"])
+    assert {row.weights for row in stored.record.measured} == {"dequantised"}
+    assert "| latent | none | 3 | 2 | dequantised |" in links_card(stored)
+    assert "unquantized" not in links_card(stored)
+
+
 def test_example_of_the_documentation_is_a_record_of_these_links(share: Share) -> None:
     text = (ROOT / "docs/sharing-links.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -1,7 +1,8 @@
-"""Reads measurements of a system for its manifest: reports of `rmas eval` and of `python -m bench parity`.
+"""Reads measurements of a system for its manifest: reports of `rmas eval`, and of `python -m bench` parity and answers.
 
 A report is a JSON object. Its `system` is the system's name, and its `links_sha256` identifies the link file that was
-measured, so that a model card never shows the figures of other links.
+measured, so that a model card never shows the figures of other links. Single answers are left out: the page downloads
+the manifest before it shows anything, and the answers to hundreds of questions are many times as large as the rest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ def measured_reports(paths: Sequence[Path], system: str, links: Path, say: Say =
         say: Called with one line for each report in a folder that is left out, because it measured other links.
 
     Returns:
-        The reports by the name of their file, without its suffix.
+        The reports by the name of their file, without its suffix; none has the single answers.
 
     Raises:
         InputError: A report among `paths` is missing, broken, or about another system or other links.
@@ -39,8 +40,16 @@ def measured_reports(paths: Sequence[Path], system: str, links: Path, say: Say =
                 raise InputError(problem)
             say(f"{problem}, it is left out")
             continue
-        found[path.stem] = report
+        found[path.stem] = _without_answers(report)
     return found
+
+
+def _without_answers(report: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a report. Answers stand in each cell of `rmas eval`, and at the top of `bench answers`."""
+    kept = {key: value for key, value in report.items() if key != "answers"}
+    if isinstance(kept.get("cells"), list):
+        kept["cells"] = [_without_answers(cell) if isinstance(cell, dict) else cell for cell in kept["cells"]]
+    return kept
 
 
 def _reports(paths: Sequence[Path], system: str) -> Iterator[tuple[Path, dict[str, Any]]]:

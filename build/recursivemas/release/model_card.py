@@ -11,11 +11,16 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from recursivemas.release.release_folder import ReleaseFolder
 from recursivemas.system.manifest import AgentRecord, Manifest
-from recursivemas.system.names import QUANTIZATIONS
+from recursivemas.system.names import QUANTIZATIONS, Weights
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 _DESCRIPTIONS = {each.name: each.description for each in QUANTIZATIONS}
+_WEIGHTS: Mapping[Weights, str] = {
+    "checkpoint": "unquantized weights",
+    "dequantised": "the weights that the build stores, dequantised",
+}
+"""With which weights links were trained or measured."""
 
 
 def model_card(release: ReleaseFolder, address: str) -> str:
@@ -38,6 +43,7 @@ def model_card(release: ReleaseFolder, address: str) -> str:
         features=", ".join(f"`{name}`" for name in system.required_features),
         address=address,
         descriptions=_DESCRIPTIONS,
+        weights=_WEIGHTS,
         megabytes=lambda size_bytes: f"{size_bytes / 1e6:.0f} MB",
         bullets=lambda values: "\n".join(bullets(values)),
     )

@@ -166,7 +166,8 @@ def _measurements(reports: Mapping[str, Any]) -> tuple[Measurement, ...]:
     """The rows of all reports of `rmas eval`; other reports have no rows."""
     rows = []
     for name, report in reports.items():
+        of = {"data": report.get("data"), "weights": report.get("weights", "checkpoint")}
         for cell in report.get("cells", ()):
             known = {key: cell[key] for key in Measurement.model_fields if isinstance(cell, dict) and key in cell}
-            rows.append(Measurement.parse({"data": report.get("data"), **known}, f"the report {name}"))
+            rows.append(Measurement.parse({**of, **known}, f"the report {name}"))
     return tuple(rows)

@@ -13,7 +13,16 @@ from recursivemas.system.errors import InputError
 from recursivemas.system.files import read_json, refuse_newer
 from recursivemas.system.graph import Edge
 from recursivemas.system.manifest import FileRecord, RelativePath
-from recursivemas.system.names import FILES, MAX_AGENTS, MAX_LATENT_STEPS, MAX_ROUNDS, LinkVariant, Mode, Pattern
+from recursivemas.system.names import (
+    FILES,
+    MAX_AGENTS,
+    MAX_LATENT_STEPS,
+    MAX_ROUNDS,
+    LinkVariant,
+    Mode,
+    Pattern,
+    Weights,
+)
 from recursivemas.system.system import Identifier
 
 RECORD = next(role.file for role in FILES if role.name == "shared_links")
@@ -94,6 +103,8 @@ class Measurement(Closed):
     """Of sampling: 0 always takes the likeliest token, null is what each agent's checkpoint says."""
     threshold: float | None = added(None)
     """Threshold of early stopping; absent if every question took all rounds."""
+    weights: Weights = added("checkpoint")
+    """Weights of the agents: those of the checkpoints, or `dequantised`, those that a build stores."""
     questions: int = Field(ge=1)
     """How many questions were asked."""
     accuracy: Share

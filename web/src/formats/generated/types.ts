@@ -74,7 +74,7 @@ export interface AgentRecord {
   readonly contextWindowSize: number;
   /** The most positions that one call to prefill takes. */
   readonly prefillChunkSize: number;
-  /** GPU memory for weights, KV cache and temporaries, estimated. */
+  /** GPU memory for weights, a KV cache of the whole context window, and temporaries, estimated. */
   readonly memoryBytes: number;
   /** Each of these tokens ends an answer. */
   readonly stopTokenIds: readonly number[];
@@ -282,6 +282,8 @@ export interface TrainedOn {
 
 export type Mode = "latent" | "text" | "loop" | "single";
 
+export type Weights = "checkpoint" | "dequantised";
+
 /** A row of a report of `rmas eval`: the accuracy in one mode, with its 95 % interval. */
 export interface Measurement {
   /** Name of the questions. */
@@ -298,6 +300,8 @@ export interface Measurement {
   readonly temperature: number | null;
   /** Threshold of early stopping; absent if every question took all rounds. */
   readonly threshold: number | null;
+  /** Weights of the agents: those of the checkpoints, or `dequantised`, those that a build stores. */
+  readonly weights: Weights;
   /** How many questions were asked. */
   readonly questions: number;
   /** Share of right answers. */

@@ -183,6 +183,7 @@ const trainedOn = v.strictObject({
   agents_changed: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(500))), null),
 });
 const mode = v.picklist(["latent", "text", "loop", "single"]);
+const weights = v.picklist(["checkpoint", "dequantised"]);
 const measurement = v.strictObject({
   data: v.pipe(v.string(), v.minLength(1), v.maxLength(200)),
   mode: mode,
@@ -191,6 +192,7 @@ const measurement = v.strictObject({
   latent_steps: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
   temperature: v.optional(v.nullable(v.pipe(v.number(), v.minValue(0))), 0),
   threshold: v.optional(v.nullable(v.number()), null),
+  weights: v.optional(weights, "checkpoint"),
   questions: v.pipe(v.number(), v.integer(), v.minValue(1)),
   accuracy: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
   low: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
