@@ -84,7 +84,7 @@ export function factSystem(): System {
       memory_bytes: 214_000_000,
       files: [
         ["smollm2/smollm2-q4f32_1-webgpu.wasm", 4_100_000],
-        ["smollm2/params_shard_0.bin", 95_000_000],
+        ["smollm2/params_shard_0.bin", 84_190_464],
         ["smollm2/tensor-cache.json", 60_000],
         ["smollm2/tokenizer.json", 2_100_000],
         ["recursivelink.json", 9_400_000],

@@ -1,6 +1,6 @@
 /** Facts beside the question, free questions, and how long they take. */
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import { planRun } from "../../src/engine/api";
+import { planRun, type System } from "../../src/engine/api";
 import { aboutTime, estimateRun } from "../../src/ui/model/estimate";
 import {
   askInstead,
@@ -10,7 +10,7 @@ import {
   isAsked,
   planFields,
 } from "../../src/ui/model/fields";
-import { limitsOf, measuredWords, trainedOn } from "../../src/ui/model/honest";
+import { limitsOf, measuredWords, roughParameters, trainedOn } from "../../src/ui/model/honest";
 import { runOptions } from "../../src/ui/model/settings";
 import { viewOf } from "../../src/ui/model/system-view";
 import { INITIAL, parseQuery, printQuery } from "../../src/ui/model/url";
@@ -119,10 +119,29 @@ describe("what the page says of a system", () => {
     const adapted = { ...system, provenance: { ...system.provenance, checkpoints } };
     expect(trainedOn(adapted)).toContain("a small adapter taught");
     expect(trainedOn(system)).not.toContain("adapter");
-    expect(limitsOf(system)).toContain("about 150 million parameters");
+    expect(limitsOf(system)).toContain("about 130 million parameters");
     expect(limitsOf(fakeSystem())).toContain("know this one puzzle");
     expect(hasWords(system)).toBe(true);
   });
+
+  test.each([
+    ["q4f16_1", 75_715_200],
+    ["q4f32_1", 84_190_464],
+    ["q0f16", 269_030_016],
+    ["q0f32", 538_060_032],
+  ] as const)(
+    "counts the 134.5 million parameters of SmolLM2-135M in weights of %s",
+    (quantization, sizeBytes) => {
+      const file = (path: string): System["files"][number] => ({ path, sizeBytes, sha256: "" });
+      const files = [
+        file("agents/a/params_shard_0.bin"),
+        file("agents/ab/params_shard_0.bin"),
+        file("agents/a/x.wasm"),
+      ];
+      const million = roughParameters({ path: "agents/a/", quantization }, files) / 1e6;
+      expect(million).toBeCloseTo(134.6, 0);
+    },
+  );
 
   test("offers the other kind of system", async () => {
     const backend = fakeBackend({ stepMs: 0, fail: null, failWhen: "run", pattern: "sequential" });

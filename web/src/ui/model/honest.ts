@@ -1,19 +1,23 @@
 /** What a manifest lets the page say about the limits of a system, in plain sentences. Pure. */
 import type { AgentSpec, System } from "../../engine/api";
+import { QUANTIZATIONS } from "../../formats/generated/names";
 import { formatPercent } from "../lib/format";
 import { hasAdapters, linkData, type MeasuredRow, measuredTables } from "./provenance";
 import { hasWords } from "./words";
 
-/** About how many parameters a transformer of this size has: its layers and its embeddings. */
-export function roughParameters({
-  numHiddenLayers,
-  hiddenSize,
-  vocabSize,
-}: Pick<AgentSpec, "numHiddenLayers" | "hiddenSize" | "vocabSize">): number {
-  return 12 * numHiddenLayers * hiddenSize ** 2 + vocabSize * hiddenSize;
+/** About how many parameters an agent has, from the size of its weights: packed ones share a scale in groups of 32. */
+export function roughParameters(
+  { path, quantization }: Pick<AgentSpec, "path" | "quantization">,
+  files: System["files"],
+): number {
+  const stored = QUANTIZATIONS.find(({ name }) => name === quantization);
+  const bits = stored?.dtype === "float16" ? 16 : 32;
+  const shards = files.filter((file) => file.path.startsWith(path) && file.path.endsWith(".bin"));
+  const bytes = shards.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return (8 * bytes) / (stored?.grouped ? 4 + bits / 32 : bits);
 }
 
-/** 147e6 → `150 million`; 1.54e9 → `1.5 billion`. */
+/** 134.6e6 → `130 million`; 1.54e9 → `1.5 billion`. */
 export function roughly(count: number): string {
   const round = (value: number): string => String(Number(value.toPrecision(2)));
   if (count < 0.995e9) return `${round(count / 1e6)} million`;
@@ -50,7 +54,7 @@ export function measuredWords(system: System): string | undefined {
 export function limitsOf(system: System): string {
   if (!hasWords(system))
     return `The agents of ${system.name} know this one puzzle and have no words for anything else, so do not expect an answer to other questions.`;
-  const largest = Math.max(...system.agents.map(roughParameters));
+  const largest = Math.max(...system.agents.map((agent) => roughParameters(agent, system.files)));
   const far = "Far from the task of its links, handing over thoughts may be of no use or do harm.";
   const size = `The largest agent has about ${roughly(largest)} parameters.`;
   if (largest >= 1e9) return `${size} ${far}`;
