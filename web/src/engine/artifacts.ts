@@ -66,6 +66,11 @@ export class Artifacts {
     return this.#files.has(path);
   }
 
+  /** The sha256 that the manifest gives for a file. */
+  sha256(path: string): string {
+    return this.#spec(path).sha256;
+  }
+
   /**
    * Downloads files in order, several at a time. `read` then needs no network; until then it waits for its file.
    *

@@ -1,7 +1,7 @@
 /** Loads a whole system on one GPU device, or on the processor, runs it, and frees it. */
 import { Artifacts, type OnBytes } from "./artifacts";
 import { type Gpu, openDevice } from "./device";
-import { Ensemble, type OnAgentModel, tokenizerFiles } from "./ensemble";
+import { Ensemble, type OnAgentModel } from "./ensemble";
 import { EngineError, throwIfCancelled } from "./errors";
 import { FiniteCheck } from "./finite";
 import { openCache } from "./kept";
@@ -17,6 +17,7 @@ import { parseQuestions } from "./questions";
 import { performTurn, runSystem, type Stage } from "./recursion";
 import type { AgentSpec, System } from "./system";
 import { createTick } from "./tick";
+import { tokenizerFiles } from "./tokenizers";
 import type {
   Counters,
   DeviceInfo,
@@ -275,9 +276,10 @@ async function listFiles(
   reporter: LoadReporter,
 ): Promise<readonly string[]> {
   const unique = (paths: readonly string[]): string[] => [...new Set(paths)];
-  const indexes = unique(held.map((agent) => `${agent.path}tensor-cache.json`));
-  await artifacts.downloadAll(indexes, () => {});
-  const shards = await Promise.all(held.map((agent) => weightFiles(artifacts, agent)));
+  const folders = [...new Map(held.map((agent) => [agent.path, agent])).values()];
+  const indexes = folders.map((agent) => `${agent.path}tensor-cache.json`);
+  await artifacts.downloadAll(indexes, () => {}, true);
+  const shards = await Promise.all(folders.map((agent) => weightFiles(artifacts, agent)));
   const paths = unique([
     system.links,
     ...(system.task?.questions ? [system.task.questions] : []),

@@ -12,7 +12,7 @@ import type { FiniteCheck } from "./finite";
 import type { Link, Links } from "./links";
 import { loadModel, type Model, packLink } from "./model";
 import type { AgentSpec, System } from "./system";
-import { loadTokenizer, type Tokenizer } from "./tokenizer";
+import { Tokenizers } from "./tokenizers";
 
 /** Called with the finished part of a phase of an agent's model, above 0 and up to 1. */
 export type OnAgentModel = (agent: string, phase: "compile" | "upload", fraction: number) => void;
@@ -25,7 +25,7 @@ export class Ensemble {
   #models = new Map<string, Model>();
   /** By id: those whose model is loaded. */
   #agents = new Map<string, Agent>();
-  readonly #tokenizers = new Map<string, Tokenizer>();
+  readonly #tokenizers: Tokenizers;
   /** The library of the agent that took the last turn. */
   #last: string | undefined;
 
@@ -41,7 +41,9 @@ export class Ensemble {
     private readonly finite: FiniteCheck,
     readonly resident: boolean,
     private readonly held: readonly AgentSpec[],
-  ) {}
+  ) {
+    this.#tokenizers = new Tokenizers(artifacts);
+  }
 
   /** The agents that are on the GPU, by id. */
   get agents(): ReadonlyMap<string, Agent> {
@@ -119,34 +121,12 @@ export class Ensemble {
     const model = this.#models.get(library);
     if (!model) throw new EngineError("internal", `no model was loaded for ${library}`);
     for (const [sequence, spec] of (this.#byLibrary.get(library) ?? []).entries()) {
-      const tokenizer = await this.#tokenizer(spec);
+      const tokenizer = await this.#tokenizers.of(spec);
       const links = packLinks(model, spec, this.system, this.links);
       this.#agents.set(spec.id, new Agent(spec, tokenizer, model, links, this.finite, sequence));
       await model.runtime.sync();
     }
   }
-
-  async #tokenizer(spec: AgentSpec): Promise<Tokenizer> {
-    const known = this.#tokenizers.get(spec.id);
-    if (known) return known;
-    const tokenizer = await readTokenizer(this.artifacts, spec);
-    this.#tokenizers.set(spec.id, tokenizer);
-    return tokenizer;
-  }
-}
-
-/** Reads an agent's tokenizer. */
-export async function readTokenizer(artifacts: Artifacts, spec: AgentSpec): Promise<Tokenizer> {
-  const files = tokenizerFiles(artifacts, spec);
-  const [json, config] = await Promise.all(files.map((path) => artifacts.readText(path)));
-  return loadTokenizer(json ?? "", config, spec.id);
-}
-
-/** The files of an agent's tokenizer that the system has. */
-export function tokenizerFiles(artifacts: Pick<Artifacts, "has">, agent: AgentSpec): string[] {
-  return [`${agent.path}tokenizer.json`, `${agent.path}tokenizer_config.json`].filter((path) =>
-    artifacts.has(path),
-  );
 }
 
 function packLinks(model: Model, spec: AgentSpec, system: System, links: Links): AgentLinks {

@@ -3,6 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 import { Artifacts } from "../../src/engine/artifacts";
 import type { FileSpec } from "../../src/engine/system";
 import { failure, says } from "./errors";
+import { FakeCache } from "./fake-cache";
 
 const BASE = "https://host.test/sub/dist/system.json";
 const bytes = (size: number, value = 7): Uint8Array<ArrayBuffer> => new Uint8Array(size).fill(value);
@@ -11,21 +12,6 @@ const specOf = (path: string, content: Uint8Array): FileSpec => ({
   sizeBytes: content.byteLength,
   sha256: createHash("sha256").update(content).digest("hex"),
 });
-
-/** A Cache in memory. */
-class FakeCache {
-  readonly entries = new Map<string, Uint8Array<ArrayBuffer>>();
-  full = false;
-  match = async (url: RequestInfo | URL): Promise<Response | undefined> => {
-    const held = this.entries.get(String(url));
-    return held && new Response(held);
-  };
-  put = async (url: RequestInfo | URL, response: Response): Promise<void> => {
-    if (this.full) throw new DOMException("no room", "QuotaExceededError");
-    this.entries.set(String(url), new Uint8Array(await response.arrayBuffer()));
-  };
-  delete = async (url: RequestInfo | URL): Promise<boolean> => this.entries.delete(String(url));
-}
 
 const pause = async (): Promise<void> => {};
 

@@ -1,7 +1,7 @@
 /** The processor's decoder and links, by hand; tests/browser/test_processor.py compares whole systems with PyTorch. */
 import { describe, expect, test } from "vitest";
 import type { Link } from "../../src/engine/links";
-import { type DecoderConfig, parseConfig } from "../../src/engine/processor/config";
+import { parseConfig } from "../../src/engine/processor/config";
 import { Decoder, Sequence } from "../../src/engine/processor/decoder";
 import { processorProblem } from "../../src/engine/processor/fits";
 import { applyInner } from "../../src/engine/processor/links";
@@ -10,51 +10,7 @@ import { Processor } from "../../src/engine/processor/processor";
 import type { AgentSpec } from "../../src/engine/system";
 import { failure, says } from "./errors";
 import { system } from "./fixtures";
-
-const CONFIG: DecoderConfig = {
-  hidden_size: 4,
-  intermediate_size: 6,
-  num_hidden_layers: 2,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  head_dim: 4,
-  vocab_size: 7,
-  rms_norm_eps: 1e-6,
-  rope_theta: 10000,
-  qkv_name: "c_attn",
-  qkv_bias: true,
-  o_bias: false,
-  qk_norm: true,
-  tie_word_embeddings: true,
-};
-
-/** Weights of any size that are the same in every run. */
-function weights(): Map<string, { shape: number[]; data: Float32Array }> {
-  let state = 1;
-  const next = (): number => {
-    state = (state * 16807) % 2147483647;
-    return state / 2147483647 - 0.5;
-  };
-  const tensor = (...shape: number[]) => ({
-    shape,
-    data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, next),
-  });
-  const layers = [0, 1].flatMap((layer) => {
-    const at = `model.layers.${layer}`;
-    return [
-      [`${at}.input_layernorm.weight`, tensor(4)],
-      [`${at}.self_attn.c_attn.weight`, tensor(16, 4)],
-      [`${at}.self_attn.c_attn.bias`, tensor(16)],
-      [`${at}.self_attn.q_norm.weight`, tensor(4)],
-      [`${at}.self_attn.k_norm.weight`, tensor(4)],
-      [`${at}.self_attn.o_proj.weight`, tensor(4, 8)],
-      [`${at}.post_attention_layernorm.weight`, tensor(4)],
-      [`${at}.mlp.gate_up_proj.weight`, tensor(12, 4)],
-      [`${at}.mlp.down_proj.weight`, tensor(4, 6)],
-    ] as const;
-  });
-  return new Map([["model.embed_tokens.weight", tensor(7, 4)], ["model.norm.weight", tensor(4)], ...layers]);
-}
+import { CONFIG, weights } from "./tiny-decoder";
 
 describe("the processor's decoder", () => {
   test("goes on after a cut with the bits of a sequence that was never longer", () => {

@@ -6,11 +6,12 @@
  */
 import type { Artifacts } from "../artifacts";
 import { NO_COUNTS } from "../counters";
-import { type OnAgentModel, readTokenizer } from "../ensemble";
+import type { OnAgentModel } from "../ensemble";
 import { EngineError } from "../errors";
 import type { Link, Links } from "../links";
 import type { Performer } from "../performer";
 import type { AgentSpec, System } from "../system";
+import { Tokenizers } from "../tokenizers";
 import type { Counters, DeviceInfo, LiveCounts } from "../types";
 import { readWeights } from "../weights";
 import { type OwnLinks, ProcessorAgent } from "./agent";
@@ -88,10 +89,11 @@ export class ProcessorEnsemble {
 
   async loadAll(onModel: OnAgentModel): Promise<void> {
     const decoders = new Map<string, Decoder>();
+    const tokenizers = new Tokenizers(this.artifacts);
     for (const spec of this.held) {
       const decoder = decoders.get(spec.path) ?? (await this.#decoder(spec, onModel));
       decoders.set(spec.path, decoder);
-      const tokenizer = await readTokenizer(this.artifacts, spec);
+      const tokenizer = await tokenizers.of(spec);
       this.#agents.set(
         spec.id,
         new ProcessorAgent(spec, tokenizer, decoder, this.#linksOf(spec), this.processor.count),
