@@ -26,12 +26,13 @@ export type Compiled = ((...args: Argument[]) => unknown) & { dispose(): void };
 type ShaderInfo = { readonly name: string };
 
 /**
- * Kernels that every library with TVM's paged KV cache has and that this engine never calls: tree attention, sliding
- * windows, multi-head latent attention, copies of pages, and kernels for WebLLM. Attention kernels are the slowest to
+ * Kernels that this engine never calls. All libraries have those that bias and mask logits, for WebLLM. Libraries of
+ * version 0.1.0, and those that MLC-LLM's definitions make, also have TVM's own kernels for its paged KV cache: tree
+ * attention, sliding windows, multi-head latent attention and copies of pages. Attention kernels are the slowest to
  * compile by far. If one of these is called after all, the runtime compiles it then.
  */
 const UNUSED_KERNELS =
-  /tree_attn|sliding_window|_mla_|debug_get_kv|copy_single_page|compact_kv_copy|apply_(logit_bias|penalty|bitmask)_inplace/;
+  /tree_attn|sliding_window|_mla_|debug_get_kv|copy_single_page|compact_kv_copy|apply_(logit_bias|bitmask)_inplace/;
 
 /** The private part of the runtime's WebGPU context that we use, as in web-runtime 0.27.0-dev0. */
 interface PrivateContext {
@@ -147,7 +148,7 @@ export class Runtime {
 
   /**
    * Compiles the shaders that will be used, in parallel. A software adapter compiles one shader at a time, so there each
-   * shader is compiled when it is first used; a third of them never is.
+   * shader is compiled when it is first used.
    *
    * @param onShader - called with the compiled part of the shaders, above 0 and up to 1.
    * @throws EngineError `gpu-validation` when the GPU refuses a shader.

@@ -24,9 +24,13 @@ let weights: Promise<void>;
 vi.mock("../../src/engine/weights", () => ({ loadWeights: () => weights }));
 vi.mock("../../src/engine/library", () => ({ bindLibrary: () => ({}) as Library }));
 
-const SHADERS = ["matmul_kernel", "rms_norm_kernel", "batch_prefill_paged_kv_kernel"];
-/** Kernels of every library that this engine never calls. */
-const UNUSED = ["tree_attn_paged_kv_kernel", "batch_decode_paged_kv_sliding_window_kernel"];
+const SHADERS = ["matmul_kernel", "rms_norm_kernel", "apply_penalty_inplace_kernel"];
+/** Kernels that this engine never calls. */
+const UNUSED = [
+  "tree_attn_paged_kv_kernel",
+  "batch_decode_paged_kv_sliding_window_kernel",
+  "apply_bitmask_inplace_kernel",
+];
 /** What was registered in the library, in order. */
 const registered: string[] = [];
 let disposed = false;
