@@ -3,6 +3,8 @@
     python -m bench gpu                        # real sizes on a GPU, a tiny trio on a software adapter
     python -m bench.gpu --sizes real           # real sizes in any case, with random weights
 
+A machine that has CUDA and no WebGPU adapter measures the PyTorch half alone.
+
 Where `MLC_LLM_SOURCE_DIR` names MLC-LLM's sources, the same agents are also built from MLC-LLM's graphs with TVM's
 kernels, which is what WebLLM's libraries are, and are timed in turns with ours, in a process of their own.
 
@@ -61,18 +63,12 @@ TORCH_WORK = {
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Prints the tables and writes `docs/evidence/bench-gpu.json`, or `bench-gpu-software.json`."""
+    """Prints the tables and writes the report into `docs/evidence/`; see `file_name`."""
     given = _parser().parse_args(arguments)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="rmas-bench-") as scratch:
-        try:
-            report = measure(console, Path(scratch), given.sizes)
-        except NoAdapterError as error:
-            raise InputError(
-                f"no WebGPU adapter in Node here ({error}); install the GPU's Vulkan driver, or name a software one "
-                "in VK_DRIVER_FILES"
-            ) from None
-    out = given.out or EVIDENCE / ("bench-gpu-software.json" if report["adapter"]["software"] else "bench-gpu.json")
+        report = measure(console, Path(scratch), given.sizes)
+    out = given.out or EVIDENCE / file_name(report)
     write_text_atomic(out, json.dumps(report, indent=1) + "\n")
     console.print(f"written to {out}")
 
@@ -86,13 +82,51 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def file_name(report: Mapping[str, Any]) -> str:
+    """The file of a report: software adapters, and PyTorch without WebGPU, have their own."""
+    if "adapter" not in report:
+        return "bench-gpu-pytorch.json"
+    return "bench-gpu-software.json" if report["adapter"]["software"] else "bench-gpu.json"
+
+
 def measure(console: Console, scratch: Path, sizes: str | None) -> dict[str, Any]:
     """Everything that this machine can measure.
 
     Args:
         console: For tables and progress.
         scratch: An empty folder.
-        sizes: `real` or `tiny`; None chooses by the adapter.
+        sizes: `real` or `tiny`; None chooses by the adapter, and without one takes `real`.
+
+    Raises:
+        InputError: Node finds no WebGPU adapter, and PyTorch no CUDA for agents of the real sizes.
+    """
+    try:
+        sizes, in_webgpu = measure_webgpu(console, scratch, sizes)
+    except NoAdapterError as error:
+        sizes = sizes or "real"
+        if sizes == "real" and torch_device().type != "cuda":
+            raise InputError(
+                f"no WebGPU adapter in Node here ({error}), and PyTorch has no CUDA; install the GPU's Vulkan driver, "
+                "or name a software one in VK_DRIVER_FILES"
+            ) from None
+        console.print(f"No WebGPU adapter in Node here ({error}); PyTorch alone is measured.", markup=False)
+        in_webgpu = {"webgpu": f"not measured: no adapter in Node ({error})"}
+    return {
+        "command": f"python -m bench.gpu --sizes {sizes}",
+        "seed": "of each agent its place in the system",
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "torch", "transformers")
+        },
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "sizes": sizes,
+        **in_webgpu,
+        "pytorch": time_torch(console, REAL if sizes == "real" else TINY, TORCH_WORK[sizes]),
+        "load_average_at_the_end": os.getloadavg(),
+    }
+
+
+def measure_webgpu(console: Console, scratch: Path, sizes: str | None) -> tuple[str, dict[str, Any]]:
+    """What Node's WebGPU measures, and the sizes of the agents.
 
     Raises:
         NoAdapterError: If Node finds no WebGPU adapter.
@@ -112,22 +146,8 @@ def measure(console: Console, scratch: Path, sizes: str | None) -> dict[str, Any
         with open_node(scratch, half=True) as (libraries, _):
             numerics = float16.errors(libraries, scratch)
         float16.show(console, adapter["adapter"]["description"], numerics)
-    return {
-        "command": "python -m bench gpu",
-        "seed": "of each agent its place in the system",
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm", "torch", "transformers")
-        },
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "load_average_at_the_end": os.getloadavg(),
-        **adapter,
-        "sizes": sizes,
-        "quantization": scheme,
-        "work": vars(WORK[sizes]),
-        **timed,
-        "q4f16_1_against_pytorch": numerics,
-        "pytorch": time_torch(console, models, TORCH_WORK[sizes]),
-    }
+    found = {"quantization": scheme, "work": vars(WORK[sizes]), **timed, "q4f16_1_against_pytorch": numerics}
+    return sizes, {**adapter, **found}
 
 
 def describe(console: Console, adapter: Mapping[str, Any], sizes: str) -> None:

@@ -114,13 +114,38 @@ def test_bytes_of_a_step_are_those_of_the_stored_weights() -> None:
     assert least.position == 4 * 2 * 2 * 2 * 16  # float32, layers, keys and values, heads, head size
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Vulkan's variables hide the adapters of Linux alone")
-def test_a_machine_without_an_adapter_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hides every WebGPU adapter from Node."""
+    if sys.platform != "linux":
+        pytest.skip("Vulkan's variables hide the adapters of Linux alone")
     monkeypatch.setenv("VK_DRIVER_FILES", str(tmp_path / "none.json"))
     monkeypatch.setenv("VK_ICD_FILENAMES", str(tmp_path / "none.json"))
-    with pytest.raises(InputError, match=r"^no WebGPU adapter in Node here .*VK_DRIVER_FILES$"):
+
+
+@pytest.mark.usefixtures("no_adapter")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, whose half would run")
+def test_a_machine_without_an_adapter_and_cuda_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^no WebGPU adapter in Node here .*no CUDA; .*VK_DRIVER_FILES$"):
         gpu.main(["--out", str(tmp_path / "report.json")])
     assert not (tmp_path / "report.json").exists()
+
+
+@pytest.mark.usefixtures("no_adapter")
+def test_pytorch_alone_is_timed_without_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "TINY", {"Wide-1B": CHATTY})
+    gpu.main(["--sizes", "tiny", "--out", str(tmp_path / "report.json")])
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert report["webgpu"].startswith("not measured: no adapter in Node (")
+    assert "agents" not in report and "adapter" not in report
+    row = report["pytorch"]["agents"]["Wide-1B"]
+    assert row["prefill_tokens_per_second"] > 0 and row["training_tokens_per_second"] > 0
+    assert gpu.file_name(report) == "bench-gpu-pytorch.json"
+
+
+@pytest.mark.parametrize(("software", "name"), [(True, "bench-gpu-software.json"), (False, "bench-gpu.json")])
+def test_reports_of_software_adapters_have_a_file_of_their_own(software: bool, name: str) -> None:
+    assert gpu.file_name({"adapter": {"software": software}}) == name
 
 
 def test_pytorch_is_timed_wherever_it_runs() -> None:
