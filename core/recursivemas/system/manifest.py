@@ -115,7 +115,7 @@ class AgentRecord(Closed):
     prefill_chunk_size: int = Field(ge=1)
     """The most positions that one call to prefill takes."""
     memory_bytes: Count
-    """GPU memory for weights, KV cache and temporaries, estimated."""
+    """GPU memory for weights, a KV cache of the whole context window, and temporaries, estimated."""
     stop_token_ids: tuple[Count, ...]
     """Each of these tokens ends an answer."""
     prompt: PromptRecord
