@@ -3,6 +3,8 @@
 Source: Holtzman et al. 2020, nucleus sampling. The first dispatch sums blocks of probabilities. In the second, a
 workgroup for each draw looks for the first running sum that reaches a bound, block by block, then thread by thread,
 then value by value: first for top_p, whose running sum is the kept mass, then for the draw's share of that mass.
+
+Assumes: each row is sorted from the largest to the smallest and adds up to about 1, and draws lie in [0, 1).
 """
 
 from collections.abc import Callable

@@ -2,6 +2,8 @@
 
 Each workgroup of the first finds its block's largest logit and the sum of exponentials relative to it. In the second,
 every thread merges those of all blocks (37 for 150,000 logits) and writes its block's probabilities.
+
+Assumes: nothing of the number of logits; of each row, one is above -3e38 once it is divided by the temperature.
 """
 
 from collections.abc import Callable
