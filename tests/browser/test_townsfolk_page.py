@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from harness.engine_page import serving
 from harness.playground import Playground, open_playground
+from recursivemas.system.manifest import load_manifest
 from recursivemas.system.questions import load_questions
 from tests.browser.conftest import REPOSITORY
 
@@ -64,7 +65,7 @@ def test_page_shows_the_thoughts_of_language_models_as_words(page: Playground, t
     shoot(page, "inside", tmp_path)
 
 
-def test_page_chats_with_language_models(page: Playground, tmp_path: Path) -> None:
+def test_page_chats_with_language_models(page: Playground, townsfolk_system: Path, tmp_path: Path) -> None:
     page.view("Chat")
     expect(page.page.locator(".honesty")).to_contain_text("a small adapter taught a language model its roles")
     page.page.get_by_label("Your question", exact=True).fill("Where does the baker live?")
@@ -73,5 +74,7 @@ def test_page_chats_with_language_models(page: Playground, tmp_path: Path) -> No
     page.button.click()
     expect(page.page.locator(".voice.done")).to_have_count(2)
     expect(page.page.locator(".voice.done .voice-answer.empty")).to_have_count(0)
-    expect(page.page.locator(".thoughts code")).to_have_count(2)
+    manifest = load_manifest(townsfolk_system / "system.json")
+    thoughts = sum(agent.latent_steps or manifest.settings.latent_steps for agent in manifest.agents[:-1])
+    expect(page.page.locator(".thoughts code")).to_have_count(thoughts)
     shoot(page, "chat", tmp_path)
