@@ -10,6 +10,7 @@ import transformers
 import yaml
 from typer.testing import CliRunner
 
+from bench.released_sizes import MODELS
 from recursivemas.cli.app import app
 from recursivemas.system.errors import InputError
 from recursivemas.system.system import System, load_system
@@ -22,11 +23,26 @@ from tests.training.conftest import MakeSystem
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = json.loads((ROOT / "tests" / "fixtures" / "published_configs.json").read_text(encoding="utf-8"))
-LIGHT = {"planner": "Qwen3-1.7B", "critic": "Llama-3.2-1B", "solver": "Qwen2.5-Math-1.5B"}
+_LLAMA_3B = {"hidden_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 24, "head_dim": 128}
+SHAPES: dict[str, dict[str, Any]] = {
+    **PUBLISHED,
+    **MODELS,
+    "Llama-3.2-3B": {**PUBLISHED["Llama-3.2-1B"], **_LLAMA_3B},
+}
+SYSTEMS = {
+    "sequential-light": ["Qwen3-1.7B", "Llama-3.2-1B", "Qwen2.5-Math-1.5B"],
+    "sequential-scaled": ["Gemma3-4B", "Llama-3.2-3B", "Qwen3.5-4B"],
+    "mixture": ["DeepSeek-R1-Distill-Qwen-1.5B", "Qwen2.5-Coder-3B", "BioMistral-7B", "Qwen3.5-2B"],
+    "deliberation": ["Qwen3.5-4B", "Qwen3.5-4B"],
+    "distillation": ["Qwen3.5-9B", "Qwen3.5-4B"],
+}
+"""The base checkpoints of the published systems' agents, in order."""
+QUICK = "sequential-light"
+GPUS_OF_THE_TABLE = ("RTX-4090", "A100-80GB", "H200")
 
 
 def config(name: str) -> Any:
-    values = dict(PUBLISHED[name])
+    values = dict(SHAPES[name])
     return transformers.AutoConfig.for_model(values.pop("model_type"), **values)
 
 
@@ -69,8 +85,38 @@ def test_lengths_are_those_of_the_prompt_from_its_first_slot_on(make_system: Mak
 
 @pytest.fixture(scope="module")
 def light() -> tuple[System, estimates.Estimate]:
-    system = load_system(ROOT / "systems" / "sequential-light.yaml")
-    return system, estimate(system, {key: config(name) for key, name in LIGHT.items()})
+    return estimated(QUICK)
+
+
+def estimated(name: str) -> tuple[System, estimates.Estimate]:
+    system = load_system(ROOT / "systems" / f"{name}.yaml")
+    return system, estimate(
+        system, {agent.id: config(shape) for agent, shape in zip(system.agents, SYSTEMS[name], strict=True)}
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == QUICK else [pytest.mark.slow]) for name in SYSTEMS]
+)
+def test_table_of_the_published_systems_is_what_the_command_says(
+    name: str, light: tuple[System, estimates.Estimate]
+) -> None:
+    _, found = light if name == QUICK else estimated(name)
+    cells = []
+    for gpu in GPUS_OF_THE_TABLE:
+        chosen = propose(found, find_gpu(gpu), questions=16)
+        checkpointing = ", checkpointing" if chosen.checkpointing else ""
+        seconds = f"{chosen.seconds:.2g}".removeprefix("0")
+        fits = f"batch {chosen.batch_size}{checkpointing}: {chosen.memory_bytes / estimates.GIB:.1f} GiB, {seconds} s"
+        cells.append(fits if chosen.batch_size else "does not fit")
+    line = f"| `{name}` | {' | '.join(cells)} |"
+    assert line in (ROOT / "docs/training.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_table_has_every_published_system() -> None:
+    table = (ROOT / "docs/training.md").read_text(encoding="utf-8").partition("| system (16 questions a step)")[2]
+    shown = [line.split("`")[1] for line in table.split("\n\n")[0].splitlines() if line.startswith("| `")]
+    assert shown == list(SYSTEMS)
 
 
 def test_light_system_fits_a_large_gpu_and_with_checkpointing_a_small_one(
