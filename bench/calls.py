@@ -1,7 +1,8 @@
 """Counts what a latent step asks of the GPU device, and the prompt positions that a run computes twice.
 
-The agents have the graphs of the paper's Sequential-Light trio, all layers and heads of them, but narrow matrices: the
-kernels of a step are the same, and so are the calls. The engine runs in Node on a device that does nothing
+The agents have the graphs of the paper's Sequential-Light trio, all layers and heads of them, but narrow matrices. They
+are just wide enough to be compiled with the schedule of large agents (`library.schedule_for`), so the kernels of a step
+are the same, and so are the calls. The engine runs in Node on a device that does nothing
 (`harness/idle-gpu.mjs`). Calls are counted where that device is called, with and without the layer that merges them
 (`web/src/engine/few-calls.ts`). Where `MLC_LLM_SOURCE_DIR` names MLC-LLM's sources, the same agents are also built from
 MLC-LLM's graphs with TVM's kernels, which is what WebLLM's libraries are, and their calls are counted as its runtime
@@ -42,10 +43,11 @@ COUNTED = ("dispatches", "bindGroups", "writes", "passes", "submits")
 QUESTION_TOKENS = 300
 PEER = "WebLLM's library"
 
-_NARROW = {"hidden_size": 64, "intermediate_size": 128, "vocab_size": 320, "max_position_embeddings": 256}
+_NARROW = {"hidden_size": 288, "intermediate_size": 128, "vocab_size": 320, "max_position_embeddings": 256}
 _COMMON = {**_NARROW, "hidden_act": "silu", "tie_word_embeddings": True, "rms_norm_eps": 1e-6}
-AGENTS: dict[str, dict[str, Any]] = {
+CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3": {
+        **_COMMON,
         "model_type": "qwen3",
         "architectures": ["Qwen3ForCausalLM"],
         "num_hidden_layers": 28,
@@ -54,6 +56,7 @@ AGENTS: dict[str, dict[str, Any]] = {
         "head_dim": 128,
     },
     "llama": {
+        **_COMMON,
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
         "num_hidden_layers": 16,
@@ -62,6 +65,7 @@ AGENTS: dict[str, dict[str, Any]] = {
         "head_dim": 64,
     },
     "qwen2": {
+        **_COMMON,
         "model_type": "qwen2",
         "architectures": ["Qwen2ForCausalLM"],
         "num_hidden_layers": 28,
@@ -71,6 +75,12 @@ AGENTS: dict[str, dict[str, Any]] = {
         "hidden_size": 12 * 128,  # MLC-LLM's Qwen2 takes only heads that fill it
     },
 }
+EARLIER = {
+    "Qwen3-1.7B": {"dispatches": 458, "bindGroups": 458, "writes": 469, "passes": 458, "submits": 1},
+    "Llama-3.2-1B": {"dispatches": 164},
+    "Qwen2.5-Math-1.5B": {"dispatches": 284},
+}
+"""Of a latent step in version 0.1.0; of two agents nobody counted more than dispatches."""
 NAMES = {"qwen3": "Qwen3-1.7B", "llama": "Llama-3.2-1B", "qwen2": "Qwen2.5-Math-1.5B"}
 
 
@@ -91,10 +101,12 @@ def main() -> None:
             ways[PEER] = (build_trio(Path(scratch, "mlc"), "mlc"), False)
         for name, (system, few_calls) in ways.items():
             results[name] = count_calls(harness, system, few_calls)
-            _show(console, f"calls of a latent step and of a decoded token, {name}", results[name])
+            earlier = {f"{agent}, 0.1.0": EARLIER[agent] for agent in results[name]} if name == "merged" else {}
+            _show(console, f"calls of a latent step and of a decoded token, {name}", results[name] | earlier)
     report = {
         "command": "python -m bench calls",
         "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm")},
+        "version_0_1_0": EARLIER,
         "results": results,
     }
     write_text_atomic(EVIDENCE, json.dumps(report, indent=1) + "\n")
@@ -108,12 +120,13 @@ def _kept_systems() -> list[str]:
 def _show(console: Console, title: str, rows: dict[str, dict[str, Any]]) -> None:
     table = Table(title, *rows, title_justify="left")
     for counted in next(iter(rows.values())):
-        table.add_row(counted, *(f"{row[counted]:,.1f}".removesuffix(".0") for row in rows.values()))
+        figures = (row.get(counted) for row in rows.values())
+        table.add_row(counted, *("" if each is None else f"{each:,.1f}".removesuffix(".0") for each in figures))
     console.print(table)
 
 
 def count_calls(
-    harness: Path, system: Path, few_calls: bool, agents: Sequence[str] = tuple(AGENTS)
+    harness: Path, system: Path, few_calls: bool, agents: Sequence[str] = tuple(CONFIGS)
 ) -> dict[str, dict[str, float]]:
     """Counts of a latent step and of a decoded token, by the agent's name.
 
@@ -128,7 +141,7 @@ def count_calls(
         return {NAMES[agent]: calls_of_a_step(engine, agent) | calls_of_a_token(engine, agent) for agent in agents}
 
 
-def build_trio(folder: Path, backend: str = "auto", agents: Sequence[str] = tuple(AGENTS)) -> Path:
+def build_trio(folder: Path, backend: str = "auto", agents: Sequence[str] = tuple(CONFIGS)) -> Path:
     """Builds a system of the agents; returns its folder.
 
     Args:
@@ -136,7 +149,7 @@ def build_trio(folder: Path, backend: str = "auto", agents: Sequence[str] = tupl
         backend: `mlc` for MLC-LLM's graphs and TVM's kernels, which WebLLM's libraries are made of.
         agents: Ids of those in it.
     """
-    configs = {agent: {**_COMMON, **AGENTS[agent]} for agent in agents}
+    configs = {agent: CONFIGS[agent] for agent in agents}
     for agent, config in configs.items():
         write_random_checkpoint(folder / agent, config, dtype="float32", seed=0)
     system = {

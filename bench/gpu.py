@@ -47,10 +47,10 @@ WITH_FLOAT16, WITHOUT_FLOAT16 = "q4f16_1", "q4f32_1"
 
 _SHORT = {"num_hidden_layers": 2, "intermediate_size": 256, "vocab_size": 512}
 TINY: dict[str, dict[str, Any]] = {
-    name: {**config, **_SHORT, "hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
+    name: {**config, **_SHORT, "hidden_size": 320, "num_attention_heads": 10, "num_key_value_heads": 2, "head_dim": 32}
     for name, config in REAL.items()
 }
-"""The same three families, small enough for a processor."""
+"""The same three families, small enough for a processor and just large enough for the schedule of the real sizes."""
 
 WORK = {
     "real": webgpu.Work(steps=(2, 50), tokens=(1, 33), prompt=(64, 1088), repeats=5, copied_bytes=1 << 30, copies=20),

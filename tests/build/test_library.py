@@ -1,5 +1,6 @@
 """Compiling a library, without a browser: it writes one file or none, its metadata is right, its shaders fit."""
 
+import json
 import re
 from dataclasses import replace
 from functools import cache
@@ -8,20 +9,23 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import transformers
 import tvm
 from tvm import relax, tirx
 
+from bench import calls, gpu, real_size, released_sizes
+from bench._executable import executable_of
 from harness import naga
-from recursivemas.compiler import abi, library
+from harness.tiny_models import CASES, Case
+from recursivemas.compiler import abi, library, limits
 from recursivemas.compiler.export import export_config
 from recursivemas.compiler.kernels import decode_product
 from recursivemas.compiler.kernels.product import Product
-from recursivemas.compiler.library import compile_library, library_metadata, schedule_for
+from recursivemas.compiler.library import compile_library, schedule_for
 from recursivemas.compiler.library_metadata import read_library_metadata
 from recursivemas.compiler.limits import PROMISED
-from recursivemas.compiler.model_facts import relax_facts
 from recursivemas.compiler.models import ModelConfig, load_model_config, param_specs
-from recursivemas.compiler.pipeline import Schedule, build_executable, webgpu_target
+from recursivemas.compiler.pipeline import Schedule, webgpu_target
 from recursivemas.compiler.runtime import ensure_runtime
 from recursivemas.compiler.runtime.toolchain import Emscripten
 from recursivemas.compiler.shaders import Shader, beyond_promised, check_limits, needed_limits, shaders_of
@@ -55,17 +59,7 @@ def _executable(
     subgroup_size: int | None = None,
     schedule: Schedule = "gpu",
 ) -> relax.VMExecutable:
-    config, scheme, target = (
-        load_model_config({**TINY, "head_dim": head_dim}),
-        find_scheme(quantization),
-        webgpu_target(),
-    )
-    exported = export_config(config, scheme, target)
-    ours = {"hidden_size": config.hidden_size, "vocab_size": config.vocab_size, "dtype": scheme.dtype}
-    metadata = {**library_metadata(relax_facts(config, scheme), exported.tensors, scheme), "recursivemas": ours}
-    mod = abi.complete(exported.module)
-    bounds = {"seq_len": 128}
-    return build_executable(mod, metadata, schedule=schedule, bounds=bounds, target=target, subgroup_size=subgroup_size)
+    return executable_of({**TINY, "head_dim": head_dim}, quantization, subgroup_size, schedule)
 
 
 @cache
@@ -170,6 +164,13 @@ def test_small_agents_need_no_workgroup_memory_for_prompts_and_large_ones_keep_i
         assert set(of_prompts.values()) == {barriers}
 
 
+@pytest.mark.parametrize("configs", [calls.CONFIGS, gpu.TINY], ids=["calls", "gpu"])
+def test_small_agents_of_benches_are_compiled_as_the_real_ones_that_they_stand_for(
+    configs: dict[str, dict[str, Any]],
+) -> None:
+    assert [schedule_for(load_model_config(each)) for each in configs.values()] == ["gpu"] * 3
+
+
 @pytest.mark.parametrize("quantization", ["q4f16_1", "q4f32_1"])
 @pytest.mark.parametrize("size", [4, 32, 128])
 @pytest.mark.parametrize("head_dim", [16, 128])
@@ -231,6 +232,44 @@ def test_naga_accepts_every_shader(quantization: str, schedule: Schedule, head_d
     assert naga.refused_by_naga(shaders, adapter) == {}
     wrong = Shader("wrong", "@compute @workgroup_size(1) fn main() { let x : f32 = 1u; }", 1, 0, 0)
     assert "expected to be `f32`" in naga.refused_by_naga([wrong], adapter)["wrong"]
+
+
+def _check_with_both(shaders: list[Shader]) -> None:
+    """Checks that Dawn and naga accept all shaders."""
+    assert refused_by_dawn(shaders) == {}
+    adapter = naga.adapter_for(shaders)
+    if adapter is None:
+        pytest.skip("wgpu finds no adapter that has what these shaders need")
+    assert naga.refused_by_naga(shaders, adapter) == {}
+
+
+@pytest.mark.parametrize(
+    ("quantization", "schedule"),
+    [
+        ("q4f32_1", "gpu"),
+        *(pytest.param(*build, marks=pytest.mark.slow) for build in (("q4f32_1", "software"), ("q4f16_1", "gpu"))),
+    ],
+)
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != "qwen3"], ids=lambda case: case.name)
+def test_dawn_and_naga_accept_every_family_with_its_table_in_parts(
+    case: Case, quantization: str, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests above have qwen3, with a whole table."""
+    config = getattr(transformers, case.architecture).config_class(**case.shape)
+    raw = {**json.loads(config.to_json_string()), "architectures": [case.architecture]}
+    monkeypatch.setattr(limits, "MAX_PART_BYTES", case.shape["vocab_size"] * 16)
+    specs = param_specs(load_model_config(raw))
+    stored = [tensor.name for spec in specs for tensor in stored_tensors(spec, find_scheme(quantization))]
+    assert any("embed_tokens.parts.1" in name for name in stored)
+    _check_with_both(shaders_of(executable_of(raw, quantization, schedule=schedule).mod))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantization", ["q4f32_1", "q4f16_1"])
+@pytest.mark.parametrize("name", [*real_size.MODELS, *released_sizes.MODELS])
+def test_dawn_and_naga_accept_the_shapes_of_published_agents(name: str, quantization: str) -> None:
+    raw = {**real_size.MODELS, **released_sizes.MODELS}[name]
+    _check_with_both(shaders_of(executable_of(raw, quantization).mod))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Compares float16 libraries with PyTorch on any WebGPU adapter of this machine that has float16 (a GPU or llvmpipe).
 
 Chromium's software adapter lacks float16, so this runs in Node with the `webgpu` package; harness/node.py says how to
-give it an adapter. The schedules are those of shipped libraries. The reference is PyTorch in float32 with the
-dequantized weights; our error may be twice as large as that of PyTorch's own float16.
+give it an adapter. The schedule is that of large agents. The reference is PyTorch in float32 with the dequantized
+weights; our error may be twice as large as that of PyTorch's own float16.
 """
 
 from collections.abc import Iterator
