@@ -19,7 +19,7 @@ from rich.table import Table
 from bench._executable import executable_of
 from bench.real_size import MODELS
 from recursivemas.compiler.export import HEAD_STEP, HIDDEN_STEP
-from recursivemas.compiler.kernels import decode_attention, decode_product
+from recursivemas.compiler.kernels import decode_attention, decode_product, prefill_attention, tile_product
 from recursivemas.compiler.kernels.product import Product
 from recursivemas.compiler.models import ModelConfig, load_model_config
 from recursivemas.compiler.models.kv_cache import attention_shape
@@ -31,17 +31,21 @@ from recursivemas.system.quantize import GROUP_SIZE
 EVIDENCE = Path("docs/evidence/bench-kernels.json")
 SCHEME = "q4f16_1"
 POSITIONS = 700
+PROMPT = 512
 SUBGROUP_SIZE = 32
 _DISPATCHES = {"recursivemas.attend_one": 3, "recursivemas.attend_many": 2}
 _BARRIER = "workgroupBarrier();"
 _CALL = re.compile(r"^  call +(\S+) +in:", re.MULTILINE)
 
-# Measured on version 0.1.0: dispatches of a layer, a latent step, a greedy and a sampled pick, a first and a later
-# chunk of a prompt; workgroups of the products of a step (Qwen3 only), and barriers of attention in a layer.
+# Measured on version 0.1.0: dispatches of a layer, a latent step, a greedy and a sampled pick, and the first chunk of a
+# prompt; workgroups of the products of a step (Qwen3 only), and barriers of attention in a layer. Derived from them for
+# Qwen3: 8 barriers a workgroup of a product, and 3.6 times as many bytes of activations as of weights. Nobody counted
+# the kernels of a prompt.
 EARLIER: dict[str, dict[str, int]] = {
     "Qwen3-1.7B": {
         **{"layer": 16, "latent_step": 458, "decode": 451, "greedy": 5, "sampled": 45},
         **{"prefill": 451, "product_workgroups": 573000, "attention_workgroups": 8, "attention_barriers": 1408},
+        **{"product_barriers": 8 * 573000, "activation_bytes": 3_480_000_000},
     },
     "Llama-3.2-1B": {
         **{"layer": 10, "latent_step": 164, "decode": 163, "prefill": 163},
@@ -73,6 +77,7 @@ def main() -> None:
         "command": "python -m bench kernels",
         "versions": {name: importlib.metadata.version(name) for name in ("recursivemas", "apache-tvm")},
         "cache_positions": POSITIONS,
+        "prompt_positions": PROMPT,
         "version_0_1_0": EARLIER,
         "results": results,
         "subgroup_size": SUBGROUP_SIZE,
@@ -97,6 +102,8 @@ def count(raw: Mapping[str, Any], subgroup_size: int | None = None) -> dict[str,
         "prefill": dispatches["prefill"],
         **products(config, shaders),
         **attention(config, shaders, subgroup_size),
+        **prompt_products(config, shaders),
+        **prompt_attention(config, shaders),
         **limits(shaders),
     }
 
@@ -125,13 +132,13 @@ def products_of(config: ModelConfig) -> dict[str, tuple[Product, int]]:
     """The products of a step and how often each runs, by name."""
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
 
-    def packed(rows: int, columns: int, gate: Literal["silu"] | None = None) -> Product:
-        return Product(rows, columns, "float16", packed=True, out_dtype="float16", gate=gate)
+    def packed(rows: int, columns: int, eps: float | None = None, gate: Literal["silu"] | None = None) -> Product:
+        return Product(rows, columns, "float16", packed=True, out_dtype="float16", eps=eps, gate=gate)
 
     return {
-        "query, key, value": (packed(config.q_size + 2 * config.kv_size, hidden), layers),
+        "query, key, value": (packed(config.q_size + 2 * config.kv_size, hidden, config.rms_norm_eps), layers),
         "output": (packed(hidden, config.q_size), layers),
-        "gate, up": (packed(2 * inner, hidden, "silu"), layers),
+        "gate, up": (packed(2 * inner, hidden, config.rms_norm_eps, "silu"), layers),
         "down": (packed(hidden, inner), layers),
         "logits": (packed(config.vocab_size, hidden), 1),
     }
@@ -212,6 +219,47 @@ def attention(config: ModelConfig, shaders: list[Shader], subgroup_size: int | N
         "attention_barriers": workgroups * barriers,
         "attention_workgroup_bytes": _workgroup_bytes(shaders, "decode_attention"),
         "attention_exponentials": workgroups * exponentials,
+    }
+
+
+def prompt_products(config: ModelConfig, shaders: list[Shader]) -> dict[str, int]:
+    """Workgroups and barriers of all products of a prompt of `PROMPT` positions, and the bytes that they load."""
+    in_code = {each.source.count(_BARRIER) for each in shaders if each.name.startswith("tile_product")}
+    assert in_code <= {2, 4}  # two in the loop over groups of columns, two behind it with a norm
+    tile = tile_product.LARGE["float16"]
+    high = -(-PROMPT // tile.positions)
+    workgroups = barriers = weights = activations = 0
+    for product, times in products_of(config).values():
+        if times == 1:
+            continue  # logits are of the last position alone
+        wide = -(-product.outputs // (tile.rows // 2 if product.gate else tile.rows))
+        workgroups += times * wide * high
+        barriers += times * wide * high * (2 * product.groups + (0 if product.eps is None else 2))
+        weights += times * high * weight_bytes(product)
+        activations += times * wide * PROMPT * product.columns * 2
+    return {
+        "prompt_product_workgroups": workgroups,
+        "prompt_product_barriers": barriers,
+        "prompt_weight_bytes": weights,
+        "prompt_activation_bytes": activations,
+    }
+
+
+def prompt_attention(config: ModelConfig, shaders: list[Shader]) -> dict[str, int]:
+    """Workgroups and barriers of a layer's attention to a prompt, and the bytes of keys and values that they load."""
+    shape = attention_shape(config, "float16")
+    assert shape.window is None
+    in_code = {each.source.count(_BARRIER) for each in shaders if each.name.startswith("prefill_attention")}
+    assert in_code == {6}  # four in the loop over blocks of keys, two behind it
+    positions, block = prefill_attention.ROWS // shape.shared_heads, prefill_attention.block(shape)
+    beside = shape.kv_heads * shape.head_splits
+    firsts = range(0, PROMPT, positions)
+    workgroups = beside * len(firsts)
+    steps = beside * sum(-(-min(first + positions, PROMPT) // block) for first in firsts)
+    return {
+        "prompt_attention_workgroups": workgroups,
+        "prompt_attention_barriers": 4 * steps + 2 * workgroups,
+        "prompt_attention_bytes": steps * block * shape.head_dim * 2 * 2,
     }
 
 
