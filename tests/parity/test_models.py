@@ -94,9 +94,14 @@ def test_latent_prefill_gives_the_last_position(make_agent: MakeAgent, case: Cas
     assert relative(hidden, agent.hidden_states(embed)[:, -1:]) < TOLERANCE["q0f32"]
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_gpu_schedules_compute_the_same(make_agent: MakeAgent, scheme: str) -> None:
-    agent = make_agent(CASES[0], scheme, "gpu")
+# The models above are compiled as small agents are; this is how larger ones are.
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case is not CASES[0] else []) for case in CASES],
+)
+@schemes
+def test_gpu_schedules_compute_the_same(make_agent: MakeAgent, case: Case, scheme: str) -> None:
+    agent = make_agent(case, scheme, "gpu")
     embed = _embed(agent, 37)
     cache = agent.library.kv_cache()
     parts = [cache.forward("get_last_hidden", embed[:, a:b], agent.params) for a, b in ((0, 33), (33, 34), (34, 37))]

@@ -84,15 +84,6 @@ def test_latent_steps_move_the_state_on(agent: Agent) -> None:
     assert relative(hidden, agent.hidden_states(np.concatenate(rows, axis=1))[:, -1:]) < TOLERANCE
 
 
-@pytest.mark.slow
-def test_gpu_schedules_compute_the_same(make_agent: MakeAgent) -> None:
-    agent = make_agent(CASE, "q4f32_1", "gpu")
-    embed = _embed(agent, 37)
-    cache = agent.library.kv_cache()
-    parts = [cache.forward("get_last_hidden", embed[:, a:b], agent.params) for a, b in ((0, 33), (33, 34), (34, 37))]
-    assert relative(np.concatenate(parts, axis=1), agent.hidden_states(embed)) < 1e-3
-
-
 def test_the_metadata_say_how_large_the_state_is(agent: Agent) -> None:
     ours = agent.library.metadata["recursivemas"]
     state = agent.library.read(agent.library.kv_cache().state[0])
