@@ -36,6 +36,7 @@ import type {
   RunOptions,
   RunResult,
   StopReason,
+  TokenProbability,
   ToolCall,
   TurnRequest,
   TurnResult,
@@ -230,10 +231,7 @@ class Run {
       decodedTokens: sum("decodedTokens"),
       answerTokenIds: answer.ids,
       totalLatentSteps: sum("latentSteps"),
-      ...this.#tracing.reduce(
-        (rest, each) => ({ ms: rest.ms - each.ms, counters: added(rest.counters, each.counters) }),
-        spent(),
-      ),
+      ...this.#withoutTracing(spent()),
       turns: this.#turns,
       handoffs: this.#handoffs,
     };
@@ -434,16 +432,33 @@ class Run {
     if (ids.length > 0) agent.feed([{ kind: "tokens", ids }], "logits");
   }
 
-  /** Rolls out h_1 … h_M; the prompt has given h_1. Nothing waits for the GPU, and each step can be cancelled. */
+  /** Rolls out h_1 … h_M; the prompt has given h_1. Only reading thoughts waits for the GPU; each step can be cancelled. */
   async #rollOut(agent: Performer, { round }: PlannedTurn, thoughts: Rows): Promise<void> {
     const of = thoughts.rows;
     for (let step = 0; step < of; step++) {
       const spent = this.#clock();
       if (step > 0) agent.think();
       agent.recordThought(thoughts, step);
-      const forwardPositions = this.#positions(agent);
-      this.emit({ kind: "step", round, agent: agent.spec.id, step, of, forwardPositions, ...spent() });
+      const counted = { forwardPositions: this.#positions(agent), ...spent() };
+      const read = await this.#readThought(agent);
+      this.emit({ kind: "step", round, agent: agent.spec.id, step, of, ...counted, ...read });
       await this.#pause();
+    }
+  }
+
+  /** Reads the tokens closest to the agent's last hidden state, if the run asks for it. This is tracing, not the run. */
+  async #readThought(agent: Performer): Promise<{ readonly lens?: readonly TokenProbability[] }> {
+    const { trace = {}, lensEachStep } = this.options;
+    if (!trace.lensTopK || !lensEachStep) return {};
+    const tracing = this.#clock();
+    const thought = agent.createThoughts(1);
+    try {
+      agent.recordThought(thought, 0);
+      const [lens = []] = await agent.lens(thought, trace.lensTopK);
+      return { lens };
+    } finally {
+      thought.free();
+      this.#tracing.push(tracing());
     }
   }
 
@@ -621,6 +636,7 @@ class Run {
   ): Promise<void> {
     const { round, latentSteps } = planned;
     const spent = this.#clock();
+    const before = this.#tracing.length;
     const count = (kind: Part["kind"]): number =>
       parts.reduce((sum, part) => sum + (part.kind === kind ? rowsOf(part) : 0), 0);
     const promptTokens = count("tokens");
@@ -643,7 +659,7 @@ class Run {
         forwardPositions: this.#positions(agent),
         ...(keptPositions > 0 && { keptPositions }),
         ...outcome,
-        ...spent(),
+        ...this.#withoutTracing(spent(), before),
       };
       const tracing = this.#clock();
       const [thoughts] = rooms;
@@ -718,6 +734,16 @@ class Run {
       return latentSteps + textTokens + answer;
     });
     return Math.max(...added);
+  }
+
+  /** Takes off what reading back for the trace has taken since so many readings were done. */
+  #withoutTracing(spent: Spent, since = 0): Spent {
+    return this.#tracing
+      .slice(since)
+      .reduce(
+        (rest, each) => ({ ms: rest.ms - each.ms, counters: added(rest.counters, each.counters) }),
+        spent,
+      );
   }
 
   /** @returns a function that gives the time and the counts from now until it is called. */

@@ -4,7 +4,14 @@
  * What files hold too is generated from the project's schemas. Shape letters: M latent steps, D the agent's hidden size,
  * V its vocabulary size, T positions.
  */
-import type { Counters, HandoffSummary, Matrix, StopReason, TurnSummary } from "../formats/generated/types";
+import type {
+  Counters,
+  HandoffSummary,
+  Matrix,
+  StopReason,
+  TokenProbability,
+  TurnSummary,
+} from "../formats/generated/types";
 import type { RunOptions } from "../formats/saved-run";
 import type { System } from "./system";
 
@@ -50,7 +57,10 @@ export type RunEvent =
       readonly latentRows: number;
     }
   | {
-      /** A latent step was submitted to the GPU. `ms` is CPU time, because nothing waits for the GPU within a turn. */
+      /**
+       * A latent step was submitted to the GPU. `ms` is CPU time, because nothing waits for the GPU within a turn, unless
+       * the run reads each thought.
+       */
       readonly kind: "step";
       readonly round: number;
       readonly agent: string;
@@ -61,6 +71,8 @@ export type RunEvent =
       readonly ms: number;
       /** What the step added to the counters. The first step adds little: the prompt gives its hidden state. */
       readonly counters?: Counters;
+      /** The likeliest tokens of its thought, if the run asks for `lensEachStep`. Saved runs leave them out. */
+      readonly lens?: readonly TokenProbability[];
     }
   | {
       /** A token was decoded. The visible text is that of all tokens so far, joined, less what they replace. */

@@ -30,6 +30,11 @@ export interface RunOptions extends Partial<Omit<SavedOptions, "question" | "dec
   readonly decoding?: Partial<Decoding>;
   /** By agent id. */
   readonly prompts?: Readonly<Record<string, PromptOverride>>;
+  /**
+   * Whether each step reports its thought's likeliest tokens at once, if the trace asks for them. Each step then waits for
+   * the GPU, and computes the LM head; hand-offs are the same. Saved runs leave it out. Default false.
+   */
+  readonly lensEachStep?: boolean;
 }
 
 /** What a file keeps of an event, with the whole turn or hand-off that it reports. */
@@ -69,7 +74,7 @@ export function writeSavedRun(run: SavedRun): string {
     expected: expected ?? null,
     choices: choices ?? null,
     scoring,
-    options: { ...options, prompts },
+    options: { ...options, prompts, lensEachStep: undefined },
     events: writeEvents(events),
     result,
   };
@@ -87,7 +92,7 @@ function writeEvents(events: SavedRun["events"]): unknown[] {
     const { kind, ...rest } = event;
     if (kind === "handoff" || kind === "turn-end") return { kind, at, index: seen[kind]++ };
     // What is of use only while the run goes on is not kept.
-    return { kind, at, ...rest, counters: undefined, tool: undefined };
+    return { kind, at, ...rest, counters: undefined, tool: undefined, lens: undefined };
   });
 }
 

@@ -87,7 +87,30 @@ describe("a ring of three agents in latent mode", () => {
     expect(traced.turns[0]?.lens).toHaveLength(3);
   });
 
-  test.each([false, true])("leaves the trace out of times and counts (%s)", async (thinkBeforeAnswer) => {
+  test("reads each thought at once if asked, and does nothing else otherwise", async () => {
+    const ask = async (more: object): Promise<[readonly string[], RunEvent[]]> => {
+      const [log, events]: [Log, RunEvent[]] = [new Log(), []];
+      const options = { question: "q", latentSteps: 2, ...more };
+      await runSystem(fakeStage(system(), log, fresh()), options, { onEvent: (event) => events.push(event) });
+      expect(log.alive).toBe(0);
+      return [log.lines, events.filter(({ kind }) => kind === "step")];
+    };
+    const [plain, steps] = await ask({ trace: { lensTopK: 2 } });
+    const [aloud, read] = await ask({ trace: { lensTopK: 2 }, lensEachStep: true });
+    expect(aloud).toEqual(plain);
+    expect(steps.some((step) => "lens" in step)).toBe(false);
+    expect(read).toHaveLength(10);
+    for (const step of read)
+      expect(step).toMatchObject({ lens: [{ probability: 0.5 }, { probability: 0.5 }] });
+    const [, untraced] = await ask({ lensEachStep: true });
+    expect(untraced.some((step) => "lens" in step)).toBe(false);
+  });
+
+  test.each([
+    [false, false, 5],
+    [true, false, 6],
+    [false, true, 20],
+  ])("leaves the trace out of times and counts (%s, %s)", async (thinkBeforeAnswer, lensEachStep, wanted) => {
     let reads = 0;
     const plain = fakeStage(system(), new Log(), fresh());
     const count = (): Counters => ({ ...plain.counters.snapshot(), syncs: reads });
@@ -104,9 +127,12 @@ describe("a ring of three agents in latent mode", () => {
       };
     }
     const decoding = { thinkBeforeAnswer };
-    const result = await runSystem(stage, { question: "q", trace: { lensTopK: 1 }, decoding });
-    expect(reads).toBe(thinkBeforeAnswer ? 6 : 5);
-    const spent = [result, ...result.turns].map((each) => [each.ms, each.counters.syncs]);
+    const steps: (RunEvent & { kind: "step" })[] = [];
+    const onEvent = (event: RunEvent): unknown => event.kind === "step" && steps.push(event);
+    const options = { question: "q", trace: { lensTopK: 1 }, decoding, lensEachStep };
+    const result = await runSystem(stage, options, { onEvent });
+    expect(reads).toBe(wanted);
+    const spent = [result, ...result.turns, ...steps].map((each) => [each.ms, each.counters?.syncs]);
     expect(new Set(spent.map(String))).toEqual(new Set(["0,0"]));
   });
 

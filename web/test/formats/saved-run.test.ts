@@ -163,6 +163,17 @@ describe("a saved run of version", () => {
     expect(events.at(-1)?.event).toEqual({ kind: "turn-end", ...result.turns.at(-1) });
   });
 
+  test("3 is written without what is of use only while a run goes on", () => {
+    const run = readSavedRun(fixture(3));
+    const lens = [{ tokenId: 1, text: "a", probability: 0.5 }];
+    const events = run.events.map(({ at, event }) => ({
+      at,
+      event: event.kind === "step" ? { ...event, lens } : event,
+    }));
+    const live = { ...run, events, options: { ...run.options, lensEachStep: true } };
+    expect(readSavedRun(writeSavedRun(live))).toEqual(readSavedRun(writeSavedRun(run)));
+  });
+
   test("4 keeps the fields of the question and the settings that came with them", () => {
     const { options, result, system } = readSavedRun(fixture(4));
     expect(options.fields).toEqual({ solver_facts: "a>b {x}", kind: "walk" });

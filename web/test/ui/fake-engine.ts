@@ -195,9 +195,11 @@ class FakeRun {
           ms: 1,
         });
       } else {
-        lens.push(this.#likely(state));
+        const likely = this.#likely(state);
+        lens.push(likely);
         this.#steps += 1;
-        this.emit({ kind: "step", round, agent: agent.id, step, of, forwardPositions, ms: 1 });
+        const read = this.options.lensEachStep ? { lens: likely } : {};
+        this.emit({ kind: "step", round, agent: agent.id, step, of, forwardPositions, ms: 1, ...read });
       }
     }
     let answer = "";

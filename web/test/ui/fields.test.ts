@@ -175,7 +175,14 @@ describe("a free question", () => {
       scoring: "exact" as const,
       options,
     };
+    const seen: number[] = [];
+    const stop = chat.exchanges.subscribe(([exchange]) => {
+      const turn = exchange?.voices.latent.progress.turns.at(-1);
+      if (turn && !turn.done) seen.push(turn.lens.length);
+    });
     await chat.ask(asked);
+    stop();
+    expect(new Set(seen).size, "words appear while an agent thinks").toBeGreaterThan(3);
     await chat.ask({ ...asked, options: { ...options, question: "And?" } });
     expect(chat.exchanges.value.map((each) => [each.number, each.asked.options.question])).toEqual([
       [2, "And?"],
@@ -186,6 +193,7 @@ describe("a free question", () => {
       mode: "latent",
       fields: { reader_facts: "x" },
     });
+    expect(last?.voices.latent.recording?.options).not.toHaveProperty("lensEachStep");
     expect(last?.voices.single.recording?.options.mode).toBe("single");
     expect(last?.voices.latent.recording?.result?.turns.every(({ lens }) => lens !== undefined)).toBe(true);
     expect(last?.voices.single.state).toBe("done");

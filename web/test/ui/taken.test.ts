@@ -17,6 +17,7 @@ function took(count: number, answers: boolean): TurnProgress[] {
     .slice(0, count)
     .map(({ round, agent }, index) => ({
       ...{ round, agent, promptTokens: 5, latentRows: 0, steps: 2, of: 2, positions: 7, kept: 0, done: true },
+      lens: [],
       tokens: answers && index === count - 1 ? [{ text: "A", answer: true }] : [],
     }));
 }

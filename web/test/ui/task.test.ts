@@ -93,6 +93,7 @@ describe("footsteps", () => {
     latentRows: 0,
     steps: 0,
     of: 2,
+    lens: [],
     tokens: [],
     kept: 0,
     positions: 0,

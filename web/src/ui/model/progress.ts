@@ -3,6 +3,7 @@
  * run, a replay and a saved run.
  */
 import type { RunEvent } from "../../engine/api";
+import type { Lens } from "./recording";
 
 /** An event and when it arrived, in ms since the run began. */
 export interface TimedEvent {
@@ -26,6 +27,8 @@ export interface TurnProgress {
   readonly steps: number;
   /** Latent steps it will take. */
   readonly of: number;
+  /** The likeliest tokens of its thoughts so far, if the run reads each of them. */
+  readonly lens: Lens;
   readonly tokens: readonly DecodedToken[];
   /** Positions that the model computed, as the engine last reported; undefined if a saved run does not say. */
   readonly positions: number | undefined;
@@ -110,6 +113,7 @@ function change(before: Progress, event: RunEvent): Progress {
           ...turn,
           steps: event.step + 1,
           of: event.of,
+          lens: event.lens ? [...turn.lens, event.lens] : turn.lens,
           positions: event.forwardPositions ?? turn.positions,
         })),
         latentSteps: before.latentSteps + 1,
@@ -175,6 +179,7 @@ function startTurn(event: RunEvent & { kind: "turn-start" }): TurnProgress {
     latentRows,
     steps: 0,
     of: 0,
+    lens: [],
     tokens: [],
     positions: 0,
     kept: 0,

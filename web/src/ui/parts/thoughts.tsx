@@ -1,4 +1,4 @@
-/** The thoughts of a run as words: for each turn, the likeliest word of every latent thought. */
+/** The thoughts of a run as words: for each turn, the likeliest word of every latent thought, as they appear. */
 import type { JSX } from "preact";
 import { formatPercent, formatRound, showToken } from "../lib/format";
 import type { Progress, TurnProgress } from "../model/progress";
@@ -9,7 +9,7 @@ import { agentClass, Mark } from "./mark";
 interface ThoughtsProps {
   readonly system: SystemView;
   readonly progress: Progress;
-  /** By turn; a turn that has not ended has none yet. */
+  /** By turn; one that has not ended has none yet, but its progress has those of its thoughts so far. */
   readonly lenses: readonly (Lens | undefined)[];
 }
 
@@ -25,31 +25,27 @@ export function Thoughts({ system, progress, lenses }: ThoughtsProps): JSX.Eleme
             <Mark system={system} agent={turn.agent} />
             {turn.agent} <small>{formatRound(turn.round)}</small>
           </span>
-          <Words turn={turn} lens={lenses[index]} />
+          <Words turn={turn} lens={lenses[index] ?? turn.lens} />
         </li>
       ))}
     </ol>
   );
 }
 
-function Words({ turn, lens }: { turn: TurnProgress; lens: Lens | undefined }): JSX.Element {
-  if (lens && lens.length > 0) {
-    return (
-      <span class="thoughts-words">
-        {lens.map((likely, step) => {
-          const [best] = likely;
-          const all = likely.map(
-            ({ text, probability }) => `${showToken(text)} ${formatPercent(probability)}`,
-          );
-          return (
-            <code key={step} style={{ "--share": best?.probability ?? 0 }} title={all.join(", ")}>
-              {best ? best.text.trim() || showToken(best.text) : "?"}
-            </code>
-          );
-        })}
-      </span>
-    );
-  }
-  const words = turn.steps > 0 || turn.of > 0 ? `thought ${turn.steps} of ${turn.of}` : "reads its prompt";
-  return <span class="thoughts-wait">{turn.done ? "" : `${words}…`}</span>;
+function Words({ turn, lens }: { turn: TurnProgress; lens: Lens }): JSX.Element {
+  const wait = turn.steps > 0 || turn.of > 0 ? `thought ${turn.steps} of ${turn.of}` : "reads its prompt";
+  return (
+    <span class="thoughts-words">
+      {lens.map((likely, step) => {
+        const [best] = likely;
+        const all = likely.map(({ text, probability }) => `${showToken(text)} ${formatPercent(probability)}`);
+        return (
+          <code key={step} style={{ "--share": best?.probability ?? 0 }} title={all.join(", ")}>
+            {best ? best.text.trim() || showToken(best.text) : "?"}
+          </code>
+        );
+      })}
+      {!turn.done && <span class="thoughts-wait">{wait}…</span>}
+    </span>
+  );
 }

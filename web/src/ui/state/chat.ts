@@ -81,7 +81,7 @@ export class Chat {
     const show = (state: Voice["state"], events: readonly TimedEvent[], recording?: Recording): void =>
       this.#change(number, mode, () => ({ state, events, progress: at(events, events.length), recording }));
     show("running", []);
-    const { events, result } = await run(options, (some) => show("running", some));
+    const { events, result } = await run({ ...options, lensEachStep: true }, (some) => show("running", some));
     show("done", events, { ...asked, options, events, result });
   }
 

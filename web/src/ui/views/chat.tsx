@@ -30,8 +30,8 @@ export function ChatView(): JSX.Element {
       </div>
       <p class="view-lead">
         Your question goes to the whole system, whose agents hand over thoughts and never words, and beside it
-        to the {system.agents.at(-1)?.id} alone. The words closest to an agent’s thoughts appear when its turn
-        ends. Each question stands alone: nothing is remembered of the last one.
+        to the {system.agents.at(-1)?.id} alone. The words closest to each thought appear while an agent
+        thinks. Each question stands alone: nothing is remembered of the last one.
       </p>
       <Honesty open={exchanges.length === 0} />
       {exchanges.map((exchange) => (
