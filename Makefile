@@ -64,10 +64,10 @@ web/dist/index.html: web/node_modules/.installed web/index.html web/gallery.html
 	@cd web && npm run --silent build
 
 # While pip installs the rest: that leaves the packages of .core as they are.
-systems: $(VENV)/.core ## build SYSTEMS (default: hop-sequential)
+systems: $(VENV)/.core ## build SYSTEMS (default: hop-sequential); BUILD_ARGS go to rmas build
 	@for system in $(SYSTEMS); do \
 	  $(BIN)/rmas build systems/$$system.yaml --links systems/links/$$system.recursivelink.json \
-	    --measured docs/evidence --out dist/$$system --if-changed || exit 1; done
+	    --measured docs/evidence --out dist/$$system --if-changed $(BUILD_ARGS) || exit 1; done
 
 playground: page systems ## from a fresh clone to the running demo
 	@$(BIN)/rmas serve dist --port $(PORT)

@@ -1,5 +1,6 @@
 """`rmas compile` from end to end: it lays out an agent folder, and bad input leaves nothing behind."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -16,8 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
+import recursivemas
 from harness.random_checkpoint import CHATML, write_random_checkpoint
+from recursivemas.cli.app import app
+from recursivemas.compiler import library
 from recursivemas.compiler.agent_folder import CompileOptions, compile_agent, read_agent_folder
 from recursivemas.compiler.library_metadata import read_library_metadata
 from recursivemas.compiler.relax_backend import RelaxModel
@@ -94,6 +99,34 @@ def test_compile_adds_a_library_with_subgroups(checkpoint: Path, tmp_path: Path)
     (out / str(second["model_lib"])).unlink()
     with pytest.raises(InputError, match=r"expected exactly .* and .* as its .wasm, found"):
         read_agent_folder(out)
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_small_libraries_are_linked_for_their_size(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: bool
+) -> None:
+    levels, link = [], library.link_library
+
+    def quickly(executable: Any, out: Path, runtime: Any, optimise: Any) -> None:
+        levels.append(optimise)
+        link(executable, out, runtime, 0)
+
+    monkeypatch.setattr(library, "link_library", quickly)
+    options = dataclasses.replace(OPTIONS, subgroup_size=32, small_libraries=small)
+    folder = compile_agent(resolve_model(str(checkpoint)), tmp_path / "agent", options)
+    assert levels == [library.SMALLEST if small else 1] * 2
+    assert folder.small_libraries == small
+    assert ("small_libraries" in folder.ours) == small
+
+
+def test_commands_ask_for_small_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    for name in ("compile", "build"):
+        monkeypatch.setattr(recursivemas, name, lambda *_, **options: asked.append(options))
+    for command in (["compile", "m", "-q", "q0f32"], ["build", "s.yaml", "--links", "l.json"]):
+        for extra in ([], ["--small-libraries"]):
+            CliRunner().invoke(app, [*command, "--out", str(tmp_path), *extra])
+    assert [options["small_libraries"] for options in asked] == [False, True, False, True]
 
 
 def test_compile_refuses_subgroups_of_a_size_that_no_gpu_has(checkpoint: Path, tmp_path: Path) -> None:

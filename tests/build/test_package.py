@@ -160,6 +160,7 @@ def test_out_that_is_something_else_is_refused_and_kept(
         (CompileOptions("q4f32_1"), "was compiled with quantization 'q0f32', but this build needs 'q4f32_1'"),
         (CompileOptions("q0f32", context_window_size=128), "was compiled with context_window_size 256"),
         (CompileOptions("q0f32", prefill_chunk_size=32), "was compiled with prefill_chunk_size 64"),
+        (CompileOptions("q0f32", small_libraries=True), "was compiled with small_libraries False"),
     ],
 )
 def test_build_refuses_prebuilt_agents_of_other_options(root: Path, options: CompileOptions, message: str) -> None:
@@ -167,6 +168,12 @@ def test_build_refuses_prebuilt_agents_of_other_options(root: Path, options: Com
     with pytest.raises(InputError, match=message):
         build(root, root / "built", options)
     assert contents(root) == before
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_build_takes_prebuilt_agents_with_small_libraries(tmp_path: Path, asked: bool) -> None:
+    prebuilt = make_agents(tmp_path, small_libraries=True)
+    built_agents(load_system(SYSTEM), CompileOptions("q0f32", small_libraries=asked), prebuilt=prebuilt)
 
 
 def test_build_refuses_prebuilt_agents_of_another_model(root: Path) -> None:

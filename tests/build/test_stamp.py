@@ -67,6 +67,20 @@ def test_compiled_agents_are_kept_until_emscripten_changes(
         assert len(compiled) == expected
 
 
+def test_small_libraries_are_other_agents_in_the_cache(compiled: list[str]) -> None:
+    small = CompileOptions("q0f32", small_libraries=True)
+    for options, expected in ((OPTIONS, 3), (small, 6), (OPTIONS, 6), (small, 6)):
+        built_agents(load_system(SYSTEM), options)
+        assert len(compiled) == expected
+
+
+def test_build_is_not_current_for_small_libraries(tmp_path: Path) -> None:
+    supplied = Supplied(make_agents(tmp_path / "made", small_libraries=True))
+    build_system(SYSTEM, LINKS, tmp_path / "out", OPTIONS, supplied=supplied)
+    assert is_current(SYSTEM, LINKS, tmp_path / "out", OPTIONS, supplied)
+    assert not is_current(SYSTEM, LINKS, tmp_path / "out", CompileOptions("q0f32", small_libraries=True), supplied)
+
+
 def test_compiled_agents_of_relax_outlive_another_mlc_llm(compiled: list[str], mlc_tree: Path) -> None:
     for _ in range(2):
         built_agents(load_system(SYSTEM), OPTIONS)

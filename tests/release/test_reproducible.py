@@ -83,7 +83,7 @@ def test_workflow_and_a_single_build_give_the_same_bytes(tmp_path: Path) -> None
     other = workplace(tmp_path / "somewhere-else")
     links = "systems/links/hop-sequential.recursivelink.json"
     command = f".venv/bin/rmas build systems/hop-sequential.yaml --links {links} --quantization {SCHEME}"
-    command += " --measured docs/evidence --out once"
+    command += " --small-libraries --measured docs/evidence --out once"
     run(command, other)
     assert digests(by_workflow) == digests(other / "once")
     kinds = {Path(path).suffix for path in digests(by_workflow)}

@@ -168,6 +168,17 @@ def test_step_is_one_thin_call_of_something_that_exists(name: str, job_id: str, 
         assert {each.split("=")[0] for each in arguments if each.startswith("--")} <= known
 
 
+def test_published_libraries_are_small() -> None:
+    builds = [
+        each for name, _, each in COMMANDS if name != "test" and re.search(r"rmas (compile|build) |make site", each)
+    ]
+    assert len(builds) == 3
+    assert all("--small-libraries" in each for each in builds)
+    command = ["make", "--dry-run", "systems", "SYSTEMS=x", "BUILD_ARGS=--small-libraries"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--if-changed --small-libraries" in shown.stdout
+
+
 def test_release_builds_no_package_under_a_tag_that_is_not_its_version() -> None:
     builds = [step for step in WORKFLOWS["release"]["jobs"]["build"]["steps"] if "github/build-" in step.get("run", "")]
     assert [step["run"].split()[1] for step in builds] == [".github/build-python.sh", ".github/build-npm.sh"]

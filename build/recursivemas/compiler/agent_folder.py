@@ -76,6 +76,7 @@ class CompileOptions:
         context_window_size: Longest context, in tokens; the backend's default when absent.
         prefill_chunk_size: Longest input of one call, in tokens; the backend's default when absent.
         subgroup_size: Adds a second library, for GPUs whose subgroups have at least so many threads.
+        small_libraries: Links libraries for their size: a tenth smaller once gzipped, for most of a minute of CPU each.
     """
 
     quantization: str
@@ -83,6 +84,7 @@ class CompileOptions:
     context_window_size: int | None = None
     prefill_chunk_size: int | None = None
     subgroup_size: int | None = None
+    small_libraries: bool = False
 
     def __post_init__(self) -> None:
         """Checks the size of subgroups.
@@ -120,6 +122,11 @@ class AgentFolder:
         """Name and `subgroup_size` of its second library, if it has one; see `SubgroupLibrary` of the manifest."""
         found: Mapping[str, Any] | None = self.ours.get("subgroup_lib")
         return found
+
+    @property
+    def small_libraries(self) -> bool:
+        """Whether its libraries were linked for their size."""
+        return bool(self.ours.get("small_libraries", False))
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -230,8 +237,8 @@ def compile_agent(
         if options.subgroup_size is not None:
             name = f"{_slug(model.name)}-{scheme.name}-webgpu-subgroups.wasm"
             subgroup_lib = {"model_lib": name, "subgroup_size": options.subgroup_size}
-            prepared.compile_library(folder / name, told, options.subgroup_size)
-        prepared.compile_library(folder / library, told)
+            prepared.compile_library(folder / name, told, options.subgroup_size, options.small_libraries)
+        prepared.compile_library(folder / library, told, small=options.small_libraries)
         for path in extras:
             shutil.copyfile(path, folder / path.name)
         if marked := page_tokenizer_json(model.folder, special):
@@ -239,6 +246,8 @@ def compile_agent(
         config["recursivemas"] |= _ours(prepared, scheme, model, summary, folder / library, emscripten)
         if subgroup_lib is not None:
             config["recursivemas"]["subgroup_lib"] = subgroup_lib
+        if options.small_libraries:
+            config["recursivemas"]["small_libraries"] = True
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (folder / CHAT_CONFIG).write_text(text, encoding="utf-8")
     return read_agent_folder(out)

@@ -116,6 +116,7 @@ def _prebuilt(agent: Agent, folder: Path, options: CompileOptions) -> AgentFolde
         ("context_window_size", options.context_window_size, compiled.config["context_window_size"]),
         ("prefill_chunk_size", options.prefill_chunk_size, compiled.config["prefill_chunk_size"]),
         ("subgroup_size", options.subgroup_size, (compiled.subgroup_lib or {}).get("subgroup_size")),
+        ("small_libraries", options.small_libraries or None, compiled.small_libraries),
     )
     for name, wanted, found in facts:
         if wanted is not None and wanted != found:

@@ -43,8 +43,15 @@ class PreparedModel(Protocol):
     def write_weights(self, folder: Path, progress: Progress) -> WeightsSummary:
         """Converts the weights into `folder`."""
 
-    def compile_library(self, out: Path, say: Say, subgroup_size: int | None = None) -> None:
-        """Writes the `.wasm`, for subgroups of at least so many threads; calls `say` with one line before each step."""
+    def compile_library(self, out: Path, say: Say, subgroup_size: int | None = None, small: bool = False) -> None:
+        """Writes the `.wasm`.
+
+        Args:
+            out: Where.
+            say: Called with one line before each step.
+            subgroup_size: Least size of the subgroups that its kernels use; None for a library that every browser runs.
+            small: Whether it is linked for its size; see `CompileOptions.small_libraries`.
+        """
 
 
 class Backend(Protocol):

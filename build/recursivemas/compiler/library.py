@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import tvm
 
@@ -28,9 +28,15 @@ _LINK_FLAGS = (
     *("-s", "ERROR_ON_UNDEFINED_SYMBOLS=0"),
     *("-s", "TOTAL_MEMORY=160MB"),
     "-Wl,--strip-all",
-    # C++ templates leave thousands of equal functions. This takes three seconds, all of -O3 ten times as long.
+    # C++ templates leave thousands of equal functions. This takes three seconds, all of -Os ten times as long.
     *("-s", f"BINARYEN_EXTRA_PASSES={','.join(['duplicate-function-elimination'] * 2)}"),
 )
+
+Level: TypeAlias = Literal[0, 1, 2, 3, "s", "z"]
+"""Levels of emcc. The objects are optimised already, so those above 1 only make the library smaller."""
+
+SMALLEST: Level = "s"
+"""The level whose libraries are smallest once gzipped (docs/release.md, small libraries)."""
 
 SMALL_HIDDEN_SIZE = 256
 """Agents up to this hidden size are compiled without workgroup memory; see `schedule_for`."""
@@ -52,7 +58,7 @@ def compile_library(
     *,
     schedule: Schedule | None = None,
     subgroup_size: int | None = None,
-    optimise: int = 1,
+    optimise: Level = 1,
     say: Say = silent,
 ) -> Path:
     """Compiles a model of `recursivemas.compiler.models`; see `compile_module`.
@@ -63,7 +69,7 @@ def compile_library(
         out: The `.wasm` to write; replaced if it exists.
         schedule: ``software`` for browsers whose adapter runs on the CPU; None for that of `schedule_for`.
         subgroup_size: Least size of the subgroups that its kernels use; None for a library that every browser runs.
-        optimise: emcc's optimisation level when linking, 0 to 3.
+        optimise: emcc's optimisation level when linking.
         say: Called with one line before each step.
 
     Returns:
@@ -92,7 +98,7 @@ def compile_module(
     *,
     schedule: Schedule = "gpu",
     subgroup_size: int | None = None,
-    optimise: int = 1,
+    optimise: Level = 1,
     say: Say = silent,
 ) -> Path:
     """Compiles any model's module, after adding the functions of docs/abi.md that it lacks.
@@ -103,8 +109,7 @@ def compile_module(
         out: The `.wasm` to write; replaced if it exists.
         schedule: ``software`` for browsers whose adapter runs on the CPU.
         subgroup_size: Least size of the subgroups that its kernels use; None for a library that every browser runs.
-        optimise: emcc's optimisation level when linking, 0 to 3. The objects are optimised already: above 1, wasm-opt
-            spends half a minute of CPU on a library that is a sixth smaller once gzipped.
+        optimise: emcc's optimisation level when linking.
         say: Called with one line before each step.
 
     Returns:
@@ -173,7 +178,7 @@ def library_metadata(facts: ModelFacts, tensors: Iterable[StoredTensor], scheme:
     }
 
 
-def link_library(executable: tvm.relax.VMExecutable, out: Path, runtime: RuntimeObjects, optimise: int = 1) -> None:
+def link_library(executable: tvm.relax.VMExecutable, out: Path, runtime: RuntimeObjects, optimise: Level = 1) -> None:
     """Writes an executable and the runtime as one `.wasm`."""
 
     def link(output: str, objects: Sequence[str], options: Sequence[str] | None = None) -> None:

@@ -45,11 +45,12 @@ class RelaxModel:
         """Converts the weights into `folder`."""
         return write_weights(self._checkpoint, self._specs, self._scheme, folder, progress)
 
-    def compile_library(self, out: Path, say: Say, subgroup_size: int | None = None) -> None:
+    def compile_library(self, out: Path, say: Say, subgroup_size: int | None = None, small: bool = False) -> None:
         """Writes the `.wasm`."""
-        from recursivemas.compiler.library import compile_library  # imports TVM, which takes seconds
+        from recursivemas.compiler.library import SMALLEST, compile_library  # imports TVM, which takes seconds
 
-        compile_library(self._config, self._scheme, out, subgroup_size=subgroup_size, say=say)
+        optimise = SMALLEST if small else 1
+        compile_library(self._config, self._scheme, out, subgroup_size=subgroup_size, optimise=optimise, say=say)
 
 
 class RelaxBackend:

@@ -94,6 +94,7 @@ def compile(
     context_window: int | None = None,
     prefill_chunk: int | None = None,
     subgroup_size: int | None = None,
+    small_libraries: bool = False,
     revision: str | None = None,
     sha256: str | None = None,
     tokenizer: str | None = None,
@@ -112,6 +113,7 @@ def compile(
         context_window: Most positions in a turn; the checkpoint's by default, at most 4096.
         prefill_chunk: Positions of one prefill call; at most 1024 by default.
         subgroup_size: Adds a second library, for GPUs whose subgroups have at least so many threads.
+        small_libraries: Links libraries for their size: a tenth smaller once gzipped, for most of a minute of CPU each.
         revision: Branch, tag or commit of a model from the Hub.
         sha256: Of the package's wheel or of the GGUF file.
         tokenizer: Folder or Hub id whose tokenizer counts instead of a GGUF file's.
@@ -129,7 +131,7 @@ def compile(
     find_scheme(quantization)  # before a download that may take long
     check_out(Path(out))
     find_emscripten()
-    options = CompileOptions(quantization, backend, context_window, prefill_chunk, subgroup_size)
+    options = CompileOptions(quantization, backend, context_window, prefill_chunk, subgroup_size, small_libraries)
     resolved = CheckpointRef(str(model), revision, sha256, tokenizer, adapter, adapter_revision).resolve(say)
     return compile_agent(resolved, Path(out), options, say=say, on_weights=on_weights)
 
@@ -145,6 +147,7 @@ def build(
     context_window: int | None = None,
     prefill_chunk: int | None = None,
     subgroup_size: int | None = None,
+    small_libraries: bool = False,
     agents: str | Path | None = None,
     measured: Sequence[str | Path] = (),
     if_changed: bool = False,
@@ -162,6 +165,7 @@ def build(
         context_window: As in `compile`.
         prefill_chunk: As in `compile`.
         subgroup_size: As in `compile`, for every agent and variant.
+        small_libraries: As in `compile`, for every agent and variant.
         agents: Folder with one compiled agent folder per agent id; without it the agents are compiled.
         measured: Reports of an evaluation (`Evaluation.save`), or folders of them, to keep in the manifest.
         if_changed: Do nothing if the build is current.
@@ -180,7 +184,7 @@ def build(
     scheme = quantization or declared.quantization
     if quantization is None and not variants:
         *variants, scheme = declared.quantization, *declared.fallbacks  # the last runs where no other can
-    options = CompileOptions(scheme, backend, context_window, prefill_chunk, subgroup_size)
+    options = CompileOptions(scheme, backend, context_window, prefill_chunk, subgroup_size, small_libraries)
     supplied = Supplied(None if agents is None else Path(agents), tuple(Path(each) for each in measured))
     if if_changed and is_current(path, link_path, folder, options, supplied, variants):
         say(f"{folder} is current")

@@ -12,6 +12,7 @@ from recursivemas.cli.options import (
     BackendOption,
     ContextWindowOption,
     PrefillChunkOption,
+    SmallLibrariesOption,
     SubgroupSizeOption,
     SystemArgument,
 )
@@ -34,6 +35,7 @@ def build_command(
     context_window: ContextWindowOption = None,
     prefill_chunk: PrefillChunkOption = None,
     subgroup_size: SubgroupSizeOption = None,
+    small_libraries: SmallLibrariesOption = False,
     backend: BackendOption = "auto",
     agents: Annotated[
         Path | None,
@@ -57,6 +59,7 @@ def build_command(
         context_window=context_window,
         prefill_chunk=prefill_chunk,
         subgroup_size=subgroup_size,
+        small_libraries=small_libraries,
         agents=agents,
         measured=measured or (),
         if_changed=if_changed,

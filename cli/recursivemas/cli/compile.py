@@ -15,6 +15,7 @@ from recursivemas.cli.options import (
     ContextWindowOption,
     PrefillChunkOption,
     Sha256Option,
+    SmallLibrariesOption,
     SubgroupSizeOption,
     TokenizerOption,
 )
@@ -39,6 +40,7 @@ def compile_command(
     context_window: ContextWindowOption = None,
     prefill_chunk: PrefillChunkOption = None,
     subgroup_size: SubgroupSizeOption = None,
+    small_libraries: SmallLibrariesOption = False,
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of a model that comes from the Hub.")
     ] = None,
@@ -71,6 +73,7 @@ def compile_command(
             context_window=context_window,
             prefill_chunk=prefill_chunk,
             subgroup_size=subgroup_size,
+            small_libraries=small_libraries,
             revision=revision,
             sha256=sha256,
             tokenizer=tokenizer,

@@ -61,6 +61,13 @@ SubgroupSizeOption: TypeAlias = Annotated[
         help="Add a second library to each agent, for GPUs whose subgroups have at least so many threads, such as 32."
     ),
 ]
+SmallLibrariesOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--small-libraries",
+        help="Link libraries for their size: a tenth smaller once gzipped, for most of a minute of CPU each.",
+    ),
+]
 Sha256Option: TypeAlias = Annotated[
     str | None, typer.Option(metavar="HEX", help="Sha256 of the package's wheel, or of the GGUF file.")
 ]

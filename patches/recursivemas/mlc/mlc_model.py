@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recursivemas.compiler.checkpoint import Checkpoint
-from recursivemas.compiler.library import compile_module, library_metadata
+from recursivemas.compiler.library import SMALLEST, compile_module, library_metadata
 from recursivemas.compiler.model_facts import CacheShape, ModelFacts
 from recursivemas.compiler.models.hf_config import library_sizes
 from recursivemas.compiler.models.text_part import left_out_note
@@ -58,10 +58,11 @@ class MlcModel:
         """Converts the weights into `folder`."""
         return self._weights.write(folder, progress)
 
-    def compile_library(self, out: Path, say: Say, subgroup_size: int | None = None) -> None:
+    def compile_library(self, out: Path, say: Say, subgroup_size: int | None = None, small: bool = False) -> None:
         """Writes the `.wasm`."""
         metadata = library_metadata(self.facts, self._tensors, self._scheme)
-        compile_module(self._exported.module, metadata, out, subgroup_size=subgroup_size, say=say)
+        optimise = SMALLEST if small else 1
+        compile_module(self._exported.module, metadata, out, subgroup_size=subgroup_size, optimise=optimise, say=say)
 
 
 def prepare(
