@@ -38,7 +38,8 @@ def for_software(
     return folder
 
 
-# tests/parity and the default system compare the schedules that ship in every run of the tests.
+# All agents here are small, so both kinds have the schedule `software`; as shipped, the kernels that TVM schedules have
+# larger workgroups.
 @pytest.fixture(scope="module", params=["for software", pytest.param("as shipped", marks=pytest.mark.slow)])
 def systems(request: pytest.FixtureRequest, for_software: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of systems that the engine is compared on."""
