@@ -17,7 +17,7 @@ from recursivemas.training.agents import LoadedAgent
 from recursivemas.training.evaluation.evaluate import CONTROLS, asked_of, evaluate, other_question
 from recursivemas.training.evidence import jobs as evidence
 from recursivemas.training.evidence.jobs import ShuffledAnswers, vote_of
-from recursivemas.training.evidence.report import aggregate
+from recursivemas.training.evidence.report import aggregate, gradient_norms, seeds_of_line
 from recursivemas.training.loading import load_recursion
 from recursivemas.training.recursion import Recursion
 from recursivemas.training.tasks import data as data_module
@@ -158,7 +158,14 @@ def test_vote_costs_what_its_samples_cost_and_ties_are_right(system: System, age
     cell = evaluate(Recursion(system, agents, None), hop.questions(3, 4), mode="text")
     marks = [(True, True, False, False), (True, False, True, False), (True, False, False, False), (True,) * 4]
     samples = [
-        replace(cell, correct=correct, decoded_tokens=1.0 + i, forward_positions=10.0 + i, time_ms=100.0 + i)
+        replace(
+            cell,
+            correct=correct,
+            decoded_tokens=1.0 + i,
+            forward_positions=10.0 + i,
+            time_ms=100.0 + i,
+            kept_positions=5.0 + i,
+        )
         for i, correct in enumerate(marks)
     ]
     vote = vote_of(samples)
@@ -166,6 +173,7 @@ def test_vote_costs_what_its_samples_cost_and_ties_are_right(system: System, age
     assert (vote.right, vote.accuracy) == (3, 0.75)
     assert vote.low < 0.75 < vote.high
     assert (vote.decoded_tokens, vote.forward_positions, vote.time_ms) == (10.0, 46.0, 406.0)
+    assert vote.kept_positions == 26.0
 
 
 def test_rmas_eval_writes_table_json_and_picture(
@@ -247,13 +255,38 @@ def test_load_recursion_loads_agents_as_asked(system: System) -> None:
 
 
 def test_aggregate_means_over_seeds_and_never_claims_certainty() -> None:
-    def cell(row: str, correct: str) -> dict[str, Any]:
+    def cell(row: str, correct: str, seed: int) -> dict[str, Any]:
         base = {"mode": "latent", "rounds": 3, "latent_steps": 2, "control": "none", "time_ms": 1.0}
-        return {"row": row, **base, "decoded_tokens": 1.0, "forward_positions": 9.0, "correct": correct}
+        return {"row": row, "seed": seed, **base, "decoded_tokens": 1.0, "forward_positions": 9.0, "correct": correct}
 
-    raw = [{"cells": [cell("all", "1" * 50), cell("some", "1" * 40 + "0" * 10)]}, {"cells": [cell("all", "1" * 50)]}]
+    first = [cell("all", "1" * 50, 0), cell("some", "1" * 40 + "0" * 10, 0)]
+    raw = [{"cells": first}, {"cells": [cell("all", "1" * 50, 2)]}]
     every, some = aggregate(raw)
     assert (every["accuracy"], every["seeds"], every["questions_per_seed"]) == (1.0, 2, 50)
     assert 0.9 < every["low"] < 0.95 and every["high"] == 1.0
     assert (some["accuracy"], some["accuracy_by_seed"], some["seeds"]) == (0.8, [0.8], 1)
+    assert (every["measured_seeds"], some["measured_seeds"]) == ([0, 2], [0])
     assert some["low"] < 0.7 and some["high"] > 0.88
+
+
+def test_pictures_mark_what_is_not_of_all_seeds() -> None:
+    def row(rounds: int, *seeds: int) -> dict[str, Any]:
+        return {"rounds": rounds, "seeds": len(seeds), "measured_seeds": list(seeds)}
+
+    every = [row(1, 0, 1, 2), row(3, 0, 1, 2)]
+    rows = [*every, row(4, 0), row(3, 1, 2)]
+    assert seeds_of_line(every, rows) == ""
+    assert seeds_of_line([*every, row(4, 0)], rows) == " (r=4: seed 0)"
+    assert seeds_of_line([row(2, 0), row(3, 0)], rows) == ", seed 0"
+    assert seeds_of_line([row(3, 1, 2)], rows) == ", seeds 1, 2"
+    assert seeds_of_line([row(3, 0)], [row(3, 0)]) == "", "a single seed is all of them"
+
+
+def test_gradient_norms_are_medians_over_seeds_and_steps_by_edge_and_round() -> None:
+    key = "handoff_gradient/solver->reader/"
+    logs = {
+        0: [{f"{key}1": 0.1, f"{key}2": 1.0, "loss": 3.0}, {f"{key}1": 0.3, f"{key}2": 2.0}],
+        1: [{f"{key}1": 0.2, f"{key}2": 9.0}],
+    }
+    assert gradient_norms(logs) == {"solver->reader": {"1": 0.2, "2": 2.0}}
+    assert gradient_norms({}) == {}

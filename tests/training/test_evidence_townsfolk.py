@@ -49,6 +49,23 @@ def test_the_record_goes_on_where_another_machine_stopped(tmp_path: Path) -> Non
     assert (tmp_path / "townsfolk.png").stat().st_size > 1000
 
 
+def test_what_only_the_training_machine_knows_stays_in_the_record(tmp_path: Path) -> None:
+    trains, reports = tmp_path / "trains", tmp_path / "reports"
+    keep(trains, [cell("trained links", 3, 8), cell("after 20 steps of cross-entropy", 3, 7)])
+    log = trains / "townsfolk-0/cross-entropy/cross-entropy/metrics.jsonl"
+    log.parent.mkdir(parents=True)
+    steps = [{"phase": "outer", "step": step, "loss": 1.0, "handoff_gradient/a->b/1": step} for step in (1, 2, 3)]
+    log.write_text("".join(json.dumps(step) + "\n" for step in steps))
+    townsfolk.write_townsfolk([0], trains, tmp_path)
+    curve = (tmp_path / "townsfolk-steps.png").read_bytes()
+    assert (tmp_path / "townsfolk-stability.png").stat().st_size > 1000
+    for work in (trains, reports):
+        townsfolk.write_townsfolk([0], work, tmp_path)
+        assert json.loads((tmp_path / "townsfolk.json").read_text())["gradient_norms"] == {"a->b": {"1": 2.0}}
+    # The other machine has no loss to draw, so it leaves the picture alone.
+    assert (tmp_path / "townsfolk-steps.png").read_bytes() == curve
+
+
 QUESTIONS = 3
 
 
@@ -79,7 +96,9 @@ def test_every_part_is_measured_once_and_again_only_for_other_links(
     monkeypatch.setattr(townsfolk, "SOFT_PROMPTS", {"steps": 1, "batch_size": 2})
     asked: list[int] = []
     evaluate = townsfolk.evaluate
-    monkeypatch.setattr(townsfolk, "evaluate", lambda *given, **more: (asked.append(1), evaluate(*given, **more))[1])
+    monkeypatch.setattr(
+        townsfolk, "evaluate", lambda *given, **more: (asked.append(more["seed"]), evaluate(*given, **more))[1]
+    )
 
     def run(*parts: str) -> int:
         asked.clear()
@@ -88,14 +107,24 @@ def test_every_part_is_measured_once_and_again_only_for_other_links(
         return len(asked)
 
     assert run(*townsfolk.PARTS) > 25
+    assert set(asked) == {0, 1000, 2000, 3000}, "every sample of a vote has a seed of its own"
     assert townsfolk.write_townsfolk([0], tmp_path / "work", tmp_path)
     found = {row for row, _ in rows(tmp_path)}
+    record = json.loads((tmp_path / "townsfolk.json").read_text())
+    cells = {each["row"]: each for each in record["cells"] if each["row"].startswith(townsfolk.SAMPLED)}
+    samples = [cells[row] for row in (townsfolk.SAMPLED, *townsfolk.OTHER_SAMPLES)]
+    vote = cells[f"{townsfolk.SAMPLED}, vote of 4"]
+    assert vote["forward_positions"] == pytest.approx(sum(each["forward_positions"] for each in samples))
+    marks = zip(*(each["correct"] for each in samples), strict=True)
+    assert vote["correct"] == "".join("01"[mark.count("1") >= 2] for mark in marks)
+    assert vote["row"] in found and not found & set(townsfolk.OTHER_SAMPLES)
     assert {
         "control: planner->solver is zeros",
         "after 1 steps of cross-entropy",
         "after 2 steps through 2 rounds",
     } < found
     assert (tmp_path / "townsfolk-steps.png").stat().st_size > 1000
+    assert "gradient_norms" in record
     assert run(*townsfolk.PARTS) == 0
     # Links with other numbers are other links; text between agents has none.
     path = systems / "links" / f"{townsfolk.NAME}.recursivelink.json"

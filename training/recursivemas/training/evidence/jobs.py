@@ -76,7 +76,7 @@ def vote_of(cells: Sequence[Cell]) -> Cell:
     A question counts as right if at least half of its samples are, so a tie counts in favour of text.
     """
     correct = tuple(2 * sum(marks) >= len(cells) for marks in zip(*(cell.correct for cell in cells), strict=True))
-    spent = {name: sum(getattr(cell, name) for cell in cells) for name in MEANS}
+    spent = {name: sum(getattr(cell, name) for cell in cells) for name in (*MEANS, "kept_positions")}
     return replace(cells[0], correct=correct, answers=(), by_group={}, **spent)
 
 

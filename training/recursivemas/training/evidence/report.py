@@ -1,7 +1,7 @@
 """Raw results of several seeds as one table, with intervals, and as pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from recursivemas.training.evaluation.statistics import over_seeds, wilson
 from recursivemas.training.figures import save_figure, smooth
 
 SWEEP = "latent-step sweep"
+_GRADIENT = "handoff_gradient/"
 MEANS = ("decoded_tokens", "forward_positions", "time_ms")
 
 
@@ -42,6 +43,7 @@ def aggregate(raw: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "latent_steps": steps,
                 "control": control,
                 "seeds": len(cells),
+                "measured_seeds": [cell["seed"] for cell in cells],
                 "questions_per_seed": len(correct[0]),
                 "accuracy": round(mean, 4),
                 "low": round(low, 4),
@@ -69,7 +71,7 @@ def write_evidence(name: str, system: str, raw: Sequence[dict[str, Any]], out: P
     }
     write_text_atomic(out / f"{name}.json", json.dumps(record, indent=1) + "\n")
     draw_rows(name, rows, out / f"{name}.png")
-    logs = [each["outer_log"] for each in raw if each["outer_log"]]
+    logs = {each["seed"]: each["outer_log"] for each in raw if each["outer_log"]}
     if logs:
         draw_stability(name, logs, out / f"{name}-stability.png")
 
@@ -86,7 +88,7 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
         if len(points) > 1:
             ordered = sorted(points, key=lambda row: row["rounds"])
             x, y, error = _with_errors(ordered)
-            left.errorbar(x, y, yerr=error, marker="o", capsize=3, label=label)
+            left.errorbar(x, y, yerr=error, marker="o", capsize=3, label=label + seeds_of_line(ordered, rows))
     left.set(title=f"{name}: accuracy over rounds", xlabel="rounds", ylabel="accuracy", ylim=(0, 1.03))
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     if left.get_legend_handles_labels()[0]:
@@ -94,7 +96,10 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
     bars = [max(points, key=lambda row: min(row["rounds"], 3)) for points in lines.values()]
     bars += [row for row in rows if row["row"] == SWEEP]
     steps = [f", M={row['latent_steps']}" if row["row"] == SWEEP else "" for row in bars]
-    names = [f"{row['row']}, r={row['rounds']}{each}" for row, each in zip(bars, steps, strict=True)]
+    names = [
+        f"{row['row']}, r={row['rounds']}{each}{seeds_of_line([row], rows)}"
+        for row, each in zip(bars, steps, strict=True)
+    ]
     _, y, error = _with_errors(bars)
     right.barh(names, y, xerr=error, capsize=2, color="#4c78a8")
     for index, row in enumerate(bars):
@@ -108,6 +113,32 @@ def draw_rows(name: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
     save_figure(figure, path)
 
 
+def seeds_of_line(points: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:
+    """What a label adds for points that are not of all seeds: their seeds, and the round if other points are of all."""
+    every = max(row["seeds"] for row in rows)
+    fewer = [point for point in points if point["seeds"] < every]
+    if not fewer:
+        return ""
+    seeds = sorted({seed for point in fewer for seed in point["measured_seeds"]})
+    named = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return f", {named}" if len(fewer) == len(points) else f" (r={fewer[0]['rounds']}: {named})"
+
+
+def gradient_norms(logs: Mapping[int, Sequence[dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Median over seeds and steps of the gradient norm that arrives at a hand-off, by edge and round."""
+    norms: dict[str, dict[str, float]] = {}
+    for key in handoff_keys(logs):
+        edge, _, round_number = key.removeprefix(_GRADIENT).rpartition("/")
+        values = [line[key] for log in logs.values() for line in log if key in line]
+        norms.setdefault(edge, {})[round_number] = round(float(np.median(values)), 4)
+    return norms
+
+
+def handoff_keys(logs: Mapping[int, Sequence[dict[str, Any]]]) -> list[str]:
+    """Keys of the gradient norms in logs, one for each edge and round."""
+    return sorted({key for log in logs.values() for line in log for key in line if key.startswith(_GRADIENT)})
+
+
 def _with_errors(rows: Sequence[dict[str, Any]]) -> tuple[list[int], list[float], list[list[float]]]:
     y = [row["accuracy"] for row in rows]
     low = [max(0.0, row["accuracy"] - row["low"]) for row in rows]
@@ -115,20 +146,27 @@ def _with_errors(rows: Sequence[dict[str, Any]]) -> tuple[list[int], list[float]
     return [row["rounds"] for row in rows], y, [low, high]
 
 
-def draw_stability(name: str, logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
-    """Draws the gradient norm that arrives at each hand-off, by round, before clipping; text hands over no gradient."""
+def draw_stability(name: str, logs: Mapping[int, Sequence[dict[str, Any]]], path: Path) -> None:
+    """Draws the gradient norm that arrives at each hand-off, by round, before clipping; text hands over no gradient.
+
+    Args:
+        name: Of the experiment.
+        logs: Of the outer loop, by seed.
+        path: The picture.
+    """
     figure = Figure(figsize=(10, 5), layout="constrained")
     axis = figure.subplots()
     axis.set_prop_cycle(cycler(linestyle=("-", "--")) * rcParams["axes.prop_cycle"])  # ten colours, then dashed
-    keys = sorted({key for log in logs for line in log for key in line if key.startswith("handoff_gradient/")})
-    for key in keys:
-        length = min(len(log) for log in logs)
-        norms = np.median([[line.get(key, np.nan) for line in log[:length]] for log in logs], axis=0)
-        axis.plot(range(1, length + 1), smooth(list(norms), 9), label=key.removeprefix("handoff_gradient/"))
+    length = min(map(len, logs.values()))
+    for key in handoff_keys(logs):
+        norms = np.median([[line.get(key, np.nan) for line in log[:length]] for log in logs.values()], axis=0)
+        axis.plot(range(1, length + 1), smooth(list(norms), 9), label=key.removeprefix(_GRADIENT))
     axis.axhline(0, color="black", linestyle=":", label="text boundary: 0, a sampled token has no gradient")
     axis.set_yscale("symlog", linthresh=1e-4)
     axis.set_ylim(bottom=-5e-5)
-    axis.set(title=f"{name}: gradient norm per hand-off and round (median of seeds)", xlabel="outer step")
+    seeds = ", ".join(map(str, logs))
+    of = f"median of seeds {seeds}" if len(logs) > 1 else f"seed {seeds}"
+    axis.set(title=f"{name}: gradient norm per hand-off and round ({of})", xlabel="outer step")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     save_figure(figure, path)

@@ -9,8 +9,8 @@ sampled.
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from recursivemas.system.progress import Progress
 from recursivemas.system.questions import Asked
 from recursivemas.system.system import System, load_system
 from recursivemas.training.agents import LoadedAgent, checksums
-from recursivemas.training.evaluation.evaluate import evaluate
+from recursivemas.training.evaluation.evaluate import Cell, evaluate
 from recursivemas.training.evaluation.report import versions
-from recursivemas.training.evidence.jobs import ShuffledAnswers, read_cells
-from recursivemas.training.evidence.report import aggregate, draw_rows, draw_stability
+from recursivemas.training.evidence.jobs import TEXT_VOTES, ShuffledAnswers, read_cells, vote_of
+from recursivemas.training.evidence.report import aggregate, draw_rows, draw_stability, gradient_norms, handoff_keys
 from recursivemas.training.figures import save_figure
 from recursivemas.training.kept import KeptPrefixes
 from recursivemas.training.links import Links
@@ -49,6 +49,9 @@ CURVE = (20, 40)
 """Steps of cross-entropy, from the links that ship, after which accuracy is measured."""
 TEXT_TOKENS = (None, 2, 8)
 """Tokens of a hand-off in text: the agent's latent steps, too few for a request, and more than any agent needs."""
+SAMPLED = "text, sampled, as many tokens as latents"
+OTHER_SAMPLES = tuple(f"{SAMPLED}, sample {number}" for number in range(2, TEXT_VOTES + 1))
+"""Cells that count only in the vote, which the tables show as one row."""
 ALONE = "Facts: {all_facts}\nQuestion: {question}\nNext:\n"
 """The deciding agent's prompt with everybody's facts."""
 SHUFFLED_STEPS = 20
@@ -108,7 +111,7 @@ class Part:
         assert self.system.task is not None and self.system.task.data is not None
         self.records = load_records(self.system.task.data)[: self.questions]
         self.folder.mkdir(parents=True, exist_ok=True)
-        found = [*_recorded(self.record), *(read_cells(self.file) if self.file.is_file() else [])]
+        found = [*_recorded(self.record).get("cells", []), *(read_cells(self.file) if self.file.is_file() else [])]
         asked = (self.name, self.seed, self.subject, self.questions)
         self.cells = [
             cell for cell in found if (cell["part"], cell["seed"], cell["subject"], cell["questions"]) == asked
@@ -163,7 +166,7 @@ class Part:
             links: None in text and single mode.
             hook: Replaces hand-offs.
             system: In place of the part's own, with other prompts or decoding.
-            options: Of `evaluate`.
+            options: Of `evaluate`, in place of the part's seed, too.
         """
         rounds = options.get("rounds", self.system.rounds)
         digest = None if links is None else _links_digest(links)
@@ -173,9 +176,16 @@ class Part:
         recursion = SharedPrefixes(system or self.system, self.agents, module, hook)
         recursion.shelf = self.shelf
         say = partial(_say, f"seed {self.seed}: {row}, {rounds} rounds, questions")
-        cell = evaluate(recursion, self.records, seed=self.seed, batch_size=BATCH, progress=say, **options)
+        asked = {"seed": self.seed, "batch_size": BATCH, "progress": say, **options}
+        self._keep(row, evaluate(recursion, self.records, **asked), digest)
+
+    def vote(self, row: str, samples: Sequence[str]) -> None:
+        """Keeps the vote of cells that have been measured as a cell of its own."""
+        self._keep(row, vote_of([_read(cell) for cell in self.cells if cell["row"] in samples]), None)
+
+    def _keep(self, row: str, cell: Cell, links: str | None) -> None:
         correct = "".join("01"[right] for right in cell.correct)
-        told = {"part": self.name, "subject": self.subject, "links": digest}
+        told = {"part": self.name, "subject": self.subject, "links": links}
         self.cells.append({"row": row, "seed": self.seed, **cell.row(), "correct": correct, **told})
         self._write()
 
@@ -240,7 +250,7 @@ def text_part(part: Part) -> None:
     full = system.model_copy(update={"agents": agents})
     known = part.agents
     part.agents = {key: replace(each, agent=full.agent(key)) for key, each in known.items()}
-    part.measure("deciding agent alone with all facts (ceiling)", None, system=full, mode="single", rounds=1)
+    part.measure("deciding agent alone with all facts", None, system=full, mode="single", rounds=1)
     part.agents = known
     part.measure("deciding agent alone", None, mode="single", rounds=1)
     for tokens in TEXT_TOKENS:
@@ -249,6 +259,10 @@ def text_part(part: Part) -> None:
         for rounds in (3, 2, 1):
             part.measure(f"text, greedy, {length}", None, system=written, mode="text", rounds=rounds)
         part.measure(f"text, sampled, {length}", None, system=written, mode="text", temperature=1.0)
+    written = _with_text_tokens(system, None)
+    for number, row in enumerate(OTHER_SAMPLES, 1):
+        part.measure(row, None, system=written, mode="text", temperature=1.0, seed=part.seed + 1000 * number)
+    part.vote(f"{SAMPLED}, vote of {TEXT_VOTES}", (SAMPLED, *OTHER_SAMPLES))
 
 
 def cross_entropy_part(part: Part) -> None:
@@ -308,12 +322,18 @@ def _links_digest(links: LinkFile) -> str:
     return _digest(links.model_dump_json(exclude={"provenance"}))
 
 
-def _recorded(record: Path) -> list[dict[str, Any]]:
-    """The cells of a written record; none if there is no such file."""
+def _recorded(record: Path) -> dict[str, Any]:
+    """What has been written; empty if there is no such file."""
     if not record.is_file():
-        return []
-    cells: list[dict[str, Any]] = json.loads(record.read_text(encoding="utf-8")).get("cells", [])
-    return cells
+        return {}
+    written: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return written
+
+
+def _read(cell: dict[str, Any]) -> Cell:
+    """A kept cell as it was measured, without the single answers."""
+    known = {each.name: cell[each.name] for each in fields(Cell) if each.name in cell}
+    return Cell(**{**known, "correct": tuple(mark == "1" for mark in cell["correct"])})
 
 
 def _say(what: str, done: int, total: int) -> None:
@@ -351,20 +371,23 @@ def run_part(
 
 def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
     """Writes what has been measured as `townsfolk.json` and pictures; False if that is nothing."""
-    raw, logs = [], []
+    raw: list[dict[str, Any]] = []
+    logs: dict[int, list[dict[str, Any]]] = {}
+    written = _recorded(out / f"{NAME}.json")
     # What a part has here includes what the record held and still counts.
     here = [cell for path in sorted(work.glob(f"{NAME}-*/*/cells.jsonl")) for cell in read_cells(path)]
     parts = {(cell["seed"], cell["part"]) for cell in here}
-    before = [cell for cell in _recorded(out / f"{NAME}.json") if (cell["seed"], cell["part"]) not in parts]
+    before = [cell for cell in written.get("cells", []) if (cell["seed"], cell["part"]) not in parts]
     for seed in seeds:
         if cells := [cell for cell in (*before, *here) if cell["seed"] == seed]:
-            raw.append({"seed": seed, "cells": cells})
+            raw.append({"seed": seed, "cells": [cell for cell in cells if cell["row"] not in OTHER_SAMPLES]})
         metrics = work / f"{NAME}-{seed}" / "cross-entropy" / "cross-entropy" / "metrics.jsonl"
         if metrics.is_file() and (steps := [line for line in read_cells(metrics) if line["phase"] == "outer"]):
-            logs.append(steps)
+            logs[seed] = steps
     if not raw:
         return False
     rows = aggregate(raw)
+    norms = gradient_norms(logs) or written.get("gradient_norms")  # logs stay on the machine that trained
     record = {
         "experiment": NAME,
         "system": f"systems/{SYSTEM}",
@@ -373,14 +396,15 @@ def write_townsfolk(seeds: Sequence[int], work: Path, out: Path) -> bool:
         "versions": versions(),
         "interval": "95%, bootstrap over seeds and questions, at least as wide as Wilson's over one seed's questions",
         "rows": rows,
+        **({"gradient_norms": norms} if norms else {}),
         "cells": [*before, *here],
     }
     write_text_atomic(out / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
     draw_rows(NAME, rows, out / f"{NAME}.png")
     curve = {0 if row["row"] == TRAINED else int(row["row"].split()[1]): row for row in rows if _on_curve(row)}
-    if len(curve) > 1:
+    if len(curve) > 1 and logs:
         _draw_curve(curve, logs, out / f"{NAME}-steps.png")
-    if any("handoff_gradient" in key for log in logs for key in log[0]):
+    if handoff_keys(logs):
         draw_stability(NAME, logs, out / f"{NAME}-stability.png")
     return True
 
@@ -395,7 +419,7 @@ def _on_curve(row: dict[str, Any]) -> bool:
     return bool(row["rounds"] == 3 and (row["row"] == TRAINED or row["row"].endswith(" steps of cross-entropy")))
 
 
-def _draw_curve(rows: dict[int, dict[str, Any]], logs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
+def _draw_curve(rows: dict[int, dict[str, Any]], logs: Mapping[int, Sequence[dict[str, Any]]], path: Path) -> None:
     """Draws accuracy at three rounds by steps of cross-entropy, and the loss of every seed."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -405,9 +429,9 @@ def _draw_curve(rows: dict[int, dict[str, Any]], logs: Sequence[Sequence[dict[st
     error += [[rows[step]["high"] - rows[step]["accuracy"] for step in steps]]
     left.errorbar(steps, y, yerr=error, marker="o", capsize=3)
     left.set(title=f"{NAME}: accuracy at three rounds", xlabel="steps of cross-entropy", ylim=(0, 1.03))
-    for index, log in enumerate(logs):
+    for seed, log in logs.items():
         right.plot(
-            *zip(*((line["step"], line["loss"]) for line in log), strict=True), linewidth=1, label=f"run {index + 1}"
+            *zip(*((line["step"], line["loss"]) for line in log), strict=True), linewidth=1, label=f"seed {seed}"
         )
     right.set(title="loss", xlabel="step", yscale="log")
     for axis in (left, right):
