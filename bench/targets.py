@@ -147,21 +147,14 @@ def libraries(scratch: Path) -> Iterator[Target]:
         resident += relax_facts(config, scheme).kv_cache.nbytes(room, scheme)
         temporary = max(temporary, *metadata["memory_usage"].values())
         hidden[agent.id] = config.hidden_size
-    without, links = (resident + temporary) / 1e9, links_nbytes(system, hidden) / 1e9
+    links = links_nbytes(system, hidden)
     yield Target(
         "the three agents together: GPU memory, GB",
         3.5,
-        round(without, 2),
+        round((resident + temporary) / 1e9, 2),
         most=2.9,
-        note="weights, KV caches for a question of 300 tokens and the system's longest answer, the largest scratch; "
-        "no links, like the value of 0.1.0",
-    )
-    yield Target(
-        "the three agents and their links: GPU memory, GB",
-        round(3.5 + links, 1),
-        round(without + links, 2),
-        most=2.9,
-        note="the same and all inner and outer links, which the GPU holds in float32",
+        note="weights, KV caches for a question of 300 tokens and the system's longest answer, the largest scratch; no "
+        f"links, like the value of 0.1.0; all inner and outer links in float32 take {links / 1e9:.2f} GB more",
     )
 
 

@@ -175,6 +175,24 @@ def test_engine_shows_what_a_thought_is_close_to_saying(
         assert row[0]["text"] == agent.tokenizer.convert_ids_to_tokens(row[0]["tokenId"])
 
 
+def test_engine_reads_each_thought_when_asked_and_hands_over_the_same_bits(
+    engine: EnginePage, questions: list[str]
+) -> None:
+    options: dict[str, Any] = {"rounds": 2, "latentSteps": 3, "trace": {"handoffs": True, "lensTopK": 2}}
+    plain, read = engine.run(questions[0], **options), engine.run(questions[0], lensEachStep=True, **options)
+    for ours, theirs in zip(read["handoffs"], plain["handoffs"], strict=True):
+        assert matrix(ours["states"]).tobytes() == matrix(theirs["states"]).tobytes()
+    assert read["answerTokenIds"] == plain["answerTokenIds"]
+    for name in ("syncs", "readbackBytes"):
+        assert read["counters"][name] == plain["counters"][name], "what is read for people is not the run's"
+    steps = [event for event in read["events"] if event["kind"] == "step"]
+    turns = [row for turn in read["turns"] for row in turn.get("lens", [])]
+    assert [[each["tokenId"] for each in step["lens"]] for step in steps] == [
+        [each["tokenId"] for each in row] for row in turns
+    ]
+    assert not any("lens" in event for event in plain["events"] if event["kind"] == "step")
+
+
 def test_engine_refuses_what_does_not_fit_the_context(engine: EnginePage) -> None:
     with pytest.raises(EngineError) as failure:
         engine.run("a>b " * 3000)
