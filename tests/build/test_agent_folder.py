@@ -347,7 +347,7 @@ def test_compile_keeps_the_earlier_agent_when_it_fails(
     shutil.copytree(agent, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
-    def fail(self: RelaxModel, library: Path, progress: object) -> None:
+    def fail(self: RelaxModel, library: Path, progress: object, **_: object) -> None:
         library.write_bytes(b"half")
         raise error
 
