@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from recursivemas.system.files import sha256_of
 from recursivemas.system.system import System, load_system
@@ -10,6 +11,7 @@ from recursivemas.system.system import System, load_system
 ROOT = Path(__file__).parents[1]
 EVIDENCE = ROOT / "docs" / "evidence"
 _LINKS = ".recursivelink.json"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Shipped:
     def links_sha256(self) -> str:
         """Says which links a measurement is about; `rmas build --measured` accepts no other."""
         return sha256_of(self.links)
+
+
+def spread(every: Sequence[T], count: int) -> Sequence[T]:
+    """So many of them, at equal distances; all of them if there are fewer."""
+    return every[:: max(1, len(every) // count)][:count]
 
 
 def shipped(names: Sequence[str] = ()) -> Iterator[Shipped]:

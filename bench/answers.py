@@ -8,7 +8,6 @@ command goes on where it was stopped, as long as the system, its links, the adap
 """
 
 import importlib.metadata
-import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from bench._shipped import EVIDENCE, ROOT
+from bench._shipped import EVIDENCE, ROOT, spread
 from recursivemas.system.errors import InputError
 from recursivemas.system.files import sha256_of, write_text_atomic
 from recursivemas.system.questions import QuestionRecord, load_questions
@@ -54,19 +53,19 @@ def measure(name: str, console: Console) -> None:
         before = json.loads(out.read_text("utf-8")) if out.is_file() else {}
         kept = before.get("answers", []) if made.items() <= before.items() else []
         answers = {each["number"]: each for each in kept}
-        expected = _reference(system, links, quantization, list(records.values()))
-        for done, ((number, record), theirs) in enumerate(zip(records.items(), expected, strict=True), start=1):
-            if number not in answers:
-                answers[number] = {
-                    "number": number,
-                    "question": record.question,
-                    "right_answer": record.answer,
-                    "product": engine.run(record.question, fields=record.fields)["answer"],
-                    "pytorch": theirs,
-                }
-                write_text_atomic(out, json.dumps(_report(made, system, records, answers), indent=1) + "\n")
-            console.print(f"{done} of {len(records)}: {record.question} {answers[number]['product']}")
-    report = json.loads(out.read_text("utf-8"))
+        missing = {number: record for number, record in records.items() if number not in answers}
+        expected = _reference(system, links, quantization, list(missing.values())) if missing else []
+        for (number, record), theirs in zip(missing.items(), expected, strict=True):
+            answers[number] = {
+                "number": number,
+                "question": record.question,
+                "right_answer": record.answer,
+                "product": engine.run(record.question, fields=record.fields)["answer"],
+                "pytorch": theirs,
+            }
+            write_text_atomic(out, json.dumps(_report(made, system, records, answers), indent=1) + "\n")
+            console.print(f"{len(answers)} of {len(records)}: {record.question} {answers[number]['product']}")
+    report = _report(made, system, records, answers)
     console.print({key: value for key, value in report.items() if key != "answers"})
 
 
@@ -122,8 +121,7 @@ def _reference(system: System, links: Path, quantization: str, records: Sequence
 def _questions(system: System) -> dict[int, QuestionRecord]:
     """Held-out questions by their number in the file, from 1, evenly spread. Several may have the same words."""
     assert system.task is not None and system.task.data is not None
-    every = dict(enumerate(load_questions(system.task.data), start=1))
-    return dict(itertools.islice(every.items(), 0, QUESTIONS * (len(every) // QUESTIONS), len(every) // QUESTIONS))
+    return dict(spread(list(enumerate(load_questions(system.task.data), start=1)), QUESTIONS))
 
 
 if __name__ == "__main__":

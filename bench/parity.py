@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench._shipped import EVIDENCE, Shipped, shipped
+from bench._shipped import EVIDENCE, Shipped, shipped, spread
 from recursivemas.system.files import write_text_atomic
 from recursivemas.system.system import System
 
@@ -129,8 +129,7 @@ def _questions(system: System) -> list[str]:
     from recursivemas.system.questions import load_questions
 
     assert system.task is not None and system.task.data is not None
-    every = load_questions(system.task.data)
-    return [each.question for each in every[:: max(1, len(every) // QUESTIONS)]][:QUESTIONS]
+    return [each.question for each in spread(load_questions(system.task.data), QUESTIONS)]
 
 
 if __name__ == "__main__":
