@@ -18,6 +18,7 @@ from harness.engine_page import EnginePage, open_page, serving
 from harness.random_checkpoint import write_random_checkpoint
 from recursivemas.compiler import library, pipeline
 from recursivemas.compiler.agent_folder import CompileOptions
+from recursivemas.compiler.pipeline import Schedule
 from recursivemas.compiler.runtime.objects import ensure_runtime
 from recursivemas.release.package import build_system
 from recursivemas.system.cache import cache_folder
@@ -61,6 +62,20 @@ def engine_package(once: Once) -> Path:
     return package
 
 
+@contextmanager
+def compiled_with(schedule: Schedule, cache: Path) -> Iterator[None]:
+    """While it is open, agents are compiled with this schedule, and into a cache of its own: stamps do not name it."""
+    ensure_runtime()
+    runtime = cache_folder() / "runtime"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RMAS_CACHE_DIR", str(cache))
+        patch.setattr(library, "compile_library", partial(library.compile_library, schedule=schedule))
+        if not cache.exists():
+            cache.mkdir()
+            (cache / "runtime").symlink_to(runtime)
+        yield
+
+
 SoftwareSchedules = Callable[[], AbstractContextManager[None]]
 
 
@@ -75,15 +90,12 @@ def software_schedules(run_folder: Path) -> SoftwareSchedules:
 
     @contextmanager
     def schedules() -> Iterator[None]:
-        ensure_runtime()
-        runtime = cache_folder() / "runtime"
-        with FileLock(run_folder / "software-cache.lock"), pytest.MonkeyPatch.context() as patch:
-            patch.setenv("RMAS_CACHE_DIR", str(run_folder / "software-cache"))
-            patch.setattr(library, "compile_library", partial(library.compile_library, schedule="software"))
+        with (
+            FileLock(run_folder / "software-cache.lock"),
+            compiled_with("software", run_folder / "software-cache"),
+            pytest.MonkeyPatch.context() as patch,
+        ):
             patch.setattr(pipeline, "THREADS", 128)
-            if not cache_folder().exists():
-                cache_folder().mkdir()
-                (cache_folder() / "runtime").symlink_to(runtime)
             yield
 
     return schedules

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,10 @@ from playwright.sync_api import Browser, expect
 
 from harness.engine_page import assert_same_turns, open_page, serving
 from harness.playground import Playground, open_playground
-from recursivemas.compiler import library
-from recursivemas.compiler.runtime.objects import ensure_runtime
-from recursivemas.system.cache import cache_folder
 from recursivemas.system.questions import QuestionRecord, load_questions
 from recursivemas.system.system import load_system
 from recursivemas.training.recursion import Recursion
-from tests.browser.conftest import REPOSITORY, BuildSystem, build_as_shipped, links_of, load_reference
+from tests.browser.conftest import REPOSITORY, BuildSystem, build_as_shipped, compiled_with, links_of, load_reference
 
 pytestmark = pytest.mark.browser
 
@@ -82,17 +78,12 @@ def test_engine_agrees_with_pytorch_on(browser: Browser, harness: Path, systems:
 
 @pytest.mark.slow
 def test_engine_agrees_with_pytorch_on_a_system_that_is_compiled_as_large_agents_are(
-    browser: Browser, harness: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, harness: Path, tmp_path: Path
 ) -> None:
     """tests/parity compares the schedule `gpu` by function; this is a whole run with it, hand-offs included."""
-    ensure_runtime()
-    runtime, cache = cache_folder() / "runtime", tmp_path / "cache"
-    cache.mkdir()
-    (cache / "runtime").symlink_to(runtime)
-    monkeypatch.setenv("RMAS_CACHE_DIR", str(cache))  # stamps of compiled agents do not name the schedule
-    monkeypatch.setattr(library, "compile_library", partial(library.compile_library, schedule="gpu"))
     name = "hop-sequential"
-    build_as_shipped(name, tmp_path / "systems")
+    with compiled_with("gpu", tmp_path / "cache"):
+        build_as_shipped(name, tmp_path / "systems")
     reference, questions = reference_of(name)
     with serving(harness, tmp_path / "systems") as url, open_page(browser, url) as engine:
         engine.load(f"systems/{name}/system.json")
